@@ -1,0 +1,68 @@
+"""The command line: which command, with which arguments, and which exit code.
+
+Exit codes: 0 done, 1 something failed at run time, 2 wrong usage or configuration.
+
+A command is a module with ``configure(parser)``, which adds its arguments, and
+``run(args, console)``, which does the work and returns the exit code. Only the module of the
+command that was named is imported, so that the short commands start fast.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from chatmaild import __version__
+from chatmaild.config import DEFAULT_PATH
+from chatmaild.console import Console
+from chatmaild.errors import ChatmaildError, ConfigError, UsageError
+
+COMMANDS = {
+    # name: (module, one line of help)
+}
+
+
+def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="chatmaild",
+        description="Turns a mail host that runs Postfix and Dovecot into a chatmail server.",
+        epilog="Each command has --help and a manual page, see chatmaild(8).",
+    )
+    parser.add_argument("--version", action="version", version=f"chatmaild {__version__}")
+    parser.add_argument(
+        "-c", "--config", type=Path, metavar="FILE",
+        default=Path(os.environ.get("CHATMAILD_CONFIG") or DEFAULT_PATH),
+        help=f"configuration file (default: $CHATMAILD_CONFIG or {DEFAULT_PATH})",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (module, summary) in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary)
+        if name in argv:
+            importlib.import_module(module).configure(command)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    argv = sys.argv[1:] if argv is None else argv
+    args = build_parser(argv).parse_args(argv)
+    console = Console(as_json=getattr(args, "json", False))
+    module = importlib.import_module(COMMANDS[args.command][0])
+    try:
+        return module.run(args, console)
+    except ConfigError as error:
+        for problem in error.problems:
+            console.error(problem)
+        return 2
+    except UsageError as error:
+        console.error(str(error))
+        return 2
+    except ChatmaildError as error:
+        console.error(str(error))
+        return 1
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130

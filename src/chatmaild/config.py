@@ -1,0 +1,331 @@
+"""chatmaild.ini -> a frozen `Config`, or a `ConfigError` that lists every mistake.
+
+The file is deliberately simple, because Lua inside Dovecot reads it too (dovecot/): one
+``key = value`` on one line, whole-line comments with ``#`` or ``;``, no interpolation and no
+continuation lines. ``[chatmaild]`` holds everything; ``[domain NAME]`` overrides some of it for
+one chat domain.
+
+The fields of `DomainConfig` and `Config` are the table of keys: their names are the keys, their
+metadata the parser and the default. A test compares them with the manual page and the annotated
+default file.
+"""
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from chatmaild.errors import ConfigError
+from chatmaild.wire import address
+
+DEFAULT_PATH = Path("/etc/chatmaild/chatmaild.ini")
+
+MAX_FILE_SIZE = 1 << 20
+"""Octets; a larger file is no configuration of ours and is not read."""
+
+_SIZE = re.compile(r"([0-9]{1,15})\s*([kmgt]?)(?:i?b)?\Z", re.IGNORECASE)
+
+
+def integer(low: int, high: int) -> Callable[[str], int]:
+    """A whole number within [low, high]."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,18}", text) or not low <= int(text) <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+def number(low: float, high: float) -> Callable[[str], float]:
+    """A decimal number within [low, high]."""
+
+    def parse(text: str) -> float:
+        if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text) or not low <= float(text) <= high:
+            raise ValueError(f"must be a number from {low:g} to {high:g}")
+        return float(text)
+
+    return parse
+
+
+def size(text: str) -> int:
+    """Octets, written as a number with an optional K, M, G or T (powers of 1024)."""
+    match = _SIZE.match(text)
+    if not match:
+        raise ValueError("must be a size such as 500M, 1G or a number of bytes")
+    return int(match[1]) << 10 * "kmgt".index(match[2].lower()) + 10 if match[2] else int(match[1])
+
+
+def boolean(text: str) -> bool:
+    if text.lower() in ("yes", "true", "on", "1"):
+        return True
+    if text.lower() in ("no", "false", "off", "0"):
+        return False
+    raise ValueError("must be yes or no")
+
+
+def choice(*values: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.lower() not in values:
+            raise ValueError("must be one of: " + ", ".join(values))
+        return text.lower()
+
+    return parse
+
+
+def absolute_path(text: str) -> Path:
+    if not text.startswith("/") or "\0" in text:
+        raise ValueError("must be an absolute path")
+    return Path(text)
+
+
+def word(pattern: str, meaning: str) -> Callable[[str], str]:
+    """Text that matches `pattern` as a whole; `meaning` completes "must be ..."."""
+    compiled = re.compile(pattern)
+
+    def parse(text: str) -> str:
+        if not compiled.fullmatch(text):
+            raise ValueError(f"must be {meaning}")
+        return text
+
+    return parse
+
+
+def words(text: str) -> frozenset[str]:
+    """Lower-case words, separated by blanks or commas."""
+    return frozenset(text.lower().replace(",", " ").split())
+
+
+def domain_names(text: str) -> tuple[str, ...]:
+    """Domain names in lower case, in the order given, each once."""
+    names = tuple(dict.fromkeys(text.lower().replace(",", " ").split()))
+    for name in names:
+        if not address.is_domain(name.encode("utf-8", "replace")):
+            raise ValueError(
+                f"{name!r} is no domain name (write international names in their xn-- form)"
+            )
+    return names
+
+
+def address_patterns(text: str) -> frozenset[str]:
+    """Addresses or ``@domain``, lower case, each matched exactly."""
+    patterns = words(text)
+    for pattern in patterns:
+        local, at, domain = pattern.rpartition("@")
+        if not at or not address.is_domain(domain.encode()) or "@" in local:
+            raise ValueError(f"{pattern!r} is neither an address nor @domain")
+    return patterns
+
+
+def setting(parse: Callable[[str], Any], default: str) -> Any:
+    """A field of the table of keys; `default` is written as it would be in the file."""
+    return dataclasses.field(metadata={"parse": parse, "default": default})
+
+
+@dataclass(frozen=True, kw_only=True)
+class DomainConfig:
+    """The settings of one chat domain: each may stand in ``[domain NAME]``."""
+
+    name: str
+
+    max_message_size: int = setting(size, "31457280")
+    max_user_send_per_minute: int = setting(integer(1, 100_000), "60")
+    max_user_send_burst_size: int = setting(integer(1, 100_000), "10")
+    passthrough_senders: frozenset[str] = setting(address_patterns, "")
+    passthrough_recipients: frozenset[str] = setting(address_patterns, "")
+
+    username_min_length: int = setting(integer(1, 64), "9")
+    username_max_length: int = setting(integer(1, 64), "9")
+    password_min_length: int = setting(integer(1, 511), "9")
+    reserved_names: frozenset[str] = setting(
+        words,
+        "postmaster abuse hostmaster webmaster admin administrator root mailer-daemon noreply",
+    )
+
+    max_mailbox_size: int = setting(size, "500M")
+    delete_mails_after: int = setting(integer(1, 36_500), "20")
+    delete_large_after: int = setting(integer(1, 36_500), "7")
+    delete_inactive_users_after: int = setting(integer(1, 36_500), "90")
+
+    def problems(self) -> list[str]:
+        """What is wrong between the keys of one domain, one sentence each."""
+        found = []
+        if self.username_min_length > self.username_max_length:
+            found.append(
+                f"username_min_length ({self.username_min_length}) is larger than "
+                f"username_max_length ({self.username_max_length})"
+            )
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The whole configuration. Keys of the host itself, and `domains` by name."""
+
+    path: Path
+    domains: Mapping[str, DomainConfig]
+
+    mail_domains: tuple[str, ...] = setting(domain_names, "")
+    mailboxes_dir: Path = setting(absolute_path, "/var/lib/chatmaild/mail")
+    mail_user: str = setting(word(r"[a-z_][a-z0-9_-]{0,31}", "the name of a user"), "_chatmaild")
+    recipient_delimiter: str = setting(
+        word(r"[-+=._!#$%&*]{0,4}", "up to four punctuation characters, as in main.cf"), "+"
+    )
+    max_load_1m: float = setting(number(0.1, 10_000), "5")
+    min_available_memory: int = setting(size, "200M")
+    min_free_disk_space: int = setting(size, "1G")
+    log_addresses: bool = setting(boolean, "no")
+
+    def domain_of(self, mail_address: str) -> DomainConfig | None:
+        """The chat domain that `mail_address` belongs to; None for everybody else's."""
+        return self.domains.get(mail_address.rpartition("@")[2].lower())
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One ``key = value``, with the place it stands at."""
+
+    number: int
+    value: str
+
+
+def _keys(*classes: type) -> dict[str, dataclasses.Field]:
+    return {
+        f.name: f for cls in classes for f in dataclasses.fields(cls) if "parse" in f.metadata
+    }
+
+
+HOST_KEYS = _keys(Config)
+DOMAIN_KEYS = _keys(DomainConfig)
+
+
+def load(path: Path) -> Config:
+    """Read the file at `path`. Raises `ConfigError` with one sentence per mistake."""
+    try:
+        with open(path, "rb") as file:
+            raw = file.read(MAX_FILE_SIZE + 1)
+    except OSError as error:
+        raise ConfigError(
+            [f"{path}: {error.strerror}; name another file with -c or CHATMAILD_CONFIG"]
+        ) from None
+    if len(raw) > MAX_FILE_SIZE:
+        raise ConfigError([f"{path}: larger than {MAX_FILE_SIZE} bytes, so no file of ours"])
+    return parse(raw, path)
+
+
+def parse(raw: bytes, path: Path) -> Config:
+    """The configuration in `raw`; `path` only names it in messages and in the result."""
+    return _Reader(path).read(raw)
+
+
+class _Reader:
+    """Collects the mistakes of one file, so that the admin sees all of them at once."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.problems: list[tuple[int, str]] = []
+
+    def read(self, raw: bytes) -> Config:
+        sections = self._sections(raw)
+        main = sections.pop("chatmaild", {})
+        self._check_keys(main, HOST_KEYS | DOMAIN_KEYS)
+        host = {name: self._value(field, main) for name, field in HOST_KEYS.items()}
+        own = {}
+        for section, lines in sections.items():
+            name = section.removeprefix("domain ").strip().lower()
+            if host["mail_domains"] is not None and name not in host["mail_domains"]:
+                number = min((line.number for line in lines.values()), default=0)
+                self._problem(number, f"[domain {name}]: {name} is not among mail_domains")
+            self._check_keys(lines, DOMAIN_KEYS, elsewhere=HOST_KEYS)
+            own[name] = lines
+        defaults = self._domain("", main, {})
+        domains = {}
+        for name in host["mail_domains"] or ():
+            domains[name] = self._domain(name, main, own[name]) if name in own else (
+                defaults and dataclasses.replace(defaults, name=name)
+            )
+        if self.problems:
+            raise ConfigError(
+                f"{self.path}:{number}: {text}" if number else f"{self.path}: {text}"
+                for number, text in dict.fromkeys(sorted(self.problems))
+            )
+        return Config(path=self.path, domains=domains, **host)
+
+    def _problem(self, number: int, text: str) -> None:
+        self.problems.append((number, text))
+
+    def _sections(self, raw: bytes) -> dict[str, dict[str, _Line]]:
+        sections: dict[str, dict[str, _Line]] = {}
+        current: dict[str, _Line] | None = None
+        complained = False
+        for number, raw_line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+            try:
+                line = raw_line.decode("utf-8").strip()
+            except UnicodeDecodeError:
+                self._problem(number, "not valid UTF-8")
+                continue
+            if not line or line[0] in "#;":
+                continue
+            if line[0] == "[":
+                current = self._open_section(number, line, sections)
+            elif "=" not in line:
+                self._problem(
+                    number, f"{line.split()[0]!r}: expected 'key = value' on one line "
+                    "(values cannot continue on the next line)"
+                )
+            elif current is None:
+                if not complained:
+                    self._problem(number, "a key before the first section; begin with [chatmaild]")
+                    complained = True
+            else:
+                key, _, value = line.partition("=")
+                key = key.strip()
+                if key in current:
+                    self._problem(number, f"{key}: given before, in line {current[key].number}")
+                current[key] = _Line(number, value.strip())
+        return sections
+
+    def _open_section(self, number: int, line: str, sections: dict) -> dict[str, _Line]:
+        name = " ".join(line[1:-1].split())
+        name = name.lower()
+        if line[-1] != "]" or not (name == "chatmaild" or re.fullmatch(r"domain \S+", name)):
+            self._problem(number, f"{line}: must be [chatmaild] or [domain NAME]")
+            return {}
+        if name in sections:
+            self._problem(number, f"[{name}]: this section was there before")
+        return sections.setdefault(name, {})
+
+    def _check_keys(self, lines: dict, known: dict, elsewhere: Mapping = {}) -> None:
+        for key, line in lines.items():
+            if key in known:
+                continue
+            if key in elsewhere:
+                self._problem(line.number, f"{key}: holds for the host, so it belongs in "
+                              "[chatmaild], not in a domain's section")
+                continue
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]}?" if near else "; chatmaild.ini(5) lists the keys"
+            self._problem(line.number, f"{key}: unknown key{hint}")
+
+    def _value(self, field: dataclasses.Field, *sources: dict[str, _Line]) -> Any:
+        """The value of one key from the first source that has it; None after a mistake."""
+        line = next((lines[field.name] for lines in sources if field.name in lines),
+                    _Line(0, field.metadata["default"]))
+        try:
+            return field.metadata["parse"](line.value)
+        except ValueError as error:
+            self._problem(line.number, f"{field.name} = {line.value}: {error}")
+            return None
+
+    def _domain(self, name: str, main: dict, own: dict) -> DomainConfig | None:
+        before = len(self.problems)
+        values = {key: self._value(field, own, main) for key, field in DOMAIN_KEYS.items()}
+        if len(self.problems) > before:
+            return None
+        domain = DomainConfig(name=name, **values)
+        for text in domain.problems():
+            self._problem(0, f"[domain {name}]: {text}" if own else text)
+        return domain

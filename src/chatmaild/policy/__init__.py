@@ -1,0 +1,1 @@
+"""Values to decisions. Nothing here does I/O, and the time is always an argument."""

@@ -1,0 +1,1 @@
+"""The daemons and jobs. Each is thin, and none imports another."""
