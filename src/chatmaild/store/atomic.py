@@ -1,0 +1,83 @@
+"""Changes on disk that are either there as a whole or not at all, whenever we are killed."""
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+
+from chatmaild.errors import StoreError
+
+LOCK_TIMEOUT = 1.5
+"""Seconds to wait for another process's lock; below the 2 s that Dovecot's Lua waits for us."""
+
+
+def write_file(path: str, content: bytes, mode: int = 0o600) -> None:
+    """Put `content` at `path`, replacing what is there; durable when this returns.
+
+    Raises OSError; then what was at `path` is still there and no other file is left behind.
+    """
+    temporary = f"{path}.{os.getpid()}-{os.urandom(4).hex()}.tmp"
+    try:
+        write_new_file(temporary, content, mode)
+        os.rename(temporary, path)
+    except OSError:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    sync_directory(os.path.dirname(path))
+
+
+def write_new_file(
+    path: str, content: bytes, mode: int = 0o600, mtime: float | None = None
+) -> None:
+    """Write and sync a file that must not exist yet. Raises OSError, maybe half way through.
+
+    `mtime`, in seconds since the epoch, becomes its time of modification (and of access).
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    try:
+        os.fchmod(fd, mode)
+        view = memoryview(content)
+        while view:
+            view = view[os.write(fd, view):]
+        if mtime is not None:
+            os.utime(fd, (mtime, mtime))
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def sync_directory(path: str) -> None:
+    """Make the names in the directory `path` durable: what was created, renamed, removed."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def locked(directory: str, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
+    """Hold the exclusive lock of `directory`, against threads and other processes alike.
+
+    The lock (flock(2) on the directory itself) leaves no file and ends with its process. Raises
+    `StoreError` when it cannot be had within `timeout` seconds, OSError without the directory.
+    """
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise StoreError(
+                        f"{directory}: another process keeps it locked; "
+                        "find it with lsof and see why it hangs"
+                    ) from None
+                time.sleep(0.002)
+        yield
+    finally:
+        os.close(fd)
