@@ -21,6 +21,7 @@ from chatmaild.errors import ChatmaildError, ConfigError, UsageError
 
 COMMANDS = {
     # name: (module, one line of help)
+    "expire": ("chatmaild.services.expire", "delete what is due in every chat mailbox"),
 }
 
 

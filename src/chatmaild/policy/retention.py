@@ -1,0 +1,139 @@
+"""What is kept and for how long: which messages go, which accounts, and what a full mailbox loses.
+
+Nothing here looks at a disk or a clock: names, sizes and times come in, decisions go out.
+"""
+
+import dataclasses
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chatmaild.config import DomainConfig
+from chatmaild.wire import maildirname
+
+DAY = 86_400
+"""Seconds."""
+
+LARGE = 200_000
+"""Octets; a message in cur/ that is larger goes after `delete_large_after` days."""
+
+TRIM_ABOVE, TRIM_TO = 80, 70
+"""Per cent of max_mailbox_size: a mailbox above the first is trimmed to the second."""
+
+MAX_NOW = 10**10 - 1
+"""The last second that ten digits can name."""
+
+
+class Reason(enum.StrEnum):
+    """Why something goes; the word stands in front of its path."""
+
+    OLD = "old"
+    LARGE = "large"
+    QUOTA = "quota"
+    INACTIVE = "inactive"
+    LEFTOVER = "leftover"
+    """What a killed process left, or a mailbox without an account and without mail."""
+    STALE = "stale"
+    """A file of sums that is no longer right; Dovecot makes it again."""
+
+
+@dataclass(frozen=True)
+class Deadlines:
+    """The rules of one domain at one moment, as seconds since the epoch and as octets."""
+
+    now: int
+    old: int
+    """A message saved before this goes."""
+    large: int
+    """A large message in cur/ saved before this goes."""
+    inactive: int
+    """An account whose last login lies before this goes."""
+    trim_above: int | None
+    """A mailbox with more octets than this is trimmed; None: there is no quota."""
+    trim_to: int
+
+    @classmethod
+    def of(cls, domain: DomainConfig, now: int) -> "Deadlines":
+        quota = domain.max_mailbox_size
+        return cls(
+            now=now,
+            old=now - domain.delete_mails_after * DAY,
+            large=now - domain.delete_large_after * DAY,
+            inactive=now - domain.delete_inactive_users_after * DAY,
+            trim_above=quota * TRIM_ABOVE // 100 if quota else None,
+            trim_to=quota * TRIM_TO // 100,
+        )
+
+    def with_quota(self, octets: int) -> "Deadlines":
+        """The same, but a mailbox with more than `octets` is trimmed to just that."""
+        return dataclasses.replace(self, trim_above=octets, trim_to=octets)
+
+    @property
+    def spared(self) -> int:
+        """What was saved from this moment on is not trimmed for quota."""
+        return self.now - DAY
+
+
+def clock(name: str, mtime: float, now: int) -> float:
+    """When the retention of a message began.
+
+    The time in its name; for a foreign name, or one that lies in the future, the file's mtime,
+    which in turn is at most now.
+    """
+    saved = maildirname.saved(name)
+    return min(mtime, now) if saved is None or saved > now else saved
+
+
+def judge(saved: float, size: int, in_cur: bool, deadlines: Deadlines) -> Reason | None:
+    """Why a message goes by age; None if it stays."""
+    if saved < deadlines.old:
+        return Reason.OLD
+    if in_cur and size > LARGE and saved < deadlines.large:
+        return Reason.LARGE
+    return None
+
+
+@dataclass(frozen=True)
+class Review:
+    """What the names in one directory decide without a look at the files."""
+
+    old: Sequence[str]
+    large: Sequence[str]
+    unclear: Sequence[str]
+    """Those whose name does not tell time and size, or tells a time in the future."""
+    at_most: int
+    """Octets, rounded up, that the messages may have together which are not `unclear`."""
+
+
+def review(names: Sequence[str], in_cur: bool, deadlines: Deadlines) -> Review:
+    """Sort the messages of one directory out by `judge`, many at once."""
+    listing = maildirname.listing(names)
+    if listing is None:
+        return _review_each(names, in_cur, deadlines)
+    first, future = f"{deadlines.old:010d}", f"{deadlines.now + 1:010d}"
+    outside = [name for name in names if not first <= name < future]
+    large: list[str] = []
+    if in_cur and listing.large:
+        before = f"{deadlines.large:010d}"
+        large = [name for name, size in listing.large.items()
+                 if size > LARGE and first <= name < before]
+    return Review(
+        old=[name for name in outside if name < first],
+        large=large,
+        unclear=[name for name in outside if name >= future],
+        at_most=listing.at_most,
+    )
+
+
+def _review_each(names: Sequence[str], in_cur: bool, deadlines: Deadlines) -> Review:
+    old, large, unclear, total = [], [], [], 0
+    for name in names:
+        saved, size = maildirname.saved(name), maildirname.size(name)
+        if saved is None or size is None or saved > deadlines.now:
+            unclear.append(name)
+            continue
+        total += size
+        reason = judge(saved, size, in_cur, deadlines)
+        if reason:
+            (old if reason is Reason.OLD else large).append(name)
+    return Review(old, large, unclear, total)

@@ -1,0 +1,240 @@
+"""Takes out of one mailbox after another what the policy no longer keeps.
+
+With ``dry_run`` the same decisions are made and noted, and nothing is changed.
+"""
+
+import contextlib
+import errno
+import heapq
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+from chatmaild.policy import retention
+from chatmaild.policy.retention import Deadlines, Reason
+from chatmaild.store import maildir
+from chatmaild.wire import maildirname
+
+ATTEMPTS = 3
+"""How often a directory is read when messages were renamed (a flag was set) under our hands."""
+
+Note = Callable[[Reason, str, Sequence[str]], None]
+"""Called with reason, directory and file names of what goes."""
+
+Complaint = Callable[[str, OSError], None]
+"""Called with a path that could not be dealt with."""
+
+
+class _Place(NamedTuple):
+    """An open directory with messages."""
+
+    fd: int
+    path: str
+    folder: str
+    kind: str
+    """new, cur or tmp."""
+
+
+class _Message(NamedTuple):
+    """One that counts against the quota; the order of these is the order of trimming."""
+
+    saved: float
+    folder: str
+    kind: str
+    name: str
+    size: int
+
+
+class Expunger:
+    """Applies deadlines to mailboxes and counts what it does."""
+
+    def __init__(self, dry_run: bool, note: Note | None, complain: Complaint):
+        self.dry_run = dry_run
+        self.messages = 0
+        """Messages looked at."""
+        self.removed: Counter[Reason] = Counter()
+        self.octets = 0
+        """Sum of the sizes of the removed messages, before compression."""
+        self._note = note
+        self._complain = complain
+
+    def mailbox(self, fd: int, path: str, deadlines: Deadlines) -> None:
+        """Remove what is due from the open mailbox `fd`; `path` is its absolute name."""
+        before = self.removed.total()
+        at_most = 0
+        for place in self._places(fd, path, self._complain):
+            octets = self._expire(place, deadlines)
+            if place.kind != "tmp":
+                at_most += octets
+        if deadlines.trim_above is not None and at_most > deadlines.trim_above:
+            self._trim(fd, path, deadlines)
+        if self.removed.total() > before:
+            self._forget_sizes(fd, path)
+
+    def _places(self, mailbox: int, path: str, complain: Complaint) -> Iterator[_Place]:
+        for folder in ["", *maildir.folders(mailbox)]:
+            parent_path = f"{path}/{folder}" if folder else path
+            parent: int | None = None
+            try:
+                parent = maildir.open_directory(folder, mailbox) if folder else mailbox
+                if parent is None:
+                    continue
+                for kind in maildir.SUBDIRECTORIES:
+                    yield from self._place(parent, parent_path, folder, kind, complain)
+            except OSError as error:
+                complain(parent_path, error)
+            finally:
+                if folder and parent is not None:
+                    os.close(parent)
+
+    def _place(
+        self, parent: int, parent_path: str, folder: str, kind: str, complain: Complaint
+    ) -> Iterator[_Place]:
+        path = f"{parent_path}/{kind}"
+        try:
+            fd = maildir.open_directory(kind, parent)
+        except OSError as error:
+            complain(path, error)
+            return
+        if fd is not None:
+            try:
+                yield _Place(fd, path, folder, kind)
+            finally:
+                os.close(fd)
+
+    def _expire(self, place: _Place, deadlines: Deadlines) -> int:
+        """Remove by age; returns the octets, rounded up, that the messages have together."""
+        for _ in range(ATTEMPTS):
+            count = octets = 0
+            complete = True
+            for names in maildir.files(place.fd):
+                count += len(names)
+                review = retention.review(names, place.kind == "cur", deadlines)
+                octets += review.at_most
+                for reason, due in ((Reason.OLD, review.old), (Reason.LARGE, review.large)):
+                    if due:
+                        complete &= self._remove(reason, place, due)
+                for name in review.unclear:
+                    message = self._look(place, name, deadlines.now)
+                    if message is None:
+                        complete = False
+                        continue
+                    octets += message.size
+                    reason = retention.judge(
+                        message.saved, message.size, place.kind == "cur", deadlines)
+                    if reason:
+                        complete &= self._remove(reason, place, [name], message.size)
+            if complete:
+                break
+        self.messages += count
+        return octets
+
+    def _look(self, place: _Place, name: str, now: int) -> _Message | None:
+        """A message whose name does not tell everything; None if it is gone."""
+        try:
+            info = os.stat(name, dir_fd=place.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        size = maildirname.size(name)
+        return _Message(
+            saved=retention.clock(name, info.st_mtime, now), folder=place.folder, kind=place.kind,
+            name=name, size=info.st_size if size is None else size,
+        )
+
+    def _remove(
+        self, reason: Reason, place: _Place, names: Sequence[str], octets: int | None = None
+    ) -> bool:
+        """Remove files; false if one was no longer there. `octets`: None if the names tell."""
+        removed = names if self.dry_run else self._unlink(place, names)
+        if removed:
+            self.removed[reason] += len(removed)
+            self.octets += (
+                sum(maildirname.size(name) or 0 for name in removed) if octets is None else octets
+            )
+            if self._note:
+                self._note(reason, place.path, removed)
+        return len(removed) == len(names)
+
+    def _unlink(self, place: _Place, names: Sequence[str]) -> list[str]:
+        removed = []
+        fd, unlink = place.fd, os.unlink
+        for name in names:
+            try:
+                unlink(name, dir_fd=fd)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                self._complain(f"{place.path}/{name}", error)
+                if error.errno != errno.EISDIR:
+                    break
+            else:
+                removed.append(name)
+        return removed
+
+    def _trim(self, fd: int, path: str, deadlines: Deadlines) -> None:
+        """Remove the oldest until the mailbox has `trim_to` octets, if it has over `trim_above`.
+
+        Reads the mailbox again for each `maildir.BATCH` messages that go, so that even millions
+        need no memory.
+        """
+        total = sum(message.size for message in self._messages(fd, path, deadlines))
+        excess = total - deadlines.trim_to if total > (deadlines.trim_above or 0) else 0
+        last: _Message | None = None
+        while excess > 0:
+            oldest = heapq.nsmallest(maildir.BATCH, (
+                message for message in self._messages(fd, path, deadlines)
+                if message.saved < deadlines.spared and (last is None or message > last)
+            ))
+            if not oldest:
+                break
+            last = oldest[-1]
+            due = []
+            for message in oldest:
+                if excess <= 0:
+                    break
+                due.append(message)
+                excess -= message.size
+            self._remove_messages(fd, path, due)
+
+    def _remove_messages(self, fd: int, path: str, messages: Sequence[_Message]) -> None:
+        for (folder, kind), group in groupby(messages, lambda each: (each.folder, each.kind)):
+            within = list(group)
+            parent = maildir.open_directory(folder, fd) if folder else os.dup(fd)
+            if parent is None:
+                continue
+            parent_path = f"{path}/{folder}" if folder else path
+            try:
+                for place in self._place(parent, parent_path, folder, kind, self._complain):
+                    self._remove(Reason.QUOTA, place, [message.name for message in within],
+                                 sum(message.size for message in within))
+            finally:
+                os.close(parent)
+
+    def _messages(self, fd: int, path: str, deadlines: Deadlines) -> Iterator[_Message]:
+        """What counts against the quota and is not due anyway."""
+        for place in self._places(fd, path, lambda path, error: None):
+            if place.kind == "tmp":
+                continue
+            for names in maildir.files(place.fd):
+                for name in names:
+                    saved, size = maildirname.saved(name), maildirname.size(name)
+                    if saved is None or size is None or saved > deadlines.now:
+                        message = self._look(place, name, deadlines.now)
+                    else:
+                        message = _Message(saved, place.folder, place.kind, name, size)
+                    if message and not retention.judge(
+                        message.saved, message.size, place.kind == "cur", deadlines
+                    ):
+                        yield message
+
+    def _forget_sizes(self, fd: int, path: str) -> None:
+        """Remove the sums of Dovecot's Maildir++ quota, so that it counts anew."""
+        with contextlib.suppress(FileNotFoundError):
+            if self.dry_run:
+                os.stat("maildirsize", dir_fd=fd, follow_symlinks=False)
+            else:
+                os.unlink("maildirsize", dir_fd=fd)
+            if self._note:
+                self._note(Reason.STALE, path, ["maildirsize"])
