@@ -1,19 +1,15 @@
 """What every service shares with the system: logging, listening sockets, systemd, signals.
 
-The only importer of ``systemd`` and ``daemon``; both are loaded when first needed, because the
-short commands do not need them.
+The only importer of ``systemd`` and ``daemon``; both, and what is large in the standard library,
+are loaded when first needed, because the short commands do not need them.
 """
 
-import asyncio
 import errno
 import grp
-import hashlib
-import hmac
 import logging
 import os
 import pwd
 import re
-import secrets
 import signal
 import socket
 import stat
@@ -63,11 +59,13 @@ class AddressLabel:
 
     def __init__(self, plain: bool):
         self.plain = plain
-        self._key = secrets.token_bytes(16)
+        self._key = os.urandom(16)
 
     def __call__(self, address: str) -> str:
         if self.plain:
             return address.encode("unicode_escape", "backslashreplace").decode("ascii")
+        import hashlib
+        import hmac
         raw = address.lower().encode("utf-8", "surrogateescape")
         return "addr-" + hmac.new(self._key, raw, hashlib.sha256).hexdigest()[:10]
 
@@ -180,6 +178,25 @@ def describe(path: Path) -> str:
             f"with mode {stat.S_IMODE(info.st_mode):04o}")
 
 
+def become(user: str) -> None:
+    """Run as `user` from here on, with his groups, if run by root; others stay who they are.
+
+    Raises `UsageError` if there is no such user.
+    """
+    if os.geteuid() != 0 or user == "root":
+        return
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        raise UsageError(
+            f"{user}: there is no such user; the package makes _chatmaild, mail_user in "
+            "chatmaild.ini names another"
+        ) from None
+    os.initgroups(user, entry.pw_gid)
+    os.setgid(entry.pw_gid)
+    os.setuid(entry.pw_uid)
+
+
 def user_name(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name
@@ -220,10 +237,12 @@ def run_asyncio(
     configuration is broken. The watchdog is fed from the loop itself, so that a stuck loop is
     noticed.
     """
+    import asyncio
     asyncio.run(_supervise(start, reload))
 
 
 async def _supervise(start, reload) -> None:
+    import asyncio
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
