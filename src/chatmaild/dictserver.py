@@ -7,6 +7,7 @@ stays bounded and nobody else waits.
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import resource
 import traceback
@@ -309,6 +310,6 @@ async def serve(service: Service, sock) -> Callable[[], Awaitable[None]]:
 
 def _allow_many_descriptors() -> None:
     """Dovecot keeps a connection per process; the default of 1,024 would lock people out."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
+    with contextlib.suppress(OSError, ValueError):  # under systemd the unit has done it
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
