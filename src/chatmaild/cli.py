@@ -21,6 +21,8 @@ from chatmaild.errors import ChatmaildError, ConfigError, UsageError
 
 COMMANDS = {
     # name: (module, one line of help)
+    "doveauth": ("chatmaild.services.doveauth", "create accounts at their first login (service)"),
+    "lastlogin": ("chatmaild.services.lastlogin", "remember the day of each login (service)"),
     "expire": ("chatmaild.services.expire", "delete what is due in every chat mailbox"),
 }
 

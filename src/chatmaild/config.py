@@ -137,6 +137,7 @@ class DomainConfig:
     passthrough_senders: frozenset[str] = setting(address_patterns, "")
     passthrough_recipients: frozenset[str] = setting(address_patterns, "")
 
+    signup: str = setting(choice("open", "invite", "closed"), "open")
     username_min_length: int = setting(integer(1, 64), "9")
     username_max_length: int = setting(integer(1, 64), "9")
     password_min_length: int = setting(integer(1, 511), "9")
@@ -174,6 +175,8 @@ class Config:
     recipient_delimiter: str = setting(
         word(r"[-+=._!#$%&*]{0,4}", "up to four punctuation characters, as in main.cf"), "+"
     )
+    max_signups_per_hour: int = setting(integer(1, 1_000_000), "1000")
+    max_client_signups_per_hour: int = setting(integer(1, 1_000_000), "30")
     max_load_1m: float = setting(number(0.1, 10_000), "5")
     min_available_memory: int = setting(size, "200M")
     min_free_disk_space: int = setting(size, "1G")

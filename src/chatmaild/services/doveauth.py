@@ -1,0 +1,211 @@
+"""``chatmaild doveauth``: creates an account at its first login, and answers for the others.
+
+The answers are a contract with dovecot/chatmaild.lua, see HACKING.md. Existing accounts are
+answered at once from the hash on disk; only a creation takes a thread, for the hash and for the
+disk to be sure.
+"""
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from chatmaild import dictserver, runtime
+from chatmaild.config import Config
+from chatmaild.console import Console
+from chatmaild.errors import StoreError
+from chatmaild.policy import signup
+from chatmaild.policy.signup import Refusal
+from chatmaild.store import passwordhash
+from chatmaild.store.mailboxes import Creation, Mailbox, Mailboxes
+from chatmaild.wire import dictproto
+
+log = logging.getLogger(__name__)
+
+PASSDB = b"shared/passdb/"
+USERDB = b"shared/userdb/"
+
+THREADS = 16
+"""Creations at a time. Each is 2 ms of computing and then waits for the disk."""
+
+configure = dictserver.configure
+
+
+class DoveAuth(dictserver.Service):
+    def __init__(self) -> None:
+        self._limits = signup.Limits()
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="create")
+        self._creating: dict[str, asyncio.Future] = {}
+
+    def configure(self, settings: Config) -> None:
+        self._settings = settings
+        self._mailboxes = Mailboxes(settings)
+        self._label = runtime.AddressLabel(settings.log_addresses)
+        try:
+            self._mailboxes.prepare()
+            self._mailboxes.sweep(time.time())
+        except StoreError as error:
+            log.error("%s", error)
+
+    def close(self) -> None:
+        self._threads.shutdown()
+
+    def lookup(self, request: dictproto.Lookup, hello: dictproto.Hello) -> dictserver.Answer:
+        if request.key.startswith(PASSDB):
+            pair = dictproto.split_credentials(request.key[len(PASSDB):])
+            if pair is None or request.user not in (b"", pair[1]):
+                return dictproto.NOT_FOUND
+            return self._passdb(*pair, hello.user)
+        if request.key.startswith(USERDB):
+            return self._userdb(request.key[len(USERDB):])
+        return dictproto.NOT_FOUND
+
+    def iterate(self, request: dictproto.Iterate) -> Iterator[bytes]:
+        if request.path == USERDB:
+            for domain in self._settings.domains:
+                for mailbox in self._mailboxes.of_domain(domain):
+                    if mailbox.exists():
+                        yield dictproto.row(USERDB + mailbox.address.encode("ascii"))
+
+    def _passdb(self, password: bytes, user: bytes, client: bytes) -> dictserver.Answer:
+        mailbox = self._find(user)
+        if mailbox is None:
+            return dictproto.NOT_FOUND
+        try:
+            if mailbox.is_blocked():
+                return dictproto.NOT_FOUND
+            if stored := mailbox.hash():
+                return _account(mailbox, stored)
+        except StoreError as error:
+            return self._trouble(mailbox, error)
+        return self._create_once(mailbox, password, client)
+
+    def _userdb(self, user: bytes) -> bytes:
+        mailbox = self._find(user)
+        if mailbox is None:
+            return dictproto.NOT_FOUND
+        try:
+            if mailbox.is_blocked() or not mailbox.exists():
+                return dictproto.NOT_FOUND
+        except StoreError as error:
+            return self._trouble(mailbox, error)
+        owner = self._settings.mail_user
+        return _json(home=mailbox.home, uid=owner, gid=owner)
+
+    def _find(self, user: bytes) -> Mailbox | None:
+        return self._mailboxes.find(user.decode("ascii")) if user.isascii() else None
+
+    async def _create_once(self, mailbox: Mailbox, password: bytes, client: bytes) -> bytes:
+        """Let logins that race for one new address wait for the first of them."""
+        while other := self._creating.get(mailbox.address):
+            await other
+        done = self._creating[mailbox.address] = asyncio.get_running_loop().create_future()
+        try:
+            stored = mailbox.hash()
+            if stored is None:
+                if refusal := await self._create(mailbox, password, client):
+                    log.info("signup refused: reason=%s user=%s domain=%s", refusal.value,
+                             self._label(mailbox.address), mailbox.domain.name)
+                    return dictproto.NOT_FOUND
+                stored = mailbox.hash()
+            return _account(mailbox, stored) if stored else dictproto.NOT_FOUND
+        except StoreError as error:
+            return self._trouble(mailbox, error)
+        finally:
+            del self._creating[mailbox.address]
+            done.set_result(None)
+
+    async def _create(self, mailbox: Mailbox, password: bytes, client: bytes) -> Refusal | None:
+        if refusal := self._judge(mailbox, password, client):
+            return refusal
+
+        def work() -> Creation:
+            return mailbox.create(passwordhash.hash_password(password), time.time())
+
+        outcome = await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        if outcome is Creation.BLOCKED:
+            return Refusal.BLOCKED
+        if outcome is Creation.DONE:
+            log.info("account created: user=%s domain=%s", self._label(mailbox.address),
+                     mailbox.domain.name)
+        return None
+
+    def _judge(self, mailbox: Mailbox, password: bytes, client: bytes) -> Refusal | None:
+        settings = self._settings
+        local_part = mailbox.address.partition("@")[0]
+        refusal = signup.judge_request(local_part, password, mailbox.domain,
+                                       settings.recipient_delimiter)
+        refusal = refusal or signup.judge_host(_host(settings), settings)
+        if refusal:
+            return refusal
+        now = time.monotonic()
+        if not self._limits.try_client(client, settings.max_client_signups_per_hour, now):
+            return Refusal.CLIENT_LIMIT
+        if not self._limits.try_host(client, settings.max_signups_per_hour, now):
+            return Refusal.HOST_LIMIT
+        return None
+
+    def _trouble(self, mailbox: Mailbox, error: StoreError) -> bytes:
+        log.error("%s", str(error).replace(mailbox.address, self._label(mailbox.address)))
+        return dictproto.FAILURE
+
+
+def _account(mailbox: Mailbox, stored: str) -> bytes:
+    return _json(user=mailbox.address, password=stored)
+
+
+def _json(**fields: str) -> bytes:
+    return dictproto.found(json.dumps(fields).encode("ascii"))
+
+
+def _host(settings: Config) -> signup.Host:
+    """Raises `StoreError` if the disk or the switch file cannot be looked at."""
+    try:
+        disk = os.statvfs(settings.mailboxes_dir)
+    except OSError as error:
+        raise StoreError(f"{settings.mailboxes_dir}: {error.strerror}") from None
+    return signup.Host(
+        switched_off=_is_switched_off(settings),
+        load=_load(),
+        available_memory=_available_memory(),
+        free_disk=disk.f_bavail * disk.f_frsize,
+    )
+
+
+def _is_switched_off(settings: Config) -> bool:
+    """The file `nocreate` beside chatmaild.ini stops all creations while it is there."""
+    switch = settings.path.parent / "nocreate"
+    try:
+        os.stat(switch)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise StoreError(f"{switch}: {error.strerror}") from None
+    return True
+
+
+def _load() -> float | None:
+    try:
+        return os.getloadavg()[0]
+    except OSError:
+        return None
+
+
+def _available_memory() -> int | None:
+    """Octets that programs can still get; None where /proc is hidden from us."""
+    try:
+        with open("/proc/meminfo", "rb") as meminfo:
+            for line in meminfo:
+                if line.startswith(b"MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    return dictserver.run(args, DoveAuth())
