@@ -6,8 +6,8 @@ import socket
 class DictClient:
     def __init__(self, path, timeout=10):
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.socket.connect(str(path))      # blocks while the queue of the listener is full
         self.socket.settimeout(timeout)
-        self.socket.connect(str(path))
         self._received = b""
 
     def __enter__(self):
