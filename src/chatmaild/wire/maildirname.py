@@ -57,5 +57,7 @@ def listing(names: Sequence[str]) -> Listing | None:
     large = {}
     for match in _LARGE.finditer(text):
         name = text[text.rfind("\n", 0, match.start()) + 1:text.find("\n", match.end())]
-        large[name] = size(name) or 0
+        octets = size(name) or 0  # a leading zero, or a second ,S=, may have matched
+        if octets > SMALL:
+            large[name] = octets
     return Listing(large, sum(large.values()) + SMALL * len(names))
