@@ -1,0 +1,235 @@
+"""The private mail host as tests use it: Postfix, Dovecot and our services, to start and stop.
+
+Works only inside `tests/rig/enter`, where the stock paths and ports are nobody else's.
+"""
+
+import contextlib
+import imaplib
+import os
+import select
+import shutil
+import smtplib
+import socket
+import ssl
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from chatmaild.cli import COMMANDS
+from rig import stock
+from rig.install import install
+from rig.machine import PUBLIC, STRANGER, TREE_INSIDE
+from rig.units import Service, UNITS
+from rig.until import until
+from rig.wiring import wire
+
+LOOPBACK = "127.0.0.1"
+SERVICE_ORDER = ("doveauth", "lastlogin", "metadata", "notifier", "filtermail",
+                 "filtermail-incoming")
+
+
+class Host:
+    """mail.example.org: ordinary mail for example.org, chat for chat.example.org."""
+
+    domain = "example.org"
+    chat_domain = "chat.example.org"
+    public, stranger = PUBLIC, STRANGER
+    tree = TREE_INSIDE
+    ini = Path("/etc/chatmaild/chatmaild.ini")
+    mailboxes = Path("/var/lib/chatmaild/mail")
+
+    def __init__(self) -> None:
+        self.services: dict[str, Service] = {}
+
+    # -- set up ------------------------------------------------------------------------------
+
+    def prepare(self, chat: bool = True) -> None:
+        """Write the ordinary host; with `chat` install chatmaild and wire it in."""
+        stock.write()
+        if chat:
+            install()
+            wire()
+            self.services = {
+                name: Service(name) for name in SERVICE_ORDER
+                if (UNITS / f"chatmaild-{name}.service").exists()
+                and name.partition("-")[0] in COMMANDS  # those that have landed
+            }
+
+    def start(self) -> None:
+        """Start our services, Postfix, then Dovecot; each is ready when this returns."""
+        for service in self.services.values():
+            service.start()
+        self.start_postfix()
+        self.start_dovecot()
+
+    def stop(self) -> None:
+        self.stop_dovecot()
+        self.stop_postfix()
+        for service in self.services.values():
+            service.stop()
+
+    def start_postfix(self) -> None:
+        self.run("postfix", "start")
+
+    def stop_postfix(self) -> None:
+        self.run("postfix", "stop")
+
+    def reload_postfix(self) -> None:
+        self.run("postfix", "reload")
+
+    def start_dovecot(self) -> None:
+        self.run("dovecot")
+
+    def stop_dovecot(self) -> None:
+        pid = int(Path("/run/dovecot/master.pid").read_text())
+        master = os.pidfd_open(pid)
+        try:
+            self.run("doveadm", "stop")
+            assert select.select([master], [], [], 20)[0], "Dovecot did not stop in 20 s"
+        finally:
+            os.close(master)
+
+    def restart_dovecot(self) -> None:
+        self.stop_dovecot()
+        self.start_dovecot()
+
+    @contextlib.contextmanager
+    def without(self, *names: str) -> Iterator[None]:
+        """Our services of these names are down, sockets included, for the ``with`` block."""
+        for name in names:
+            self.services[name].stop()
+        try:
+            yield
+        finally:
+            for name in names:
+                self.services[name].start()
+
+    @contextlib.contextmanager
+    def hanging(self, *names: str) -> Iterator[None]:
+        """Our services of these names accept connections and never answer."""
+        for name in names:
+            self.services[name].hang()
+        try:
+            yield
+        finally:
+            for name in names:
+                self.services[name].go_on()
+
+    def configure(self, text: str) -> None:
+        """Replace chatmaild.ini and let the running services read it."""
+        self.ini.write_text(text)
+        for service in self.services.values():
+            if service.running:
+                service.reload()
+
+    # -- use ---------------------------------------------------------------------------------
+
+    def run(self, *command: str | Path, user: str | None = None, check: bool = True,
+            text: str | None = None) -> subprocess.CompletedProcess:
+        """Run a command (as `user`); with `check`, AssertionError with its output if it fails."""
+        who = {"user": user, "group": user, "extra_groups": []} if user else {}
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+            # files, not pipes: a daemon that goes to the background would hold a pipe open
+            done = subprocess.run(list(map(str, command)), input=text or "", text=True,
+                                  stdout=out, stderr=err, timeout=120, **who)
+            for file in (out, err):
+                file.seek(0)
+            done.stdout, done.stderr = out.read(), err.read()
+        if check and done.returncode:
+            raise AssertionError(f"{' '.join(map(str, command))}: exit code {done.returncode}\n"
+                                 f"{done.stdout}{done.stderr}{self.log_tail()}")
+        return done
+
+    def chatmaild(self, *arguments: str | Path, user: str | None = None,
+                  check: bool = True) -> subprocess.CompletedProcess:
+        """Run the ``chatmaild`` command as an admin would (or as `user`)."""
+        return self.run("chatmaild", *arguments, user=user, check=check)
+
+    def imap(self, user: str, password: str, source: str = LOOPBACK) -> imaplib.IMAP4_SSL:
+        """A logged-in IMAP connection over TLS. Raises `imaplib.IMAP4.error` if refused."""
+        client = _Imap(source)
+        try:
+            client.login(user, password)
+        except BaseException:
+            client.shutdown()
+            raise
+        return client
+
+    def smtp(self, user: str | None = None, password: str = "", port: int = 465,
+             source: str = LOOPBACK) -> smtplib.SMTP:
+        """An SMTP connection: 465 and 587 with TLS, 25 without; logged in if `user` is given."""
+        options = {"timeout": 60, "local_hostname": "client.example.net",
+                   "source_address": (source, 0)}
+        address = LOOPBACK if source == LOOPBACK else PUBLIC
+        if port == 465:
+            client = smtplib.SMTP_SSL(address, port, context=tls_context(), **options)
+        else:
+            client = smtplib.SMTP(address, port, **options)
+        try:
+            if port == 587:
+                client.starttls(context=tls_context())
+            if user is not None:
+                client.login(user, password)
+        except BaseException:
+            client.close()
+            raise
+        return client
+
+    def wait_for_mail(self, imap: imaplib.IMAP4, count: int = 1, folder: str = "INBOX"
+                      ) -> list[bytes]:
+        """The messages of `folder`, once there are at least `count`."""
+        def messages():
+            imap.select(folder)
+            numbers = imap.search(None, "ALL")[1][0].split()
+            return numbers if len(numbers) >= count else None
+
+        numbers = until(messages, f"{count} message(s) in {folder}; the log says:"
+                        f"\n{self.log_tail()}")
+        return [imap.fetch(n.decode(), "(BODY.PEEK[])")[1][0][1] for n in numbers]
+
+    def mailbox(self, address: str) -> Path:
+        return self.mailboxes / address.rpartition("@")[2] / address
+
+    # -- what it says ------------------------------------------------------------------------
+
+    def logs(self) -> dict[str, str]:
+        """Everything that any program of the host wrote to a log, by the log's name."""
+        found = {path.name: path.read_text(errors="replace")
+                 for path in (stock.MAIL_LOG, stock.DOVECOT_LOG) if path.exists()}
+        return found | {name: service.log_text() for name, service in self.services.items()}
+
+    def log_tail(self, lines: int = 15) -> str:
+        return "".join(f"--- {name}\n" + "\n".join(text.splitlines()[-lines:]) + "\n"
+                       for name, text in self.logs().items() if text)
+
+    def wait_for_log(self, words: str, name: str = "mail.log") -> str:
+        """The first line with `words` in the log `name`, once it is there."""
+        return until(lambda: next((line for line in self.logs().get(name, "").splitlines()
+                                   if words in line), None), f"{words!r} in {name}")
+
+    def keep_logs(self, directory: Path) -> None:
+        """Copy the logs to where a person can read them afterwards."""
+        directory.mkdir(parents=True, exist_ok=True)
+        for path in (stock.MAIL_LOG, stock.DOVECOT_LOG,
+                     *(service.log for service in self.services.values())):
+            if path.exists():
+                shutil.copy(path, directory)
+
+
+def tls_context() -> ssl.SSLContext:
+    """Trusts the host's own certificate and nothing else."""
+    return ssl.create_default_context(cafile=str(stock.CERTIFICATE))
+
+
+class _Imap(imaplib.IMAP4_SSL):
+    """IMAP over TLS from an address of choice, which imaplib cannot do by itself."""
+
+    def __init__(self, source: str):
+        self._source = source
+        super().__init__(LOOPBACK if source == LOOPBACK else PUBLIC, 993,
+                         ssl_context=tls_context(), timeout=60)
+
+    def _create_socket(self, timeout):
+        raw = socket.create_connection((self.host, self.port), timeout, (self._source, 0))
+        return self.ssl_context.wrap_socket(raw, server_hostname=self.host)

@@ -1,0 +1,140 @@
+"""An ordinary mail host as Debian sets it up: the state before chatmaild comes.
+
+Postfix's and Dovecot's configuration is written anew from what the packages ship, whatever the
+machine below had. The host serves the ordinary domain example.org for users of /etc/passwd
+(alice and bob), authenticates submission with Dovecot, and knows nothing of chat.
+"""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+ORDINARY_USERS = {"alice": "alice's ordinary secret", "bob": "bob's ordinary secret"}
+
+MAIL_LOG = Path("/var/log/mail.log")
+DOVECOT_LOG = Path("/var/log/dovecot.log")
+CERTIFICATE = Path("/etc/ssl/certs/ssl-cert-snakeoil.pem")
+_KEY = Path("/etc/ssl/private/ssl-cert-snakeoil.key")
+
+_MAIN_CF = {
+    # what the Debian package asks for an "Internet Site"
+    "smtpd_relay_restrictions":
+        "permit_mynetworks permit_sasl_authenticated defer_unauth_destination",
+    "myhostname": "mail.example.org",
+    "alias_maps": "hash:/etc/aliases",
+    "alias_database": "hash:/etc/aliases",
+    "myorigin": "/etc/mailname",
+    "mydestination": "$myhostname, example.org, localhost",
+    "relayhost": "",
+    "mynetworks": "127.0.0.0/8 [::ffff:127.0.0.0]/104 [::1]/128",
+    "mailbox_size_limit": "0",
+    "recipient_delimiter": "+",
+    "inet_interfaces": "all",
+    "inet_protocols": "all",
+    # what its admin added for users who send mail
+    "smtpd_sasl_type": "dovecot",
+    "smtpd_sasl_path": "private/auth",
+    # a network without the world: no DNS, nothing leaves but to discard.example.net
+    "maillog_file": str(MAIL_LOG),
+    "smtpd_peername_lookup": "no",
+    "disable_dns_lookups": "yes",
+    "smtp_host_lookup": "native",
+    "default_transport": "error:no outside world",
+    "transport_maps": "inline:{ discard.example.net=discard: }",
+}
+_SUBMISSION = {
+    "submission/inet": "submission inet n - y - - smtpd",
+    "submissions/inet": "submissions inet n - y - - smtpd",
+}
+_SUBMISSION_OPTIONS = {
+    "submission/inet/smtpd_tls_security_level": "encrypt",
+    "submissions/inet/smtpd_tls_wrappermode": "yes",
+}
+_BOTH_OPTIONS = {
+    "smtpd_sasl_auth_enable": "yes",
+    "smtpd_tls_auth_only": "yes",
+    "smtpd_relay_restrictions": "permit_sasl_authenticated,reject",
+}
+_LOCAL_CONF = f"""\
+log_path = {DOVECOT_LOG}
+service auth {{
+  unix_listener /var/spool/postfix/private/auth {{
+    mode = 0660
+    user = postfix
+    group = postfix
+  }}
+}}
+service lmtp {{
+  unix_listener /var/spool/postfix/private/dovecot-lmtp {{
+    mode = 0600
+    user = postfix
+    group = postfix
+  }}
+}}
+"""
+
+
+def write() -> None:
+    """Make the private machine that ordinary host; nothing is started."""
+    _certificate()
+    _users()
+    _postfix()
+    _dovecot()
+
+
+def _certificate() -> None:
+    _run("openssl", "req", "-x509", "-nodes", "-newkey", "ec",
+         "-pkeyopt", "ec_paramgen_curve:prime256v1", "-days", "30", "-subj", "/CN=example.org",
+         "-addext", "subjectAltName=DNS:mail.example.org,DNS:chat.example.org,DNS:example.org,"
+         "DNS:localhost,IP:127.0.0.1,IP:192.0.2.1",
+         "-keyout", str(_KEY), "-out", str(CERTIFICATE))
+
+
+def _users() -> None:
+    for name, password in ORDINARY_USERS.items():
+        _run("useradd", "--create-home", "--shell", "/usr/sbin/nologin", name)
+        _run("chpasswd", text=f"{name}:{password}\n")
+
+
+def _postfix() -> None:
+    shutil.rmtree("/var/spool/postfix")
+    Path("/var/spool/postfix").mkdir()
+    for path in Path("/var/lib/postfix").iterdir():
+        path.unlink()
+    etc, share = Path("/etc/postfix"), Path("/usr/share/postfix")
+    (etc / "main.cf").write_text((share / "main.cf.debian").read_text()
+                                 + (share / "main.cf.tls").read_text())
+    shutil.copy(share / "master.cf.dist", etc / "master.cf")
+    postconf("-e", _MAIN_CF)
+    postconf("-Me", _SUBMISSION)
+    postconf("-P", _SUBMISSION_OPTIONS)
+    for name in _SUBMISSION:
+        postconf("-P", {f"{name}/{key}": value for key, value in _BOTH_OPTIONS.items()})
+    _run("newaliases")
+    _run("postfix", "check")
+    _run("/usr/lib/postfix/configure-instance.sh", "-")
+
+
+def _dovecot() -> None:
+    etc, share = Path("/etc/dovecot"), Path("/usr/share/dovecot")
+    shutil.rmtree(etc)
+    etc.mkdir()
+    shutil.copy(share / "dovecot.conf", etc)
+    shutil.copytree(share / "conf.d", etc / "conf.d")
+    private = etc / "private"
+    private.mkdir(mode=0o700)
+    (private / "dovecot.pem").symlink_to(CERTIFICATE)
+    (private / "dovecot.key").symlink_to(_KEY)
+    (etc / "local.conf").write_text(_LOCAL_CONF)
+
+
+def postconf(option: str, settings: dict[str, str]) -> None:
+    _run("postconf", option, *(f"{key}={value}" for key, value in settings.items()))
+
+
+def _run(*command: str, text: str | None = None) -> None:
+    """Run it; CalledProcessError with its output when it fails."""
+    done = subprocess.run(command, input=text, text=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT)
+    if done.returncode:
+        raise AssertionError(f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout}")

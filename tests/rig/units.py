@@ -1,0 +1,164 @@
+"""Start a service as systemd would, from the unit files that we ship.
+
+The sockets are made here, with the path, owner and mode of the .socket unit, and handed over as
+LISTEN_FDS; the service runs as the unit's user, and counts as started when it says READY=1.
+"""
+
+import fcntl
+import os
+import pwd
+import select
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections import defaultdict
+from pathlib import Path
+
+UNITS = Path("/usr/lib/systemd/system")
+LOGS = Path("/var/log/chatmaild")
+
+
+class ServiceFailed(AssertionError):
+    """A service did not start, or died; the text ends with what it logged."""
+
+
+def read_unit(path: Path) -> dict[str, list[str]]:
+    """The settings of a unit file, by key; a key that occurs more than once has several values."""
+    settings = defaultdict(list)
+    for line in path.read_text().replace("\\\n", " ").splitlines():
+        if line and line[0] not in "#;[":
+            key, _, value = line.partition("=")
+            settings[key.strip()].append(value.strip())
+    return settings
+
+
+class Service:
+    """One ``chatmaild-NAME.service`` with its socket, if it has one."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self.log = LOGS / f"{name}.log"
+        self.process: subprocess.Popen | None = None
+        self.sockets: list[socket.socket] = []
+        self._unit = read_unit(UNITS / f"chatmaild-{name}.service")
+        socket_file = UNITS / f"chatmaild-{name}.socket"
+        self._socket_unit = read_unit(socket_file) if socket_file.exists() else {}
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def listen(self) -> None:
+        """Open the sockets, as starting the .socket unit does."""
+        if self.sockets:
+            return
+        for stream in self._socket_unit.get("ListenStream", ()):
+            path = Path(stream)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            sock.bind(stream)
+            shutil.chown(path, self._socket("SocketUser", "root"),
+                         self._socket("SocketGroup", "root"))
+            path.chmod(int(self._socket("SocketMode", "0666"), 8))
+            sock.listen(int(self._socket("Backlog", "128")))
+            self.sockets.append(sock)
+
+    def start(self, seconds: float = 20) -> None:
+        """Start and wait for READY=1. Raises `ServiceFailed`."""
+        assert not self.running, f"{self.name} runs already"
+        self.listen()
+        LOGS.mkdir(exist_ok=True)
+        user = pwd.getpwnam(self._service("User", "root"))
+        notify_path = f"/run/notify-{self.name}"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            Path(notify_path).unlink(missing_ok=True)
+            notify.bind(notify_path)
+            os.chmod(notify_path, 0o666)
+            with open(self.log, "ab") as log:
+                high = [fcntl.fcntl(sock, fcntl.F_DUPFD_CLOEXEC, 100) for sock in self.sockets]
+                moves = " ".join(f"{n}<&{fd}-" for n, fd in enumerate(high, 3))
+                self.process = subprocess.Popen(
+                    ["/bin/bash", "-c", f'exec {moves}; LISTEN_PID=$$ exec "$0" "$@"',
+                     *self._command()],
+                    stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
+                    env=self._environment(user, notify_path), pass_fds=high,
+                    umask=int(self._service("UMask", "0022"), 8),
+                    user=user.pw_uid, group=user.pw_gid,
+                    extra_groups=os.getgrouplist(user.pw_name, user.pw_gid))
+            for fd in high:
+                os.close(fd)
+            if self._service("Type", "simple") == "notify":
+                self._wait_ready(notify, seconds)
+
+    def stop(self, seconds: float = 20) -> None:
+        """SIGTERM, wait, close the sockets: connecting now fails, as for a unit that is down."""
+        if self.running:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+            try:
+                self.process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                raise ServiceFailed(f"{self.name} ignored SIGTERM for {seconds:g} s") from None
+        self.process = None
+        for sock in self.sockets:
+            Path(sock.getsockname()).unlink(missing_ok=True)
+            sock.close()
+        self.sockets = []
+
+    def kill(self) -> None:
+        """SIGKILL; the sockets stay open, as under systemd, which would start it again."""
+        self.process.kill()
+        self.process.wait()
+
+    def hang(self) -> None:
+        """Stop it in mid-air: connections are accepted by the kernel and never answered."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+    def reload(self) -> None:
+        self.process.send_signal(signal.SIGHUP)
+
+    def log_text(self) -> str:
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def _service(self, key: str, default: str) -> str:
+        return self._unit.get(key, [default])[-1]
+
+    def _socket(self, key: str, default: str) -> str:
+        return self._socket_unit.get(key, [default])[-1]
+
+    def _command(self) -> list[str]:
+        return shlex.split(self._unit["ExecStart"][-1].lstrip("@-:+!"))
+
+    def _environment(self, user: pwd.struct_passwd, notify_path: str) -> dict[str, str]:
+        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8",
+                       "HOME": user.pw_dir, "USER": user.pw_name, "NOTIFY_SOCKET": notify_path}
+        for line in self._unit.get("Environment", ()):
+            environment |= dict(word.split("=", 1) for word in shlex.split(line))
+        if self.sockets:
+            environment["LISTEN_FDS"] = str(len(self.sockets))
+        return environment
+
+    def _wait_ready(self, notify: socket.socket, seconds: float) -> None:
+        exited = os.pidfd_open(self.process.pid)
+        try:
+            deadline = time.monotonic() + seconds
+            while (left := deadline - time.monotonic()) > 0:
+                ready, _, _ = select.select([notify, exited], [], [], left)
+                if notify in ready and b"READY=1" in notify.recv(4096).split(b"\n"):
+                    return
+                if exited in ready and notify not in ready:
+                    raise ServiceFailed(f"{self.name} ended with {self.process.wait()}:\n"
+                                        + self.log_text()[-2000:])
+        finally:
+            os.close(exited)
+        raise ServiceFailed(f"{self.name} was not READY in {seconds:g} s:\n"
+                            + self.log_text()[-2000:])

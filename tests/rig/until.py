@@ -1,0 +1,17 @@
+"""Waiting for something to be so, never for time to pass."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def until(condition: Callable[[], T], what: str, seconds: float = 20) -> T:
+    """The first true value of `condition`; AssertionError naming `what` when it never comes."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds:g} s in vain for {what}")
+        time.sleep(0.01)
+    return value
