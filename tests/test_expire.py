@@ -1,10 +1,16 @@
 """`chatmaild expire` on trees on disk: what goes, what stays, what is said about it."""
 
+import fcntl
+import json
 import os
+import stat
 
 import pytest
 
 from chatmaild import cli
+from chatmaild import config as configuration
+from chatmaild.store import runstate
+from chatmaild.store.runstate import LastRun
 
 NOW = 1_800_000_000
 DAY = 86_400
@@ -66,3 +72,381 @@ def test_old_messages_go_and_young_ones_stay(tree):
     tree.expire()
     assert not any(path.exists() for path in old)
     assert all(path.exists() for path in young)
+
+
+def test_large_messages_go_earlier_once_they_were_seen(tree):
+    home = tree.mailbox()
+    large = put(home / "cur", name(7.1, 200_001))
+    kept = [put(home / "cur", name(7.1, 200_000)), put(home / "cur", name(6.9, 10**6)),
+            put(home / "new", name(7.1, 10**6)), put(home / "tmp", name(7.1, 10**6))]
+    tree.expire()
+    assert not large.exists()
+    assert all(path.exists() for path in kept)
+
+
+def test_the_time_in_the_name_counts_and_not_the_mtime(tree):
+    home = tree.mailbox()
+    imported = put(home / "cur", name(1), mtime=600_000_000)
+    touched = put(home / "cur", name(21, number=2), mtime=NOW)
+    tree.expire()
+    assert imported.exists() and not touched.exists()
+
+
+def test_a_time_in_the_future_counts_as_the_mtime(tree):
+    home = tree.mailbox()
+    young = put(home / "cur", name(-400), mtime=NOW - 19 * DAY)
+    old = put(home / "cur", name(-400, number=2), mtime=NOW - 21 * DAY)
+    both = put(home / "cur", name(-400, number=3), mtime=NOW + 10 * DAY)
+    tree.expire()
+    assert young.exists() and both.exists() and not old.exists()
+
+
+def test_foreign_names_are_judged_by_the_file(tree):
+    home = tree.mailbox()
+    old = [put(home / "cur", each, mtime=NOW - 21 * DAY)
+           for each in ("12.eml", ".nfs01", "x" * 250, "\n", "\udce4:2,S")]
+    young = [put(home / "cur", each, mtime=NOW - 19 * DAY)
+             for each in ("13.eml", "0", "\t,S=", "1.M.b")]
+    large = put(home / "cur", "large.eml", b"x" * 200_001, mtime=NOW - 8 * DAY)
+    unsized = put(home / "cur", f"{NOW - 8 * DAY}.M1P2.host:2,S", b"x" * 200_001)
+    tree.expire()
+    assert not any(path.exists() for path in [*old, large, unsized])
+    assert all(path.exists() for path in young)
+
+
+def test_folders_are_walked_and_their_names_do_not_matter(tree):
+    home = tree.mailbox()
+    old = []
+    for folder in (".Sent", ".A.B.C", ".&AMQ-", "..odd", ".\udcff"):
+        (home / folder / "cur").mkdir(parents=True)
+        old.append(put(home / folder / "cur", name(21)))
+    elsewhere = home / "Sent" / "cur"
+    elsewhere.mkdir(parents=True)
+    no_folder = put(elsewhere, name(21))
+    tree.expire()
+    assert not any(path.exists() for path in old)
+    assert no_folder.exists()
+
+
+def test_symbolic_links_are_never_followed(tree):
+    outside = tree.path / "outside"
+    for directory in ("cur", "box/cur", ".Folder/cur"):
+        (outside / directory).mkdir(parents=True)
+        put(outside / directory, name(21))
+    victim = put(outside, "victim", mtime=0)
+    (tree.mail / DOMAIN / f"link@{DOMAIN}").symlink_to(outside / "box")
+    home = tree.mailbox()
+    (home / "cur").rmdir()
+    (home / "cur").symlink_to(outside / "cur")
+    (home / ".Linked").symlink_to(outside / ".Folder")
+    (home / "new" / name(21)).symlink_to(victim)
+    before = sorted(outside.rglob("*"))
+    said = tree.expire()
+    assert sorted(outside.rglob("*")) == before
+    assert not (home / "new" / name(21)).is_symlink()
+    assert said.err.count("symbolic link") == 3
+
+
+def test_a_domain_that_is_a_link_is_a_problem(tree):
+    (tree.mail / DOMAIN).rename(tree.path / "elsewhere")
+    (tree.mail / DOMAIN).symlink_to(tree.path / "elsewhere")
+    home = tree.mailbox()
+    old = put(home / "cur", name(21))
+    assert "symbolic link" in tree.expire(code=1).err
+    assert old.exists()
+
+
+def test_only_chat_mailboxes_are_touched(tree):
+    kept = []
+    for directory in (
+        "ordinary.example/bob@ordinary.example/cur", f"{DOMAIN}/bob/cur", "cur", "new",
+        f"{DOMAIN}/cur", f"{DOMAIN}/bob@ordinary.example/cur", f"{DOMAIN}/.invites/cur",
+        f"{DOMAIN}/bob@{DOMAIN}/sub/cur", f"{DOMAIN}/bob@{DOMAIN}/cur/deeper",
+    ):
+        (tree.mail / directory).mkdir(parents=True)
+        kept.append(put(tree.mail / directory, name(400), mtime=0))
+    tree.mailbox("carol")
+    kept.append(put(tree.mail / DOMAIN / f"carol@{DOMAIN}", name(400), mtime=0))
+    tree.expire()
+    assert all(path.exists() for path in kept)
+
+
+def test_each_domain_has_its_own_values(tree):
+    tree.configure("[domain other.example]\ndelete_mails_after = 3\n",
+                   domains=f"{DOMAIN} other.example")
+    here = put(tree.mailbox() / "cur", name(4))
+    there = put(tree.mailbox("bob", "other.example") / "cur", name(4))
+    tree.expire()
+    assert here.exists() and not there.exists()
+
+
+def test_long_retention_must_be_allowed(tree):
+    old = put(tree.mailbox() / "cur", name(300))
+    tree.configure("delete_mails_after = 365\n")
+    assert "allow_long_retention" in tree.expire(code=2).err
+    tree.configure("delete_mails_after = 365\nallow_long_retention = yes\n")
+    tree.expire()
+    assert old.exists()
+
+
+# The quota
+
+
+def fill(home, count, size=1 << 20, first_day=19, step=0.25):
+    """Messages of `size`, the oldest first, and their paths in that order."""
+    return [put(home / ("cur" if n % 2 else "new"), name(first_day - n * step, size, n))
+            for n in range(count)]
+
+
+@pytest.mark.parametrize("megabytes, gone", [(80, 0), (81, 11), (100, 30)])
+def test_a_mailbox_above_80_percent_of_its_quota_is_trimmed_to_70(tree, megabytes, gone):
+    tree.configure("max_mailbox_size = 100M\ndelete_large_after = 40\n")
+    messages = fill(tree.mailbox(), megabytes, step=0.15)
+    tree.expire()
+    assert [path.exists() for path in messages] == [False] * gone + [True] * (megabytes - gone)
+
+
+def test_trimming_takes_many_rounds_in_order(tree, monkeypatch):
+    monkeypatch.setattr("chatmaild.store.maildir.BATCH", 7)
+    tree.configure("max_mailbox_size = 100M\ndelete_large_after = 40\n")
+    messages = fill(tree.mailbox(), 100, step=0.15)
+    tree.expire()
+    assert [path.exists() for path in messages] == [False] * 30 + [True] * 70
+
+
+def test_trimming_spares_the_last_24_hours(tree):
+    tree.configure("max_mailbox_size = 100M\ndelete_large_after = 40\n")
+    home = tree.mailbox()
+    young = fill(home, 100, first_day=0.9, step=0.001)
+    old = put(home / "cur", name(1.1, 5, number=999))
+    tree.expire()
+    assert all(path.exists() for path in young) and not old.exists()
+
+
+def test_what_is_due_by_age_is_not_trimmed_for(tree):
+    tree.configure("max_mailbox_size = 100M\ndelete_large_after = 40\n")
+    home = tree.mailbox()
+    for number in range(30):
+        put(home / "cur", name(21, 1 << 20, number))
+    kept = fill(home, 79, step=0.15)
+    for mode in (("--dry-run",), ()):
+        assert "quota /" not in tree.expire("-v", *mode).out
+    assert all(path.exists() for path in kept)
+
+
+def test_dovecots_quota_sums_are_dropped_only_with_mail(tree):
+    touched, untouched = tree.mailbox("alice"), tree.mailbox("bob")
+    put(touched / "cur", name(21))
+    put(touched, "maildirsize")
+    put(untouched, "maildirsize")
+    tree.expire()
+    assert not (touched / "maildirsize").exists() and (untouched / "maildirsize").exists()
+
+
+# Accounts
+
+
+def test_inactive_accounts_are_removed_whole(tree):
+    tree.mailbox("alice")
+    gone = tree.mailbox("bob", login=90.1)
+    put(gone / "cur", name(1))
+    put(gone, "whatever")
+    kept = tree.mailbox("carol", login=89.9)
+    tree.expire()
+    assert not gone.exists() and kept.exists()
+    assert sorted(os.listdir(tree.mail / DOMAIN)) == [f"alice@{DOMAIN}", f"carol@{DOMAIN}"]
+
+
+def test_no_account_is_removed_where_no_login_was_recorded_lately(tree):
+    tree.configure(domains=f"{DOMAIN} other.example")
+    kept = tree.mailbox("alice", login=100)
+    tree.mailbox("bob", login=7.1)
+    old = put(kept / "cur", name(21))
+    tree.mailbox("bob", "other.example")
+    gone = tree.mailbox("alice", "other.example", login=100)
+    said = tree.expire(code=1)
+    assert kept.exists() and not old.exists() and not gone.exists()
+    assert f"{DOMAIN}: " in said.err and "no login was recorded" in said.err
+
+
+def test_signups_alone_do_not_prove_that_logins_are_recorded(tree):
+    inactive = tree.mailbox("alice", login=100)
+    for number, days in enumerate((0.2, 2, 3)):
+        home = tree.mailbox(f"new{number}")
+        made = NOW - int(days * DAY)
+        put(home, "enforceE2EEincoming", mtime=made)
+        os.utime(home / "password", (made // DAY * DAY,) * 2)
+    tree.expire(code=1)
+    assert inactive.exists()
+    os.utime(home / "password", ((NOW - DAY) // DAY * DAY,) * 2)
+    tree.expire()
+    assert not inactive.exists()
+
+
+def test_nobody_is_missed_in_a_domain_that_is_merely_quiet(tree):
+    home = tree.mailbox("alice", login=30)
+    tree.expire()
+    assert home.exists()
+
+
+def test_a_block_outlives_the_account(tree):
+    tree.mailbox("alice")
+    blocked = tree.mailbox("bob", login=100)
+    put(blocked, "blocked")
+    tree.expire()
+    assert os.listdir(blocked) == ["blocked"]
+    tree.expire()
+    assert os.listdir(blocked) == ["blocked"]
+
+
+def snapshot(directory):
+    """Everything below `directory`, with content and times, but for the time of reading."""
+    found = {}
+    for path in [directory, *directory.rglob("*")]:
+        info = path.lstat()
+        content = path.read_bytes() if stat.S_ISREG(info.st_mode) else None
+        found[path] = (content, info.st_mode, info.st_ino, info.st_uid, info.st_mtime_ns,
+                       info.st_ctime_ns)
+    return found
+
+
+def age(home, days=2):
+    os.utime(home, (NOW - days * DAY,) * 2)
+
+
+def test_mailboxes_without_account_and_mail_are_removed(tree):
+    bare = tree.mailbox("bare", login=None)
+    put(bare, "enforceE2EEincoming")
+    put(bare, "dovecot.index.log")
+    empty = tree.mail / DOMAIN / f"empty@{DOMAIN}"
+    empty.mkdir()
+    full = tree.mailbox("full", login=None)
+    put(full / "cur", name(21))
+    put(full, "maildirsize")
+    for home in (bare, empty, full):
+        age(home)
+    tree.expire()
+    assert os.listdir(tree.mail / DOMAIN) == []
+
+
+def test_leftovers_that_are_young_or_hold_something_stay(tree):
+    young = tree.mailbox("young", login=None)
+    mail = tree.mailbox("mail", login=None)
+    put(mail / "cur", name(3))
+    unknown = tree.mailbox("unknown", login=None)
+    put(unknown, "notes.txt")
+    nested = tree.mailbox("nested", login=None)
+    (nested / "cur" / "dir").mkdir()
+    blocked = tree.mailbox("blocked", login=None)
+    put(blocked, "blocked")
+    kept = (mail, unknown, nested, blocked)
+    for home in kept:
+        age(home)
+    age(young, 0)
+    tree.expire()
+    assert young.exists() and all(home.exists() for home in kept)
+
+
+def test_what_a_killed_removal_left_is_removed(tree):
+    left = tree.mail / DOMAIN / ".removed-0011"
+    (left / "cur").mkdir(parents=True)
+    put(left / "cur", name(1))
+    assert f"leftover {left}" in tree.expire("--dry-run").out and left.exists()
+    tree.expire()
+    assert not left.exists()
+
+
+# What is said
+
+
+def test_dry_run_names_what_a_run_names_and_changes_nothing(tree):
+    home = tree.mailbox("alice")
+    for path in (put(home / "cur", name(21)), put(home / "new", "foreign", mtime=0),
+                 put(home / "cur", name(8, 10**6)), put(home, "maildirsize")):
+        assert path.exists()
+    tree.mailbox("bob", login=100)
+    age(tree.mailbox("carol", login=None))
+    before = snapshot(tree.path)
+    dry = tree.expire("--dry-run").out.splitlines()
+    assert snapshot(tree.path) == before
+    real = tree.expire("-v").out.splitlines()
+    assert sorted(dry[:-1]) == sorted(real[:-1])
+    assert {line.split()[0] for line in dry[:-1]} == {
+        "old", "large", "stale", "inactive", "leftover"}
+    for line in real[:-1]:
+        assert not os.path.lexists(line.split(" ", 1)[1])
+    assert dry[-1].startswith("would remove 3 of 3 messages")
+    assert real[-1].startswith("removed 3 of 3 messages")
+
+
+def test_without_a_terminal_only_the_log_has_a_summary(tree):
+    put(tree.mailbox() / "cur", name(21))
+    said = tree.expire()
+    assert said.out == "" and "removed 1 of 1 messages" in said.err
+    said = tree.expire("--quiet")
+    assert (said.out, said.err) == ("", "")
+
+
+def test_json_is_one_document(tree):
+    put(tree.mailbox() / "cur", name(21, 5000))
+    dry = json.loads(tree.expire("--json", "--dry-run").out)
+    assert dry["named"][0]["reason"] == "old" and dry["dry_run"] is True
+    real = json.loads(tree.expire("--json").out)
+    assert real["removed"] == {"old": 1, "large": 0, "quota": 0}
+    assert real["removed_bytes"] == 5000 and real["problems"] == 0
+    assert "named" not in real
+
+
+def test_file_names_cannot_write_to_the_terminal(tree):
+    put(tree.mailbox() / "cur", "\x1b[2J\n\udcff", mtime=0)
+    assert r"\x1b[2J\n\udcff" in tree.expire("-v").out
+
+
+def test_the_last_run_is_kept(tree):
+    tree.mailbox(login=100)
+    tree.expire("--dry-run", code=1)
+    config = configuration.load(tree.ini)
+    assert runstate.load(config) is None
+    tree.expire(code=1)
+    assert runstate.load(config) == LastRun(
+        finished=min(NOW, runstate.load(config).finished), good=None, problems=1,
+        held_back={DOMAIN: 1})
+    tree.mailbox("bob")
+    tree.expire()
+    last = runstate.load(config)
+    assert last.good == last.finished and last.problems == 0
+
+
+def test_a_state_file_that_was_cut_short_does_not_stop_a_run(tree):
+    (tree.mail / ".expire.json").write_text("{")
+    old = put(tree.mailbox() / "cur", name(21))
+    assert "JSON" in tree.expire().err
+    assert not old.exists()
+
+
+def test_a_second_run_leaves(tree):
+    old = put(tree.mailbox() / "cur", name(21))
+    fd = os.open(tree.mail, os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    assert "another run" in tree.expire().out
+    assert old.exists()
+    tree.expire("--dry-run")
+    os.close(fd)
+    tree.expire()
+    assert not old.exists()
+
+
+def test_without_chat_domains_there_is_nothing_to_do(tree):
+    tree.configure(domains="")
+    assert "nothing to do" in tree.expire().out
+
+
+def test_a_missing_mailboxes_dir_is_an_error(tree):
+    (tree.mail / DOMAIN).rmdir()
+    tree.mail.rmdir()
+    assert "mailboxes_dir" in tree.expire(code=1).err
+
+
+def test_a_domain_without_accounts_is_none(tree):
+    (tree.mail / DOMAIN).rmdir()
+    tree.expire()

@@ -23,6 +23,9 @@ from chatmaild.wire import address
 
 DEFAULT_PATH = Path("/etc/chatmaild/chatmaild.ini")
 
+MAX_RETENTION = 40
+"""Days; a message may be kept longer only with `allow_long_retention`."""
+
 MAX_FILE_SIZE = 1 << 20
 """Octets; a larger file is no configuration of ours and is not read."""
 
@@ -150,6 +153,7 @@ class DomainConfig:
     delete_mails_after: int = setting(integer(1, 36_500), "20")
     delete_large_after: int = setting(integer(1, 36_500), "7")
     delete_inactive_users_after: int = setting(integer(1, 36_500), "90")
+    allow_long_retention: bool = setting(boolean, "no")
 
     def problems(self) -> list[str]:
         """What is wrong between the keys of one domain, one sentence each."""
@@ -159,6 +163,13 @@ class DomainConfig:
                 f"username_min_length ({self.username_min_length}) is larger than "
                 f"username_max_length ({self.username_max_length})"
             )
+        for key in ("delete_mails_after", "delete_large_after"):
+            days = getattr(self, key)
+            if days > MAX_RETENTION and not self.allow_long_retention:
+                found.append(
+                    f"{key} = {days}: users are promised deletion within {MAX_RETENTION} days; "
+                    "allow_long_retention = yes says that yours were told otherwise"
+                )
         return found
 
 

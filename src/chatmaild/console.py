@@ -3,8 +3,9 @@
 The only module that writes to stdout; services log instead (`runtime.setup_logging`).
 """
 
-import json
 import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
 
@@ -22,8 +23,75 @@ class Console:
     def result(self, value: Any) -> None:
         """The result of the command, for programs only."""
         if self.as_json:
+            import json
             print(json.dumps(value, indent=2, sort_keys=True, default=str))
 
     def error(self, text: str) -> None:
         """What went wrong, on stderr, in one line."""
         print(f"chatmaild: {text}", file=sys.stderr)
+
+    def progress(self, total: Callable[[], int], unit: str) -> "Progress":
+        """A bar for `total` things to do, shown if stderr is a terminal; else nothing happens."""
+        shown = sys.stderr.isatty() and not self.as_json
+        return Progress(total() if shown else None, unit)
+
+
+class Progress:
+    """A bar on stderr with rate and remaining time, drawn at most ten times a second."""
+
+    WIDTH = 30
+    INTERVAL = 0.1
+
+    def __init__(self, total: int | None, unit: str):
+        self._total = total
+        self._unit = unit
+        self._done = 0
+        self._start = self._drawn = time.monotonic()
+
+    def step(self) -> None:
+        """One more is done."""
+        if self._total is None:
+            return
+        self._done += 1
+        now = time.monotonic()
+        if now - self._drawn >= self.INTERVAL:
+            self._drawn = now
+            self._draw(now - self._start)
+
+    def _draw(self, seconds: float) -> None:
+        total = max(self._total or 0, self._done)
+        filled = self.WIDTH * self._done // total
+        rate = self._done / seconds
+        left = duration((total - self._done) / rate)
+        print(f"\r[{'#' * filled}{'.' * (self.WIDTH - filled)}] {self._done:,} of {total:,} "
+              f"{self._unit}, {rate:,.0f}/s, {left} left\x1b[K",
+              end="", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._total is not None and self._drawn > self._start:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """A time span in the two units that matter."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def octets(count: float) -> str:
+    """A size with three significant digits, in powers of 1024 as in chatmaild.ini."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1024
+    return f"{count:,.1f} TiB"
+
+
+def printable(text: str) -> str:
+    """`text` on one line, whatever it contains: file names come from everywhere."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")

@@ -5,7 +5,7 @@ Nothing here looks at a disk or a clock: names, sizes and times come in, decisio
 
 import dataclasses
 import enum
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from chatmaild.config import DomainConfig
@@ -19,6 +19,12 @@ LARGE = 200_000
 
 TRIM_ABOVE, TRIM_TO = 80, 70
 """Per cent of max_mailbox_size: a mailbox above the first is trimmed to the second."""
+
+LOGIN_SEEN_WITHIN = 7 * DAY
+"""Seconds; a domain in which nobody logged in for longer has lost its track of logins."""
+
+ABANDONED_AFTER = DAY
+"""Seconds after which a mailbox without account and without mail is a leftover."""
 
 MAX_NOW = 10**10 - 1
 """The last second that ten digits can name."""
@@ -72,6 +78,42 @@ class Deadlines:
     def spared(self) -> int:
         """What was saved from this moment on is not trimmed for quota."""
         return self.now - DAY
+
+
+class LoginTrace(enum.Enum):
+    """What one account tells about whether logins are being recorded."""
+
+    NOTHING = enum.auto()
+    LOGIN = enum.auto()
+    """A login was recorded lately."""
+    MADE_TODAY = enum.auto()
+    """The account is new, which counts as a login, but none can have followed yet."""
+    NEVER_SEEN_AGAIN = enum.auto()
+    """The account is days old and no login was recorded after the one that made it."""
+
+
+def login_trace(last_login: float, made: float | None, now: int) -> LoginTrace:
+    """`last_login` as recorded, `made`: when the account came about, None if that is unknown."""
+    if last_login < now - LOGIN_SEEN_WITHIN:
+        return LoginTrace.NOTHING
+    if made is None or last_login != made // DAY * DAY:
+        return LoginTrace.LOGIN
+    return LoginTrace.MADE_TODAY if made > now - DAY else LoginTrace.NEVER_SEEN_AGAIN
+
+
+def logins_are_recorded(traces: Iterable[LoginTrace]) -> bool:
+    """Whether a domain's last logins can be believed.
+
+    If they are no longer recorded, people who log in daily look like people who left. Then only
+    new accounts have a recent time, and none of them is ever seen again.
+    """
+    made_today = never_seen_again = False
+    for trace in traces:
+        if trace is LoginTrace.LOGIN:
+            return True
+        made_today |= trace is LoginTrace.MADE_TODAY
+        never_seen_again |= trace is LoginTrace.NEVER_SEEN_AGAIN
+    return made_today and not never_seen_again
 
 
 def clock(name: str, mtime: float, now: int) -> float:

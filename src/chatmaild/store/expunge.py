@@ -60,9 +60,17 @@ class Expunger:
         self._note = note
         self._complain = complain
 
-    def mailbox(self, fd: int, path: str, deadlines: Deadlines) -> None:
-        """Remove what is due from the open mailbox `fd`; `path` is its absolute name."""
-        before = self.removed.total()
+    @property
+    def count(self) -> int:
+        """Messages removed so far."""
+        return self.removed.total()
+
+    def mailbox(self, fd: int, path: str, deadlines: Deadlines) -> int:
+        """Remove what is due from the open mailbox `fd`; `path` is its absolute name.
+
+        Returns how many messages it keeps.
+        """
+        seen, removed = self.messages, self.count
         at_most = 0
         for place in self._places(fd, path, self._complain):
             octets = self._expire(place, deadlines)
@@ -70,8 +78,17 @@ class Expunger:
                 at_most += octets
         if deadlines.trim_above is not None and at_most > deadlines.trim_above:
             self._trim(fd, path, deadlines)
-        if self.removed.total() > before:
-            self._forget_sizes(fd, path)
+        return self.messages - seen - (self.count - removed)
+
+    def forget_sizes(self, fd: int, path: str) -> None:
+        """Remove the sums of Dovecot's Maildir++ quota, which are stale after a removal."""
+        with contextlib.suppress(FileNotFoundError):
+            if self.dry_run:
+                os.stat("maildirsize", dir_fd=fd, follow_symlinks=False)
+            else:
+                os.unlink("maildirsize", dir_fd=fd)
+            if self._note:
+                self._note(Reason.STALE, path, ["maildirsize"])
 
     def _places(self, mailbox: int, path: str, complain: Complaint) -> Iterator[_Place]:
         for folder in ["", *maildir.folders(mailbox)]:
@@ -228,13 +245,3 @@ class Expunger:
                         message.saved, message.size, place.kind == "cur", deadlines
                     ):
                         yield message
-
-    def _forget_sizes(self, fd: int, path: str) -> None:
-        """Remove the sums of Dovecot's Maildir++ quota, so that it counts anew."""
-        with contextlib.suppress(FileNotFoundError):
-            if self.dry_run:
-                os.stat("maildirsize", dir_fd=fd, follow_symlinks=False)
-            else:
-                os.unlink("maildirsize", dir_fd=fd)
-            if self._note:
-                self._note(Reason.STALE, path, ["maildirsize"])

@@ -18,7 +18,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from chatmaild.config import Config, DomainConfig
 from chatmaild.errors import StoreError
@@ -215,11 +215,13 @@ class Mailbox:
         os.utime(removed)
         return removed
 
-    def delete(self, block: bool = False) -> bool:
-        """Remove account and mail together; False if there was nothing.
+    def delete(self, block: bool = False, keep: Callable[[str], bool] | None = None) -> bool:
+        """Remove account and mail together; False if there was nothing, or it was kept.
 
         Without `block` one rename takes both away, so that they end at the same moment. With
         it, the marker comes first and stays: at no moment could a login make the address anew.
+        `keep`, if given, gets the directory once it is out of everybody's reach, and has the
+        last word: if it is true the mailbox is put back.
         Raises `StoreError`.
         """
         parent = os.path.dirname(self.home)
@@ -231,6 +233,9 @@ class Mailbox:
                     removed = self._empty(parent)
                 elif existed:
                     removed = self._move_aside(parent)
+                    if keep and keep(removed):
+                        os.rename(removed, self.home)
+                        return False
                 else:
                     return False
             atomic.sync_directory(parent)
@@ -349,31 +354,32 @@ class Mailboxes:
         except OSError as error:
             raise _explain(self.root, error) from None
 
-    def sweep(self, now: float) -> int:
-        """Remove what killed processes left half-made or half-deleted; returns how many.
+    def sweep(self, now: float, dry_run: bool = False) -> list[str]:
+        """Remove what killed processes left half-made or half-deleted; returns the paths.
 
-        Raises `StoreError`.
+        What somebody may still be making is left alone for `MAX_RUBBISH_AGE`. With `dry_run`
+        nothing is changed. Raises `StoreError`.
         """
-        count = 0
+        swept = []
         for name in self._domains:
             directory = f"{self.root}/{name}"
             try:
-                left = [entry.path for entry in os.scandir(directory)
-                        if entry.name.startswith((_NEW, _REMOVED))]
                 with atomic.locked(directory):
+                    left = [entry.path for entry in os.scandir(directory)
+                            if entry.name.startswith((_NEW, _REMOVED))]
+                    due = [path for path in left if _is_rubbish(path, now)]
                     for path in left:
-                        if os.path.basename(path).startswith(_NEW):
+                        if os.path.basename(path).startswith(_NEW) and not dry_run:
                             _restore_claim(path)
-                for path in left:
-                    with contextlib.suppress(FileNotFoundError):
-                        if os.lstat(path).st_mtime < now - MAX_RUBBISH_AGE:
-                            _remove_tree(path)
-                            count += 1
+                swept += due
+                for path in due:
+                    if not dry_run:
+                        _remove_tree(path)
             except FileNotFoundError:
                 continue
             except OSError as error:
                 raise _explain(directory, error) from None
-        return count
+        return swept
 
 
 def _claimed(new: str, claim: str) -> str:
@@ -395,6 +401,19 @@ def _restore_claim(new: str) -> None:
     for name in claimed:
         directory, _, original = name.removeprefix(_CLAIM).partition("-")
         os.rename(f"{new}/{name}", f"{os.path.dirname(new)}/{directory}/{original}")
+
+
+def _is_rubbish(path: str, now: float) -> bool:
+    """Whether nobody uses `path`, which has one of our names, any more.
+
+    What was moved aside is, as soon as the lock of the domain is free: only then is it decided.
+    """
+    if os.path.basename(path).startswith(_REMOVED):
+        return True
+    try:
+        return os.lstat(path).st_mtime < now - MAX_RUBBISH_AGE
+    except FileNotFoundError:
+        return False
 
 
 def _remove_tree(path: str) -> None:

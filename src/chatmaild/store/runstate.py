@@ -1,0 +1,59 @@
+"""What the last `chatmaild expire` left behind for `report` and `check`: how it went, and when.
+
+One small file in mailboxes_dir, ``.expire.json``, written after each run that was not dry.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from chatmaild.config import Config
+from chatmaild.errors import StoreError
+from chatmaild.store import atomic
+
+OVERDUE_AFTER = 2 * 86_400
+"""Seconds since the last good run after which somebody has to look."""
+
+
+@dataclass(frozen=True)
+class LastRun:
+    """Times are seconds since the epoch."""
+
+    finished: int
+    good: int | None
+    """When the last run without any problem ended; None: there was none yet."""
+    problems: int
+    """What could not be dealt with in the last run; the log names each."""
+    held_back: Mapping[str, int]
+    """Domain -> inactive accounts that stayed because no logins are being recorded there."""
+
+    def is_overdue(self, now: float) -> bool:
+        return self.good is None or now - self.good > OVERDUE_AFTER
+
+
+def path(config: Config) -> str:
+    return f"{config.mailboxes_dir}/.expire.json"
+
+
+def load(config: Config) -> LastRun | None:
+    """The last run; None if there was none. Raises `StoreError`."""
+    try:
+        with open(path(config), "rb") as file:
+            return LastRun(**json.load(file))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreError(f"{path(config)}: {error.strerror}") from None
+    except (ValueError, TypeError):
+        raise StoreError(f"{path(config)}: not readable as JSON of ours; the next run of "
+                         "chatmaild expire replaces it") from None
+
+
+def save(config: Config, run: LastRun) -> None:
+    """Raises `StoreError`."""
+    content = json.dumps(asdict(run)).encode() + b"\n"
+    try:
+        atomic.write_file(os.fspath(path(config)), content, mode=0o640)
+    except OSError as error:
+        raise StoreError(f"{path(config)}: {error.strerror}") from None
