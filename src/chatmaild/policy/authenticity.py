@@ -1,0 +1,192 @@
+"""Is a message really from the domain that its From field names?
+
+`DkimCheck` answers from the message's own signatures (RFC 6376) and takes no part in fetching
+keys: it names the keys it wants and is handed what the DNS said. The one aligned signature that
+is valid decides; aligned means that `d=` equals the domain of From exactly.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from chatmaild.wire import authres, dkimcrypto, dkimsig
+from chatmaild.wire.authres import DkimResult
+from chatmaild.wire.dkimbody import BodyHash
+from chatmaild.wire.dkimsig import DkimSyntaxError, KeyRecord, Signature
+
+MAX_SIGNATURES = 5
+"""Aligned signatures that are looked at; honest senders use one or two."""
+
+CLOCK_DRIFT = 300
+"""Seconds that `x=` may have passed before a signature counts as expired."""
+
+Fields = Sequence[tuple[bytes, bytes]]
+"""Header fields from top to bottom: the name, and all behind the colon with folds as CRLF."""
+
+Keys = Mapping[str, tuple[bytes, ...] | None]
+"""What the DNS holds at each name: TXT records, none, or None where it could not tell."""
+
+
+class State(Enum):
+    VALID = "valid"
+    INVALID = "invalid"
+    UNKNOWN = "unknown"
+    """The DNS could not tell; ask again later."""
+
+
+@dataclass(frozen=True)
+class Authenticity:
+    state: State
+    reason: str
+    """What decided, for the log and for people: no address, nothing from the message."""
+
+
+class SignatureCheck:
+    """One signature of a message, judged step by step."""
+
+    def __init__(self, fields: Fields, index: int, signature: Signature, now: float):
+        self.signature = signature
+        self.header_hash = hashlib.sha256(canonical_headers(fields, index, signature))
+        self.expired = (
+            signature.expiration is not None and signature.expiration + CLOCK_DRIFT < now
+        )
+
+    def judge(
+        self, body_hash: bytes, records: tuple[bytes, ...] | None, min_rsa_bits: int
+    ) -> Authenticity:
+        """The verdict on this signature, the steps that need no key first."""
+        if self.expired:
+            return Authenticity(State.INVALID, "the signature has expired")
+        if body_hash != self.signature.body_hash:
+            return Authenticity(State.INVALID, "the body is not the one that was signed")
+        if records is None:
+            return Authenticity(State.UNKNOWN, "the DNS did not answer for the key")
+        try:
+            record = choose_record(records)
+            key = dkimcrypto.public_key(record, min_rsa_bits)
+            if key.key_type != self.signature.key_type:
+                raise DkimSyntaxError("the key is not of the type that a= names")
+            if record.exact_identity and self.signature.identity_domain != self.signature.domain:
+                raise DkimSyntaxError("the key's t=s wants i= to be in the domain of d= itself")
+        except DkimSyntaxError as error:
+            return Authenticity(State.INVALID, str(error))
+        if not dkimcrypto.verify(key, self.header_hash, self.signature.value):
+            return Authenticity(State.INVALID, "the header is not the one that was signed")
+        return Authenticity(State.VALID, "a valid signature")
+
+
+class DkimCheck:
+    """The check of one message: made at the end of its header, fed its body, asked once."""
+
+    def __init__(self, fields: Fields, from_domain: str, now: float, min_rsa_bits: int):
+        """`from_domain` is the domain of From in lower case; `now` is seconds since 1970."""
+        self._min_rsa_bits = min_rsa_bits
+        self._signatures: list[SignatureCheck] = []
+        self._problem = "no signature"
+        for index, (name, value) in enumerate(fields):
+            if name.lower() != b"dkim-signature":
+                continue
+            if dkimsig.claimed_domain(value) != from_domain:
+                if self._problem == "no signature":
+                    self._problem = "no signature of the From domain"
+                continue
+            try:
+                signature = dkimsig.parse_signature(value)
+            except DkimSyntaxError as error:
+                self._problem = str(error)
+                continue
+            if len(self._signatures) < MAX_SIGNATURES:
+                self._signatures.append(SignatureCheck(fields, index, signature, now))
+        self._bodies = {
+            relaxed: BodyHash(relaxed)
+            for relaxed in {check.signature.relaxed_body for check in self._signatures}
+        }
+
+    @property
+    def key_names(self) -> frozenset[str]:
+        """The domain names whose TXT records `result` will want."""
+        return frozenset(
+            check.signature.key_name for check in self._signatures if not check.expired
+        )
+
+    def body(self, chunk: bytes) -> None:
+        for body in self._bodies.values():
+            body.update(chunk)
+
+    def finish(self) -> frozenset[str]:
+        """Ends the body; returns the names of the keys that can still make a difference."""
+        self._digests = {relaxed: body.digest() for relaxed, body in self._bodies.items()}
+        return frozenset(
+            check.signature.key_name for check in self._signatures
+            if not check.expired
+            and self._digests[check.signature.relaxed_body] == check.signature.body_hash
+        )
+
+    def result(self, keys: Keys) -> Authenticity:
+        """The verdict, after `finish`."""
+        verdicts = [
+            check.judge(self._digests[check.signature.relaxed_body],
+                        keys.get(check.signature.key_name), self._min_rsa_bits)
+            for check in self._signatures
+        ]
+        for state in (State.VALID, State.UNKNOWN, State.INVALID):
+            for verdict in verdicts:
+                if verdict.state is state:
+                    return verdict
+        return Authenticity(State.INVALID, self._problem)
+
+
+def choose_record(records: tuple[bytes, ...]) -> KeyRecord:
+    """The first key among the TXT records of a name. Raises `DkimSyntaxError`.
+
+    A wildcard may put records of other kinds beside it (RFC 6376 section 3.6.2.2 leaves that
+    open), so those that are no keys do not count while there is one that is.
+    """
+    problem = DkimSyntaxError("the DNS has no key of that name")
+    for record in records:
+        try:
+            return dkimsig.parse_key_record(record)
+        except DkimSyntaxError as error:
+            problem = error
+    raise problem
+
+
+def canonical_headers(fields: Fields, index: int, signature: Signature) -> bytes:
+    """What `b=` was computed over: the fields of `h=`, and the signature at `index` itself.
+
+    A name in `h=` stands for the lowest field of that name that was not yet taken; where there
+    is none left it stands for nothing (RFC 6376 section 5.4.2).
+    """
+    left = defaultdict(list)
+    for name, value in fields:
+        left[name.lower()].append((name, value))
+    relaxed = signature.relaxed_headers
+    parts = [
+        dkimcrypto.canonical_header(relaxed, *left[name].pop())
+        for name in signature.signed_fields if left[name]
+    ]
+    own = dkimcrypto.canonical_header(relaxed, fields[index][0], signature.unsigned)
+    return b"".join(parts) + own.removesuffix(b"\r\n")
+
+
+def from_results(fields: Fields, authserv_id: str, from_domain: str) -> Authenticity:
+    """The verdict of the verifier `authserv_id`, which this host runs (RFC 8601).
+
+    A verifier writes its field above everything that came from outside, so the topmost field
+    under its name that speaks of DKIM is its own, and those below it are forged or stale.
+    """
+    for name, value in fields:
+        if name.lower() != b"authentication-results" or authserv_id.encode() not in value.lower():
+            continue
+        claimed, results = authres.parse(value) or (authserv_id, (DkimResult("unreadable", None),))
+        if claimed.lower() != authserv_id or not results:
+            continue
+        found = {result.result for result in results if result.domain == from_domain}
+        if "pass" in found:
+            return Authenticity(State.VALID, "a pass of the verifier")
+        if "temperror" in found:
+            return Authenticity(State.UNKNOWN, "a temporary error of the verifier")
+        return Authenticity(State.INVALID, "no pass of the verifier for the From domain")
+    return Authenticity(State.INVALID, "no result of the verifier")

@@ -1,0 +1,215 @@
+"""Messages signed by others, verified here: dkimpy, OpenDKIM and the examples of the RFCs."""
+
+import os
+import re
+from pathlib import Path
+
+import dkimkit
+import opendkim
+import pytest
+
+from chatmaild.policy import authenticity
+from chatmaild.policy.authenticity import DkimCheck, State
+from chatmaild.resolver import ZoneFile
+
+NOW = 1_800_000_000
+NAME = "s1._domainkey.sender.example"
+
+
+def check(message, keys, domain="sender.example", now=NOW, bits=1024, cut=None):
+    fields, body = dkimkit.split(message)
+    job = DkimCheck(fields, domain, now, bits)
+    for start in range(0, len(body), cut or len(body) or 1):
+        job.body(body[start:start + (cut or len(body))])
+    names = job.finish()
+    assert names <= job.key_names
+    return job.result({name: keys.get(name, ()) for name in names})
+
+
+def test_the_examples_of_rfc_8463():
+    message = (dkimkit.DATA / "rfc8463.eml").read_bytes()
+    zone = ZoneFile(dkimkit.DATA / "rfc.zone")
+    ed25519, rsa = ["brisbane._domainkey.football.example.com",
+                    "test._domainkey.football.example.com"]
+    for name in (ed25519, rsa):
+        keys = zone.look_up([name])
+        assert check(message, keys, "football.example.com").state is State.VALID
+        broken = message.replace(b"Suzie", b"Susie")
+        assert check(broken, keys, "football.example.com").state is State.INVALID
+
+
+def test_the_example_of_rfc_6376():
+    message = (dkimkit.DATA / "rfc6376.eml").read_bytes()
+    keys = ZoneFile(dkimkit.DATA / "rfc.zone").look_up(["brisbane._domainkey.example.com"])
+    assert check(message, keys, "example.com").state is State.VALID
+    verdict = check(message, keys, "football.example.com")
+    assert verdict.state is State.INVALID and "From domain" in verdict.reason
+
+
+@pytest.mark.parametrize("canonical", [
+    b"simple/simple", b"simple/relaxed", b"relaxed/simple", b"relaxed/relaxed"])
+@pytest.mark.parametrize("signer", [dkimkit.rsa, dkimkit.ed25519])
+def test_signed_by_dkimpy(signer, canonical):
+    keys = {NAME: (signer().record,)}
+    message = dkimkit.sign(dkimkit.MESSAGE, signer(), canonical=canonical)
+    for cut in (None, 1, 7):
+        assert check(message, keys, cut=cut).state is State.VALID
+    for old, new in [(b"and a dot", b"and a Dot"), (b"<alice@", b"<mallory@"), (b"bob@", b"eve@"),
+                     (b"From:", b"From: eve@sender.example\r\nFrom:")]:
+        assert check(message.replace(old, new), keys).state is State.INVALID
+    spaced = message.replace(b"Subject:  folded", b"Subject: folded")
+    valid = canonical.startswith(b"relaxed")
+    assert check(spaced, keys).state is (State.VALID if valid else State.INVALID)
+
+
+@pytest.mark.skipif(not Path(opendkim.DAEMON).exists() and not os.environ.get("CI"),
+                    reason="needs the package opendkim")
+@pytest.mark.parametrize("canonical", [
+    "simple/simple", "simple/relaxed", "relaxed/simple", "relaxed/relaxed"])
+def test_signed_by_opendkim(tmp_path, canonical):
+    keys = {NAME: (dkimkit.rsa().record,)}
+    with opendkim.running(tmp_path, dkimkit.rsa().private, canonical) as socket:
+        message = opendkim.sign(socket, dkimkit.MESSAGE)
+    assert b"c=" + canonical.encode() in message
+    assert check(message, keys).state is State.VALID
+    assert check(message.replace(b"bob@", b"eve@"), keys).state is State.INVALID
+
+
+def test_the_aligned_signature_decides():
+    signer, other = dkimkit.rsa(), dkimkit.rsa(1024)
+    by_list = dkimkit.sign(dkimkit.MESSAGE, other, domain=b"list.example",
+                           identity=b"@list.example")
+    keys = {NAME: (signer.record,), "s1._domainkey.list.example": (other.record,)}
+    assert check(by_list, keys).reason == "no signature of the From domain"
+    assert check(dkimkit.sign(by_list, signer), keys).state is State.VALID
+    parent = dkimkit.sign(dkimkit.MESSAGE, signer, domain=b"example", selector=b"s1")
+    assert check(parent, {"s1._domainkey.example": (signer.record,)}).state is State.INVALID
+
+
+def test_one_valid_signature_is_enough_and_unknown_is_not_invalid():
+    rsa, ed25519 = dkimkit.rsa(), dkimkit.ed25519()
+    twice = dkimkit.sign(dkimkit.sign(dkimkit.MESSAGE, rsa), ed25519, selector=b"s2")
+    second = "s2._domainkey.sender.example"
+    for first_keys, second_keys, state in [
+        ((rsa.record,), (), State.VALID), ((), (ed25519.record,), State.VALID),
+        (None, (ed25519.record,), State.VALID), (None, (), State.UNKNOWN), ((), (), State.INVALID),
+        ((ed25519.record,), (), State.INVALID),
+    ]:
+        assert check(twice, {NAME: first_keys, second: second_keys}).state is state
+
+
+@pytest.mark.parametrize("records, said", [
+    ((), "no key"), ((b"v=DKIM1; p=",), "revoked"), ((b"v=spf1 -all",), "v=|p=|tag"),
+    ((b"v=DKIM1; k=ed25519; p=AAAA",), "32 octets"), ((b"p=AAAA",), "no RSA key"),
+])
+def test_no_usable_key_is_permanent(records, said):
+    verdict = check(dkimkit.sign(dkimkit.MESSAGE, dkimkit.rsa()), {NAME: records})
+    assert verdict.state is State.INVALID
+    assert re.search(said, verdict.reason)
+
+
+def test_records_of_other_kinds_beside_the_key_do_not_count():
+    message = dkimkit.sign(dkimkit.MESSAGE, dkimkit.rsa())
+    records = (b"v=spf1 -all", dkimkit.rsa().record)
+    assert check(message, {NAME: records}).state is State.VALID
+
+
+def test_length_of_the_key():
+    message = dkimkit.sign(dkimkit.MESSAGE, dkimkit.rsa(1024))
+    keys = {NAME: (dkimkit.rsa(1024).record,)}
+    assert check(message, keys).state is State.VALID
+    assert "1024 bits" in check(message, keys, bits=2048).reason
+
+
+@pytest.mark.parametrize("flags, identity, valid", [
+    (b"y", None, True), (b"s", None, True), (b"s", b"@sub.sender.example", False),
+    (b"y", b"@sub.sender.example", True),
+])
+def test_flags_of_the_key(flags, identity, valid):
+    signer = dkimkit.rsa()
+    message = dkimkit.sign(dkimkit.MESSAGE, signer, identity=identity)
+    keys = {NAME: (signer.record + b"; t=" + flags,)}
+    assert (check(message, keys).state is State.VALID) is valid
+
+
+def test_a_body_that_was_changed_needs_no_key():
+    fields, body = dkimkit.split(dkimkit.sign(dkimkit.MESSAGE, dkimkit.rsa()))
+    job = DkimCheck(fields, "sender.example", NOW, 1024)
+    assert job.key_names == {NAME}
+    job.body(body + b"more\r\n")
+    assert job.finish() == frozenset()
+    assert "body" in job.result({}).reason
+
+
+def test_a_limited_body_is_refused():
+    message = dkimkit.sign(dkimkit.MESSAGE, dkimkit.rsa(), length=True)
+    assert "l=" in check(message, {NAME: (dkimkit.rsa().record,)}).reason
+
+
+def test_over_signed_fields_may_be_missing_but_not_added():
+    message = dkimkit.sign(
+        dkimkit.MESSAGE, dkimkit.rsa(),
+        include_headers=[b"from", b"from", b"to", b"date", b"date", b"reply-to", b"subject"])
+    keys = {NAME: (dkimkit.rsa().record,)}
+    assert check(message, keys).state is State.VALID
+    assert check(b"Reply-To: eve@e.example\r\n" + message, keys).state is State.INVALID
+    assert check(b"Date: now\r\n" + message, keys).state is State.INVALID
+    assert check(b"X-Unsigned: yes\r\n" + message, keys).state is State.VALID
+
+
+def test_expired():
+    message = dkimkit.sign(dkimkit.MESSAGE, dkimkit.rsa())
+    fields, body = dkimkit.split(message)
+    signed = int(re.search(rb"t=(\d+)", fields[0][1])[1])
+    limited = message.replace(b"q=dns/txt;", b"q=dns/txt; x=%d;" % (signed + 10))
+    keys = {NAME: (dkimkit.rsa().record,)}
+    # the changed field breaks the signature, so only the reason tells the two apart
+    assert "header" in check(limited, keys, now=signed + 10 + authenticity.CLOCK_DRIFT).reason
+    assert "expired" in check(limited, keys, now=signed + 11 + authenticity.CLOCK_DRIFT).reason
+
+
+def test_no_more_signatures_than_the_limit_cost_anything():
+    field = dkimkit.sign(dkimkit.MESSAGE, dkimkit.rsa()).partition(b"\r\nReceived")[0] + b"\r\n"
+    message = b"".join(field.replace(b"s=s1", b"s=x%d" % n) for n in range(100)) + dkimkit.MESSAGE
+    fields, _ = dkimkit.split(message)
+    job = DkimCheck(fields, "sender.example", NOW, 1024)
+    assert len(job.key_names) == authenticity.MAX_SIGNATURES
+
+
+def results(*fields):
+    verdict = authenticity.from_results(
+        [(b"Authentication-Results", value) for value in fields], "mx.host.example",
+        "sender.example")
+    return verdict.state
+
+
+PASS = (b" mx.host.example;\r\n\tdkim=pass (2048-bit key; unprotected) header.d=Sender.example"
+        b" header.i=@sender.example header.a=rsa-sha256 header.s=s1 header.b=abc/DE+f")
+DMARC = b" mx.host.example; dmarc=pass (p=none) header.from=sender.example"
+
+
+@pytest.mark.parametrize("fields, state", [
+    ([PASS], State.VALID),
+    ([DMARC, PASS], State.VALID),
+    ([PASS.replace(b"mx.host", b"MX.Host")], State.VALID),
+    ([b" mx.host.example; dkim=pass header.d=list.example; dkim=pass header.d=sender.example"],
+     State.VALID),
+    ([], State.INVALID),
+    ([DMARC], State.INVALID),
+    ([b" mx.host.example; none"], State.INVALID),
+    ([b" mx.host.example; dkim=fail header.d=sender.example"], State.INVALID),
+    ([b" mx.host.example; dkim=temperror header.d=sender.example"], State.UNKNOWN),
+    ([b" mx.host.example; dkim=none", PASS], State.INVALID),
+    ([PASS.replace(b"mx.host.example", b"mx.host.example.evil")], State.INVALID),
+    ([PASS.replace(b"mx.host.example", b"evil")], State.INVALID),
+    ([PASS.replace(b"Sender.example", b"sub.sender.example")], State.INVALID),
+    ([PASS.replace(b"header.d=Sender.example ", b"")], State.INVALID),
+    ([PASS + b" header.d=evil.example"], State.INVALID),
+    ([b" mx.host.example; dkim=fail (; dkim=pass header.d=sender.example) header.d=sender.example"],
+     State.INVALID),
+    ([b" mx.host.example; dkim=broken=; x", PASS], State.INVALID),
+    ([b" mx.host.example; " + b"(" * 5000, PASS], State.INVALID),
+    ([b" other.example; " + b"(" * 5000, PASS], State.VALID),
+])
+def test_authentication_results(fields, state):
+    assert results(*fields) is state
