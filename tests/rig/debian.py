@@ -1,10 +1,35 @@
-"""Debian releases to test on: the machine's own, or an unpacked one from the cache."""
+"""Debian releases to test on: the machine's own, or one unpacked into a directory of the cache.
 
+A directory is made once, from the mirrors that the machine itself uses, and named by what is in
+it, so that it is made anew when the package depends on something else. It is never written to:
+whoever runs something there puts an overlay over it.
+"""
+
+import fcntl
+import hashlib
+import os
 import platform
+import re
+import shutil
+import subprocess
 from pathlib import Path
 
 CACHE = Path("/var/cache/chatmaild-tests")
 """Outside the tree: unpacked releases and virtual environments, made once, removable at will."""
+
+CONTROL = Path(__file__).parents[2] / "debian/control"
+
+SYSTEM = ("systemd", "systemd-sysv", "dbus", "libpam-systemd", "iproute2", "ca-certificates",
+          "openssl", "ssl-cert", "procps")
+"""A small Debian that can boot; with what the package depends on it is a clean mail host."""
+
+TESTS = ("python3-pytest", "python3-hypothesis", "python3-pgpy", "python3-daemon",
+         "gnupg", "sq", "swaks", "netcat-openbsd", "strace")
+"""What integration tests use besides."""
+
+PACKAGING = ("build-essential", "lintian", "autopkgtest", "mandoc", "groff", "man-db", "dpkg-dev",
+             "po-debconf", "python3-flake8")
+"""What building and checking the package takes besides, together with its Build-Depends."""
 
 
 class Missing(Exception):
@@ -16,7 +41,77 @@ def own_suite() -> str:
 
 
 def root(suite: str) -> Path:
-    """The directory that holds `suite`, with everything the tests need installed."""
+    """The directory that holds `suite`, with everything the integration tests need installed."""
     if suite == own_suite():
         return Path("/")
-    raise Missing(f"no root for {suite}")
+    return _directory(suite, SYSTEM, _relations("Depends", "Recommends"), TESTS)
+
+
+def clean_root(suite: str) -> Path:
+    """`suite` with what the package depends on and recommends, and nothing more.
+
+    What the package uses but does not depend on is missing there, and so found out.
+    """
+    return _directory(suite, SYSTEM, _relations("Depends", "Recommends"))
+
+
+def packaging_root(suite: str) -> Path:
+    """`suite` as in `clean_root`, and what building, checking and testing the package takes."""
+    return _directory(suite, SYSTEM, _relations("Depends", "Recommends"), TESTS, PACKAGING,
+                      _relations("Build-Depends"))
+
+
+def _relations(*fields: str) -> tuple[str, ...]:
+    """The packages that debian/control names in `fields`; of alternatives the first."""
+    text = CONTROL.read_text()
+    entries = []
+    for field in fields:
+        for value in re.findall(rf"^{field}:(.*(?:\n[ \t].*)*)", text, re.MULTILINE):
+            entries += (entry.split("|")[0].split("(")[0].split("<")[0].strip()
+                        for entry in value.split(","))
+    names = {"debhelper" if name == "debhelper-compat" else name for name in entries if name}
+    return tuple(sorted(name for name in names if "$" not in name
+                        and not name.startswith("dh-sequence-"))) + ("python3",)
+
+
+def _directory(suite: str, *groups: tuple[str, ...]) -> Path:
+    packages = list(dict.fromkeys(name for group in groups for name in group))
+    key = hashlib.sha256(" ".join([suite, *packages]).encode()).hexdigest()[:12]
+    directory = CACHE / f"{suite}-{key}"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with open(CACHE / f"{directory.name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not directory.exists():
+            _make(suite, packages, directory)
+    return directory
+
+
+def _make(suite: str, packages: list[str], directory: Path) -> None:
+    if not shutil.which("mmdebstrap"):
+        raise Missing(f"{suite} is made with mmdebstrap: apt install mmdebstrap")
+    unfinished = directory.with_suffix(".unfinished")
+    subprocess.run(["rm", "-rf", "--one-file-system", unfinished], check=True)
+    done = subprocess.run(
+        ["mmdebstrap", "--variant=minbase", f"--include={','.join(packages)}", suite, unfinished,
+         *_mirrors(suite)],
+        text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env=os.environ | {"LC_ALL": "C.UTF-8"})
+    if done.returncode:
+        raise Missing(f"mmdebstrap could not make {suite}:\n{done.stdout[-4000:]}")
+    unfinished.rename(directory)
+
+
+def _mirrors(suite: str) -> list[str]:
+    """The mirrors of this machine, as lines of sources.list for `suite`."""
+    own = own_suite()
+    done = subprocess.run(
+        ["apt-get", "indextargets", "--format", "$(ORIGIN) $(REPO_URI) $(CODENAME) $(COMPONENT)",
+         "Created-By: Packages"], text=True, capture_output=True, check=True)
+    lines = {}
+    for line in done.stdout.splitlines():
+        origin, uri, codename, component = line.split()
+        if origin == "Debian" and component == "main" and codename.startswith(own):
+            lines[f"deb {uri} {suite}{codename.removeprefix(own)} main"] = None
+    if not lines:
+        raise Missing(f"no Debian mirror for {suite} is known here: apt-get update")
+    return list(lines)
