@@ -1,0 +1,313 @@
+-- Passdb and userdb of the chat domains, for Dovecot 2.3 and 2.4 alike.
+--
+-- Whoever has an account is verified here, from the hash on disk, and needs none of our daemons.
+-- Only a first login asks chatmaild-doveauth to create the account. Whatever chat users need
+-- differently is returned for each of them, so that no global setting changes for anybody else.
+--
+-- /etc/chatmaild/auth.lua loads this file and catches its errors. The result is a function that
+-- takes the path of chatmaild.ini and returns a table of functions.
+
+local RUN = "/run/chatmaild/"
+local PUSH = "/usr/share/chatmaild/push.lua"
+
+local LIMIT = 2         -- seconds that a first login may wait; Postfix itself gives up after 10
+local PAUSE = 30        -- seconds without asking again once doveauth took longer than that
+local MAX_HASH = 4095   -- octets
+local WARN_AT, EMPTY_TO = 80, 70    -- per cent of the quota: when to delete, and how far
+
+local auth = dovecot.auth
+local has_unix, unix = pcall(require, "socket.unix")
+local has_socket, socket = pcall(require, "socket")
+
+-- chatmaild.ini ------------------------------------------------------------------------------
+
+local SIZE_UNITS = {[""] = 1, k = 1024, m = 1024 ^ 2, g = 1024 ^ 3, t = 1024 ^ 4}
+
+local function size(text)
+  local number, unit = text:lower():match("^(%d+)%s*([kmgt]?)i?b?$")
+  if not number or #number > 15 then error("not a size: " .. text, 0) end
+  return math.tointeger(tonumber(number) * SIZE_UNITS[unit])
+end
+
+-- The keys by section; the same grammar as config.py has.
+local function sections(text)
+  local found, current = {}, nil
+  for line in (text:gsub("^\xef\xbb\xbf", "") .. "\n"):gmatch("([^\n]*)\n") do
+    line = line:match("^%s*(.-)%s*$")
+    if line:find("^%[") then
+      local name = line:match("^%[%s*(.-)%s*%]$")
+      name = name and name:lower():gsub("%s+", " ")
+      if name ~= "chatmaild" and not (name and name:find("^domain %S+$")) then
+        error("no section: " .. line, 0)
+      end
+      found[name] = found[name] or {}
+      current = found[name]
+    elseif line ~= "" and not line:find("^[#;]") then
+      local key, value = line:match("^(.-)%s*=%s*(.*)$")
+      if not key or not current then error("no key = value in a section: " .. line, 0) end
+      current[key] = value
+    end
+  end
+  return found
+end
+
+local function parse(text)
+  local found = sections(text)
+  local host = found.chatmaild or {}
+  local config = {
+    root = host.mailboxes_dir or "/var/lib/chatmaild/mail",
+    owner = host.mail_user or "_chatmaild",
+    quota = {},
+  }
+  -- Dovecot expands "%" in what we return
+  if not config.root:find("^/") or config.root:find("%%") then
+    error("mailboxes_dir: must be an absolute path without %", 0)
+  end
+  if not config.owner:find("^[a-z_][a-z0-9_-]*$") then error("mail_user: no user name", 0) end
+  for name in (host.mail_domains or ""):lower():gmatch("[^%s,]+") do
+    if not name:find("^[a-z0-9_-][a-z0-9._-]*$") then error("mail_domains: " .. name, 0) end
+    local own = found["domain " .. name] or {}
+    config.quota[name] = size(own.max_mailbox_size or host.max_mailbox_size or "500M")
+  end
+  return config
+end
+
+-- Read at each request, parsed when it has changed. nil and a reason if it cannot be used.
+local function reader(path)
+  local seen, config, reason
+  return function()
+    local file, problem = io.open(path)
+    if not file then return nil, problem end
+    local text = file:read("a")
+    file:close()
+    if text == nil then return nil, path .. ": cannot be read" end
+    if text ~= seen then
+      local good, result = pcall(parse, text)
+      seen, config, reason = text, good and result or nil, path .. ": " .. tostring(result)
+    end
+    return config, not config and reason or nil
+  end
+end
+
+-- The account on disk ------------------------------------------------------------------------
+
+local ENOENT = 2
+
+-- The mailbox directory of `user` and the domain; nil if it can have none. Nothing but plain
+-- names of our domains gets through, so that the result is safe as a path.
+local function home_of(config, user)
+  local name, domain = user:match("^([a-z0-9_][a-z0-9._-]*)@([a-z0-9._-]+)$")
+  if not name or #name > 64 or not config.quota[domain] then return nil end
+  return config.root .. "/" .. domain .. "/" .. user, domain
+end
+
+-- true or false; nil and the reason if it cannot be told.
+local function is_there(path)
+  local file, problem, number = io.open(path)
+  if file then return file:close() end
+  if number == ENOENT then return false end
+  return nil, problem
+end
+
+-- The hash; false if there is no such account, or it is blocked; nil and a reason else.
+local function stored_hash(home)
+  local blocked, problem = is_there(home .. "/blocked")
+  if blocked == nil then return nil, problem end
+  if blocked then return false, "blocked" end
+  local file, reason, number = io.open(home .. "/password")
+  if file then
+    local hash = (file:read(MAX_HASH) or ""):match("^%s*(%S+)[^\n]*\n?")
+    file:close()
+    return hash, home .. "/password: no hash in it"
+  end
+  if number ~= ENOENT then return nil, reason end
+  -- Is it the account that is missing, or the disk with all of them?
+  local parent = home:match("^(.*)/")
+  if is_there(parent) then return false, "no such account" end
+  return nil, parent .. ": missing; mount it, or restart chatmaild-doveauth, which creates it"
+end
+
+-- The first login ----------------------------------------------------------------------------
+
+local ESCAPES = {["\0"] = "\0010", ["\1"] = "\0011", ["\t"] = "\1t", ["\r"] = "\1r",
+                 ["\n"] = "\1n"}
+
+local function escaped(text)
+  return (text:gsub("[%z\1\t\r\n]", ESCAPES))
+end
+
+local function quoted(text)
+  return (text:gsub("[\"'\\]", "\\%0"))
+end
+
+local paused_until = 0
+
+-- Ask doveauth to create the account: true, false (refused), or nil and the reason. After a
+-- time-out this worker does not ask for a while: were all workers waiting for a daemon that
+-- hangs, logins of ordinary users would wait with them.
+local function create(user, password, client)
+  if not (has_unix and has_socket) then return nil, "the package lua-socket is missing" end
+  local start = socket.gettime()
+  if start < paused_until and paused_until - start <= PAUSE then
+    return nil, "doveauth did not answer in time a moment ago"
+  end
+  local connection = unix()
+  connection:settimeout(LIMIT, "t")
+  local done, problem = connection:connect(RUN .. "doveauth.sock")
+  if done then
+    local key = 'shared/passdb/' .. quoted(password) .. '"' .. quoted(user)
+    done, problem = connection:send("H3\t2\t0\t" .. escaped(client) .. "\tauth\nL"
+                                    .. escaped(key) .. "\t" .. escaped(user) .. "\n")
+  end
+  local answer
+  if done then
+    connection:settimeout(math.max(0, start + LIMIT - socket.gettime()), "t")
+    answer, problem = connection:receive(1)
+  end
+  connection:close()
+  if problem == "timeout" then paused_until = socket.gettime() + PAUSE end
+  if answer == "O" then return true end
+  if answer == "N" then return false end
+  return nil, answer and "doveauth has a problem, see its log" or "doveauth: " .. problem
+end
+
+-- What chat users get ------------------------------------------------------------------------
+
+local function quota_target(quota)
+  return string.format("%d", quota * EMPTY_TO // 100 // 1024 ^ 2)
+end
+
+local function plugins(service, common, has_push)
+  if service == "imap" then return common .. " imap_quota last_login" end
+  if service == "lmtp" and has_push then
+    return common .. " mail_lua notify push_notification push_notification_lua"
+  end
+  return common
+end
+
+local function dict_socket(service)
+  -- Only deliveries may say that mail has come, so they have a socket of their own.
+  return RUN .. (service == "lmtp" and "metadata-lmtp.sock" or "metadata.sock")
+end
+
+local function fields_2_3(fields, service, quota, has_push)
+  fields.mail = "maildir:" .. fields.home
+  fields.mail_plugins = plugins(service, "zlib quota", has_push)
+  fields.zlib_save = "gz"
+  fields.imap_capability = "+XDELTAPUSH XCHATMAIL"
+  fields.mail_attribute_dict = "proxy:" .. dict_socket(service) .. ":metadata"
+  fields.last_login_dict = "proxy:" .. RUN .. "lastlogin.sock:lastlogin"
+  fields.quota = "maildir:User quota"
+  fields.quota_grace = "0"
+  fields.quota_rule = string.format("*:storage=%dB", quota)
+  fields.quota_warning = string.format("storage=%d%%%% chatmaild-quota %s %s", WARN_AT,
+                                       quota_target(quota), fields.user)
+  if has_push then fields.push_notification_driver = "lua:file=" .. PUSH end
+end
+
+local function fields_2_4(fields, service, quota, has_push)
+  fields.mail_driver, fields.mail_path, fields.mail_inbox_path = "maildir", fields.home, "."
+  fields.mail_plugins = plugins(service, "mail_compress quota", has_push)
+  fields.mail_compress_write_method = "gz"
+  fields["imap_capability/XDELTAPUSH"] = "yes"
+  fields["imap_capability/XCHATMAIL"] = "yes"
+  for dict, path in pairs({["mail_attribute/dict"] = dict_socket(service),
+                           ["last_login/dict"] = RUN .. "lastlogin.sock"}) do
+    fields[dict] = "proxy"
+    fields[dict .. "/proxy/dict_driver"] = "proxy"
+    fields[dict .. "/proxy/dict_proxy_name"] = path:match("lastlogin") or "metadata"
+    fields[dict .. "/proxy/dict_proxy_socket_path"] = path
+  end
+  fields.quota = "chat"
+  fields["quota/chat/quota_driver"] = "maildir"
+  fields["quota/chat/quota_storage_size"] = string.format("%dB", quota)
+  fields["quota/chat/quota_storage_grace"] = "0"
+  fields["quota/chat/quota_warning"] = "chat"
+  local warning = "quota/chat/quota_warning/chat/"
+  fields[warning .. "quota_storage_percentage"] = tostring(WARN_AT)
+  fields[warning .. "execute"] = "chatmaild-quota"
+  fields[warning .. "execute/chatmaild-quota/execute_args"] =
+    quota_target(quota) .. " " .. fields.user
+  if has_push then
+    fields.push_notification = "lua"
+    fields["push_notification/lua/push_notification_driver"] = "lua"
+    fields["push_notification/lua/lua_file"] = PUSH
+  end
+end
+
+-- The requests -------------------------------------------------------------------------------
+
+return function(config_path)
+  local settings = reader(config_path)
+
+  -- Address (as it is on disk), home and domain of the request's user, or nil; an error if the
+  -- configuration is broken, which the caller turns into a temporary failure for chat users.
+  local function find(request)
+    local config, reason = settings()
+    if not config then error(reason, 0) end
+    local user = tostring(request.user):lower()
+    local home, domain = home_of(config, user)
+    return home and user, home, domain, config
+  end
+
+  local function verify(request, password)
+    local user, home = find(request)
+    if not user then return auth.PASSDB_RESULT_PASSWORD_MISMATCH, "not a valid address" end
+    local hash, problem = stored_hash(home)
+    if hash == false and problem ~= "blocked" then
+      local created, reason = create(user, password, request.remote_ip or "")
+      if created == nil then return auth.PASSDB_RESULT_INTERNAL_FAILURE, reason end
+      -- Not "unknown", which Dovecot 2.3 would remember.
+      if not created then return auth.PASSDB_RESULT_PASSWORD_MISMATCH, "creation refused" end
+      hash, problem = stored_hash(home)   -- the file decides, not the answer
+    end
+    if hash == false then return auth.PASSDB_RESULT_PASSWORD_MISMATCH, problem end
+    if not hash then return auth.PASSDB_RESULT_INTERNAL_FAILURE, problem end
+    local result = request:password_verify(hash, password)
+    if result == 1 then return auth.PASSDB_RESULT_OK, {user = user} end
+    if result == 0 then return auth.PASSDB_RESULT_PASSWORD_MISMATCH, "password mismatch" end
+    return auth.PASSDB_RESULT_INTERNAL_FAILURE, home .. "/password: no hash that Dovecot knows"
+  end
+
+  -- For hosts that check for existence only; never creates.
+  local function exists(request)
+    local user, home = find(request)
+    local hash, problem = false, "not a valid address"
+    if user then hash, problem = stored_hash(home) end
+    if hash then return auth.PASSDB_RESULT_OK, {user = user, password = hash} end
+    if hash == false then return auth.PASSDB_RESULT_USER_UNKNOWN, problem end
+    return auth.PASSDB_RESULT_INTERNAL_FAILURE, problem
+  end
+
+  local function userdb(request)
+    local user, home, domain, config = find(request)
+    if not user then return auth.USERDB_RESULT_USER_UNKNOWN, "not a chat user" end
+    local hash, problem = stored_hash(home)
+    if hash == false then return auth.USERDB_RESULT_USER_UNKNOWN, problem end
+    if not hash then return auth.USERDB_RESULT_INTERNAL_FAILURE, problem end
+    local service = request.protocol or request.service   -- 2.4, 2.3
+    local fields = {user = user, home = home, uid = config.owner, gid = config.owner,
+                    imap_metadata = "yes", last_login_precision = "s"}
+    local complete = request.protocol and fields_2_4 or fields_2_3
+    complete(fields, service, config.quota[domain], is_there(PUSH))
+    return auth.USERDB_RESULT_OK, fields
+  end
+
+  local function iterate()
+    local config, reason = settings()
+    if not config then error(reason, 0) end
+    local names = {}
+    for domain in pairs(config.quota) do
+      local directory = (config.root .. "/" .. domain):gsub("'", "'\\''")
+      local listing = assert(io.popen("exec ls -1 -- '" .. directory .. "'"))
+      for name in listing:lines() do
+        local home, of = home_of(config, name)
+        if of == domain and stored_hash(home) then names[#names + 1] = name end
+      end
+      listing:close()
+    end
+    return names
+  end
+
+  return {verify = verify, exists = exists, userdb = userdb, iterate = iterate}
+end
