@@ -215,7 +215,10 @@ def notify(state: str) -> None:
     """Tell the service manager, as sd_notify(3) does; nothing happens without one."""
     if "NOTIFY_SOCKET" in os.environ:
         from systemd import daemon
-        daemon.notify(state)
+        try:
+            daemon.notify(state)
+        except OSError as error:    # it went away, or restarts; our work goes on
+            logging.getLogger(__name__).debug("sd_notify: %s", error)
 
 
 def watchdog_interval() -> float | None:

@@ -146,6 +146,10 @@ class Host:
         """Run the ``chatmaild`` command as an admin would (or as `user`)."""
         return self.run("chatmaild", *arguments, user=user, check=check)
 
+    def imap_connection(self, source: str = LOOPBACK) -> imaplib.IMAP4_SSL:
+        """An IMAP connection over TLS, not logged in."""
+        return _Imap(source)
+
     def imap(self, user: str, password: str, source: str = LOOPBACK) -> imaplib.IMAP4_SSL:
         """A logged-in IMAP connection over TLS. Raises `imaplib.IMAP4.error` if refused."""
         client = _Imap(source)
