@@ -21,6 +21,8 @@ FOREIGN = {
     "nacl": {"chatmaild.wire.dkimcrypto"},
     "authres": {"chatmaild.wire.authres"},
     "dns": {"chatmaild.resolver"},
+    "Milter": {"chatmaild.services.filtermail"},
+    "milter": {"chatmaild.services.filtermail"},
 }
 MODULES = {
     ".".join(path.relative_to(SRC).with_suffix("").parts): path

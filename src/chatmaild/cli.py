@@ -24,6 +24,7 @@ COMMANDS = {
     "doveauth": ("chatmaild.services.doveauth", "create accounts at their first login (service)"),
     "lastlogin": ("chatmaild.services.lastlogin", "remember the day of each login (service)"),
     "expire": ("chatmaild.services.expire", "delete what is due in every chat mailbox"),
+    "filtermail": ("chatmaild.services.filtermail", "check chat users' mail as a milter (service)"),
 }
 
 

@@ -137,6 +137,8 @@ class DomainConfig:
     max_message_size: int = setting(size, "31457280")
     max_user_send_per_minute: int = setting(integer(1, 100_000), "60")
     max_user_send_burst_size: int = setting(integer(1, 100_000), "10")
+    max_header_text: int = setting(integer(0, 1_000_000), "4096")
+    max_session_keys: int = setting(integer(1, 100_000), "2000")
     passthrough_senders: frozenset[str] = setting(address_patterns, "")
     passthrough_recipients: frozenset[str] = setting(address_patterns, "")
 

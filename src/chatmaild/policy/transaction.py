@@ -1,0 +1,121 @@
+"""Whose mail is it? One SMTP transaction from MAIL to the end of its data, without any protocol.
+
+A transaction is outgoing if its login or its envelope sender is in a chat domain. From anybody
+else it is incoming where a recipient is in a chat domain. What is neither is nobody's business.
+"""
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from chatmaild.config import Config
+from chatmaild.policy import outgoing, verdict
+from chatmaild.policy.rates import Rates
+from chatmaild.policy.verdict import Verdict
+from chatmaild.wire import address
+from chatmaild.wire.message import Headers
+
+
+class Direction(enum.Enum):
+    """What a client without a login is taken for: one of ours, or a stranger."""
+
+    OUTGOING = "outgoing"
+    INCOMING = "incoming"
+
+
+@dataclass(frozen=True)
+class Client:
+    """Who is connected: his network address ("" for a unix socket or unknown) and, per
+    transaction, the SASL login ("" without one)."""
+
+    network_address: str = ""
+    login: str = ""
+
+
+class Rules(Protocol):
+    """What `Transaction` asks of a rule set, in this order. A verdict ends the transaction, but
+    from `recipient`, where it concerns that recipient only."""
+
+    @property
+    def wanted(self) -> bool:
+        """Asked at DATA; False: accept without a look at the message."""
+
+    def recipient(self, path: str) -> Verdict | None: ...
+
+    def headers(self, headers: Headers) -> Verdict | None: ...
+
+    def body(self, chunk: bytes) -> None: ...
+
+    def finish(self) -> Verdict: ...
+
+
+@dataclass(frozen=True)
+class Site:
+    """What all transactions share. `incoming` makes the rule set for one transaction of the
+    client with that envelope sender path."""
+
+    config: Config
+    direction: Direction
+    rates: Rates
+    incoming: Callable[[Client, str], Rules]
+
+
+class Transaction:
+    """Each method answers None (go on) or the verdict; after one for the whole message no more
+    methods are called."""
+
+    __slots__ = ("direction", "_site", "_rules")
+
+    def __init__(self, site: Site):
+        self.direction = ""
+        self._site = site
+        self._rules: Rules | None = None
+
+    def mail(self, path: str, client: Client, size: int, now: float) -> Verdict | None:
+        """MAIL FROM. `path` as SMTP has it; `size` in octets as declared, 0 if not; `now` of a
+        monotonic clock."""
+        config = self._site.config
+        domain = config.domain_of(client.login) if client.login else None
+        if domain is None:
+            if _domain_of_path(path) in config.domains:
+                self.direction = "outgoing"
+                return Verdict("sender-without-login", verdict.NOT_YOUR_ADDRESS)
+            self._rules = self._site.incoming(client, path)
+            return None
+        self.direction = "outgoing"
+        sender = address.parse_path(path)
+        if refused := outgoing.check_sender(sender, client.login):
+            return refused
+        if size > domain.max_message_size:
+            return Verdict("too-large", verdict.TOO_LARGE)
+        if not self._site.rates.allow(sender.lower(), now, domain.max_user_send_per_minute,
+                                      domain.max_user_send_burst_size):
+            return Verdict("too-fast", verdict.TOO_FAST)
+        self._rules = outgoing.Outgoing(domain, sender)
+        return None
+
+    def recipient(self, path: str) -> Verdict | None:
+        """RCPT TO."""
+        return self._rules.recipient(path)
+
+    def data(self) -> Verdict | None:
+        """DATA: the last recipient was seen."""
+        if not self._rules.wanted:
+            return Verdict("not-ours")
+        self.direction = self.direction or "incoming"
+        return None
+
+    def headers(self, headers: Headers) -> Verdict | None:
+        return self._rules.headers(headers)
+
+    def body(self, chunk: bytes) -> None:
+        self._rules.body(chunk)
+
+    def finish(self) -> Verdict:
+        return self._rules.finish()
+
+
+def _domain_of_path(path: str) -> str:
+    """The domain of a path, also where its local part is beyond `address.parse_path`."""
+    return address.domain_of(path.strip("<> ")).rstrip(".")

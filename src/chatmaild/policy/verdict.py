@@ -1,0 +1,58 @@
+"""What is decided about a message or a recipient, and the words that the SMTP client gets.
+
+The replies are the whole of what a sender learns from us: what to do, never how we are built.
+Delta Chat looks for "Invalid Unencrypted Mail" in the text of a refusal, and takes a text that
+begins with "5.5.0" for a fault that passes; both are held by a test.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An SMTP reply (RFC 5321) with its enhanced status code (RFC 3463)."""
+
+    code: str
+    status: str
+    text: str
+
+
+NOT_YOUR_SENDER = Reply("553", "5.7.1", "Sender address rejected: log in as the sender")
+NOT_YOUR_ADDRESS = Reply("554", "5.7.1", "This address belongs to somebody who has to log in")
+TOO_LARGE = Reply("552", "5.3.4", "Message is larger than this server takes")
+TOO_FAST = Reply("450", "4.7.1", "Too many messages in a short time, try again in a minute")
+WRONG_FROM = Reply("554", "5.7.1", "Invalid From: must be exactly one address, the sender's own")
+UNENCRYPTED = Reply("523", "5.7.1", "Encryption Needed: Invalid Unencrypted Mail")
+TROUBLE = Reply("451", "4.3.0", "Temporary trouble on our side, try again later")
+
+
+@dataclass(frozen=True)
+class HeaderChange:
+    """Replace (`value`) or delete (`value` None) the `index`-th header of that name, from 1."""
+
+    name: str
+    index: int
+    value: str | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`reply` None: accepted, with `changes` to be made to the headers. `reason` is a code for
+    the log and never quotes the message. `offset` is a place in the body, where one is to blame.
+    """
+
+    reason: str
+    reply: Reply | None = None
+    changes: tuple[HeaderChange, ...] = ()
+    offset: int | None = None
+
+    @property
+    def accepted(self) -> bool:
+        return self.reply is None
+
+    @property
+    def word(self) -> str:
+        """accept, defer or refuse."""
+        if self.reply is None:
+            return "accept"
+        return "defer" if self.reply.code[0] == "4" else "refuse"

@@ -1,0 +1,84 @@
+"""Autocrypt and Autocrypt-Gossip headers: that the key in them is a key.
+
+Sources: Autocrypt level 1 (the header), RFC 9580 sections 4.2 and 10.1 (transferable public
+keys).
+"""
+
+import re
+from binascii import Error as Base64Error
+from binascii import a2b_base64
+
+from chatmaild.wire import textlike
+from chatmaild.wire.refusal import Refusal
+
+MAX_KEY = 48 * 1024
+"""Octets in a key."""
+
+_PUBLIC_KEY, _SIGNATURE, _USER_ID, _SUBKEY = 6, 2, 13, 14
+_KEYDATA = re.compile(rb"(?:^|;)\s*keydata\s*=\s*([A-Za-z0-9+/=\s]*)\Z")
+_BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\Z")
+
+
+def free_text(value: bytes) -> int:
+    """How many octets of the header value are text of the sender's choosing: everything but the
+    key's numbers. Raises `Refusal` if the key is none.
+    """
+    match = _KEYDATA.search(value)
+    if not match:
+        raise Refusal("autocrypt-key")
+    encoded = b"".join(match[1].split())
+    if len(encoded) > MAX_KEY * 4 // 3 + 4 or not _BASE64.match(encoded):
+        raise Refusal("autocrypt-key")
+    try:
+        key = a2b_base64(encoded)
+    except Base64Error:
+        raise Refusal("autocrypt-key") from None
+    return match.start() + _text_in_key(key)
+
+
+def _text_in_key(key: bytes) -> int:
+    at, text = 0, 0
+    while at < len(key):
+        tag, begin, end = _packet(key, at)
+        if (tag == _PUBLIC_KEY) != (at == 0):
+            raise Refusal("autocrypt-key")
+        body = key[begin:end]
+        if tag == _USER_ID:
+            text += len(body)
+        elif tag not in (_PUBLIC_KEY, _SIGNATURE, _SUBKEY) or body[:1] not in _VERSIONS:
+            raise Refusal("autocrypt-key")
+        elif textlike.resembles_text(body) or textlike.has_text_run(body):
+            raise Refusal("autocrypt-key-is-text")
+        at = end
+    if not at:
+        raise Refusal("autocrypt-key")
+    return text
+
+
+_VERSIONS = (b"\3", b"\4", b"\5", b"\6")
+
+
+def _packet(key: bytes, at: int) -> tuple[int, int, int]:
+    """Tag, begin and end of the body of the packet at `at`."""
+    head = key[at:at + 6].ljust(6, b"\0")
+    first = head[0]
+    if first & 0xC0 == 0xC0:
+        tag = first & 63
+        if head[1] < 192:
+            octets, length = 2, head[1]
+        elif head[1] < 224:
+            octets, length = 3, (head[1] - 192 << 8) + head[2] + 192
+        elif head[1] == 255:
+            octets, length = 6, int.from_bytes(head[2:6], "big")
+        else:
+            raise Refusal("autocrypt-key")
+    elif first & 0x80 and first & 3 != 3:
+        tag = first >> 2 & 15
+        octets = 1 + (1 << (first & 3))
+        length = int.from_bytes(head[1:octets], "big")
+    else:
+        raise Refusal("autocrypt-key")
+    begin = at + octets
+    if not length or begin + length > len(key):
+        raise Refusal("autocrypt-key")
+    return tag, begin, begin + length

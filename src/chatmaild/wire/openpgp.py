@@ -1,0 +1,325 @@
+"""The packet sequence of an encrypted OpenPGP message, read piece by piece.
+
+Sources: RFC 9580 sections 4.2 (packet headers), 5.13 (SEIPD) and 10.3 (message grammar).
+
+What passes: session-key packets, then exactly one SEIPD (tag 18) that ends where the data ends.
+Bodies are not kept. Of the ciphertext the first 32 KiB, a window in every 32 KiB and the end are
+looked at, to tell it from plain text (`textlike`); the rest may be skipped unread.
+"""
+
+from dataclasses import dataclass, field
+
+from chatmaild.wire import sessionkey, textlike
+from chatmaild.wire.refusal import Refusal
+
+SEIPD = 18
+
+MAX_SESSION_KEYS = 2000
+"""Session-key packets in one message: Postfix's 1,000 recipients, twice over."""
+
+FIRST_PARTIAL = 512
+"""Octets that the first piece of a body in partial lengths must have, RFC 9580 4.2.1.4."""
+
+_MAX_KEY_PACKET = 6144
+_MAX_SMALL_PIECES = 4096
+_LOOKED_AT_WHOLE = 32 * 1024
+_EVERY = 32 * 1024
+_LARGE = 1 << 62
+
+# A version 1 body holds a prefix of 18 octets, a packet of at least 8 and an MDC of 22; version 2
+# four octets of parameters, a salt of 32, a chunk of at least 8 and two tags of 16.
+_SMALLEST_V1 = 1 + 18 + 8 + 22
+_SMALLEST_V2 = 4 + 32 + 8 + 16 + 16
+
+_NAMES = {
+    0: "reserved", 2: "signature", 4: "one-pass-signature", 5: "secret-key", 6: "public-key",
+    7: "secret-subkey", 8: "compressed", 9: "sed", 10: "marker", 11: "literal", 12: "trust",
+    13: "user-id", 14: "public-subkey", 17: "user-attribute", 19: "mdc", 20: "aead", 21: "padding",
+}
+
+
+@dataclass
+class Summary:
+    """The packets found so far, in a form for people."""
+
+    session_keys: dict[str, int] = field(default_factory=dict)
+    ciphertext: str = ""
+    ciphertext_octets: int = 0
+    partial: bool = False
+
+    @property
+    def number_of_keys(self) -> int:
+        return sum(self.session_keys.values())
+
+    def lines(self) -> list[str]:
+        found = [f"{count} x {kind}" for kind, count in self.session_keys.items()]
+        if self.ciphertext:
+            lengths = ", partial lengths" if self.partial else ""
+            found.append(f"{self.ciphertext}, {self.ciphertext_octets} octets{lengths}")
+        return found
+
+
+class PacketReader:
+    """Feed it the octets in order, or `skip` some where `skippable` allows it.
+
+    Raises `Refusal`, whose offset counts from the first octet fed. After one the reader must not
+    be used again. Memory: at most one session-key packet and one window.
+    """
+
+    def __init__(self, max_session_keys: int = MAX_SESSION_KEYS):
+        self.summary = Summary()
+        self._max_session_keys = max_session_keys
+        self._position = 0
+        self._pending = b""
+        self._state = self._packet_header
+        self._keys = 0
+        self._key_material = textlike.Sampler()
+        self._recipients: set[bytes] = set()
+        self._body = textlike.Sampler()
+        self._body_position = 0
+        self._piece = 0
+        self._last_piece = False
+        self._small_pieces = 0
+        self._smallest = 0
+
+    def feed(self, octets: bytes) -> None:
+        if self._state == self._ciphertext and not self._pending and len(octets) <= self._piece:
+            self._consume(octets)
+            return
+        data = self._pending + octets
+        start = self._position - len(self._pending)
+        at = 0
+        while True:
+            used = self._state(data, at, start + at)
+            if not used:
+                break
+            at += used
+        self._pending = data[at:]
+        self._position = start + len(data)
+
+    def skippable(self) -> int:
+        """How many of the next octets no test will look at."""
+        if self._state != self._ciphertext or self._body_position < _LOOKED_AT_WHOLE:
+            return 0
+        into = self._body_position % _EVERY
+        if into < textlike.WINDOW:
+            return 0
+        until_end = self._piece - textlike.WINDOW if self._last_piece else self._piece
+        return max(0, min(_EVERY - into, until_end))
+
+    def skip(self, count: int) -> None:
+        """Pass over `count` octets, at most `skippable()`."""
+        self._body.gap()
+        self._advance(count)
+        self._position += count
+
+    def finish(self) -> None:
+        """No more octets come."""
+        if self._state == self._after_end and not self._pending:
+            self._finish_ciphertext()
+            return
+        if not self._keys and not self.summary.ciphertext and not self._pending:
+            raise Refusal("no-packets", self._position)
+        if self._state == self._packet_header and not self._pending:
+            raise Refusal("session-keys-without-ciphertext", self._position)
+        raise Refusal("packet-truncated", self._position)
+
+    # Each state takes the data it was given from `at` (octet `position` of the stream) and
+    # answers how many octets it used; 0 means that it needs more.
+
+    def _packet_header(self, data: bytes, at: int, position: int) -> int:
+        if at == len(data):
+            return 0
+        first = data[at]
+        if not first & 0x80:
+            raise Refusal("not-a-packet", position)
+        tag = first & 0x3F if first & 0x40 else first >> 2 & 15
+        if tag not in (sessionkey.PKESK, sessionkey.SKESK, SEIPD):
+            raise Refusal(f"packet-{_NAMES.get(tag, 'unknown')}", position)
+        if tag == SEIPD and not self._keys:
+            raise Refusal("ciphertext-without-session-key", position)
+        octets, length, partial = _length(data, at + 1, None if first & 0x40 else first & 3,
+                                          position)
+        if not octets:
+            return 0
+        if tag == SEIPD:
+            self._begin_ciphertext(length, partial, position)
+        else:
+            if partial:
+                raise Refusal("partial-length", position)
+            if length > _MAX_KEY_PACKET:
+                raise Refusal("session-key-too-long", position)
+            self._begin_key(tag, length, position)
+        return 1 + octets
+
+    def _begin_key(self, tag: int, length: int, position: int) -> None:
+        self._keys += 1
+        if self._keys > self._max_session_keys:
+            raise Refusal("too-many-session-keys", position)
+
+        def key_body(data: bytes, at: int, body_position: int) -> int:
+            if len(data) - at < length:
+                return 0
+            self._key(tag, data[at:at + length], body_position)
+            self._state = self._packet_header
+            return length
+
+        self._state = key_body
+
+    def _key(self, tag: int, body: bytes, position: int) -> None:
+        if not body:
+            raise Refusal("session-key-truncated", position)
+        try:
+            key = sessionkey.parse(tag, body)
+        except Refusal as refusal:
+            raise Refusal(refusal.reason, position) from None
+        self.summary.session_keys[key.kind] = self.summary.session_keys.get(key.kind, 0) + 1
+        material = b"".join(key.random)
+        recipient = key.random[0] if len(key.random[0]) in (8, 20, 32) else b""
+        if recipient in self._recipients:
+            material = material[len(recipient):]
+        elif recipient:
+            self._recipients.add(recipient)
+        offset = position + len(body) - len(material)
+        for start in range(0, len(material), textlike.WINDOW):
+            if textlike.is_text(material[start:start + textlike.WINDOW], offset + start):
+                raise Refusal("session-key-is-text", position)
+        self._key_material.feed(material, position)
+        self._check_key_material()
+
+    def _check_key_material(self) -> None:
+        if self._key_material.text_at is not None:
+            raise Refusal("session-key-is-text", self._key_material.text_at)
+
+    def _begin_ciphertext(self, length: int, partial: bool, position: int) -> None:
+        if partial and length < FIRST_PARTIAL:
+            raise Refusal("first-partial-length", position)
+        if not partial and length < _SMALLEST_V1:
+            raise Refusal("ciphertext-too-short", position)
+        self._key_material.finish()
+        self._check_key_material()
+        self.summary.partial = partial
+        self._piece = length
+        self._last_piece = not partial
+        self._state = self._parameters
+
+    def _parameters(self, data: bytes, at: int, position: int) -> int:
+        if at == len(data):
+            return 0
+        version = data[at]
+        if version == 1:
+            used, self._smallest = 1, _SMALLEST_V1
+        elif version == 2:
+            used, self._smallest = 4, _SMALLEST_V2
+            if len(data) - at < used:
+                return 0
+            cipher, aead, chunk = data[at + 1:at + 4]
+            if cipher not in range(7, 14) or aead not in (1, 2, 3) or chunk > 16:
+                raise Refusal("ciphertext-parameters", position)
+        else:
+            raise Refusal("ciphertext-version", position)
+        self.summary.ciphertext = f"SEIPD v{version}"
+        self.summary.ciphertext_octets = used
+        self._piece -= used
+        self._state = self._ciphertext
+        return used
+
+    def _ciphertext(self, data: bytes, at: int, position: int) -> int:
+        used = min(self._piece, len(data) - at)
+        self._look(data[at:at + used], position)
+        self._advance(used)
+        return used
+
+    def _consume(self, octets: bytes) -> None:
+        self._look(octets, self._position)
+        self._position += len(octets)
+        self._advance(len(octets))
+
+    def _look(self, octets: bytes, position: int) -> None:
+        """Hand to the tests what of `octets` they look at; which that is depends on nothing
+        but the place in the ciphertext."""
+        at, length = 0, len(octets)
+        while at < length:
+            here = self._body_position + at
+            into = here % _EVERY
+            end = length
+            if here < _LOOKED_AT_WHOLE:
+                end = min(end, at + _LOOKED_AT_WHOLE - here)
+            elif into < textlike.WINDOW:
+                end = min(end, at + textlike.WINDOW - into)
+            elif self._last_piece and self._piece - at <= textlike.WINDOW:
+                end = min(end, at + _EVERY - into)
+            else:
+                skip = _EVERY - into
+                if self._last_piece:
+                    skip = min(skip, self._piece - at - textlike.WINDOW)
+                self._body.gap()
+                at = min(length, at + skip)
+                continue
+            self._body.feed(octets[at:end], position + at)
+            at = end
+        self._check_body()
+
+    def _check_body(self) -> None:
+        if self._body.text_at is not None:
+            raise Refusal("ciphertext-is-text", self._body.text_at)
+
+    def _advance(self, count: int) -> None:
+        self._body_position += count
+        self.summary.ciphertext_octets += count
+        self._piece -= count
+        if not self._piece:
+            self._state = self._after_end if self._last_piece else self._next_piece
+
+    def _next_piece(self, data: bytes, at: int, position: int) -> int:
+        octets, length, partial = _length(data, at, None, position)
+        if not octets:
+            return 0
+        if partial and length < FIRST_PARTIAL:
+            self._small_pieces += 1
+            if self._small_pieces > _MAX_SMALL_PIECES:
+                raise Refusal("too-many-partial-lengths", position)
+        self._piece = length
+        self._last_piece = not partial
+        self._state = self._ciphertext if length else self._after_end
+        return octets
+
+    def _after_end(self, data: bytes, at: int, position: int) -> int:
+        if at < len(data):
+            raise Refusal("data-after-ciphertext", position)
+        return 0
+
+    def _finish_ciphertext(self) -> None:
+        if self.summary.ciphertext_octets < self._smallest:
+            raise Refusal("ciphertext-too-short", self._position)
+        self._body.finish()
+        self._check_body()
+
+
+def _length(data: bytes, at: int, legacy: int | None, position: int) -> tuple[int, int, bool]:
+    """(octets used, length, partial) of a packet length; (0, 0, False) when octets are missing.
+
+    `legacy` is the length type of a legacy header, None for the newer format.
+    """
+    available = len(data) - at
+    if legacy == 3:
+        raise Refusal("indeterminate-length", position)
+    if legacy is not None:
+        octets = 1 << legacy
+        number = data[at:at + octets]
+    elif not available:
+        return 0, 0, False
+    elif (first := data[at]) < 192:
+        return 1, first, False
+    elif first < 224:
+        octets = 2
+        number = data[at:at + 2]
+    elif first < 255:
+        return 1, 1 << (first & 31), True
+    else:
+        octets = 5
+        number = data[at + 1:at + 5]
+    if available < octets:
+        return 0, 0, False
+    length = int.from_bytes(number, "big")
+    return octets, length - (192 << 8) + 192 if legacy is None and octets == 2 else length, False

@@ -1,0 +1,140 @@
+"""The one message that may pass unencrypted: the first step of the securejoin handshake.
+
+It says nothing but which of two requests it is, in the header ``Secure-Join`` and again as its
+whole text. Clients send the text bare or as the only part of a multipart/mixed.
+"""
+
+import re
+from binascii import Error as Base64Error
+from binascii import a2b_base64, a2b_qp
+
+from chatmaild.wire import mediatype
+from chatmaild.wire.refusal import Refusal
+
+MAX_BODY = 4096
+"""Octets in the body of such a message."""
+
+STEPS = (b"vc-request", b"vg-request")
+
+_IDENTIFIER = re.compile(rb"[0-9A-Za-z_-]{1,128}\Z")
+_MESSAGE_ID = re.compile(rb"<[0-9A-Za-z_.$+=-]{1,100}@[0-9A-Za-z_.-]{1,253}>\Z")
+_HEADER = re.compile(rb"([A-Za-z-]{1,40}):[ \t]*(.*)", re.DOTALL)
+_PARAMETERS = ("charset", "format", "delsp", "protected-headers", "hp", "hp-legacy-display")
+_VALUES = {
+    "format": (b"flowed", b"fixed"),
+    "delsp": (b"yes", b"no"),
+    "protected-headers": (b"v1",),
+    "hp": (b"clear",),
+    "hp-legacy-display": (b"1",),
+}
+_ENCODINGS = ("", "7bit", "8bit", "quoted-printable", "base64")
+_BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\Z")
+
+
+def step(headers: list[tuple[str, bytes]]) -> bytes | None:
+    """The request that the message headers announce, names in lower case; None without one.
+
+    Raises `Refusal` if a ``Secure-Join`` header is there, but wrong.
+    """
+    found = None
+    for name, value in headers:
+        if not name.startswith("secure-join"):
+            continue
+        value = value.strip()
+        if name == "secure-join":
+            if found is not None:
+                raise Refusal("securejoin-twice")
+            found = value.lower()
+            if found not in STEPS:
+                raise Refusal("securejoin-step")
+        elif not _IDENTIFIER.match(value):
+            raise Refusal("securejoin-header")
+    return found
+
+
+class BodyReader:
+    """Collects the short body and judges it at the end. Raises `Refusal`."""
+
+    def __init__(self, step: bytes, media_type: mediatype.MediaType, encoding: str):
+        self._text = b"secure-join: " + step
+        self._media_type = media_type
+        self._encoding = encoding
+        self._body = b""
+
+    def feed(self, chunk: bytes) -> None:
+        if len(self._body) + len(chunk) > MAX_BODY:
+            raise Refusal("securejoin-too-long", MAX_BODY)
+        self._body += chunk
+
+    def finish(self) -> None:
+        lines = self._body.split(b"\r\n")
+        if any(b"\r" in line or b"\n" in line or b"\0" in line for line in lines):
+            raise Refusal("line-without-cr", 0)
+        if self._media_type.name == "multipart/mixed":
+            self._mixed(lines)
+        else:
+            self._check_text(self._media_type, self._encoding, lines)
+
+    def _mixed(self, lines: list[bytes]) -> None:
+        mediatype.check_parameters(self._media_type, ("boundary", "charset"), "content-type")
+        delimiter = b"--" + mediatype.boundary(self._media_type)
+        if lines.count(delimiter) != 1 or lines.count(delimiter + b"--") != 1:
+            raise Refusal("securejoin-parts", 0)
+        begin, end = lines.index(delimiter), lines.index(delimiter + b"--")
+        if begin > end or any(lines[:begin]) or any(lines[end + 1:]):
+            raise Refusal("securejoin-parts", 0)
+        part = lines[begin + 1:end]
+        if b"" not in part:
+            raise Refusal("securejoin-parts", 0)
+        blank = part.index(b"")
+        media_type, encoding = _part_head(part[:blank])
+        self._check_text(media_type, encoding, part[blank + 1:])
+
+    def _check_text(self, media_type: mediatype.MediaType, encoding: str,
+                    lines: list[bytes]) -> None:
+        if media_type.name != "text/plain":
+            raise Refusal("securejoin-not-text", 0)
+        mediatype.check_parameters(media_type, _PARAMETERS, "content-type")
+        for key, values in _VALUES.items():
+            if media_type.parameters.get(key, values[0]).lower() not in values:
+                raise Refusal("content-type", 0)
+        if _decode(encoding, lines).strip().lower() != self._text:
+            raise Refusal("securejoin-text", 0)
+
+
+def _part_head(lines: list[bytes]) -> tuple[mediatype.MediaType, str]:
+    """Type and encoding of the one part; its other headers must be known, short and empty of text.
+    """
+    media_type, encoding, seen = mediatype.MediaType("text/plain", {}), "", set()
+    for line in b"\r\n".join(lines).replace(b"\r\n ", b" ").replace(b"\r\n\t", b" ").split(b"\r\n"):
+        match = _HEADER.fullmatch(line)
+        if not line and not lines:
+            break
+        if not match or match[1].lower() in seen:
+            raise Refusal("part-header-syntax", 0)
+        name, value = match[1].lower(), match[2].strip()
+        seen.add(name)
+        if name == b"content-type":
+            media_type = mediatype.parse(value)
+        elif name == b"content-transfer-encoding" and value.lower().decode("latin-1") in _ENCODINGS:
+            encoding = value.lower().decode("ascii")
+        elif not (name == b"message-id" and _MESSAGE_ID.match(value)
+                  or name == b"mime-version" and value == b"1.0"
+                  or name == b"content-disposition" and value.lower() == b"inline"):
+            raise Refusal("part-header", 0)
+    return media_type, encoding
+
+
+def _decode(encoding: str, lines: list[bytes]) -> bytes:
+    body = b"\r\n".join(lines)
+    if encoding == "quoted-printable":
+        return a2b_qp(body)
+    if encoding == "base64":
+        encoded = b"".join(lines)
+        if not _BASE64.match(encoded):
+            raise Refusal("securejoin-text", 0)
+        try:
+            return a2b_base64(encoded)
+        except Base64Error:
+            raise Refusal("securejoin-text", 0) from None
+    return body

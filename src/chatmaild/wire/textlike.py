@@ -1,0 +1,169 @@
+"""Tells plain text from ciphertext.
+
+Ciphertext is uniformly distributed: every octet value is equally likely and independent of the
+others. Each test here looks for something that text has and that uniform octets have with a
+probability that is computed, not guessed, and that lies below 2**-80 per test (below 2**-67 for
+the one test of a body so short that more is not to be had). A message is given at most 2**13
+tests, so that a genuine one is refused by mistake with a probability below 2**-64.
+
+run        72 octets in a row out of the 99 of ASCII text (NUL included, for UTF-16). Uniform
+           octets do this at a given place with (99/256)**72 < 2**-98, and a message has fewer
+           than 2**17 places that are looked at.
+distinct   k different values in n octets: at most C(256,k) * (k/256)**n. Text in any charset and
+           any simple encoding (UTF-16, Cyrillic, hexadecimal, ROT13, XOR) repeats a small set of
+           values; the same with the 64 values of a base64 character finds words that were
+           spelled in the base64 alphabet itself.
+weight     a likelihood ratio. For any distribution q the sum of log2(256 * q(octet)) exceeds t
+           on uniform octets with a probability below 2**-t (Markov's inequality). q resembles
+           English text, so that about 26 letters reach 80 bits.
+"""
+
+import math
+from binascii import b2a_base64
+
+WINDOW = 768
+"""Octets that one test looks at; a multiple of three, so that base64 characters line up."""
+
+SMALLEST_BODY = 49
+"""Octets from which a body of nothing but ASCII text stands out: (99/256)**49 < 2**-67."""
+
+_BITS = 80
+_RUN = 72
+_TEXT = frozenset(b"\0\t\r\n" + bytes(range(0x20, 0x7F)))
+_TEXT_CLASS = bytes(b"."[0] if octet in _TEXT else 0 for octet in range(256))
+_LOWER = b"abcdefghijklmnopqrstuvwxyz"
+
+
+def _distinct_limits(alphabet: int, longest: int) -> list[int]:
+    """limits[n]: the largest k with C(alphabet,k) * (k/alphabet)**n < 2**-_BITS, or 0."""
+    choose = [math.log2(math.comb(alphabet, k)) for k in range(alphabet + 1)]
+    step = [0.0] + [math.log2(k / alphabet) for k in range(1, alphabet + 1)]
+    limits, k = [], 0
+    for n in range(longest + 1):
+        # The bound need not be monotonic in k near zero, so only k + 1 is tried; it grows with n.
+        while k + 1 < alphabet and choose[k + 1] + n * step[k + 1] < -_BITS:
+            k += 1
+        limits.append(k)
+    return limits
+
+
+def _share_limit(share: float, n: int) -> int:
+    """The smallest m with P(at least m of n) < 2**-_BITS, by the Chernoff bound."""
+    for m in range(math.ceil(share * n), n + 1):
+        p = m / n
+        divergence = p * math.log2(p / share)
+        if m < n:
+            divergence += (1 - p) * math.log2((1 - p) / (1 - share))
+        if n * divergence > _BITS:
+            return m
+    return n + 1
+
+
+_OCTET_LIMITS = _distinct_limits(256, WINDOW)
+_CHARS = WINDOW // 3 * 4
+_CHAR_LIMITS = _distinct_limits(64, _CHARS)
+_LOWER_LIMITS = [_share_limit(26 / 64, n) if n else 1 for n in range(0, _CHARS + 1)]
+
+
+def _weights() -> bytes:
+    """Eighths of a bit per octet value, rounded down and shifted by _ZERO."""
+    share = dict.fromkeys(range(256), 0.0004)
+    share |= dict.fromkeys(range(0x20), 0.0003)
+    share |= dict.fromkeys(range(0x21, 0x7F), 0.0010)
+    share |= dict.fromkeys(range(0x41, 0x5B), 0.0020)
+    share |= dict.fromkeys(b"bcfgjkmpqvwxyz", 0.0080)
+    share |= dict.fromkeys(b"etaoinshrdlu", 0.0450)
+    share |= {0: 0.0100, 0x20: 0.1400}
+    assert sum(share.values()) <= 1
+    return bytes(math.floor(8 * math.log2(256 * share[o])) + _ZERO for o in range(256))
+
+
+_ZERO = 40
+_WEIGHTS = _weights()
+
+
+def is_text(octets: bytes, offset: int = 0) -> bool:
+    """Whether these octets, at most `WINDOW`, are text and no ciphertext.
+
+    `offset` is their place in the base64 data they came from (only its remainder by three
+    counts): it says where base64 characters begin.
+    """
+    length = len(octets)
+    if length <= SMALLEST_BODY // 2:
+        return False
+    if len(set(octets)) <= _OCTET_LIMITS[length]:
+        return True
+    characters = b2a_base64(octets[-offset % 3:], newline=False).rstrip(b"=")[:-1]
+    if len(set(characters)) <= _CHAR_LIMITS[len(characters)]:
+        return True
+    lower = len(characters) - len(characters.translate(None, _LOWER))
+    if lower >= _LOWER_LIMITS[len(characters)]:
+        return True
+    return sum(octets.translate(_WEIGHTS)) - _ZERO * length > 8 * _BITS
+
+
+def has_text_run(octets: bytes) -> bool:
+    """Whether ASCII text runs on somewhere for longer than ciphertext ever does."""
+    return _RUN_OF_TEXT in octets.translate(_TEXT_CLASS)
+
+
+def is_all_text(octets: bytes) -> bool:
+    """Whether a short body, of at least `SMALLEST_BODY` octets, is ASCII text throughout."""
+    return len(octets) >= SMALLEST_BODY and _TEXT.issuperset(octets)
+
+
+_RUN_OF_TEXT = b"." * _RUN
+
+
+class Sampler:
+    """Runs the tests over octets that are said to be ciphertext, wherever they were cut.
+
+    Feed pieces that follow each other; `gap` says that octets in between were left out.
+    `text_at` is None until text was found, and then where the first window of it began.
+    """
+
+    __slots__ = ("text_at", "_start", "_pending", "_before")
+
+    def __init__(self):
+        self.text_at: int | None = None
+        self._start = 0
+        self._pending = b""
+        self._before = b""
+
+    def feed(self, octets: bytes, offset: int) -> None:
+        """The next octets, which begin at `offset` of the base64 data."""
+        if not self._pending:
+            self._start = offset
+        pending = self._pending + octets if self._pending else octets
+        position, last = 0, len(pending) - WINDOW
+        while position <= last:
+            window = pending[position:position + WINDOW]
+            self._test(window, self._start + position)
+            self._before = window
+            position += WINDOW
+        self._start += position
+        self._pending = pending[position:]
+
+    def gap(self) -> None:
+        """The octets that come next do not follow the last ones."""
+        self._test_rest()
+        self._pending = self._before = b""
+
+    def finish(self) -> None:
+        """The data is over: test what is left, together with what came before it."""
+        self._test_rest()
+
+    def _test_rest(self) -> None:
+        if not self._pending:
+            return
+        rest = (self._before + self._pending)[-WINDOW:]
+        offset = self._start - (len(rest) - len(self._pending))
+        self._test(rest, offset)
+        if self.text_at is None and not self._before and is_all_text(rest):
+            self.text_at = offset
+
+    def _test(self, window: bytes, offset: int) -> None:
+        # A run may lie across the border of two windows.
+        if self.text_at is None and (
+                is_text(window, offset) or has_text_run(self._before[-_RUN:] + window)):
+            self.text_at = offset
