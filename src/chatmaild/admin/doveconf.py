@@ -1,0 +1,131 @@
+"""Dovecot as it is configured: the answer of doveconf(1) as a tree, for 2.3 and 2.4 alike."""
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from chatmaild.errors import ChatmaildError
+
+TIMEOUT = 10
+"""Seconds that doveconf may take."""
+
+SERVICES = ("imap-login", "imap", "auth", "auth-worker", "lmtp")
+"""The services whose settings the checks ask for."""
+
+
+class DovecotError(ChatmaildError):
+    """Dovecot cannot be asked, or refuses its own configuration."""
+
+
+@dataclass
+class Block:
+    """``kind name { key = value ... }``; the whole configuration is one without kind and name."""
+
+    kind: str = ""
+    name: str = ""
+    values: dict[str, str] = field(default_factory=dict)
+    blocks: list["Block"] = field(default_factory=list)
+
+    def get(self, key: str, default: str = "") -> str:
+        return self.values.get(key, default)
+
+    def all(self, kind: str) -> Iterator["Block"]:
+        """The blocks of `kind` directly in this one, in the order that Dovecot uses them."""
+        return (block for block in self.blocks if block.kind == kind)
+
+    def block(self, kind: str, name: str = "") -> "Block":
+        """The block of that kind and name; an empty one if there is none."""
+        return next((b for b in self.all(kind) if b.name == name), Block(kind, name))
+
+
+@dataclass(frozen=True)
+class Dovecot:
+    """One Dovecot instance."""
+
+    version: tuple[int, int]
+    tree: Block
+    path: str = "/etc/dovecot/dovecot.conf"
+
+    @property
+    def is_23(self) -> bool:
+        return self.version < (2, 4)
+
+    def get(self, key: str, default: str = "") -> str:
+        return self.tree.get(key, default)
+
+    def service(self, name: str) -> Block:
+        return self.tree.block("service", name)
+
+    def for_protocol(self, protocol: str, key: str, default: str = "") -> str:
+        """The value of `key` that holds within `protocol`."""
+        return self.tree.block("protocol", protocol).get(key, self.get(key, default))
+
+
+_OPENING = re.compile(r'(\S+?)(?:\s+(?:"((?:[^"\\]|\\.)*)"|([^"\s]\S*)))?\s*\{')
+
+
+def parse(text: str) -> Block:
+    """The tree in doveconf's output. Lines that are neither setting nor block are passed over."""
+    root = Block()
+    stack = [root]
+    for raw in text.splitlines():
+        line = raw.strip()
+        if not line or line.startswith("#"):
+            continue
+        opening = _OPENING.fullmatch(line)
+        if line == "}":
+            if len(stack) > 1:
+                stack.pop()
+        elif opening:
+            kind, quoted, plain = opening.groups()
+            block = Block(kind, quoted if quoted is not None else plain or "")
+            stack[-1].blocks.append(block)
+            stack.append(block)
+        elif "=" in line:
+            key, _, value = line.partition("=")
+            stack[-1].values[key.strip()] = _unquote(value.strip())
+    return root
+
+
+def _unquote(value: str) -> str:
+    if len(value) >= 2 and value[0] == value[-1] == '"':
+        return re.sub(r"\\(.)", r"\1", value[1:-1])
+    return value
+
+
+def interpret(output: str, path: str = "/etc/dovecot/dovecot.conf") -> Dovecot:
+    """What doveconf printed, comment lines included. Raises `DovecotError` for other text."""
+    match = re.match(r"# (\d+)\.(\d+)\.", output)
+    if not match:
+        raise DovecotError("doveconf does not say which version it is")
+    return Dovecot((int(match[1]), int(match[2])), parse(output), path)
+
+
+def observe(path: str | None = None) -> Dovecot:
+    """The Dovecot of this host, or the one configured in `path`. Raises `DovecotError`."""
+    where = ["-c", path] if path else []
+    dovecot = interpret(_run(["doveconf", *where, "-a"]), path or "/etc/dovecot/dovecot.conf")
+    if not dovecot.is_23:
+        # 2.4 leaves the built-in defaults of services out, unless it is asked for them by name
+        services = parse(_run(["doveconf", *where, *(f"service/{name}" for name in SERVICES)]))
+        others = [b for b in dovecot.tree.blocks if (b.kind, b.name) not in
+                  {(service.kind, service.name) for service in services.blocks}]
+        dovecot.tree.blocks[:] = others + services.blocks
+    return dovecot
+
+
+def _run(command: list[str]) -> str:
+    search = os.environ.get("PATH", "") + ":/usr/sbin:/usr/bin"
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=TIMEOUT, text=True,
+                              errors="surrogateescape", env={**os.environ, "PATH": search},
+                              stdin=subprocess.DEVNULL)
+    except FileNotFoundError:
+        raise DovecotError("doveconf is not installed: is there a Dovecot?") from None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise DovecotError(f"doveconf: {error}") from None
+    if done.returncode:
+        raise DovecotError(" ".join(done.stderr.split()) or "doveconf failed")
+    return done.stdout
