@@ -21,6 +21,7 @@ from chatmaild.errors import ChatmaildError, ConfigError, UsageError
 
 COMMANDS = {
     # name: (module, one line of help)
+    "check": ("chatmaild.admin.check", "prove that this host is wired, or name the line to change"),
     "doveauth": ("chatmaild.services.doveauth", "create accounts at their first login (service)"),
     "lastlogin": ("chatmaild.services.lastlogin", "remember the day of each login (service)"),
     "expire": ("chatmaild.services.expire", "delete what is due in every chat mailbox"),

@@ -154,8 +154,8 @@ def _milter_settings(
                       "client that chat users come from may be in there")
     if postfix.get("smtpd_proxy_filter", service):
         yield failure("milter-proxy", place,
-                      "with smtpd_proxy_filter Postfix shows milters no headers and no body, so our "
-                      "filter cannot tell what is encrypted", "-o smtpd_proxy_filter=")
+                      "with smtpd_proxy_filter Postfix shows milters neither headers nor body, so "
+                      "our filter cannot tell what is encrypted", "-o smtpd_proxy_filter=")
     protocol = postfix.get("milter_protocol", service)
     if protocol.isdigit() and int(protocol) < 6:
         yield failure("milter-protocol", place, f"milter_protocol is {protocol}, but must be 6",
