@@ -26,6 +26,7 @@ COMMANDS = {
     "lastlogin": ("chatmaild.services.lastlogin", "remember the day of each login (service)"),
     "expire": ("chatmaild.services.expire", "delete what is due in every chat mailbox"),
     "filtermail": ("chatmaild.services.filtermail", "check chat users' mail as a milter (service)"),
+    "filter-test": ("chatmaild.admin.filtertest", "say what the filter says about a message"),
 }
 
 
