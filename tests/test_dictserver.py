@@ -52,7 +52,6 @@ class Running:
     def __init__(self, service_class, path):
         self._path, self._class = path, service_class
         self._ready = threading.Event()
-        self._stopping = False
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main()))
 
     async def _main(self):
@@ -73,13 +72,9 @@ class Running:
     def call(self, function):
         self.loop.call_soon_threadsafe(function)
 
-    def begin_to_stop(self):
-        if not self._stopping:
-            self._stopping = True
-            self.call(self._stop.set)
-
     def stop(self):
-        self.begin_to_stop()
+        if self._thread.is_alive():
+            self.call(self._stop.set)
         self._thread.join(20)
         assert not self._thread.is_alive()
 
@@ -228,7 +223,7 @@ def test_stopping_finishes_what_is_under_way(server, client, tmp_path):
     idle = DictClient(tmp_path / "echo.sock")
     client.send(b"Lslow\nLa\n")
     assert server.service.waiting.acquire(timeout=10)
-    server.begin_to_stop()
+    server.call(server._stop.set)
     assert idle.line() == b""
     server.call(server.service.go.set)
     assert [client.line(), client.line(), client.line()] == [b"Oslow\n", b"Oa\n", b""]

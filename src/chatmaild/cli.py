@@ -24,9 +24,10 @@ COMMANDS = {
     "check": ("chatmaild.admin.check", "prove that this host is wired, or name the line to change"),
     "doveauth": ("chatmaild.services.doveauth", "create accounts at their first login (service)"),
     "lastlogin": ("chatmaild.services.lastlogin", "remember the day of each login (service)"),
+    "metadata": ("chatmaild.services.metadata", "keep push tokens, tell server keys (service)"),
+    "notifier": ("chatmaild.services.notifier", "send to the push gateway (service)"),
     "expire": ("chatmaild.services.expire", "delete what is due in every chat mailbox"),
     "filtermail": ("chatmaild.services.filtermail", "check chat users' mail as a milter (service)"),
-    "filter-test": ("chatmaild.admin.filtertest", "say what the filter says about a message"),
 }
 
 

@@ -97,6 +97,25 @@ def word(pattern: str, meaning: str) -> Callable[[str], str]:
     return parse
 
 
+def optional(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """What `parse` takes, or nothing at all: None."""
+    return lambda text: parse(text) if text else None
+
+
+def web_address(text: str) -> str:
+    """A URL with a host, by http or https."""
+    if not re.fullmatch(r"https?://[^\s/?#@]+([/?#]\S*)?", text, re.ASCII):
+        raise ValueError("must be a URL that begins with https:// (or http://)")
+    return text
+
+
+def one_line(text: str) -> str:
+    """Text that people get to read, at most 1,000 characters."""
+    if len(text) > 1000 or not text.isprintable():
+        raise ValueError("must be at most 1000 printable characters")
+    return text
+
+
 def words(text: str) -> frozenset[str]:
     """Lower-case words, separated by blanks or commas."""
     return frozenset(text.lower().replace(",", " ").split())
@@ -157,9 +176,30 @@ class DomainConfig:
     delete_inactive_users_after: int = setting(integer(1, 36_500), "90")
     allow_long_retention: bool = setting(boolean, "no")
 
+    push: bool = setting(boolean, "yes")
+    max_smtp_recipients: int | None = setting(optional(integer(1, 1_000_000)), "1000")
+    iroh_relay: str | None = setting(optional(web_address), "")
+    turn_server: str | None = setting(
+        optional(word(r"[A-Za-z0-9.-]{1,253}:[0-9]{1,5}", "HOST:PORT, the host without colons")), ""
+    )
+    turn_secret_file: Path | None = setting(optional(absolute_path), "")
+    turn_socket: Path | None = setting(optional(absolute_path), "")
+    app_versions_file: Path | None = setting(optional(absolute_path), "")
+    metadata_comment: str | None = setting(optional(one_line), "")
+    metadata_admin: str | None = setting(
+        optional(word(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]{1,1000}",
+                      "a URI, such as mailto:postmaster@example.org")), ""
+    )
+
     def problems(self) -> list[str]:
         """What is wrong between the keys of one domain, one sentence each."""
         found = []
+        ways = [way for way in (self.turn_secret_file, self.turn_socket) if way]
+        if len(ways) != (1 if self.turn_server else 0):
+            found.append(
+                "turn_server needs either turn_secret_file or turn_socket, and these need it: set "
+                "turn_server and one of the two, or none of the three"
+            )
         if self.username_min_length > self.username_max_length:
             found.append(
                 f"username_min_length ({self.username_min_length}) is larger than "
@@ -194,6 +234,11 @@ class Config:
     min_available_memory: int = setting(size, "200M")
     min_free_disk_space: int = setting(size, "1G")
     log_addresses: bool = setting(boolean, "no")
+
+    push_gateway: str = setting(web_address, "https://notifications.delta.chat/notify")
+    push_max_requests: int = setting(integer(1, 1000), "32")
+    push_tokens_dir: Path = setting(absolute_path, "/var/lib/chatmaild/push-tokens")
+    push_queue_dir: Path = setting(absolute_path, "/var/lib/chatmaild/push-queue")
 
     def domain_of(self, mail_address: str) -> DomainConfig | None:
         """The chat domain that `mail_address` belongs to; None for everybody else's."""

@@ -270,7 +270,7 @@ def run(args: argparse.Namespace, service: Service) -> int:
     runtime.setup_logging()
     service.configure(config.load(args.config))
     sock = runtime.listening_socket(args.socket)
-    _allow_many_descriptors()
+    allow_many_descriptors()
 
     async def start() -> Callable[[], Awaitable[None]]:
         return await serve(service, sock)
@@ -308,7 +308,7 @@ async def serve(service: Service, sock) -> Callable[[], Awaitable[None]]:
     return stop
 
 
-def _allow_many_descriptors() -> None:
+def allow_many_descriptors() -> None:
     """Dovecot keeps a connection per process; the default of 1,024 would lock people out."""
     with contextlib.suppress(OSError, ValueError):  # under systemd the unit has done it
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

@@ -78,14 +78,7 @@ def listening_socket(spec: str | None) -> socket.socket:
     owner and mode, when the socket cannot be had.
     """
     if spec is None:
-        from systemd import daemon
-        fds = daemon.listen_fds(True)
-        if len(fds) != 1:
-            raise UsageError(
-                f"expected one socket from systemd, got {len(fds)}: start the .socket unit, or "
-                "name a socket with --socket unix:/path"
-            )
-        return _adopt(fds[0])
+        return inherited_sockets(1)[0]
     kind, _, rest = spec.partition(":")
     if kind == "fd" and re.fullmatch(r"[0-9]{1,6}", rest):
         return _adopt(int(rest))
@@ -95,6 +88,21 @@ def listening_socket(spec: str | None) -> socket.socket:
     if kind in ("inet", "inet6") and match and int(match[1]) < 65536:
         return _listen_inet(match[2].strip("[]"), int(match[1]))
     raise UsageError(f"--socket {spec}: must be unix:/path, inet:port@host or fd:N")
+
+
+def inherited_sockets(count: int) -> list[socket.socket]:
+    """The `count` sockets that systemd hands over, in the order of the unit's ListenStream lines.
+
+    Raises `UsageError` if there are more or fewer, `SocketError` for one that does not listen.
+    """
+    from systemd import daemon
+    fds = daemon.listen_fds(True)
+    if len(fds) != count:
+        raise UsageError(
+            f"expected {'one socket' if count == 1 else f'{count} sockets'} from systemd, got "
+            f"{len(fds)}: start the .socket unit, or name a socket with --socket unix:/path"
+        )
+    return [_adopt(fd) for fd in fds]
 
 
 def _adopt(fd: int) -> socket.socket:

@@ -112,9 +112,7 @@ def _postfix() -> None:
         postconf("-P", {f"{name}/{key}": value for key, value in _BOTH_OPTIONS.items()})
     _run("newaliases")
     _run("postfix", "check")
-    fill_chroot = Path("/usr/lib/postfix/configure-instance.sh")
-    if "old postfix initscript" not in fill_chroot.read_text():     # newer ones do it by themselves
-        _run(str(fill_chroot), "-")
+    _run("/usr/lib/postfix/configure-instance.sh", "-")
 
 
 def _dovecot() -> None:

@@ -137,14 +137,10 @@ class BodyReader:
         raise Refusal("text-after-last-part")
 
     def _part_head(self, media_type: str) -> Generator[None, bytes, None]:
-        lines: list[bytes] = []
-        octets = 0
+        head = parthead.PartHead(media_type, self._tolerant)
         while line := (yield):
-            octets += len(line)
-            if octets > parthead.MAX_OCTETS:
-                raise Refusal("part-head-too-long")
-            lines.append(line)
-        parthead.check(media_type, self._tolerant, tuple(lines))
+            head.line(line)
+        head.finish()
 
     def _armor(self) -> Generator[None, bytes, None]:
         headers = 0

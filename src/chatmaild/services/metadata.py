@@ -1,0 +1,232 @@
+"""``chatmaild metadata``: the dict behind Dovecot's IMAP METADATA for chat users.
+
+Dovecot's imap processes speak to metadata.sock: clients set their device token and read what the
+admin has configured. Its lmtp processes speak to metadata-lmtp.sock, and only there does
+`messagenew`, which the push Lua sets at each delivery, ring the phones.
+"""
+
+import argparse
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from chatmaild import config, dictserver, runtime
+from chatmaild.clientkeys import ClientKeys
+from chatmaild.config import Config
+from chatmaild.console import Console
+from chatmaild.errors import ConfigError, StoreError, UsageError
+from chatmaild.handover import SOCKET, Handover
+from chatmaild.store import devicetokens
+from chatmaild.store.devicetokens import DeviceTokens
+from chatmaild.store.mailboxes import Mailbox, Mailboxes
+from chatmaild.wire import dictproto
+from chatmaild.wire.handover import MAX_TOKEN_LENGTH, is_token
+
+_SERVER = rb"vendor/vendor\.dovecot/pvt/server/"
+_TOKEN_KEY = re.compile(rb"priv/[^/]+/(?:%b)?devicetoken" % _SERVER)
+_NEWS_KEY = re.compile(rb"priv/[^/]+/(?:%b)?messagenew" % _SERVER)
+_SHARED_KEY = re.compile(rb"shared/[^/]+/%b(.+)" % _SERVER, re.DOTALL)
+
+EXPIRE_INTERVAL = 86_400.0
+"""Seconds between two searches for expired tokens."""
+
+NO_SUCH_KEY = b"Fno such key\n"
+BAD_TOKEN = b"Fnot a device token\n"
+
+log = logging.getLogger(__name__)
+
+
+class Accounts:
+    """What the two dict services share: settings, tokens, and the way to the notifier."""
+
+    def __init__(self, settings: Config, notifier: Path):
+        self.label = runtime.AddressLabel(settings.log_addresses)
+        self.tokens = DeviceTokens(settings.push_tokens_dir)
+        self.tokens.prepare()
+        self.handover = Handover(notifier, self._current, self._gone)
+        self._worker = ThreadPoolExecutor(1, "tokens")
+        self._tasks: set[asyncio.Task] = set()
+        self.configure(settings)
+
+    def configure(self, settings: Config) -> None:
+        """Use these settings from now on."""
+        self.label.plain = settings.log_addresses
+        self._mailboxes = Mailboxes(settings)
+        self.keys = {name: ClientKeys(domain) for name, domain in settings.domains.items()}
+
+    def find(self, user: bytes) -> Mailbox | None:
+        return self._mailboxes.find(user.decode("utf-8", "replace"))
+
+    def in_worker(self, work: Callable, *args) -> asyncio.Future:
+        """Run what waits for the disk where nobody else has to wait for it."""
+        return asyncio.get_running_loop().run_in_executor(self._worker, work, *args)
+
+    def in_background(self, work: Coroutine) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def announce(self, mailbox: Mailbox) -> None:
+        """There is a new message in `mailbox`: ring, now or when the notifier is back."""
+        try:
+            self.handover.announce(devicetokens.ref(mailbox.address))
+        except StoreError as error:
+            log.error("%s", error)
+
+    async def take_over(self, mailbox: Mailbox) -> None:
+        """Import what a chatmail relay left in `mailbox`, then announce the new message."""
+        ref = devicetokens.ref(mailbox.address)
+        await self.in_worker(_logged, self.tokens.take_over, ref, mailbox.home, time.time())
+        self.announce(mailbox)
+
+    async def expire(self) -> None:
+        """Remove expired tokens, day by day."""
+        while True:
+            await self.in_worker(_logged, self.tokens.expire, time.time())
+            await asyncio.sleep(EXPIRE_INTERVAL)
+
+    async def close(self) -> None:
+        await self.handover.settle()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._worker.shutdown()
+
+    def _current(self, ref: str) -> tuple[str, ...]:
+        return self.tokens.current(ref, time.time())
+
+    def _gone(self, ref: str, token: str) -> None:
+        self.in_worker(_logged, self.tokens.remove, ref, token)
+
+
+def _logged(work: Callable, *args) -> None:
+    try:
+        work(*args)
+    except StoreError as error:
+        log.error("%s", error)
+
+
+class Metadata(dictserver.Service):
+    """What clients set and read, on metadata.sock."""
+
+    def __init__(self, accounts: Accounts):
+        self._accounts = accounts
+
+    def lookup(self, request: dictproto.Lookup, hello: dictproto.Hello) -> dictserver.Answer:
+        mailbox = self._accounts.find(request.user)
+        if mailbox is None:
+            return dictproto.NOT_FOUND
+        if _TOKEN_KEY.fullmatch(request.key):
+            ref = devicetokens.ref(mailbox.address)
+            current = self._accounts.tokens.current(ref, time.time())
+            return _answer(" ".join(current).encode() or None)
+        shared = _SHARED_KEY.fullmatch(request.key)
+        if not shared:
+            return dictproto.NOT_FOUND
+        value = self._accounts.keys[mailbox.domain.name].value(shared[1])
+        return _awaited(value) if isinstance(value, Awaitable) else _answer(value)
+
+    def commit(self, transaction: dictserver.Transaction) -> dictserver.Answer:
+        changes = transaction.changes
+        if all(_NEWS_KEY.fullmatch(change.key) for change in changes):
+            return dictproto.COMMITTED      # a client that plays delivery: nobody rings
+        mailbox = self._accounts.find(transaction.user)
+        if mailbox is None or not all(_TOKEN_KEY.fullmatch(change.key) for change in changes):
+            return NO_SUCH_KEY
+        tokens = [None if change.value is None else change.value.decode("utf-8", "replace")
+                  for change in changes]
+        if not all(token is None or is_token(token) for token in tokens):
+            log.warning("%s: a device token was refused: empty, longer than %d characters, or "
+                        "with blanks or control characters",
+                        self._accounts.label(mailbox.address), MAX_TOKEN_LENGTH)
+            return BAD_TOKEN
+        return self._accounts.in_worker(self._write, mailbox, tokens)
+
+    def _write(self, mailbox: Mailbox, changes: list[str | None]) -> bytes:
+        """Set each token, or unset all where there is None instead."""
+        if not mailbox.exists():
+            return NO_SUCH_KEY
+        tokens, ref, now = self._accounts.tokens, devicetokens.ref(mailbox.address), time.time()
+        tokens.take_over(ref, mailbox.home, now)
+        for token in changes:
+            if token is None:
+                tokens.clear(ref)
+            else:
+                tokens.add(ref, token, now)
+        return dictproto.COMMITTED
+
+
+class Deliveries(dictserver.Service):
+    """What Dovecot's lmtp tells, on metadata-lmtp.sock. It is acknowledged whatever happens."""
+
+    def __init__(self, accounts: Accounts):
+        self._accounts = accounts
+
+    def commit(self, transaction: dictserver.Transaction) -> dictserver.Answer:
+        if not all(_NEWS_KEY.fullmatch(change.key) for change in transaction.changes):
+            return NO_SUCH_KEY
+        mailbox = self._accounts.find(transaction.user)
+        if mailbox is not None and mailbox.domain.push:
+            if self._accounts.tokens.is_from_relay(mailbox.home):
+                self._accounts.in_background(self._accounts.take_over(mailbox))
+            else:
+                self._accounts.announce(mailbox)
+        return dictproto.COMMITTED
+
+
+def _answer(value: bytes | None) -> bytes:
+    return dictproto.NOT_FOUND if value is None else dictproto.found(value)
+
+
+async def _awaited(value: Awaitable[bytes | None]) -> bytes:
+    return _answer(await value)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    dictserver.configure(parser)
+    parser.add_argument("--lmtp-socket", metavar="SPEC",
+                        help="the socket for deliveries; given with --socket, and only then")
+    parser.add_argument("--notifier", metavar="PATH", type=Path, default=SOCKET,
+                        help=f"the notifier's socket (default: {SOCKET})")
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    if bool(args.socket) != bool(args.lmtp_socket):
+        raise UsageError("metadata needs --socket and --lmtp-socket, or two sockets from systemd")
+    runtime.setup_logging()
+    settings = config.load(args.config)
+    if args.socket:
+        sockets = [runtime.listening_socket(spec) for spec in (args.socket, args.lmtp_socket)]
+    else:
+        sockets = runtime.inherited_sockets(2)
+    dictserver.allow_many_descriptors()
+    accounts = Accounts(settings, args.notifier)
+
+    async def start() -> Callable[[], Awaitable[None]]:
+        services = (Metadata(accounts), Deliveries(accounts))
+        accounts.in_background(accounts.handover.run())
+        accounts.in_background(accounts.expire())
+        stops = [await dictserver.serve(service, sock)
+                 for service, sock in zip(services, sockets)]
+
+        async def stop() -> None:
+            for stop_serving in stops:
+                await stop_serving()
+            await accounts.close()
+
+        return stop
+
+    def reload() -> None:
+        try:
+            accounts.configure(config.load(args.config))
+            log.info("configuration read again")
+        except ConfigError as error:
+            for problem in error.problems:
+                log.error("keeping the old configuration: %s", problem)
+
+    runtime.run_asyncio(start, reload)
+    return 0
