@@ -95,10 +95,15 @@ def _network(root: Path) -> None:
     ):
         subprocess.run(["ip", *line.split()], check=True)
     subprocess.run(["hostname", NAME.partition(".")[0]], check=True)
+    write_names(root / "etc")
+
+
+def write_names(etc: Path) -> None:
+    """The names of the host and of those it talks to, in /etc and without DNS."""
     for name, text in {"hosts": _HOSTS, "hostname": "mail\n", "mailname": "example.org\n",
                        "resolv.conf": "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n"
                        }.items():
-        path = root / "etc" / name
+        path = etc / name
         path.unlink(missing_ok=True)
         path.write_text(text)
 
