@@ -11,7 +11,6 @@ given to it in `Service.site`, the one place where rule sets are made.
 import argparse
 import logging
 import os
-import queue
 import signal
 import socket
 import threading
@@ -47,6 +46,10 @@ MAX_HEADER_OCTETS = 512 * 1024
 _PROTOCOL = (milter.P_NOHELO | milter.P_NOUNKNOWN | milter.P_NR_CONN | milter.P_NR_HDR
              | milter.P_NR_BODY | milter.P_HDR_LEADSPC)
 _MACROS = {milter.M_ENVFROM: "i {auth_authen}", milter.M_DATA: "i", milter.M_EOM: "i"}
+
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_GAVE_UP = 0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -233,6 +236,24 @@ class Session(Milter.Base):
         return self._refuse(verdicts.TROUBLE)
 
 
+def _wait_for_libmilter() -> None:
+    """Return when libmilter is at work and its signal thread sleeps in sigwait(3).
+
+    That thread wants our signals too. Once it sleeps, the kernel prefers the main thread; before,
+    it would take a signal away from it. It is the only thread but the main one that does not
+    block SIGTERM.
+    """
+    deadline = time.monotonic() + 2
+    while time.monotonic() < deadline:
+        for task in set(os.listdir("/proc/self/task")) - {str(os.getpid())}:
+            with open(f"/proc/self/task/{task}/status", encoding="ascii") as status:
+                mask = next(line for line in status if line.startswith("SigBlk:"))
+            if not int(mask.split()[1], 16) >> signal.SIGTERM - 1 & 1:
+                return
+        time.sleep(0.001)
+    log.warning("libmilter's threads cannot be seen in /proc; stopping may take 5 seconds")
+
+
 def _size(parameters: tuple[bytes, ...]) -> int:
     """The SIZE that MAIL declares, RFC 1870; 0 without one."""
     for parameter in parameters:
@@ -270,31 +291,41 @@ class Service:
                 log.error("not reloaded, the old configuration stays: %s", problem)
 
     def run(self, listener: socket.socket) -> int:
-        signals: queue.SimpleQueue[int] = queue.SimpleQueue()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, lambda number, frame: signals.put(number))
-        thread = threading.Thread(target=self._serve, args=(listener.fileno(),), daemon=True)
-        thread.start()
+        signals, wakeup = socket.socketpair()
+        wakeup.setblocking(False)
+        for number in _SIGNALS:
+            signal.signal(number, lambda number, frame: None)
+        signal.set_wakeup_fd(wakeup.fileno())   # one octet per signal, which no race can lose
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        threading.Thread(target=self._serve, args=(listener.fileno(), wakeup), daemon=True).start()
+        _wait_for_libmilter()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         runtime.notify("READY=1")
-        interval = runtime.watchdog_interval() or 60
-        while thread.is_alive():
+        signals.settimeout(runtime.watchdog_interval() or 60)
+        while True:
             runtime.notify("WATCHDOG=1")
             try:
-                number = signals.get(timeout=interval)
-            except queue.Empty:
+                number = signals.recv(1)[0]
+            except TimeoutError:
                 continue
+            if number == _GAVE_UP:
+                raise ChatmaildError("the milter library gave up; its message is in the mail log")
             if number != signal.SIGHUP:
                 self._stop(listener)
             runtime.notify("RELOADING=1")
             self.reload()
             runtime.notify("READY=1")
-        raise ChatmaildError("the milter library gave up; its message is in the mail log")
 
-    def _serve(self, fd: int) -> None:
+    def _serve(self, fd: int, wakeup: socket.socket) -> None:
         Milter.factory = lambda: Session(self)
         milter.set_flags(milter.CHGHDRS | milter.SETSYMLIST)
         milter.set_exception_policy(milter.TEMPFAIL)
-        Milter.runmilter("chatmaild", f"fd:{fd}", MTA_TIMEOUT)
+        gave_up = _GAVE_UP
+        try:
+            Milter.runmilter("chatmaild", f"fd:{fd}", MTA_TIMEOUT)
+            gave_up = signal.SIGTERM    # libmilter got the signal, not we
+        finally:
+            wakeup.send(bytes([gave_up]))
 
     def _stop(self, listener: socket.socket) -> None:
         """Let transactions under way finish, then leave at once.
