@@ -20,6 +20,15 @@ Observed = TypeVar("Observed")
 MARKS = {Level.OK: "ok", Level.WARNING: "warning", Level.UNSEEN: "not seen",
          Level.FAILURE: "FAILURE"}
 
+CURES = {
+    "macro processing error":
+        "what -o smtpd_milters= names in master.cf must not name $smtpd_milters in turn:\n"
+        "main.cf:    host_milters = (what smtpd_milters was)\n"
+        "            smtpd_milters = $host_milters\n"
+        "            chat_submission_milters = unix:chatmaild/filtermail.sock, $host_milters",
+}
+"""What helps against complaints of Postfix and Dovecot that explain themselves badly."""
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--live", action="store_true",
@@ -72,7 +81,8 @@ def _observe(
         if os.geteuid() != 0 and "ermission" in str(error):
             problems.append(unseen(program, program, str(error), "run as root"))
         else:
-            problems.append(failure(program, program, str(error)))
+            problems.append(failure(program, program, str(error), CURES.get(
+                str(error).rpartition("fatal: ")[2], "")))
         return None
 
 

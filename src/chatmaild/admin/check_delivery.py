@@ -26,6 +26,8 @@ def check(postfix: Postfix, dovecot: Dovecot | None, config: Config) -> Iterator
         yield warning("copies", f"{postfix.directory}/main.cf: always_bcc",
                       "a copy of every chat message goes to " + postfix.get("always_bcc"))
     yield from _delimiter(postfix, dovecot, config)
+    if dovecot is not None:
+        yield from _login_socket(postfix, dovecot)
 
 
 def _domain(postfix: Postfix, dovecot: Dovecot | None, domain: str) -> Iterator[Finding]:
@@ -89,9 +91,27 @@ def _transport(
     else:
         yield failure(
             "transport-socket", place, f"Dovecot's LMTP does not listen at {path}",
-            f"service lmtp {{ unix_listener {path} {{ user = postfix; group = postfix; "
-            "mode = 0600 } }, each on a line of its own",
+            f"service lmtp {{\n  unix_listener {path} {{\n    mode = 0600\n"
+            "    user = postfix\n    group = postfix\n  }\n}",
         )
+
+
+def _login_socket(postfix: Postfix, dovecot: Dovecot) -> Iterator[Finding]:
+    """Do Postfix and Dovecot agree on where logins are checked?"""
+    listeners = [_listener_path(dovecot, listener.name)
+                 for listener in dovecot.service("auth").all("unix_listener")]
+    for service in postfix.submission_servers():
+        path = postfix.get("smtpd_sasl_path", service)
+        if postfix.get("smtpd_sasl_type", service) != "dovecot" or path.startswith("inet:"):
+            continue
+        path = postfix.resolve(path.removeprefix("unix:"), service)
+        if path not in listeners:
+            yield failure(
+                "sasl-socket", f"{postfix.directory}/master.cf: {service.name}",
+                f"Dovecot checks no logins at {path} (smtpd_sasl_path)",
+                f"service auth {{\n  unix_listener {path} {{\n    mode = 0660\n"
+                "    user = postfix\n    group = postfix\n  }\n}",
+            )
 
 
 def _listener_path(dovecot: Dovecot, name: str) -> str:

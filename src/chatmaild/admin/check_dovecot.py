@@ -11,6 +11,9 @@ from chatmaild.config import Config
 
 CONFIG_FILE = "/etc/dovecot/conf.d/05-chatmaild.conf"
 
+MAIN_LUA = "/usr/share/chatmaild/chatmaild.lua"
+"""What the file that Dovecot names loads in turn."""
+
 AUTH_MODULE = "/usr/lib/dovecot/modules/auth/libauthdb_lua.so"
 LUA_SOCKET = "/usr/lib/*/lua/5.4/socket/unix.so"
 
@@ -32,11 +35,12 @@ def check(
     config: Config,
     identify: Callable[..., Identity | None] = hostfiles.identity,
     installed: Callable[[str], bool] = hostfiles.installed,
+    main_lua: str = MAIN_LUA,
 ) -> Iterator[Finding]:
     """Findings about authentication: passdb, userdb, Lua, what else could interfere."""
     yield from _passdb(dovecot, config)
     yield from _userdb(dovecot)
-    yield from _lua(dovecot, identify, installed)
+    yield from _lua(dovecot, main_lua, identify, installed)
     yield from _auth_settings(dovecot)
     yield from _protocols(dovecot)
 
@@ -128,6 +132,7 @@ def _userdb(dovecot: Dovecot) -> Iterator[Finding]:
 
 def _lua(
     dovecot: Dovecot,
+    main_lua: str,
     identify: Callable[..., Identity | None],
     installed: Callable[[str], bool],
 ) -> Iterator[Finding]:
@@ -138,7 +143,8 @@ def _lua(
                       "take the line user = ... out of service auth-worker")
     default_user = dovecot.get("default_internal_user", "dovecot")
     databases = [*dovecot.tree.all("passdb"), *dovecot.tree.all("userdb")]
-    for path in dict.fromkeys(lua_file(d) for d in databases if is_ours(d)):
+    files = dict.fromkeys(lua_file(d) for d in databases if is_ours(d))
+    for path in [*files, main_lua] if files else ():
         yield from _readable(path, default_user, identify)
     if not installed(AUTH_MODULE):
         yield failure("package", AUTH_MODULE, "is missing: Dovecot cannot run Lua",

@@ -27,13 +27,13 @@ def check(
 ) -> Iterator[Finding]:
     """Findings about chatmaild.ini, mailboxes_dir, signups and expiry."""
     now = time.time() if now is None else now
-    yield from _file(config)
+    owner = identify(config.mail_user)
+    yield from _file(config, owner)
     if not config.mail_domains:
         yield warning("idle", f"{config.path}: mail_domains",
                       "no chat domain: chatmaild is installed but idle",
                       "mail_domains = chat.example.org")
         return
-    owner = identify(config.mail_user)
     if owner is None:
         yield failure("user", f"{config.path}: mail_user",
                       f"there is no user {config.mail_user}",
@@ -49,8 +49,9 @@ def check(
         yield unseen("mailboxes", str(error.filename), "cannot be looked at", "run as root")
 
 
-def _file(config: Config) -> Iterator[Finding]:
+def _file(config: Config, owner: Identity | None) -> Iterator[Finding]:
     mode = stat.S_IMODE(os.stat(config.path).st_mode)
+    problem = owner and hostfiles.obstacle(owner, str(config.path), hostfiles.READ)
     place = str(config.path)
     if mode & 0o022:
         yield failure("config-mode", place,
@@ -60,6 +61,9 @@ def _file(config: Config) -> Iterator[Finding]:
         yield failure("config-mode", place,
                       f"{runtime.describe(config.path)}: our services and Dovecot cannot read it",
                       f"chmod 0644 {place}")
+    elif problem:
+        yield failure("config-mode", place, f"user {config.mail_user} cannot read it: {problem}",
+                      f"chmod a+rX {config.path.parent}")
     else:
         domains = ", ".join(config.mail_domains) or "no domain"
         yield ok("config", place, f"valid, for {domains}")

@@ -95,25 +95,31 @@ def _unquote(value: str) -> str:
     return value
 
 
-def interpret(output: str, path: str = "/etc/dovecot/dovecot.conf") -> Dovecot:
-    """What doveconf printed, comment lines included. Raises `DovecotError` for other text."""
+def interpret(
+    output: str, services: str = "", path: str = "/etc/dovecot/dovecot.conf"
+) -> Dovecot:
+    """From what ``doveconf -a`` printed, and ``doveconf service/...`` (only 2.4 needs it).
+
+    Raises `DovecotError` for other text.
+    """
     match = re.match(r"# (\d+)\.(\d+)\.", output)
     if not match:
         raise DovecotError("doveconf does not say which version it is")
-    return Dovecot((int(match[1]), int(match[2])), parse(output), path)
+    tree = parse(output)
+    complete = parse(services).blocks
+    named = {(service.kind, service.name) for service in complete}
+    tree.blocks = [b for b in tree.blocks if (b.kind, b.name) not in named] + complete
+    return Dovecot((int(match[1]), int(match[2])), tree, path)
 
 
 def observe(path: str | None = None) -> Dovecot:
     """The Dovecot of this host, or the one configured in `path`. Raises `DovecotError`."""
     where = ["-c", path] if path else []
-    dovecot = interpret(_run(["doveconf", *where, "-a"]), path or "/etc/dovecot/dovecot.conf")
-    if not dovecot.is_23:
-        # 2.4 leaves the built-in defaults of services out, unless it is asked for them by name
-        services = parse(_run(["doveconf", *where, *(f"service/{name}" for name in SERVICES)]))
-        others = [b for b in dovecot.tree.blocks if (b.kind, b.name) not in
-                  {(service.kind, service.name) for service in services.blocks}]
-        dovecot.tree.blocks[:] = others + services.blocks
-    return dovecot
+    output = _run(["doveconf", *where, "-a"])
+    # 2.4 leaves the built-in defaults of services out, unless it is asked for them by name
+    services = "" if output.startswith("# 2.3.") else _run(
+        ["doveconf", *where, *(f"service/{name}" for name in SERVICES)])
+    return interpret(output, services, path or "/etc/dovecot/dovecot.conf")
 
 
 def _run(command: list[str]) -> str:
