@@ -16,7 +16,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from chatmaild.cli import COMMANDS
 from rig import stock
 from rig.install import install
 from rig.machine import PUBLIC, STRANGER, TREE_INSIDE
@@ -50,6 +49,7 @@ class Host:
         if chat:
             install()
             wire()
+            from chatmaild.cli import COMMANDS
             self.services = {
                 name: Service(name) for name in SERVICE_ORDER
                 if (UNITS / f"chatmaild-{name}.service").exists()
