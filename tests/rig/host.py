@@ -44,11 +44,13 @@ class Host:
     # -- set up ------------------------------------------------------------------------------
 
     def prepare(self, chat: bool = True) -> None:
-        """Write the ordinary host; with `chat` install chatmaild and wire it in."""
+        """Write the ordinary host; with `chat` install chatmaild and wire it in, as it runs."""
         stock.write()
         if chat:
             install()
+            self.start()
             wire()
+            self.stop()
             from chatmaild.cli import COMMANDS
             self.services = {
                 name: Service(name) for name in SERVICE_ORDER

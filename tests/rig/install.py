@@ -32,8 +32,6 @@ def install(tree: Path = TREE_INSIDE) -> None:
             *sources, target = line.split() or [""]
             for source in sources:
                 _copy(tree, source, Path("/") / target)
-    for directory in ("postfix", "dovecot"):
-        _copy(tree, directory, Path("/usr/share/doc/chatmaild/examples"))
     _copy(tree, "systemd/chatmaild*", Path("/usr/lib/systemd/system"))
     subprocess.run(["systemd-sysusers", tree / "systemd/sysusers.conf"], check=True)
     subprocess.run(["systemd-tmpfiles", "--create", tree / "systemd/tmpfiles.conf"], check=True)

@@ -83,7 +83,7 @@ def write() -> None:
 
 
 def _certificate() -> None:
-    _run("openssl", "req", "-x509", "-nodes", "-newkey", "ec",
+    run("openssl", "req", "-x509", "-nodes", "-newkey", "ec",
          "-pkeyopt", "ec_paramgen_curve:prime256v1", "-days", "30", "-subj", "/CN=example.org",
          "-addext", "subjectAltName=DNS:mail.example.org,DNS:chat.example.org,DNS:example.org,"
          "DNS:localhost,IP:127.0.0.1,IP:192.0.2.1",
@@ -92,8 +92,8 @@ def _certificate() -> None:
 
 def _users() -> None:
     for name, password in ORDINARY_USERS.items():
-        _run("useradd", "--create-home", "--shell", "/usr/sbin/nologin", name)
-        _run("chpasswd", text=f"{name}:{password}\n")
+        run("useradd", "--create-home", "--shell", "/usr/sbin/nologin", name)
+        run("chpasswd", text=f"{name}:{password}\n")
 
 
 def _postfix() -> None:
@@ -110,9 +110,9 @@ def _postfix() -> None:
     postconf("-P", _SUBMISSION_OPTIONS)
     for name in _SUBMISSION:
         postconf("-P", {f"{name}/{key}": value for key, value in _BOTH_OPTIONS.items()})
-    _run("newaliases")
-    _run("postfix", "check")
-    _run("/usr/lib/postfix/configure-instance.sh", "-")
+    run("newaliases")
+    run("postfix", "check")
+    run("/usr/lib/postfix/configure-instance.sh", "-")
 
 
 def _dovecot() -> None:
@@ -129,10 +129,10 @@ def _dovecot() -> None:
 
 
 def postconf(option: str, settings: dict[str, str]) -> None:
-    _run("postconf", option, *(f"{key}={value}" for key, value in settings.items()))
+    run("postconf", option, *(f"{key}={value}" for key, value in settings.items()))
 
 
-def _run(*command: str, text: str | None = None) -> None:
+def run(*command: str, text: str | None = None) -> None:
     """Run it; CalledProcessError with its output when it fails."""
     done = subprocess.run(command, input=text, text=True, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT)

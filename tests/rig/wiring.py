@@ -1,13 +1,17 @@
 """Wire chatmaild into the ordinary host, with the very lines that an admin is told to use."""
 
+import re
 import shutil
-import subprocess
 from pathlib import Path
+
+from rig import stock
+from rig.machine import TREE_INSIDE
 
 CHAT_DOMAIN = "chat.example.org"
 
+README = TREE_INSIDE / "README.md"
+
 _SHARE = Path("/usr/share/chatmaild")
-_EXAMPLES = Path("/usr/share/doc/chatmaild/examples")
 _ETC = Path("/etc/chatmaild")
 
 _BUSY_TEST_MACHINE = {"max_load_1m": "1000", "min_available_memory": "1M",
@@ -15,8 +19,9 @@ _BUSY_TEST_MACHINE = {"max_load_1m": "1000", "min_available_memory": "1M",
 
 
 def wire() -> None:
+    """Configure chatmaild and follow README.md; Postfix and Dovecot run meanwhile."""
     _configuration()
-    _dovecot()
+    _readme()
 
 
 def _configuration() -> None:
@@ -31,10 +36,8 @@ def _configuration() -> None:
     shutil.copy(_SHARE / "auth.lua", _ETC)
 
 
-def _dovecot() -> None:
-    version = subprocess.run(["dovecot", "--version"], check=True, text=True,
-                             stdout=subprocess.PIPE).stdout
-    release = ".".join(version.split(".")[:2])
-    for conf in sorted((_EXAMPLES / "dovecot" / release).glob("*.conf")):
-        assert CHAT_DOMAIN in conf.read_text()      # the examples' domain is the rig's
-        shutil.copy(conf, "/etc/dovecot/conf.d")
+def _readme() -> None:
+    """Run the sh blocks of README.md as root would, in one shell."""
+    blocks = re.findall(r"^```sh\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
+    assert f"domain={CHAT_DOMAIN}\n" in blocks[0]
+    stock.run("sh", "-exc", "".join(blocks))
