@@ -4,22 +4,20 @@
 # here, because Postfix does not start when an option of master.cf refers to itself.
 set -eu
 
+# Submissions get a cleanup service of their own. By an authenticated header it tells chat users
+# from ordinary ones, whose Received line names their login from now on.
 for service in submission/inet submissions/inet; do
     [ -n "$(postconf -M $service 2>/dev/null)" ] || continue
     case "$(postconf -Ph $service/smtpd_milters 2>/dev/null)" in
     '' | '$chat_submission_milters') ;;
     *) echo "master.cf: $service sets smtpd_milters itself: move that into main.cf" >&2; exit 1 ;;
     esac
-    postconf -P $service/smtpd_milters='$chat_submission_milters'
-
-    # A cleanup service of their own for submissions, below. By an authenticated header it tells
-    # chat users from ordinary ones, whose Received line names their login from now on.
-    postconf -P $service/smtpd_sasl_authenticated_header=yes
-    postconf -P $service/cleanup_service_name=chat-cleanup
+    postconf -P $service/smtpd_milters='$chat_submission_milters' \
+        $service/smtpd_sasl_authenticated_header=yes $service/cleanup_service_name=chat-cleanup
 done
 postconf -M 'chat-cleanup/unix=chat-cleanup unix n - y - 0 cleanup'
 postconf -P 'chat-cleanup/unix/header_checks=$chat_header_checks'
 
 # Our filter comes first, so that your own milters see, and sign, what it has changed.
-postconf -e "chat_submission_milters = \$chat_filter $(postconf -h smtpd_milters 2>/dev/null)"
-postconf -e "chat_header_checks = \$chat_received $(postconf -h header_checks 2>/dev/null)"
+postconf -e "chat_submission_milters = \$chat_filter $(postconf -h smtpd_milters 2>/dev/null)" \
+    "chat_header_checks = \$chat_received $(postconf -h header_checks 2>/dev/null)"

@@ -19,7 +19,6 @@ def running_host():
         pytest.fail(text) if os.environ.get("CI") == "true" else pytest.skip(text)
     from rig.host import Host
     host = Host()
-    host.prepare()
     host.start()
     yield host
     host.stop()

@@ -21,7 +21,7 @@ from rig.install import install
 from rig.machine import PUBLIC, STRANGER, TREE_INSIDE
 from rig.units import Service, UNITS
 from rig.until import until
-from rig.wiring import wire
+from rig.wiring import configure, follow_readme
 
 LOOPBACK = "127.0.0.1"
 SERVICE_ORDER = ("doveauth", "lastlogin", "metadata", "notifier", "filtermail",
@@ -43,27 +43,26 @@ class Host:
 
     # -- set up ------------------------------------------------------------------------------
 
-    def prepare(self, chat: bool = True) -> None:
-        """Write the ordinary host; with `chat` install chatmaild and wire it in, as it runs."""
+    def start(self, chat: bool = True) -> None:
+        """Set up the ordinary host and start it; with `chat` install chatmaild and wire it in.
+
+        Everything is ready when this returns.
+        """
         stock.write()
+        self.start_postfix()
+        self.start_dovecot()
         if chat:
             install()
-            self.start()
-            wire()
-            self.stop()
+            configure()
             from chatmaild.cli import COMMANDS
             self.services = {
                 name: Service(name) for name in SERVICE_ORDER
                 if (UNITS / f"chatmaild-{name}.service").exists()
                 and name.partition("-")[0] in COMMANDS  # those that have landed
             }
-
-    def start(self) -> None:
-        """Start our services, Postfix, then Dovecot; each is ready when this returns."""
-        for service in self.services.values():
-            service.start()
-        self.start_postfix()
-        self.start_dovecot()
+            for service in self.services.values():
+                service.start()
+            follow_readme()
 
     def stop(self) -> None:
         self.stop_dovecot()
@@ -167,7 +166,7 @@ class Host:
         """An SMTP connection: 465 and 587 with TLS, 25 without; logged in if `user` is given."""
         options = {"timeout": 60, "local_hostname": "client.example.net",
                    "source_address": (source, 0)}
-        address = LOOPBACK if source == LOOPBACK else PUBLIC
+        address = destination(source)
         if port == 465:
             client = smtplib.SMTP_SSL(address, port, context=tls_context(), **options)
         else:
@@ -223,6 +222,11 @@ class Host:
                 shutil.copy(path, directory)
 
 
+def destination(source: str) -> str:
+    """Where to connect to from `source`: a loopback address reaches only loopback."""
+    return LOOPBACK if source.startswith("127.") else PUBLIC
+
+
 def tls_context() -> ssl.SSLContext:
     """Trusts the host's own certificate and nothing else."""
     return ssl.create_default_context(cafile=str(stock.CERTIFICATE))
@@ -233,7 +237,7 @@ class _Imap(imaplib.IMAP4_SSL):
 
     def __init__(self, source: str):
         self._source = source
-        super().__init__(LOOPBACK if source == LOOPBACK else PUBLIC, 993,
+        super().__init__(destination(source), 993,
                          ssl_context=tls_context(), timeout=60)
 
     def _create_socket(self, timeout):

@@ -18,13 +18,7 @@ _BUSY_TEST_MACHINE = {"max_load_1m": "1000", "min_available_memory": "1M",
                       "min_free_disk_space": "1M"}
 
 
-def wire() -> None:
-    """Configure chatmaild and follow README.md; Postfix and Dovecot run meanwhile."""
-    _configuration()
-    _readme()
-
-
-def _configuration() -> None:
+def configure() -> None:
     """What the package's postinst leaves in /etc/chatmaild, and the chat domain."""
     _ETC.mkdir(exist_ok=True)
     text = (_SHARE / "chatmaild.ini").read_text()
@@ -36,8 +30,8 @@ def _configuration() -> None:
     shutil.copy(_SHARE / "auth.lua", _ETC)
 
 
-def _readme() -> None:
-    """Run the sh blocks of README.md as root would, in one shell."""
+def follow_readme() -> None:
+    """Run the sh blocks of README.md as root would, in one shell; Postfix and Dovecot run."""
     blocks = re.findall(r"^```sh\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
     assert f"domain={CHAT_DOMAIN}\n" in blocks[0]
     stock.run("sh", "-exc", "".join(blocks))
