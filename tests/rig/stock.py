@@ -83,11 +83,11 @@ def write() -> None:
 
 
 def _certificate() -> None:
-    run("openssl", "req", "-x509", "-nodes", "-newkey", "ec",
-         "-pkeyopt", "ec_paramgen_curve:prime256v1", "-days", "30", "-subj", "/CN=example.org",
-         "-addext", "subjectAltName=DNS:mail.example.org,DNS:chat.example.org,DNS:example.org,"
-         "DNS:localhost,IP:127.0.0.1,IP:192.0.2.1",
-         "-keyout", str(_KEY), "-out", str(CERTIFICATE))
+    names = ("DNS:mail.example.org,DNS:chat.example.org,DNS:example.org,DNS:localhost,"
+             "IP:127.0.0.1,IP:192.0.2.1")
+    run("openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-days", "30",
+        "-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", "/CN=example.org",
+        "-addext", f"subjectAltName={names}", "-keyout", str(_KEY), "-out", str(CERTIFICATE))
 
 
 def _users() -> None:
