@@ -1,0 +1,110 @@
+"""DNS servers on loopback: Knot for what is right, and small ones for all that can go wrong."""
+
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dns.flags
+import dns.message
+import dns.rcode
+
+KNOT = shutil.which("knotd") or "/usr/sbin/knotd"
+KNOT_MISSING = not Path(KNOT).exists() and not os.environ.get("CI")
+
+Answer = Callable[[dns.message.Message], dns.message.Message | bytes | None]
+
+
+def free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+@contextmanager
+def knot(directory: Path, zone: str, records: str, port: int | None = None) -> Iterator[int]:
+    """A real name server for `zone`, with `records` in master format; yields its port."""
+    port = port or free_port()
+    (directory / "zone").write_text(
+        f"$TTL 3600\n@ SOA ns hostmaster 1 3600 600 86400 20\n@ NS ns\nns A 127.0.0.1\n{records}\n")
+    (directory / "knot.conf").write_text(f"""
+server:
+    listen: [ 127.0.0.1@{port}, ::1@{port} ]
+    rundir: {directory}
+    pidfile: knot.pid
+database:
+    storage: {directory}
+log:
+  - target: stderr
+    any: warning
+zone:
+  - domain: {zone}
+    file: {directory}/zone
+    journal-content: none
+""")
+    with subprocess.Popen([KNOT, "-c", directory / "knot.conf"]) as process:
+        try:
+            query = dns.message.make_query(zone, "SOA").to_wire()
+            deadline = time.monotonic() + 20
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                sock.settimeout(0.05)
+                while True:
+                    try:
+                        sock.sendto(query, ("127.0.0.1", port))
+                        if dns.message.from_wire(sock.recv(4096)).answer:
+                            break
+                    except OSError:
+                        pass
+                    assert process.poll() is None, "Knot does not start"
+                    assert time.monotonic() < deadline, "Knot does not answer"
+            yield port
+        finally:
+            process.kill()
+
+
+class Stranger:
+    """A server that answers every question by `answer`: a message, octets, or None for silence.
+    `asked` counts the questions that came."""
+
+    def __init__(self, answer: Answer):
+        self._answer = answer
+        self.asked = 0
+        self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._sock.bind(("127.0.0.1", 0))
+        self.port = self._sock.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def __enter__(self) -> "Stranger":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._sock.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                wire, client = self._sock.recvfrom(4096)
+            except OSError:
+                return
+            self.asked += 1
+            answer = self._answer(dns.message.from_wire(wire))
+            if answer is not None:
+                raw = answer if isinstance(answer, bytes) else answer.to_wire()
+                self._sock.sendto(raw, client)
+
+
+def reply(query: dns.message.Message, *records: str, rcode: int = dns.rcode.NOERROR,
+          flags: int = 0) -> dns.message.Message:
+    """An answer with `records`, each a line of a zone file with TTL and type."""
+    message = dns.message.make_response(query)
+    message.flags |= dns.flags.RA | flags
+    message.set_rcode(rcode)
+    text = ";ANSWER\n" + "\n".join(records)
+    message.answer = dns.message.from_text(text, one_rr_per_rrset=False).answer if records else []
+    return message

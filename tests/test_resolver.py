@@ -1,0 +1,236 @@
+"""TXT lookups against a real name server, and against slow, dead and lying ones."""
+
+import threading
+import time
+
+import dns.flags
+import dns.rcode
+import dnsservers
+import pytest
+from dnsservers import Stranger, reply
+
+from chatmaild import resolver
+from chatmaild.errors import UsageError
+from chatmaild.resolver import Resolver, ZoneFile
+
+NAME = "s1._domainkey.sender.example"
+
+
+def at(port, host="127.0.0.1"):
+    return Resolver(((host, port),))
+
+
+def look_up(found, name=NAME):
+    return found.begin([name]).wait([name])[name]
+
+
+@pytest.fixture
+def hurry(monkeypatch):
+    """The same limits at a tenth of the time."""
+    monkeypatch.setattr(resolver, "DNS_TIME", 0.5)
+    monkeypatch.setattr(resolver, "RETRY_AFTER", 0.15)
+    monkeypatch.setattr(resolver, "SHORT_WAIT", 0.05)
+
+
+@pytest.mark.skipif(dnsservers.KNOT_MISSING, reason="needs the package knot")
+def test_a_real_name_server(tmp_path):
+    long = "p=" + "A" * 2000
+    strings = " ".join(f'"{long[i:i + 250]}"' for i in range(0, len(long), 250))
+    records = f"""
+s1._domainkey TXT "v=DKIM1; " "p=QUJD"
+alias._domainkey CNAME s1._domainkey
+twice._domainkey TXT "one"
+twice._domainkey TXT "two"
+long._domainkey TXT ( {strings} )
+only A 192.0.2.1
+"""
+    with dnsservers.knot(tmp_path, "sender.example.", records) as port:
+        for host in ("127.0.0.1", "::1"):
+            found = at(port, host)
+            assert look_up(found) == (b"v=DKIM1; p=QUJD",)
+            assert look_up(found, "alias._domainkey.sender.example") == (b"v=DKIM1; p=QUJD",)
+            assert set(look_up(found, "twice._domainkey.sender.example")) == {b"one", b"two"}
+            assert look_up(found, "long._domainkey.sender.example") == (long.encode(),)  # by TCP
+            assert look_up(found, "only.sender.example") == ()
+            assert look_up(found, "none._domainkey.sender.example") == ()
+            assert look_up(found, "not.ours.example") is None  # REFUSED
+
+
+def test_answers_are_kept_for_their_ttl():
+    with Stranger(lambda query: reply(query, f'{NAME}. 100 IN TXT "key"')) as server:
+        found = at(server.port)
+        before = time.monotonic()
+        for _ in range(5):
+            assert look_up(found) == (b"key",)
+        assert server.asked == 1
+        assert before + 100 <= found._cache[NAME][0] <= time.monotonic() + 100
+        found._cache[NAME] = (time.monotonic() - 1, (b"key",))
+        assert look_up(found) == (b"key",)
+        assert server.asked == 2
+
+
+def test_a_missing_name_is_kept_for_a_short_time():
+    with Stranger(lambda query: reply(query, rcode=dns.rcode.NXDOMAIN)) as server:
+        found = at(server.port)
+        assert [look_up(found) for _ in range(3)] == [(), (), ()]
+        assert server.asked == 1
+        assert found._cache[NAME][0] <= time.monotonic() + resolver.MAX_NEGATIVE_TTL
+
+
+@pytest.mark.parametrize("answer", [
+    lambda query: None,
+    lambda query: reply(query, rcode=dns.rcode.SERVFAIL),
+    lambda query: reply(query, rcode=dns.rcode.REFUSED),
+    lambda query: b"garbage",
+    lambda query: reply(query, f'{NAME}. 1 IN TXT "forged"').to_wire()[2:],
+    lambda query: b"\0\0" + reply(query, f'{NAME}. 1 IN TXT "forged"').to_wire()[2:],
+    lambda query: reply(query, flags=dns.flags.TC),
+], ids=["dead", "servfail", "refused", "garbage", "cut", "other-id", "truncated-without-tcp"])
+def test_what_is_no_answer_is_known_to_be_none(hurry, answer):
+    with Stranger(answer) as server:
+        found = at(server.port)
+        started = time.monotonic()
+        assert look_up(found) is None
+        assert time.monotonic() - started < resolver.DNS_TIME + 0.4
+        asked = server.asked
+        assert look_up(found) is None or asked == 0
+        assert server.asked == asked, "asked again although it had just failed"
+
+
+@pytest.mark.parametrize("records", [
+    ['other.example. 60 IN TXT "forged"'],
+    [f"{NAME}. 60 IN CNAME loop.example.", f"loop.example. 60 IN CNAME {NAME}."],
+])
+def test_lies_are_not_believed(hurry, records):
+    with Stranger(lambda query: reply(query, *records)) as server:
+        assert not look_up(at(server.port))
+
+
+def test_hostile_amounts_of_records_are_cut():
+    texts = [f'{NAME}. 60 IN TXT ' + f'"{n:0250}" ' * 4 for n in range(14)]
+
+    def answer(query):
+        query.use_edns(payload=65000)
+        return reply(query, *texts).to_wire(max_size=65000)
+    with Stranger(answer) as server:
+        records = look_up(at(server.port))
+        assert sum(map(len, records)) <= resolver.MAX_ANSWER
+
+
+def test_the_cache_has_an_end(monkeypatch):
+    monkeypatch.setattr(resolver, "MAX_NAMES", 3)
+    with Stranger(lambda query: reply(query, rcode=dns.rcode.NXDOMAIN)) as server:
+        found = at(server.port)
+        for n in range(6):
+            look_up(found, f"n{n}.example")
+        assert list(found._cache) == ["n3.example", "n4.example", "n5.example"]
+
+
+def test_a_slow_server_is_asked_once_for_all_who_wait(hurry):
+    release = threading.Event()
+
+    def answer(query):
+        release.wait(5)
+        return reply(query, f'{NAME}. 60 IN TXT "late"')
+    with Stranger(answer) as server:
+        found = at(server.port)
+        jobs = [found.begin([NAME]) for _ in range(30)]
+        results = []
+        threads = [threading.Thread(target=lambda job=job: results.append(job.wait([NAME])[NAME]))
+                   for job in jobs]
+        for thread in threads:
+            thread.start()
+        release.set()
+        for thread in threads:
+            thread.join()
+        assert results == [(b"late",)] * 30
+        assert server.asked == 1
+
+
+def test_few_wait_long_and_the_answer_is_not_lost(hurry, monkeypatch):
+    """Beyond the limits callers are told at once that it is not known yet; the lookup goes on."""
+    monkeypatch.setattr(resolver, "MAX_WAITING", 4)
+    monkeypatch.setattr(resolver, "MAX_WAITING_LONG", 2)
+    release = threading.Event()
+
+    def answer(query):
+        release.wait(5)
+        return reply(query, f'{NAME}. 60 IN TXT "late"')
+    with Stranger(answer) as server:
+        found = at(server.port)
+        jobs = [found.begin([NAME]) for _ in range(10)]
+        monkeypatch.setattr(resolver, "DNS_TIME", 5)
+        job = found.begin([NAME])
+        results = []
+        threads = [threading.Thread(target=lambda job=job: results.append(job.wait([NAME])[NAME]))
+                   for job in jobs]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert results.count(None) == 10
+        release.set()
+        assert job.wait([NAME])[NAME] == (b"late",)
+        assert server.asked >= 1
+
+
+def test_no_more_lookups_at_once_than_the_limit(hurry, monkeypatch):
+    monkeypatch.setattr(resolver, "MAX_LOOKUPS", 3)
+    with Stranger(lambda query: None) as server:
+        found = at(server.port)
+        names = [f"n{n}.example" for n in range(10)]
+        job = found.begin(names)
+        assert len(found._running) == 3
+        assert job.wait(names) == dict.fromkeys(names)
+
+
+def test_begin_never_blocks_and_time_runs_from_there(hurry):
+    with Stranger(lambda query: None) as server:
+        found = at(server.port)
+        started = time.monotonic()
+        job = found.begin([NAME])
+        assert time.monotonic() - started < 0.2
+        threading.Event().wait(0.4)
+        job.wait([NAME])
+        assert time.monotonic() - started < resolver.DNS_TIME + 0.3
+
+
+def test_a_changed_resolv_conf_is_noticed(tmp_path, monkeypatch):
+    conf = tmp_path / "resolv.conf"
+    monkeypatch.setattr(resolver, "RESOLV_CONF", conf)
+    found = Resolver()
+    conf.write_text("nameserver 192.0.2.1\n")
+    assert found._current_stub().nameservers == ["192.0.2.1"]
+    stub = found._current_stub()
+    assert found._current_stub() is stub
+    conf.write_text("nameserver 192.0.2.22\nnameserver 2001:db8::1\n")
+    assert found._current_stub().nameservers == ["192.0.2.22", "2001:db8::1"]
+
+
+def test_no_resolv_conf_is_trouble_and_not_an_answer(tmp_path, monkeypatch):
+    monkeypatch.setattr(resolver, "RESOLV_CONF", tmp_path / "none")
+    assert look_up(Resolver()) is None
+
+
+def test_zone_file(tmp_path):
+    path = tmp_path / "keys.zone"
+    path.write_text("""; as opendkim-genkey writes it, with an origin
+$ORIGIN sender.example.
+s1._domainkey IN TXT ( "v=DKIM1; h=sha256; k=rsa; "
+    "p=QUJD" )  ; ----- DKIM key
+alias._domainkey CNAME s1._domainkey
+""")
+    zone = ZoneFile(path)
+    names = [NAME, "alias._domainkey.sender.example", "none.example"]
+    record = (b"v=DKIM1; h=sha256; k=rsa; p=QUJD",)
+    assert zone.look_up(names) == dict(zip(names, [record, record, ()]))
+
+
+@pytest.mark.parametrize("text", ["a b c d", 's1 TXT "unterminated', "$INCLUDE /etc/passwd"])
+def test_what_is_no_zone_file_is_named(tmp_path, text):
+    path = tmp_path / "keys.zone"
+    path.write_text(text)
+    with pytest.raises(UsageError, match="keys.zone"):
+        ZoneFile(path)
+    with pytest.raises(UsageError, match="none.zone"):
+        ZoneFile(tmp_path / "none.zone")
