@@ -19,7 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from chatmaild.errors import ConfigError
-from chatmaild.wire import address
+from chatmaild.wire.inivalue import (
+    Network, absolute_path, address_patterns, boolean, choice, decimal, domain_names, integer,
+    networks, one_line, optional, servers, size, web_address, word, words,
+)
 
 DEFAULT_PATH = Path("/etc/chatmaild/chatmaild.ini")
 
@@ -28,118 +31,6 @@ MAX_RETENTION = 40
 
 MAX_FILE_SIZE = 1 << 20
 """Octets; a larger file is no configuration of ours and is not read."""
-
-_SIZE = re.compile(r"([0-9]{1,15})\s*([kmgt]?)(?:i?b)?\Z", re.IGNORECASE)
-
-
-def integer(low: int, high: int) -> Callable[[str], int]:
-    """A whole number within [low, high]."""
-
-    def parse(text: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,18}", text) or not low <= int(text) <= high:
-            raise ValueError(f"must be a whole number from {low} to {high}")
-        return int(text)
-
-    return parse
-
-
-def number(low: float, high: float) -> Callable[[str], float]:
-    """A decimal number within [low, high]."""
-
-    def parse(text: str) -> float:
-        if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text) or not low <= float(text) <= high:
-            raise ValueError(f"must be a number from {low:g} to {high:g}")
-        return float(text)
-
-    return parse
-
-
-def size(text: str) -> int:
-    """Octets, written as a number with an optional K, M, G or T (powers of 1024)."""
-    match = _SIZE.match(text)
-    if not match:
-        raise ValueError("must be a size such as 500M, 1G or a number of bytes")
-    return int(match[1]) << 10 * "kmgt".index(match[2].lower()) + 10 if match[2] else int(match[1])
-
-
-def boolean(text: str) -> bool:
-    if text.lower() in ("yes", "true", "on", "1"):
-        return True
-    if text.lower() in ("no", "false", "off", "0"):
-        return False
-    raise ValueError("must be yes or no")
-
-
-def choice(*values: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text.lower() not in values:
-            raise ValueError("must be one of: " + ", ".join(values))
-        return text.lower()
-
-    return parse
-
-
-def absolute_path(text: str) -> Path:
-    if not text.startswith("/") or "\0" in text:
-        raise ValueError("must be an absolute path")
-    return Path(text)
-
-
-def word(pattern: str, meaning: str) -> Callable[[str], str]:
-    """Text that matches `pattern` as a whole; `meaning` completes "must be ..."."""
-    compiled = re.compile(pattern)
-
-    def parse(text: str) -> str:
-        if not compiled.fullmatch(text):
-            raise ValueError(f"must be {meaning}")
-        return text
-
-    return parse
-
-
-def optional(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    """What `parse` takes, or nothing at all: None."""
-    return lambda text: parse(text) if text else None
-
-
-def web_address(text: str) -> str:
-    """A URL with a host, by http or https."""
-    if not re.fullmatch(r"https?://[^\s/?#@]+([/?#]\S*)?", text, re.ASCII):
-        raise ValueError("must be a URL that begins with https:// (or http://)")
-    return text
-
-
-def one_line(text: str) -> str:
-    """Text that people get to read, at most 1,000 characters."""
-    if len(text) > 1000 or not text.isprintable():
-        raise ValueError("must be at most 1000 printable characters")
-    return text
-
-
-def words(text: str) -> frozenset[str]:
-    """Lower-case words, separated by blanks or commas."""
-    return frozenset(text.lower().replace(",", " ").split())
-
-
-def domain_names(text: str) -> tuple[str, ...]:
-    """Domain names in lower case, in the order given, each once."""
-    names = tuple(dict.fromkeys(text.lower().replace(",", " ").split()))
-    for name in names:
-        if not address.is_domain(name.encode("utf-8", "replace")):
-            raise ValueError(
-                f"{name!r} is no domain name (write international names in their xn-- form)"
-            )
-    return names
-
-
-def address_patterns(text: str) -> frozenset[str]:
-    """Addresses or ``@domain``, lower case, each matched exactly."""
-    patterns = words(text)
-    for pattern in patterns:
-        local, at, domain = pattern.rpartition("@")
-        if not at or not address.is_domain(domain.encode()) or "@" in local:
-            raise ValueError(f"{pattern!r} is neither an address nor @domain")
-    return patterns
 
 
 def setting(parse: Callable[[str], Any], default: str) -> Any:
@@ -160,6 +51,8 @@ class DomainConfig:
     max_session_keys: int = setting(integer(1, 100_000), "2000")
     passthrough_senders: frozenset[str] = setting(address_patterns, "")
     passthrough_recipients: frozenset[str] = setting(address_patterns, "")
+
+    recipient_aliases: frozenset[str] = setting(address_patterns, "")
 
     signup: str = setting(choice("open", "invite", "closed"), "open")
     username_min_length: int = setting(integer(1, 64), "9")
@@ -230,7 +123,7 @@ class Config:
     )
     max_signups_per_hour: int = setting(integer(1, 1_000_000), "1000")
     max_client_signups_per_hour: int = setting(integer(1, 1_000_000), "30")
-    max_load_1m: float = setting(number(0.1, 10_000), "5")
+    max_load_1m: float = setting(decimal(0.1, 10_000), "5")
     min_available_memory: int = setting(size, "200M")
     min_free_disk_space: int = setting(size, "1G")
     log_addresses: bool = setting(boolean, "no")
@@ -240,9 +133,29 @@ class Config:
     push_tokens_dir: Path = setting(absolute_path, "/var/lib/chatmaild/push-tokens")
     push_queue_dir: Path = setting(absolute_path, "/var/lib/chatmaild/push-queue")
 
+    incoming_authenticity: str = setting(
+        choice("dkim", "dkim-log", "authentication-results", "authentication-results-log", "off"),
+        "dkim",
+    )
+    authserv_id: str = setting(
+        word(r"[A-Za-z0-9._-]{0,253}", "the name that the verifier writes first in its header"), ""
+    )
+    dkim_min_rsa_bits: int = setting(integer(1024, 4096), "1024")
+    dns_servers: tuple[tuple[str, int], ...] = setting(servers, "")
+    trusted_networks: tuple[Network, ...] = setting(networks, "127.0.0.0/8 [::1]/128")
+
     def domain_of(self, mail_address: str) -> DomainConfig | None:
         """The chat domain that `mail_address` belongs to; None for everybody else's."""
         return self.domains.get(mail_address.rpartition("@")[2].lower())
+
+    def problems(self) -> list[str]:
+        """What is wrong between the keys of the host, one sentence each."""
+        if self.incoming_authenticity.startswith("authentication-results") and not self.authserv_id:
+            return [
+                f"incoming_authenticity = {self.incoming_authenticity}: authserv_id must say whose "
+                "results count; see AuthservID in opendkim.conf, or your verifier's manual"
+            ]
+        return []
 
 
 @dataclass(frozen=True)
@@ -313,7 +226,10 @@ class _Reader:
                 f"{self.path}:{number}: {text}" if number else f"{self.path}: {text}"
                 for number, text in dict.fromkeys(sorted(self.problems))
             )
-        return Config(path=self.path, domains=domains, **host)
+        config = Config(path=self.path, domains=domains, **host)
+        if problems := config.problems():
+            raise ConfigError(f"{self.path}: {text}" for text in problems)
+        return config
 
     def _problem(self, number: int, text: str) -> None:
         self.problems.append((number, text))

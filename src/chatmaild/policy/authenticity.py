@@ -39,8 +39,18 @@ class State(Enum):
 @dataclass(frozen=True)
 class Authenticity:
     state: State
-    reason: str
-    """What decided, for the log and for people: no address, nothing from the message."""
+    code: str
+    """What decided, for the log."""
+    detail: str
+    """The same in words, for people. No address, nothing from the message."""
+
+    @classmethod
+    def invalid(cls, code: str, detail: str) -> "Authenticity":
+        return cls(State.INVALID, code, detail)
+
+
+_VALID = Authenticity(State.VALID, "valid", "the signature is valid")
+_DNS_TROUBLE = Authenticity(State.UNKNOWN, "dns-trouble", "the DNS did not answer for the key")
 
 
 class SignatureCheck:
@@ -58,11 +68,13 @@ class SignatureCheck:
     ) -> Authenticity:
         """The verdict on this signature, the steps that need no key first."""
         if self.expired:
-            return Authenticity(State.INVALID, "the signature has expired")
+            return Authenticity.invalid("signature-expired", "the signature has expired (x=)")
         if body_hash != self.signature.body_hash:
-            return Authenticity(State.INVALID, "the body is not the one that was signed")
+            return Authenticity.invalid("body-hash", "the body is not the one that was signed")
         if records is None:
-            return Authenticity(State.UNKNOWN, "the DNS did not answer for the key")
+            return _DNS_TROUBLE
+        if not records:
+            return Authenticity.invalid("no-key", "the DNS has no key of that name")
         try:
             record = choose_record(records)
             key = dkimcrypto.public_key(record, min_rsa_bits)
@@ -71,10 +83,11 @@ class SignatureCheck:
             if record.exact_identity and self.signature.identity_domain != self.signature.domain:
                 raise DkimSyntaxError("the key's t=s wants i= to be in the domain of d= itself")
         except DkimSyntaxError as error:
-            return Authenticity(State.INVALID, str(error))
+            return Authenticity.invalid("key-unusable", str(error))
         if not dkimcrypto.verify(key, self.header_hash, self.signature.value):
-            return Authenticity(State.INVALID, "the header is not the one that was signed")
-        return Authenticity(State.VALID, "a valid signature")
+            return Authenticity.invalid(
+                "signature-wrong", "the header is not the one that was signed")
+        return _VALID
 
 
 class DkimCheck:
@@ -84,18 +97,19 @@ class DkimCheck:
         """`from_domain` is the domain of From in lower case; `now` is seconds since 1970."""
         self._min_rsa_bits = min_rsa_bits
         self._signatures: list[SignatureCheck] = []
-        self._problem = "no signature"
+        self._problem = Authenticity.invalid("no-signature", "there is no signature")
         for index, (name, value) in enumerate(fields):
             if name.lower() != b"dkim-signature":
                 continue
             if dkimsig.claimed_domain(value) != from_domain:
-                if self._problem == "no signature":
-                    self._problem = "no signature of the From domain"
+                if self._problem.code == "no-signature":
+                    self._problem = Authenticity.invalid(
+                        "not-aligned", "no signature is of the From domain")
                 continue
             try:
                 signature = dkimsig.parse_signature(value)
             except DkimSyntaxError as error:
-                self._problem = str(error)
+                self._problem = Authenticity.invalid("signature-unusable", str(error))
                 continue
             if len(self._signatures) < MAX_SIGNATURES:
                 self._signatures.append(SignatureCheck(fields, index, signature, now))
@@ -135,7 +149,7 @@ class DkimCheck:
             for verdict in verdicts:
                 if verdict.state is state:
                     return verdict
-        return Authenticity(State.INVALID, self._problem)
+        return self._problem
 
 
 def choose_record(records: tuple[bytes, ...]) -> KeyRecord:
@@ -144,13 +158,13 @@ def choose_record(records: tuple[bytes, ...]) -> KeyRecord:
     A wildcard may put records of other kinds beside it (RFC 6376 section 3.6.2.2 leaves that
     open), so those that are no keys do not count while there is one that is.
     """
-    problem = DkimSyntaxError("the DNS has no key of that name")
+    problem: DkimSyntaxError | None = None
     for record in records:
         try:
             return dkimsig.parse_key_record(record)
         except DkimSyntaxError as error:
-            problem = error
-    raise problem
+            problem = problem or error
+    raise problem or DkimSyntaxError("the DNS has no key of that name")
 
 
 def canonical_headers(fields: Fields, index: int, signature: Signature) -> bytes:
@@ -185,8 +199,10 @@ def from_results(fields: Fields, authserv_id: str, from_domain: str) -> Authenti
             continue
         found = {result.result for result in results if result.domain == from_domain}
         if "pass" in found:
-            return Authenticity(State.VALID, "a pass of the verifier")
+            return _VALID
         if "temperror" in found:
-            return Authenticity(State.UNKNOWN, "a temporary error of the verifier")
-        return Authenticity(State.INVALID, "no pass of the verifier for the From domain")
-    return Authenticity(State.INVALID, "no result of the verifier")
+            return Authenticity(State.UNKNOWN, "verifier-temperror",
+                                f"{authserv_id} had a temporary error")
+        return Authenticity.invalid(
+            "verifier-no-pass", f"{authserv_id} found no valid signature of the From domain")
+    return Authenticity.invalid("verifier-silent", f"no DKIM result of {authserv_id}")

@@ -1,42 +1,169 @@
-"""Incoming mail for chat users: encrypted, or not at all."""
+"""Incoming mail: may this message, which no chat user sent, go to chat users?
+
+It must be authentic, and end-to-end encrypted unless none of its recipients asks for that.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from typing import Protocol
 
 from chatmaild.config import Config
-from chatmaild.policy import verdict
+from chatmaild.policy import authenticity, verdict
+from chatmaild.policy.authenticity import Authenticity, DkimCheck, Keys, State
+from chatmaild.policy.recipients import MailboxState, Recipients
+from chatmaild.policy.transaction import Client
 from chatmaild.policy.verdict import Verdict
-from chatmaild.wire.message import Headers, Kind, Limits, MessageReader, lower_names
+from chatmaild.wire import address, mediatype
+from chatmaild.wire.message import Content, Headers, Kind, Limits, MessageReader, lower_names
+from chatmaild.wire.refusal import Refusal
+
+_TRAILING_COMMENT = re.compile(rb"[ \t\r\n]+\([^()\\<>@]*\)[ \t\r\n]*\Z")
+_TOKEN = re.compile(rb"[ \t\r\n]*([A-Za-z-]+)")
+
+
+class Pending(Protocol):
+    """Lookups under way; `wait` blocks, for a limited time."""
+
+    def wait(self, names: Iterable[str]) -> Keys: ...
+
+
+class Outside(Protocol):
+    """What the rules ask of the world around them."""
+
+    def now(self) -> float:
+        """Seconds since 1970."""
+
+    def mailbox(self, mail_address: str) -> MailboxState: ...
+
+    def begin_lookup(self, names: Iterable[str]) -> Pending: ...
 
 
 class Incoming:
-    """The rules for one message that is not from a chat user.
+    """The rules for one message; the interface is `policy.transaction.Rules`."""
 
-    It sees every recipient; `wanted` says after the last of them whether one is a chat user, so
-    that headers and body have to be seen.
-    """
-
-    def __init__(self, config: Config):
+    def __init__(self, config: Config, outside: Outside, client: Client, sender_path: str):
+        """`sender_path` is the reverse-path as SMTP has it."""
         self._config = config
-        self.wanted = False
+        self._outside = outside
+        self._sender = address.strip_path(sender_path)
+        self._recipients = Recipients(config, outside.mailbox, split=not client.login)
+        self._asks_authenticity = (
+            config.incoming_authenticity != "off"
+            and not client.login and not is_trusted(config, client.network_address)
+        )
+        self._dkim: DkimCheck | None = None
+        self._pending: Pending | None = None
+        self._authenticity: Authenticity | None = None
+        self._from = ""
+        self._headers: Headers = []
         self.reader: MessageReader | None = None
 
+    @property
+    def wanted(self) -> bool:
+        """Whether a chat user is among the recipients, so that the message has to be seen."""
+        return self._recipients.chat
+
     def recipient(self, path: str) -> Verdict | None:
-        if self._config.domain_of(path.strip("<> ")):
-            self.wanted = True
-        return None
+        return self._recipients.add(path)
 
     def headers(self, headers: Headers) -> Verdict | None:
-        self.reader = MessageReader(lower_names(headers), Limits(tolerant=True))
-        return self._refused_content()
+        lowered = lower_names(headers)
+        sender = from_address(lowered)
+        if sender is None:
+            return Verdict("from-invalid", verdict.INVALID_FROM)
+        if self._config.domain_of(sender):
+            return Verdict("from-is-a-chat-user", verdict.NOT_YOUR_ADDRESS)
+        self._from = sender
+        if self._recipients.enforcing:
+            self._headers = lowered
+            self.reader = MessageReader(lowered, Limits(tolerant=True))
+            if refused := self._refused_content(self.reader.content):
+                return refused
+        if self._asks_authenticity:
+            self._begin_authenticity(fields(headers), address.domain_of(sender))
+        return None
+
+    def _begin_authenticity(self, received: authenticity.Fields, from_domain: str) -> None:
+        config = self._config
+        if config.incoming_authenticity.startswith("authentication-results"):
+            self._authenticity = authenticity.from_results(
+                received, config.authserv_id.lower(), from_domain)
+        else:
+            self._dkim = DkimCheck(
+                received, from_domain, self._outside.now(), config.dkim_min_rsa_bits)
+            self._pending = self._outside.begin_lookup(self._dkim.key_names)
 
     def body(self, chunk: bytes) -> None:
-        self.reader.feed(chunk)
+        if self.reader:
+            self.reader.feed(chunk)
+        if self._dkim:
+            self._dkim.body(chunk)
 
     def finish(self) -> Verdict:
-        content = self.reader.finish()
-        return self._refused_content() or Verdict(content.kind.value)
+        content = self.reader.finish() if self.reader else None
+        if refused := self._refused_content(content):
+            return refused
+        accepted = content.kind.value if content else "cleartext-allowed"
+        if not self._asks_authenticity:
+            return Verdict(accepted)
+        if self._dkim:
+            self._authenticity = self._dkim.result(self._pending.wait(self._dkim.finish()))
+        found = self._authenticity
+        if found.state is State.VALID:
+            return Verdict(accepted)
+        if self._config.incoming_authenticity.endswith("-log"):
+            return Verdict(f"{accepted} would-refuse={found.code}")
+        reply = verdict.NOT_CHECKABLE if found.state is State.UNKNOWN else verdict.NOT_AUTHENTIC
+        return Verdict(found.code, reply)
 
-    def _refused_content(self) -> Verdict | None:
-        content = self.reader.content
+    def _refused_content(self, content: Content | None) -> Verdict | None:
         if content is None or content.kind in (Kind.ENCRYPTED, Kind.SECUREJOIN):
             return None
+        if content.kind is Kind.REPORT:
+            reason = self._report_fault()
+            return Verdict(reason, verdict.UNENCRYPTED) if reason else None
         return Verdict(content.reason or content.kind.value, verdict.UNENCRYPTED,
                        offset=content.offset)
+
+    def _report_fault(self) -> str:
+        """Why this multipart/report is no delivery report (RFC 3464); "" if it is one."""
+        if self._sender:
+            return "report-with-sender"
+        if self._from.rpartition("@")[0].lower() != "mailer-daemon":
+            return "report-not-from-mailer-daemon"
+        automatic = [value for name, value in self._headers if name == "auto-submitted"]
+        match = _TOKEN.match(automatic[0]) if len(automatic) == 1 else None
+        if not match or match[1].lower() == b"no":
+            return "report-not-auto-submitted"
+        content_type = next(value for name, value in self._headers if name == "content-type")
+        try:
+            kind = mediatype.parse(content_type.strip()).parameters.get("report-type", b"")
+        except Refusal as refusal:
+            return refusal.reason
+        return "" if kind.lower() in (b"", b"delivery-status") else "report-of-other-type"
+
+
+def from_address(headers: Headers) -> str | None:
+    """The address of the From header, names in lower case; None unless there is exactly one From
+    with exactly one address. A comment behind a bare address, as cron writes it, is allowed."""
+    found = [value for name, value in headers if name == "from"]
+    if len(found) != 1:
+        return None
+    mailbox = address.parse_mailbox(_TRAILING_COMMENT.sub(b"", found[0]))
+    return mailbox.address if mailbox else None
+
+
+def is_trusted(config: Config, client_address: str) -> bool:
+    """Whether a client is in `trusted_networks`; an unknown address is not."""
+    try:
+        found = ipaddress.ip_address(client_address)
+    except ValueError:
+        return False
+    return any(found in network for network in config.trusted_networks)
+
+
+def fields(headers: Headers) -> authenticity.Fields:
+    """The headers as DKIM hashes them: octets, folds as CRLF."""
+    return [(name.encode("utf-8", "surrogateescape"),
+             value.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")) for name, value in headers]

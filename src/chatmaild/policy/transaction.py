@@ -78,7 +78,7 @@ class Transaction:
         config = self._site.config
         domain = config.domain_of(client.login) if client.login else None
         if domain is None:
-            if _domain_of_path(path) in config.domains:
+            if address.domain_of(address.strip_path(path)) in config.domains:
                 self.direction = "outgoing"
                 return Verdict("sender-without-login", verdict.NOT_YOUR_ADDRESS)
             self._rules = self._site.incoming(client, path)
@@ -97,11 +97,15 @@ class Transaction:
 
     def recipient(self, path: str) -> Verdict | None:
         """RCPT TO."""
-        return self._rules.recipient(path)
+        found = self._rules.recipient(path)
+        if found:
+            self.direction = self.direction or "incoming"
+        return found
 
     def data(self) -> Verdict | None:
         """DATA: the last recipient was seen."""
         if not self._rules.wanted:
+            self.direction = ""
             return Verdict("not-ours")
         self.direction = self.direction or "incoming"
         return None
@@ -114,8 +118,3 @@ class Transaction:
 
     def finish(self) -> Verdict:
         return self._rules.finish()
-
-
-def _domain_of_path(path: str) -> str:
-    """The domain of a path, also where its local part is beyond `address.parse_path`."""
-    return address.domain_of(path.strip("<> ")).rstrip(".")

@@ -22,6 +22,11 @@ NOT_YOUR_ADDRESS = Reply("554", "5.7.1", "This address belongs to somebody who h
 TOO_LARGE = Reply("552", "5.3.4", "Message is larger than this server takes")
 TOO_FAST = Reply("450", "4.7.1", "Too many messages in a short time, try again in a minute")
 WRONG_FROM = Reply("554", "5.7.1", "Invalid From: must be exactly one address, the sender's own")
+INVALID_FROM = Reply("554", "5.7.1", "Invalid From: must be exactly one address")
+UNKNOWN_RECIPIENT = Reply("550", "5.1.1", "No such user here")
+SEPARATELY = Reply("452", "4.5.3", "Too many recipients, send to this one separately")
+NOT_AUTHENTIC = Reply("554", "5.7.1", "No valid DKIM signature found")
+NOT_CHECKABLE = Reply("451", "4.7.1", "The DKIM signature cannot be checked now, try again later")
 UNENCRYPTED = Reply("523", "5.7.1", "Encryption Needed: Invalid Unencrypted Mail")
 TROUBLE = Reply("451", "4.3.0", "Temporary trouble on our side, try again later")
 

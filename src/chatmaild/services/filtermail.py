@@ -27,6 +27,7 @@ from chatmaild.console import Console
 from chatmaild.errors import ChatmaildError, ConfigError
 from chatmaild.policy import headers as header_policy
 from chatmaild.policy import verdict as verdicts
+from chatmaild.outside import Outside
 from chatmaild.policy.incoming import Incoming
 from chatmaild.policy.rates import Rates
 from chatmaild.policy.transaction import Client, Direction, Site, Transaction
@@ -45,7 +46,8 @@ MAX_HEADER_OCTETS = 512 * 1024
 
 _PROTOCOL = (milter.P_NOHELO | milter.P_NOUNKNOWN | milter.P_NR_CONN | milter.P_NR_HDR
              | milter.P_NR_BODY | milter.P_HDR_LEADSPC)
-_MACROS = {milter.M_ENVFROM: "i {auth_authen}", milter.M_DATA: "i", milter.M_EOM: "i"}
+_MACROS = {milter.M_ENVFROM: "i {auth_authen}", milter.M_ENVRCPT: "{rcpt_addr}",
+           milter.M_DATA: "i", milter.M_EOM: "i"}
 
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -139,8 +141,9 @@ class Session(Milter.Base):
 
     @_callback
     def envrcpt_bytes(self, path: bytes, *parameters: bytes) -> int:
-        found = self._transaction.recipient(path.decode("utf-8", "surrogateescape"))
-        return self._reply(found, ends=False)
+        # Where Postfix takes it, also out of forms like user%chat.example@mail.example.
+        resolved = self.getsymval("{rcpt_addr}") or path.decode("utf-8", "surrogateescape")
+        return self._reply(self._transaction.recipient(resolved), ends=False)
 
     def envrcpt(self, path: str, *parameters: str) -> int:
         return self.envrcpt_bytes(path.encode("utf-8", "surrogateescape"))
@@ -275,8 +278,9 @@ class Service:
 
     def _use(self, config: configuration.Config) -> None:
         self.label = runtime.AddressLabel(config.log_addresses)
+        outside = Outside(config, sees_mailboxes=self._direction is Direction.INCOMING)
         self.site = Site(config, self._direction, self._rates,
-                         incoming=lambda client, path: Incoming(config))
+                         incoming=lambda client, path: Incoming(config, outside, client, path))
         if config.domains:
             log.info("checking mail of %s", ", ".join(config.domains))
         else:

@@ -54,6 +54,11 @@ def domain_of(address: str) -> str:
     return address.rpartition("@")[2].lower() if "@" in address else ""
 
 
+def strip_path(path: str) -> str:
+    """What is between the angle brackets of a path, as Postfix reads it: without a final dot."""
+    return path.strip("<> \t").rstrip(".")
+
+
 def parse_path(path: str) -> str | None:
     """The address in a reverse-path or forward-path as SMTP has it, with or without its angle
     brackets; "" for the null sender ``<>``; None for what is no address of ours to read."""
