@@ -6,9 +6,9 @@ import socket
 import threading
 
 import pytest
-from dictclient import DictClient
+from dictclient import DictClient, Running
 
-from chatmaild import dictserver, runtime
+from chatmaild import dictserver
 from chatmaild.wire import dictproto
 
 
@@ -46,40 +46,6 @@ class Echo(dictserver.Service):
     def commit(self, transaction):
         self.transactions.append(transaction)
         return dictproto.COMMITTED
-
-
-class Running:
-    def __init__(self, service_class, path):
-        self._path, self._class = path, service_class
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()))
-
-    async def _main(self):
-        self.loop = asyncio.get_running_loop()
-        self.service = self._class()
-        self._stop = asyncio.Event()
-        stop = await dictserver.serve(self.service,
-                                      runtime.listening_socket(f"unix:{self._path}"))
-        self._ready.set()
-        await self._stop.wait()
-        await stop()
-
-    def __enter__(self):
-        self._thread.start()
-        assert self._ready.wait(10)
-        return self
-
-    def call(self, function):
-        self.loop.call_soon_threadsafe(function)
-
-    def stop(self):
-        if self._thread.is_alive():
-            self.call(self._stop.set)
-        self._thread.join(20)
-        assert not self._thread.is_alive()
-
-    def __exit__(self, *_):
-        self.stop()
 
 
 @pytest.fixture
@@ -223,7 +189,7 @@ def test_stopping_finishes_what_is_under_way(server, client, tmp_path):
     idle = DictClient(tmp_path / "echo.sock")
     client.send(b"Lslow\nLa\n")
     assert server.service.waiting.acquire(timeout=10)
-    server.call(server._stop.set)
+    server.begin_to_stop()
     assert idle.line() == b""
     server.call(server.service.go.set)
     assert [client.line(), client.line(), client.line()] == [b"Oslow\n", b"Oa\n", b""]

@@ -9,7 +9,9 @@ import pytest
 from chatmaild import config
 from chatmaild.errors import StoreError
 from chatmaild.store import atomic
-from chatmaild.store.mailboxes import DAY, Creation, Mailboxes
+from chatmaild.store.layout import DAY
+from chatmaild.store.lifecycle import Creation
+from chatmaild.store.mailboxes import Mailboxes
 
 NOW = 20_000 * DAY + 12_345
 HASH = "{SHA512-CRYPT}$6$salt$hash"

@@ -21,7 +21,9 @@ from chatmaild.errors import StoreError
 from chatmaild.policy import signup
 from chatmaild.policy.signup import Refusal
 from chatmaild.store import passwordhash
-from chatmaild.store.mailboxes import Creation, Mailbox, Mailboxes
+from chatmaild.store.invites import Invites
+from chatmaild.store.lifecycle import Creation
+from chatmaild.store.mailboxes import Mailbox, Mailboxes
 from chatmaild.wire import dictproto
 
 log = logging.getLogger(__name__)
@@ -44,10 +46,13 @@ class DoveAuth(dictserver.Service):
     def configure(self, settings: Config) -> None:
         self._settings = settings
         self._mailboxes = Mailboxes(settings)
+        self._invites = Invites(self._mailboxes)
         self._label = runtime.AddressLabel(settings.log_addresses)
         try:
             self._mailboxes.prepare()
             self._mailboxes.sweep(time.time())
+            for domain in settings.domains:
+                self._invites.sweep(domain, time.time())
         except StoreError as error:
             log.error("%s", error)
 
@@ -120,19 +125,26 @@ class DoveAuth(dictserver.Service):
             done.set_result(None)
 
     async def _create(self, mailbox: Mailbox, password: bytes, client: bytes) -> Refusal | None:
+        claim = None
         if refusal := self._judge(mailbox, password, client):
             return refusal
+        if mailbox.domain.signup == "invite":
+            claim = self._invites.claim(mailbox.domain.name, password, time.time())
+            if claim is None:
+                return Refusal.UNINVITED
+        if not self._limits.try_host(client, self._settings.max_signups_per_hour,
+                                     time.monotonic()):
+            return Refusal.HOST_LIMIT
 
         def work() -> Creation:
-            return mailbox.create(passwordhash.hash_password(password), time.time())
+            return mailbox.create(passwordhash.hash_password(password), time.time(), claim)
 
         outcome = await asyncio.get_running_loop().run_in_executor(self._threads, work)
-        if outcome is Creation.BLOCKED:
-            return Refusal.BLOCKED
         if outcome is Creation.DONE:
             log.info("account created: user=%s domain=%s", self._label(mailbox.address),
                      mailbox.domain.name)
-        return None
+        return {Creation.BLOCKED: Refusal.BLOCKED,
+                Creation.CLAIM_GONE: Refusal.UNINVITED}.get(outcome)
 
     def _judge(self, mailbox: Mailbox, password: bytes, client: bytes) -> Refusal | None:
         settings = self._settings
@@ -140,14 +152,10 @@ class DoveAuth(dictserver.Service):
         refusal = signup.judge_request(local_part, password, mailbox.domain,
                                        settings.recipient_delimiter)
         refusal = refusal or signup.judge_host(_host(settings), settings)
-        if refusal:
-            return refusal
-        now = time.monotonic()
-        if not self._limits.try_client(client, settings.max_client_signups_per_hour, now):
+        if refusal is None and not self._limits.try_client(
+                client, settings.max_client_signups_per_hour, time.monotonic()):
             return Refusal.CLIENT_LIMIT
-        if not self._limits.try_host(client, settings.max_signups_per_hour, now):
-            return Refusal.HOST_LIMIT
-        return None
+        return refusal
 
     def _trouble(self, mailbox: Mailbox, error: StoreError) -> bytes:
         log.error("%s", str(error).replace(mailbox.address, self._label(mailbox.address)))

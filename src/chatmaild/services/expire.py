@@ -18,7 +18,8 @@ from chatmaild.errors import StoreError, UsageError
 from chatmaild.policy.retention import ABANDONED_AFTER, MAX_NOW, Deadlines, Reason
 from chatmaild.store import logins, maildir, runstate
 from chatmaild.store.expunge import Expunger
-from chatmaild.store.mailboxes import PASSWORD, Mailbox, Mailboxes
+from chatmaild.store.layout import PASSWORD
+from chatmaild.store.mailboxes import Mailbox, Mailboxes
 from chatmaild.store.runstate import LastRun
 
 logger = logging.getLogger(__name__)

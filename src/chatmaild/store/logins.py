@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from chatmaild.policy import retention
 from chatmaild.policy.retention import LoginTrace
-from chatmaild.store.mailboxes import ENFORCE_ENCRYPTION, PASSWORD
+from chatmaild.store.layout import ENFORCE_ENCRYPTION, PASSWORD
 
 
 def are_recorded(directory: str, domain: str, now: int) -> bool:

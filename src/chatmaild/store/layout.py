@@ -1,0 +1,51 @@
+"""What stands where in a mailbox, and what the disk says when it does not.
+
+A mailbox is an account once it holds `password`, the hash in Dovecot's form. The modification
+time of that file is the last login, to the day in UTC. Empty files are markers:
+`enforceE2EEincoming` (cleartext mail is refused) and `blocked` (nobody logs in, nothing is
+delivered, nothing is created). This is the layout of a chatmail relay.
+"""
+
+import errno
+import os
+
+from chatmaild.errors import StoreError
+
+PASSWORD = "password"
+ENFORCE_ENCRYPTION = "enforceE2EEincoming"
+BLOCKED = "blocked"
+
+DAY = 86_400
+"""Seconds; the grain in which logins are remembered."""
+
+
+def has(home: str, name: str) -> bool:
+    """Whether the mailbox `home` holds `name`. Raises `StoreError` if that cannot be told."""
+    try:
+        os.stat(f"{home}/{name}")
+    except FileNotFoundError:
+        assert_domain_directory(home)
+        return False
+    except OSError as error:
+        raise explain(f"{home}/{name}", error) from None
+    return True
+
+
+def assert_domain_directory(home: str) -> None:
+    """Tell "no such account" from "the disk with the accounts is not there"."""
+    directory = os.path.dirname(home)
+    if not os.path.isdir(directory):
+        raise StoreError(f"{directory}: this directory is missing; mount or restore it, or "
+                         "restart chatmaild-doveauth, which creates it")
+
+
+def explain(path: str, error: OSError) -> StoreError:
+    """What the disk refused, and the way out."""
+    ways_out = {
+        errno.ENOSPC: "; make room, or move mailboxes_dir to a larger disk",
+        errno.EDQUOT: "; raise the disk quota of its owner",
+        errno.EACCES: "; it must belong to the mail_user of chatmaild.ini",
+        errno.EPERM: "; it must belong to the mail_user of chatmaild.ini",
+        errno.EROFS: "; the disk is read-only: see the kernel's log",
+    }
+    return StoreError(f"{path}: {error.strerror}{ways_out.get(error.errno, '')}")

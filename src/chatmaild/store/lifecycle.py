@@ -1,0 +1,206 @@
+"""How mailboxes come into being and go: each as a whole, whenever we are killed.
+
+Beside the mailboxes of a domain, entries that begin with a dot are ours: accounts in the making
+and mailboxes on their way out. `sweep` removes those that a killed process left.
+"""
+
+import contextlib
+import enum
+import os
+import stat
+from collections.abc import Callable
+
+from chatmaild.store import atomic
+from chatmaild.store.layout import BLOCKED, DAY, ENFORCE_ENCRYPTION, PASSWORD, explain, has
+
+MAX_RUBBISH_AGE = 3600
+"""Seconds after which an unfinished creation counts as abandoned."""
+
+_NEW = ".new-"
+_REMOVED = ".removed-"
+_CLAIM = ".claim-"
+
+
+class Creation(enum.Enum):
+    """What became of `Mailbox.create`."""
+
+    DONE = enum.auto()
+    EXISTS = enum.auto()
+    BLOCKED = enum.auto()
+    CLAIM_GONE = enum.auto()
+    """What was to be used up is not there (any more)."""
+
+
+def create(home: str, password_hash: str, now: float, claim: str | None) -> Creation:
+    """See `Mailbox.create`."""
+    parent = os.path.dirname(home)
+    new = _own_name(parent, _NEW)
+    day = int(now) // DAY * DAY
+    try:
+        try:
+            os.mkdir(new, 0o700)
+            os.close(os.open(f"{new}/{ENFORCE_ENCRYPTION}", os.O_CREAT | os.O_WRONLY, 0o600))
+            content = password_hash.encode("ascii") + b"\n"
+            atomic.write_new_file(f"{new}/{PASSWORD}", content, mtime=day)
+            atomic.sync_directory(new)
+            return _put_in_place(home, new, claim)
+        finally:
+            _restore_claim(new)
+            _remove_tree(new)
+    except OSError as error:
+        raise explain(home, error) from None
+
+
+def _put_in_place(home: str, new: str, claim: str | None) -> Creation:
+    parent = os.path.dirname(home)
+    removed = None
+    with atomic.locked(parent):
+        if has(home, BLOCKED):
+            return Creation.BLOCKED
+        if has(home, PASSWORD):
+            return Creation.EXISTS
+        if claim:
+            try:
+                os.rename(claim, _claimed(new, claim))
+            except FileNotFoundError:
+                return Creation.CLAIM_GONE
+        if os.path.lexists(home):
+            removed = _move_aside(home)
+        os.rename(new, home)
+    atomic.sync_directory(parent)
+    if claim:
+        with contextlib.suppress(OSError):
+            os.unlink(_claimed(home, claim))
+    if removed:
+        _remove_tree(removed)
+    return Creation.DONE
+
+
+def delete(home: str, block: bool, keep: Callable[[str], bool] | None) -> bool:
+    """See `Mailbox.delete`."""
+    parent = os.path.dirname(home)
+    try:
+        with atomic.locked(parent):
+            existed = os.path.lexists(home)
+            if block:
+                mark(home, BLOCKED)
+                removed = _empty(home)
+            elif existed:
+                removed = _move_aside(home)
+                if keep and keep(removed):
+                    os.rename(removed, home)
+                    return False
+            else:
+                return False
+        atomic.sync_directory(parent)
+        _remove_tree(removed)
+    except OSError as error:
+        raise explain(home, error) from None
+    return existed
+
+
+def _move_aside(home: str) -> str:
+    removed = _own_name(os.path.dirname(home), _REMOVED)
+    os.rename(home, removed)
+    return removed
+
+
+def _empty(home: str) -> str:
+    """Move everything but the marker out, the hash first."""
+    removed = _own_name(os.path.dirname(home), _REMOVED)
+    os.mkdir(removed, 0o700)
+    for name in sorted(os.listdir(home), key=lambda name: name != PASSWORD):
+        if name != BLOCKED:
+            os.rename(f"{home}/{name}", f"{removed}/{name}")
+    return removed
+
+
+def mark(home: str, name: str) -> None:
+    """Put the marker `name` into the mailbox, durably; the mailbox is made for it."""
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(home, 0o700)
+    with contextlib.suppress(FileExistsError):
+        atomic.write_new_file(f"{home}/{name}", b"")
+    atomic.sync_directory(home)
+    atomic.sync_directory(os.path.dirname(home))
+
+
+def unmark(home: str, name: str) -> bool:
+    """Take the marker `name` away, durably; False if it was not there."""
+    try:
+        os.unlink(f"{home}/{name}")
+    except FileNotFoundError:
+        return False
+    atomic.sync_directory(home)
+    return True
+
+
+def sweep(directory: str, now: float, dry_run: bool) -> list[str]:
+    """See `Mailboxes.sweep`; for one domain."""
+    try:
+        with atomic.locked(directory):
+            left = [entry.path for entry in os.scandir(directory)
+                    if entry.name.startswith((_NEW, _REMOVED))]
+            due = [path for path in left if _is_rubbish(path, now)]
+            if not dry_run:
+                for path in left:
+                    if os.path.basename(path).startswith(_NEW):
+                        _restore_claim(path)
+        if not dry_run:
+            for path in due:
+                _remove_tree(path)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise explain(directory, error) from None
+    return due
+
+
+def _own_name(parent: str, prefix: str) -> str:
+    return f"{parent}/{prefix}{os.urandom(8).hex()}"
+
+
+def _claimed(new: str, claim: str) -> str:
+    """Where the file `claim` goes in a new mailbox; the name remembers where it came from."""
+    directory, name = os.path.split(claim)
+    return f"{new}/{_CLAIM}{os.path.basename(directory)}-{name}"
+
+
+def _restore_claim(new: str) -> None:
+    """Put a claim back that an unfinished creation took.
+
+    Under the lock of the domain, or by who made `new`: then no creation can be between taking
+    its claim and the rename that makes it final.
+    """
+    try:
+        claimed = [name for name in os.listdir(new) if name.startswith(_CLAIM)]
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for name in claimed:
+        directory, _, original = name.removeprefix(_CLAIM).partition("-")
+        os.rename(f"{new}/{name}", f"{os.path.dirname(new)}/{directory}/{original}")
+
+
+def _is_rubbish(path: str, now: float) -> bool:
+    """Whether nobody uses `path`, which has one of our names, any more.
+
+    What was moved aside is, as soon as the lock of the domain is free: only then is it decided.
+    """
+    if os.path.basename(path).startswith(_REMOVED):
+        return True
+    try:
+        return os.lstat(path).st_mtime < now - MAX_RUBBISH_AGE
+    except FileNotFoundError:
+        return False
+
+
+def _remove_tree(path: str) -> None:
+    """Remove `path` and all below it, never through a link. What cannot be removed stays."""
+    try:
+        if not stat.S_ISDIR(os.lstat(path).st_mode):
+            os.unlink(path)
+            return
+    except FileNotFoundError:
+        return
+    import shutil   # large, and rarely needed by a daemon that must stay small
+    shutil.rmtree(path, ignore_errors=True)
