@@ -47,7 +47,9 @@ def _text_in_key(key: bytes) -> int:
             text += len(body)
         elif tag not in (_PUBLIC_KEY, _SIGNATURE, _SUBKEY) or body[:1] not in _VERSIONS:
             raise Refusal("autocrypt-key")
-        elif textlike.resembles_text(body) or textlike.has_text_run(body):
+        elif textlike.has_text_run(body) or any(
+                textlike.is_text(body[start:start + textlike.WINDOW])
+                for start in range(0, len(body), textlike.WINDOW)):
             raise Refusal("autocrypt-key-is-text")
         at = end
     if not at:

@@ -75,6 +75,7 @@ class PacketReader:
         self._keys = 0
         self._key_material = textlike.Sampler()
         self._recipients: set[bytes] = set()
+        self._recipient_ids = textlike.Sampler()    # by themselves: no key in between hides text
         self._body = textlike.Sampler()
         self._body_position = 0
         self._piece = 0
@@ -180,6 +181,7 @@ class PacketReader:
             material = material[len(recipient):]
         elif recipient:
             self._recipients.add(recipient)
+            self._recipient_ids.feed(recipient, position)
         offset = position + len(body) - len(material)
         for start in range(0, len(material), textlike.WINDOW):
             if textlike.is_text(material[start:start + textlike.WINDOW], offset + start):
@@ -188,8 +190,9 @@ class PacketReader:
         self._check_key_material()
 
     def _check_key_material(self) -> None:
-        if self._key_material.text_at is not None:
-            raise Refusal("session-key-is-text", self._key_material.text_at)
+        for sampler in (self._key_material, self._recipient_ids):
+            if sampler.text_at is not None:
+                raise Refusal("session-key-is-text", sampler.text_at)
 
     def _begin_ciphertext(self, length: int, partial: bool, position: int) -> None:
         if partial and length < FIRST_PARTIAL:
@@ -197,6 +200,7 @@ class PacketReader:
         if not partial and length < _SMALLEST_V1:
             raise Refusal("ciphertext-too-short", position)
         self._key_material.finish()
+        self._recipient_ids.finish()
         self._check_key_material()
         self.summary.partial = partial
         self._piece = length

@@ -1,0 +1,67 @@
+"""The key in an Autocrypt header is a key, made here by GnuPG, or the header is text."""
+
+import base64
+import os
+import subprocess
+
+import pytest
+
+from chatmaild.wire import autocrypt
+from chatmaild.wire.refusal import Refusal
+
+TEXT = b"The meeting is at nine at the old harbour, bring the papers. " * 8
+
+
+def header(key: bytes) -> bytes:
+    return b"addr=alice@chat.test; prefer-encrypt=mutual; keydata=" + base64.b64encode(key)
+
+
+@pytest.fixture(scope="module")
+def public_keys(tmp_path_factory):
+    home = tmp_path_factory.mktemp("gnupg")
+    home.chmod(0o700)
+    environment = os.environ | {"GNUPGHOME": str(home)}
+    keys = {}
+    for algorithm in ("future-default", "rsa3072", "nistp256"):
+        user = f"{algorithm}@chat.test"
+        subprocess.run(["gpg", "--batch", "--quiet", "--passphrase", "", "--quick-gen-key",
+                        f"<{user}>", algorithm], env=environment, check=True)
+        keys[algorithm] = subprocess.run(["gpg", "--export", user], env=environment, check=True,
+                                         capture_output=True).stdout
+    subprocess.run(["gpgconf", "--kill", "all"], env=environment, check=True)
+    return keys
+
+
+@pytest.mark.parametrize("algorithm", ["future-default", "rsa3072", "nistp256"])
+def test_a_real_key_counts_as_its_user_id(public_keys, algorithm):
+    value = header(public_keys[algorithm])
+    before_key = len(b"addr=alice@chat.test; prefer-encrypt=mutual")
+    assert autocrypt.free_text(value) == before_key + len(f"<{algorithm}@chat.test>")
+
+
+@pytest.mark.parametrize("folding", [b" ", b"\r\n ", b"\n\t"])
+def test_a_key_may_be_folded(public_keys, folding):
+    value = header(public_keys["nistp256"])
+    folded = folding.join(value[i:i + 70] for i in range(0, len(value), 70))
+    assert autocrypt.free_text(folded) > 0
+
+
+def packet(tag: int, body: bytes) -> bytes:
+    return bytes([0xC0 | tag, 0xFF]) + len(body).to_bytes(4, "big") + body
+
+
+@pytest.mark.parametrize("key", [
+    b"",
+    TEXT,
+    packet(6, b"\4" + TEXT),
+    packet(11, b"b\0\0\0\0\0" + TEXT),
+    packet(13, TEXT),
+], ids=["nothing", "text", "text-as-key", "literal", "user-id-alone"])
+def test_text_is_no_key(key):
+    with pytest.raises(Refusal):
+        autocrypt.free_text(header(key))
+
+
+def test_text_behind_a_key_is_refused(public_keys):
+    with pytest.raises(Refusal):
+        autocrypt.free_text(header(public_keys["nistp256"] + packet(2, b"\4" + TEXT)))
