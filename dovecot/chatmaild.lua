@@ -58,6 +58,7 @@ local function parse(text)
     root = host.mailboxes_dir or "/var/lib/chatmaild/mail",
     owner = host.mail_user or "_chatmaild",
     quota = {},
+    server = {},
   }
   -- Dovecot expands "%" in what we return
   if not config.root:find("^/") or config.root:find("%%") then
@@ -68,6 +69,13 @@ local function parse(text)
     if not name:find("^[a-z0-9_-][a-z0-9._-]*$") then error("mail_domains: " .. name, 0) end
     local own = found["domain " .. name] or {}
     config.quota[name] = size(own.max_mailbox_size or host.max_mailbox_size or "500M")
+    -- IMAP METADATA /shared/comment and /shared/admin, which Dovecot answers by itself
+    config.server[name] = {}
+    for _, key in ipairs({"comment", "admin"}) do
+      local value = own["metadata_" .. key] or host["metadata_" .. key] or ""
+      if value:find("%%") then error("metadata_" .. key .. ": must be without %", 0) end
+      if value ~= "" then config.server[name]["mail_server_" .. key] = value end
+    end
   end
   return config
 end
@@ -290,6 +298,7 @@ return function(config_path)
                     imap_metadata = "yes", last_login_precision = "s"}
     local complete = request.protocol and fields_2_4 or fields_2_3
     complete(fields, service, config.quota[domain], is_there(PUSH))
+    for key, value in pairs(config.server[domain]) do fields[key] = value end
     return auth.USERDB_RESULT_OK, fields
   end
 

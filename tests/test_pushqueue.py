@@ -194,6 +194,7 @@ except StoreError as error:
 def test_nobody_else_can_read(queue, path):
     add(queue, "a")
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()} == {0o600}
 
 
 def test_space_is_given_back(queue, path):

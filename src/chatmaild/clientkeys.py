@@ -1,5 +1,8 @@
 """What clients may read of a chat domain by IMAP METADATA: values that the admin has configured.
 
+/shared/comment and /shared/admin are not here: Dovecot answers them by itself, from what the Lua
+userdb returns.
+
 A key that is not configured, or whose file cannot be used, does not exist for clients: they have
 a way of their own then, while a failure would cost them all the other keys they asked for.
 """
@@ -37,8 +40,6 @@ class ClientKeys:
         self._domain = domain
         self._turn_secret = self._read("turn_secret_file", domain.turn_secret_file)
         self._values = {
-            b"comment": domain.metadata_comment,
-            b"admin": domain.metadata_admin,
             _VENDOR + b"maxsmtprecipients": domain.max_smtp_recipients,
             _VENDOR + b"irohrelay": domain.iroh_relay,
             _VENDOR + b"appversions": self._read_json("app_versions_file",

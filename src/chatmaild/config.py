@@ -80,8 +80,8 @@ class DomainConfig:
     app_versions_file: Path | None = setting(optional(absolute_path), "")
     metadata_comment: str | None = setting(optional(one_line), "")
     metadata_admin: str | None = setting(
-        optional(word(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]{1,1000}",
-                      "a URI, such as mailto:postmaster@example.org")), ""
+        optional(word(r"[A-Za-z][A-Za-z0-9+.-]*:[!-$&-~]{1,1000}",
+                      "a URI, such as mailto:postmaster@example.org, without %")), ""
     )
 
     def problems(self) -> list[str]:

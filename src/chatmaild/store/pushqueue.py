@@ -96,6 +96,8 @@ class PushQueue:
             self._db = self._open()
 
     def _open(self) -> sqlite3.Connection:
+        # the files that sqlite puts beside it get the mode of the database
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=1)
         try:
             for pragma in _PRAGMAS:

@@ -94,9 +94,9 @@ def web_address(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Text that people get to read, at most 1,000 characters."""
-    if len(text) > 1000 or not text.isprintable():
-        raise ValueError("must be at most 1000 printable characters")
+    """Text that people get to read, at most 1,000 characters. Dovecot would expand a %."""
+    if len(text) > 1000 or not text.isprintable() or "%" in text:
+        raise ValueError("must be at most 1000 printable characters, without %")
     return text
 
 

@@ -1,0 +1,267 @@
+"""A delivery by a real Dovecot rings the phones of whom it is for, and nobody else's."""
+
+import contextlib
+import imaplib
+import itertools
+import queue
+import re
+import smtplib
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from rig.until import until
+
+PASSWORD = "a long password"
+NUMBERS = itertools.count(1)
+LMTP = "/var/spool/postfix/private/dovecot-lmtp"
+
+CONFIGURED = {
+    "max_smtp_recipients": "777",
+    "iroh_relay": "https://iroh.example.org/",
+    "turn_server": "turn.example.org:3478",
+    "turn_secret_file": "/etc/chatmaild/turn.secret",
+    "metadata_comment": "Be kind.",
+    "metadata_admin": "mailto:postmaster@example.org",
+}
+
+
+class Gateway(ThreadingHTTPServer):
+    """Answers every POST with `status`; `rung` has the tokens in order of arrival."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.status = 200
+        self.rung = queue.Queue()
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}/notify"
+
+    def next(self):
+        return self.rung.get(timeout=20)
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        token = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+        self.server.rung.put(token)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def gateway(host):
+    """Where the notifier of `host` sends to for the length of a test."""
+    before = host.ini.read_text()
+    gateway = Gateway()
+    secret = host.ini.parent / "turn.secret"
+    secret.write_text("a secret\n")
+    lines = [f"{key} = {value}" for key, value in CONFIGURED.items()]
+    lines.append(f"push_gateway = {gateway.url}")
+    host.configure(before.replace("[chatmaild]", "[chatmaild]\n" + "\n".join(lines), 1))
+    for name in ("metadata", "notifier"):
+        count = host.services[name].log_text().count("read again")
+        host.services[name].reload()
+        until(lambda: host.services[name].log_text().count("read again") > count, "reloaded")
+    yield gateway
+    host.configure(before)
+    secret.unlink()
+    gateway.shutdown()
+    gateway.server_close()
+
+
+@pytest.fixture
+def address(host):
+    return f"push{next(NUMBERS):05d}@{host.chat_domain}"
+
+
+@contextlib.contextmanager
+def logged_in(host, address):
+    imap = host.imap(address, PASSWORD)
+    try:
+        yield imap
+    finally:
+        imap.logout()
+
+
+def set_token(host, address, *tokens):
+    with logged_in(host, address) as imap:
+        for token in tokens:
+            assert setmetadata(imap, "INBOX", "/private/devicetoken", f'"{token}"') == "OK"
+
+
+def setmetadata(imap, mailbox, key, value):
+    return imap.xatom("SETMETADATA", f'"{mailbox}"', f"({key} {value})")[0]
+
+
+def getmetadata(imap, mailbox, *keys):
+    """What the server knows of `keys`: by key, without those that do not exist."""
+    status, _ = imap.xatom("GETMETADATA", f'"{mailbox}"', f"({' '.join(keys)})")
+    assert status == "OK"
+    words = []
+    for part in imap.untagged_responses.pop("METADATA", []):
+        line, literal = part if isinstance(part, tuple) else (part, None)
+        words += re.findall(r'"[^"]*"|[^\s()]+', re.sub(rb"\{\d+\}$", b"", line).decode())
+        words += [literal.decode()] if literal is not None else []
+    return {key: value.strip('"') for key, value in zip(words[1::2], words[2::2])
+            if value != "NIL"}
+
+
+def deliver(to, sender="friend@example.net", header_from=None):
+    """By LMTP, as Postfix does."""
+    client = smtplib.LMTP(LMTP)
+    with client:
+        client.sendmail(sender, [to], f"From: {header_from or sender}\r\nTo: {to}\r\n"
+                        "Subject: [...]\r\n\r\nNothing.\r\n")
+
+
+def test_a_delivery_rings_each_device(host, gateway, address):
+    set_token(host, address, "phone-token", "tablet-token", "phone-token")
+    deliver(address)
+    assert {gateway.next(), gateway.next()} == {"phone-token", "tablet-token"}
+    deliver(f"{address.replace('@', '+tag@')}")
+    assert {gateway.next(), gateway.next()} == {"phone-token", "tablet-token"}
+    assert gateway.rung.empty()
+
+
+def test_the_own_copy_does_not_ring(host, gateway, address):
+    set_token(host, address, "phone-token")
+    deliver(address, address)
+    deliver(address, address, header_from=f'"Me" <{address.upper()}>')
+    deliver(address, "friend@example.net", header_from=f"{address}.example.net")
+    assert gateway.next() == "phone-token"
+    assert gateway.rung.empty()
+
+
+def test_nobody_rings_himself(host, gateway, address):
+    set_token(host, address, "phone-token")
+    with logged_in(host, address) as imap:
+        assert setmetadata(imap, "INBOX", "/private/messagenew", '""') == "OK"
+        assert setmetadata(imap, "", "/private/messagenew", '"x"') == "OK"
+    deliver(address)
+    assert gateway.next() == "phone-token" and gateway.rung.empty()
+
+
+def test_tokens_are_read_back_and_unset(host, gateway, address):
+    set_token(host, address, "phone-token", "tablet-token")
+    with logged_in(host, address) as imap:
+        known = getmetadata(imap, "INBOX", "/private/devicetoken")["/private/devicetoken"]
+        assert sorted(known.split()) == ["phone-token", "tablet-token"]
+        assert setmetadata(imap, "INBOX", "/private/devicetoken", "NIL") == "OK"
+        assert getmetadata(imap, "INBOX", "/private/devicetoken") == {}
+
+
+def test_a_token_may_be_set_on_the_server_too_and_be_long(host, gateway, address):
+    token = "openpgp:" + "x" * 4088
+    with logged_in(host, address) as imap:
+        assert setmetadata(imap, "", "/private/devicetoken", f'"{token}"') == "OK"
+    deliver(address)
+    assert gateway.next() == token
+
+
+def test_what_cannot_be_stored_is_refused(host, gateway, address):
+    with logged_in(host, address) as imap:
+        for key, value in (("/private/devicetoken", '"' + "x" * 4097 + '"'),
+                           ("/private/devicetoken", '"two words"'),
+                           ("/private/comment", '"mine"'), ("/shared/comment", '"ours"')):
+            assert setmetadata(imap, "INBOX", key, value) == "NO", key
+
+
+def test_clients_read_what_is_configured(host, gateway, address):
+    vendor = "/shared/vendor/deltachat/"
+    with logged_in(host, address) as imap:
+        found = getmetadata(imap, "", "/shared/comment", "/shared/admin",
+                            *(vendor + key for key in ("maxsmtprecipients", "irohrelay", "turn",
+                                                       "appversions", "unknown")))
+    turn = found.pop(vendor + "turn")
+    assert turn.startswith("turn.example.org:3478:1")
+    assert found == {"/shared/comment": "Be kind.", "/shared/admin": CONFIGURED["metadata_admin"],
+                     vendor + "maxsmtprecipients": "777",
+                     vendor + "irohrelay": CONFIGURED["iroh_relay"]}
+
+
+def test_ordinary_users_do_not_get_any_of_it(host, gateway):
+    from rig import stock
+    imap = host.imap("alice", stock.ORDINARY_USERS["alice"])
+    with contextlib.suppress(imaplib.IMAP4.error):
+        status, _ = imap.xatom("GETMETADATA", '""', "(/shared/vendor/deltachat/turn)")
+        assert status != "OK" or not imap.untagged_responses.get("METADATA")
+    imap.logout()
+
+
+def test_a_token_that_is_gone_is_forgotten(host, gateway, address):
+    set_token(host, address, "dead-token")
+    gateway.status = 410
+    deliver(address)
+    assert gateway.next() == "dead-token"
+
+    def forgotten():
+        with logged_in(host, address) as imap:
+            return not getmetadata(imap, "INBOX", "/private/devicetoken")
+    until(forgotten, "the token is forgotten")
+
+
+@pytest.mark.parametrize("service", ["metadata", "notifier"])
+def test_killed_nothing_is_lost(host, gateway, address, service):
+    set_token(host, address, "phone-token")
+    host.services[service].kill()
+    deliver_in_background = threading.Thread(target=deliver, args=(address,))
+    deliver_in_background.start()
+    host.services[service].start()
+    deliver_in_background.join(40)
+    assert gateway.next() == "phone-token"
+
+
+def test_a_notifier_that_hangs_does_not_hold_up_mail(host, gateway, address):
+    set_token(host, address, "phone-token")
+    with host.hanging("notifier"):
+        for _ in range(20):
+            deliver(address)
+    assert gateway.next() == "phone-token"
+
+
+def test_a_metadata_that_hangs_delays_and_loses_no_mail(host, gateway, address):
+    set_token(host, address, "phone-token")
+    with host.hanging("metadata"):
+        delivering = threading.Thread(target=deliver, args=(address,))
+        delivering.start()
+        until(lambda: any((host.mailbox(address) / "new").iterdir()), "the message is there")
+    delivering.join(40)
+    with logged_in(host, address) as imap:
+        host.wait_for_mail(imap, 1)
+    assert gateway.next() == "phone-token"
+
+
+def test_no_log_has_a_token_or_an_address(host, gateway, address):
+    set_token(host, address, "token-that-must-not-be-logged")
+    deliver(address)
+    gateway.next()
+    for name, text in host.logs().items():
+        assert "must-not-be-logged" not in text, name
+        if name in ("metadata", "notifier"):
+            assert "@" not in text, name
+
+
+def test_the_store_is_for_the_service_alone(host, gateway, address):
+    set_token(host, address, "phone-token")
+    for name, owner in (("push-tokens", "_chatmaild"), ("push-queue", "_chatmaild-push")):
+        directory = host.mailboxes.parent / name
+        assert (directory.owner(), directory.stat().st_mode & 0o777) == (owner, 0o700)
+        for file in directory.iterdir():
+            assert file.owner() == owner and not file.stat().st_mode & 0o077, file
+
+
+def test_only_metadata_reaches_the_notifier(host):
+    done = host.run("python3", "-c", "import socket; socket.socket(socket.AF_UNIX)"
+                    ".connect('/run/chatmaild/notifier.sock')", user="mail", check=False)
+    assert "Permission" in done.stderr
