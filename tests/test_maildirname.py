@@ -11,7 +11,7 @@ names = st.lists(st.one_of(
                   r"(:2,[A-Z]{0,3})?\Z"),
     st.from_regex(r"\A[0-9]{9,11}\.[A-Z.,=\n0-9]{0,12}(,S=[0-9]{1,20}){0,2}[:\n]?\Z"),
     st.text(st.characters(blacklist_characters="/\0"), min_size=1, max_size=12),
-), max_size=8)
+), max_size=8, unique=True)
 
 
 @pytest.mark.parametrize("name, saved, size", [
