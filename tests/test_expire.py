@@ -4,6 +4,9 @@ import fcntl
 import json
 import os
 import stat
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +53,13 @@ class Tree:
     def expire(self, *arguments, code=0):
         assert cli.main(["-c", str(self.ini), "expire", "--now", str(NOW), *arguments]) == code
         return self.capsys.readouterr()
+
+    def start(self, *arguments):
+        """The command as a process of its own."""
+        environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent.parent)}
+        return subprocess.Popen(
+            [sys.executable, "-m", "chatmaild", "-c", self.ini, "expire", "--now", str(NOW),
+             *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
 
 
 @pytest.fixture
@@ -392,7 +402,8 @@ def test_json_is_one_document(tree):
     dry = json.loads(tree.expire("--json", "--dry-run").out)
     assert dry["named"][0]["reason"] == "old" and dry["dry_run"] is True
     real = json.loads(tree.expire("--json").out)
-    assert real["removed"] == {"old": 1, "large": 0, "quota": 0}
+    assert real["removed"] == {
+        "old": 1, "large": 0, "quota": 0, "inactive": 0, "leftover": 0, "stale": 0}
     assert real["removed_bytes"] == 5000 and real["problems"] == 0
     assert "named" not in real
 
@@ -424,16 +435,29 @@ def test_a_state_file_that_was_cut_short_does_not_stop_a_run(tree):
     assert not old.exists()
 
 
-def test_a_second_run_leaves(tree):
+def test_a_second_run_waits_for_the_first(tree):
     old = put(tree.mailbox() / "cur", name(21))
     fd = os.open(tree.mail, os.O_RDONLY)
     fcntl.flock(fd, fcntl.LOCK_EX)
-    assert "another run" in tree.expire().out
-    assert old.exists()
     tree.expire("--dry-run")
-    os.close(fd)
-    tree.expire()
-    assert not old.exists()
+    with tree.start() as process:
+        assert b"waiting" in process.stderr.readline()
+        assert old.exists()
+        os.close(fd)
+        process.communicate(timeout=20)
+    assert process.returncode == 0 and not old.exists()
+
+
+def test_several_processes_share_many_mailboxes(tree):
+    old = [put(tree.mailbox(f"user{n}") / "cur", name(21)) for n in range(300)]
+    with tree.start("--json", "--dry-run") as process:
+        said = json.loads(process.communicate(timeout=20)[0])
+    assert {each["path"] for each in said["named"]} == {str(path) for path in old}
+    with tree.start("-v") as process:
+        lines = process.communicate(timeout=20)[0].decode().splitlines()
+    assert sorted(lines[:-1]) == sorted(f"old {path}" for path in old)
+    assert lines[-1].startswith("removed 300 of 300 messages")
+    assert not any(path.exists() for path in old)
 
 
 def test_without_chat_domains_there_is_nothing_to_do(tree):
@@ -450,3 +474,34 @@ def test_a_missing_mailboxes_dir_is_an_error(tree):
 def test_a_domain_without_accounts_is_none(tree):
     (tree.mail / DOMAIN).rmdir()
     tree.expire()
+
+
+# The hook of Dovecot's quota_warning
+
+
+def trim(tree, target, address, code=0):
+    assert cli.main(["-c", str(tree.ini), "quota-expire", str(target), address]) == code
+    return tree.capsys.readouterr()
+
+
+def test_the_quota_hook_makes_room_in_one_mailbox(tree, monkeypatch):
+    monkeypatch.setattr("time.time", lambda: NOW)
+    tree.configure("delete_large_after = 40\n")
+    alice, bob = tree.mailbox("alice"), tree.mailbox("bob")
+    messages = fill(alice, 10)
+    others = fill(bob, 10)
+    put(alice, "maildirsize")
+    trim(tree, 7, f"alice@{DOMAIN}")
+    assert [path.exists() for path in messages] == [False] * 3 + [True] * 7
+    assert not (alice / "maildirsize").exists() and all(path.exists() for path in others)
+    trim(tree, 7, f"ALICE@{DOMAIN}")
+    assert all(path.exists() for path in messages[3:])
+
+
+@pytest.mark.parametrize("target, address, code", [
+    (7, f"nobody@{DOMAIN}", 1), (7, "bob@ordinary.example", 2), (7, f"../x@{DOMAIN}", 2),
+    (-1, f"alice@{DOMAIN}", 2)])
+def test_the_quota_hook_says_what_it_cannot_do(tree, target, address, code):
+    assert tree.mailbox("bob").exists()
+    said = trim(tree, target, address, code)
+    assert said.err and address not in said.err

@@ -36,19 +36,23 @@ def test_reads_time_and_size(name, saved, size):
 
 @given(names)
 def test_many_names_at_once_say_what_each_says(names):
-    listing = maildirname.listing(names)
-    times = [maildirname.saved(name) for name in names]
-    sizes = [maildirname.size(name) for name in names]
-    if listing is None:
+    sizes = maildirname.sizes(names)
+    if sizes is None:
         return
-    assert None not in times and None not in sizes
+    assert sizes == [maildirname.size(name) for name in names]
+    assert None not in [maildirname.saved(name) for name in names]
     assert sorted(names) == sorted(names, key=lambda name: (maildirname.saved(name), name))
-    assert listing.large == {
-        name: size for name, size in zip(names, sizes) if size > maildirname.SMALL}
-    assert listing.at_most >= sum(sizes)
 
 
 def test_names_as_dovecot_writes_them_are_read_at_once():
-    names = [f"{1700000000 + n}.M{n}P9.host,S={n * 1000},W={n * 1010}:2,S" for n in range(300)]
-    listing = maildirname.listing(names)
-    assert listing and len(listing.large) == 200
+    names = [f"{1700000000 + n}.M{n}P9.host,S={n},W={n * 10}:2,S" for n in range(300)]
+    names += [f"{1700000000 + n}.M{n}P9.host,S={n}" for n in range(300)]
+    assert maildirname.sizes(names) == list(range(300)) * 2
+    assert maildirname.total_size(names) == 299 * 300
+    assert maildirname.sizes([]) == []
+    assert maildirname.sizes([*names, "1700000000.M1P9.host"]) is None
+
+
+def test_a_line_break_in_a_name_deceives_nobody():
+    two_in_one = "1700000000.M1P2.h,S=1\n1700000000.M1P2.h,S=2"
+    assert maildirname.sizes([two_in_one, "foreign"]) is None

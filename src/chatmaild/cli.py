@@ -27,6 +27,7 @@ COMMANDS = {
     "metadata": ("chatmaild.services.metadata", "keep push tokens, tell server keys (service)"),
     "notifier": ("chatmaild.services.notifier", "send to the push gateway (service)"),
     "expire": ("chatmaild.services.expire", "delete what is due in every chat mailbox"),
+    "quota-expire": ("chatmaild.services.quota_expire", "make room in one mailbox"),
     "filtermail": ("chatmaild.services.filtermail", "check chat users' mail as a milter (service)"),
 }
 

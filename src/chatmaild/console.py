@@ -15,10 +15,10 @@ class Console:
     def __init__(self, as_json: bool = False):
         self.as_json = as_json
 
-    def line(self, text: str = "") -> None:
+    def line(self, text: str = "", flush: bool = False) -> None:
         """A line of the result, for people only."""
         if not self.as_json:
-            print(text)
+            print(text, flush=flush)
 
     def result(self, value: Any) -> None:
         """The result of the command, for programs only."""

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from chatmaild.errors import SocketError, UsageError
+from chatmaild.errors import SocketError, StoreError, UsageError
 
 BACKLOG = 1024
 """Connections that may wait to be accepted."""
@@ -203,6 +203,19 @@ def become(user: str) -> None:
     os.initgroups(user, entry.pw_gid)
     os.setgid(entry.pw_gid)
     os.setuid(entry.pw_uid)
+
+
+def become_owner(path: Path) -> None:
+    """Go on with the rights of whoever owns `path`, and no more, if run by root.
+
+    For work on the mailboxes, which belong to mail_user: even a mistake of ours could then reach
+    nothing else. Raises `StoreError`.
+    """
+    try:
+        become(user_name(os.stat(path).st_uid))
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}; mount it, or name another mailboxes_dir in "
+                         "chatmaild.ini") from None
 
 
 def user_name(uid: int) -> str:

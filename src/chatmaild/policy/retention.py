@@ -7,6 +7,7 @@ import dataclasses
 import enum
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from chatmaild.config import DomainConfig
 from chatmaild.wire import maildirname
@@ -135,47 +136,47 @@ def judge(saved: float, size: int, in_cur: bool, deadlines: Deadlines) -> Reason
     return None
 
 
-@dataclass(frozen=True)
-class Review:
+class Review(NamedTuple):
     """What the names in one directory decide without a look at the files."""
 
-    old: Sequence[str]
-    large: Sequence[str]
-    unclear: Sequence[str]
+    old: list[str]
+    large: list[str]
+    unclear: list[str]
     """Those whose name does not tell time and size, or tells a time in the future."""
-    at_most: int
-    """Octets, rounded up, that the messages may have together which are not `unclear`."""
+    octets: int
+    """Of all messages together, as far as the names say."""
 
 
 def review(names: Sequence[str], in_cur: bool, deadlines: Deadlines) -> Review:
     """Sort the messages of one directory out by `judge`, many at once."""
-    listing = maildirname.listing(names)
-    if listing is None:
+    sizes = maildirname.sizes(names)
+    if sizes is None:
         return _review_each(names, in_cur, deadlines)
     first, future = f"{deadlines.old:010d}", f"{deadlines.now + 1:010d}"
     outside = [name for name in names if not first <= name < future]
     large: list[str] = []
-    if in_cur and listing.large:
+    if in_cur and sizes and max(sizes) > LARGE:
         before = f"{deadlines.large:010d}"
-        large = [name for name, size in listing.large.items()
+        large = [name for name, size in zip(names, sizes)
                  if size > LARGE and first <= name < before]
     return Review(
         old=[name for name in outside if name < first],
         large=large,
         unclear=[name for name in outside if name >= future],
-        at_most=listing.at_most,
+        octets=sum(sizes),
     )
 
 
 def _review_each(names: Sequence[str], in_cur: bool, deadlines: Deadlines) -> Review:
-    old, large, unclear, total = [], [], [], 0
+    review = Review([], [], [], 0)
+    octets = 0
     for name in names:
         saved, size = maildirname.saved(name), maildirname.size(name)
+        octets += size or 0
         if saved is None or size is None or saved > deadlines.now:
-            unclear.append(name)
+            review.unclear.append(name)
             continue
-        total += size
         reason = judge(saved, size, in_cur, deadlines)
         if reason:
-            (old if reason is Reason.OLD else large).append(name)
-    return Review(old, large, unclear, total)
+            (review.old if reason is Reason.OLD else review.large).append(name)
+    return review._replace(octets=octets)

@@ -7,25 +7,30 @@ import logging
 import os
 import sys
 import time
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Any
 
 from chatmaild import config as configuration
-from chatmaild import runtime
-from chatmaild.config import Config, DomainConfig
-from chatmaild.console import Console, Progress, octets, printable
+from chatmaild import runtime, workers
+from chatmaild.config import Config
+from chatmaild.console import Console, octets, printable
 from chatmaild.errors import StoreError, UsageError
-from chatmaild.policy.retention import ABANDONED_AFTER, MAX_NOW, Deadlines, Reason
-from chatmaild.store import logins, maildir, runstate
-from chatmaild.store.expunge import Expunger
-from chatmaild.store.layout import PASSWORD
-from chatmaild.store.mailboxes import Mailbox, Mailboxes
+from chatmaild.policy.retention import MAX_NOW, Reason
+from chatmaild.store import maildir, runstate
+from chatmaild.store.expiry import Expiry
+from chatmaild.store.expunge import Tally
 from chatmaild.store.runstate import LastRun
 
 logger = logging.getLogger(__name__)
 
 MAX_COMPLAINTS = 20
 """Problems that are described one by one; the others are only counted."""
+
+MANY = 256
+"""Mailboxes from which on several processes share the work."""
+
+MAX_PROCESSES = 4
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -49,31 +54,24 @@ def run(args: argparse.Namespace, console: Console) -> int:
         console.line("nothing to do: mail_domains in chatmaild.ini names no chat domain")
         console.result({"domains": 0})
         return 0
-    directory = _open_as_owner(os.fspath(config.mailboxes_dir))
-    try:
+    runtime.become_owner(config.mailboxes_dir)
+    with maildir.opened(os.path.realpath(config.mailboxes_dir)) as directory:
         if not args.dry_run:
-            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _wait_for_others(directory)
         return Run(config, now, args, console).everywhere()
-    except BlockingIOError:
-        console.line("another run is at work and deletes what is due, so this one leaves")
-        console.result({"another_run": True})
-        return 0
-    finally:
-        os.close(directory)
 
 
-def _open_as_owner(root: str) -> int:
-    """Open mailboxes_dir with the rights of its owner, and no more: root becomes that user."""
+def _wait_for_others(directory: int) -> None:
+    """One run at a time; the lock goes with the process, however it ends."""
     try:
-        runtime.become(runtime.user_name(os.stat(root).st_uid))
-        return os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise StoreError(f"mailboxes_dir = {root}: {error.strerror}; mount it, or have it made "
-                         "by restarting chatmaild-doveauth") from None
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        logger.info("another run is at work; waiting for its end")
+        fcntl.flock(directory, fcntl.LOCK_EX)
 
 
 class Run:
-    """One run over all chat domains."""
+    """One run over all chat domains, and what is said about it."""
 
     def __init__(self, config: Config, now: int, args: argparse.Namespace, console: Console):
         self.config = config
@@ -82,37 +80,90 @@ class Run:
         self.verbose = args.verbose or args.dry_run
         self.quiet = args.quiet
         self.console = console
-        self.expunger = Expunger(
-            self.dry_run, self.note if self.verbose else None, self.complain)
+        self.tally = Tally()
+        self.complaints = 0
         self.label = runtime.AddressLabel(
             config.log_addresses or self.verbose or sys.stderr.isatty())
-        self.mailboxes = self.accounts = self.leftovers = self.problems = 0
-        self.held_back: Counter[str] = Counter()
         self.named: list[dict[str, str]] = []
-        self._recorded: dict[str, bool] = {}
+        self.turn = workers.Turn()
+        self.processes = self._processes()
 
-    # What goes, and what is wrong
+    def everywhere(self) -> int:
+        start = time.monotonic()
+        expiry = self._expiry()
+        expiry.sweep()
+        self.tally.add(vars(expiry.tally))
+        progress = self.console.progress(self._entries, "mailboxes")
+        try:
+            results = workers.run(self.processes, self._share, progress.step)
+        finally:
+            progress.close()
+        for result in results:
+            if result is None:
+                self.tally.problems += 1
+                logger.error("a part of the work ended early; the next run does it")
+            else:
+                self.named += result.pop("named")
+                self.tally.add(result)
+        for name, count in self.tally.held_back.items():
+            self.tally.problems += 1
+            logger.error(
+                "%s: accounts not removed although inactive: %d, because no login was recorded "
+                "in the last 7 days; chatmaild check finds out why", name, count)
+        if not self.dry_run:
+            self._remember()
+        self._summary(time.monotonic() - start)
+        return 1 if self.tally.problems else 0
+
+    def _expiry(self, share: int = 0, shares: int = 1) -> Expiry:
+        return Expiry(self.config, self.now, self.dry_run, self.note if self.verbose else None,
+                      self.complain, share, shares)
+
+    def _share(self, share: int, step: Callable[[], None]) -> dict[str, Any]:
+        expiry = self._expiry(share, self.processes)
+        expiry.walk(step)
+        named, self.named = self.named, []
+        return {**vars(expiry.tally), "named": named}
+
+    def _processes(self) -> int:
+        """One where the work is small, else as many as there are processors, within reason."""
+        if self._entries(MANY) < MANY:
+            return 1
+        return min(len(os.sched_getaffinity(0)), MAX_PROCESSES)
+
+    def _entries(self, at_most: int | None = None) -> int:
+        """How many mailboxes there are, counted no further than `at_most`, and some chaff."""
+        total = 0
+        for name in self.config.domains:
+            try:
+                with os.scandir(f"{self.config.mailboxes_dir}/{name}") as entries:
+                    total += sum(1 for _ in islice(entries, at_most))
+            except OSError:
+                continue
+        return total
+
+    # What is said
 
     def note(self, reason: Reason, directory: str, names: Sequence[str]) -> None:
+        """Name what goes."""
         paths = [printable(f"{directory}/{name}") for name in names]
         if self.console.as_json:
             self.named += [{"reason": reason.value, "path": path} for path in paths]
         else:
-            self.console.line("\n".join(f"{reason.value} {path}" for path in paths))
+            with self.turn:
+                self.console.line("\n".join(f"{reason.value} {path}" for path in paths),
+                                  flush=True)
 
     def complain(self, path: str, error: Exception) -> None:
-        """Log that something could not be dealt with.
-
-        A link at or in a mailbox is worth a warning, not a failed run: whoever made it has what
-        lies behind it in their own hands.
-        """
-        level = logging.WARNING
-        if getattr(error, "errno", None) != errno.ELOOP or "@" not in path:
-            level = logging.ERROR
-            self.problems += 1
-        if self.problems <= MAX_COMPLAINTS or self.verbose:
-            logger.log(level, "%s: %s", self._where(path),
-                       getattr(error, "strerror", None) or error)
+        """Log that something could not be dealt with."""
+        self.complaints += 1
+        if self.complaints > MAX_COMPLAINTS and not self.verbose:
+            return
+        link = isinstance(error, OSError) and error.errno == errno.ELOOP
+        expected = isinstance(error, (OSError, StoreError))
+        logger.log(
+            logging.WARNING if link else logging.ERROR, "%s: %s", self._where(path),
+            getattr(error, "strerror", None) or error, exc_info=None if expected else error)
 
     def _where(self, path: str) -> str:
         """`path` as it may appear in a log: with `log_addresses = no` only which account."""
@@ -123,38 +174,6 @@ class Run:
         return (f"{self.label(address)} in {domain} (chatmaild expire --dry-run names it)"
                 if address else domain)
 
-    # The walk
-
-    def everywhere(self) -> int:
-        start = time.monotonic()
-        for path in Mailboxes(self.config).sweep(self.now, self.dry_run):
-            self._leftover(path)
-        bar = self.console.progress(self._count, "mailboxes")
-        try:
-            for domain in self.config.domains.values():
-                self._domain(domain, bar)
-        finally:
-            bar.close()
-        for name, count in self.held_back.items():
-            self.problems += 1
-            logger.error(
-                "%s: accounts not removed although inactive: %d, because no login was recorded "
-                "in the last 7 days; chatmaild check finds out why", name, count)
-        if not self.dry_run:
-            self._remember()
-        self._summary(time.monotonic() - start)
-        return 1 if self.problems else 0
-
-    def _count(self) -> int:
-        total = 0
-        for name in self.config.domains:
-            try:
-                with os.scandir(f"{self.config.mailboxes_dir}/{name}") as entries:
-                    total += sum(1 for _ in entries)
-            except OSError:
-                continue
-        return total
-
     def _remember(self) -> None:
         """Keep on disk when this run ended and how. A clock that was set ahead is not believed."""
         finished = min(self.now, int(time.time()))
@@ -164,139 +183,37 @@ class Run:
             logger.warning("%s", error)
             last = None
         good = last.good if last else None
+        problems = self.tally.problems
         try:
             runstate.save(self.config, LastRun(
-                finished=finished, good=good if self.problems else finished,
-                problems=self.problems, held_back=dict(self.held_back)))
+                finished=finished, good=good if problems else finished, problems=problems,
+                held_back=dict(self.tally.held_back)))
         except StoreError as error:
-            self.problems += 1
+            self.tally.problems += 1
             logger.error("%s", error)
 
     def _summary(self, seconds: float) -> None:
-        expunger = self.expunger
-        removed = expunger.removed
+        tally = self.tally
+        counts = {reason.value: tally.removed[reason] for reason in Reason}
         text = (
-            f"{'would remove' if self.dry_run else 'removed'} {expunger.count:,} of "
-            f"{expunger.messages:,} messages ({removed[Reason.OLD]:,} old, "
-            f"{removed[Reason.LARGE]:,} large, {removed[Reason.QUOTA]:,} over quota; "
-            f"{octets(expunger.octets)}), {self.accounts:,} inactive accounts and "
-            f"{self.leftovers:,} leftovers in {self.mailboxes:,} mailboxes in {seconds:.1f} s"
+            f"{'would remove' if self.dry_run else 'removed'} {tally.expunged:,} of "
+            f"{tally.messages:,} messages ({counts['old']:,} old, {counts['large']:,} large, "
+            f"{counts['quota']:,} over quota; {octets(tally.octets)}), {counts['inactive']:,} "
+            f"inactive accounts and {counts['leftover']:,} leftovers in {tally.mailboxes:,} "
+            f"mailboxes in {seconds:.1f} s"
         )
-        if self.problems:
-            text += f"; problems: {self.problems:,}"
+        if tally.problems:
+            text += f"; problems: {tally.problems:,}"
         if self.verbose or sys.stdout.isatty():
             self.console.line(text)
         elif not self.quiet and not self.console.as_json:
             logger.info("%s", text)
         document = {
-            "dry_run": self.dry_run, "now": self.now, "mailboxes": self.mailboxes,
-            "messages": expunger.messages,
-            "removed": {reason.value: removed[reason]
-                        for reason in (Reason.OLD, Reason.LARGE, Reason.QUOTA)},
-            "removed_bytes": expunger.octets, "inactive_accounts": self.accounts,
-            "leftovers": self.leftovers, "held_back": dict(self.held_back),
-            "problems": self.problems, "seconds": round(seconds, 3),
+            "dry_run": self.dry_run, "now": self.now, "mailboxes": tally.mailboxes,
+            "messages": tally.messages, "removed": counts, "removed_bytes": tally.octets,
+            "held_back": dict(tally.held_back), "problems": tally.problems,
+            "seconds": round(seconds, 3),
         }
         if self.verbose:
             document["named"] = self.named
         self.console.result(document)
-
-    def _domain(self, domain: DomainConfig, bar: Progress) -> None:
-        path = f"{self.config.mailboxes_dir}/{domain.name}"
-        suffix = f"@{domain.name}"
-        deadlines = Deadlines.of(domain, self.now)
-        try:
-            fd = maildir.open_directory(path)
-            if fd is None:
-                return
-            try:
-                with os.scandir(fd) as entries:
-                    for entry in entries:
-                        if entry.name.endswith(suffix):
-                            self._mailbox(
-                                Mailbox(entry.name, domain, f"{path}/{entry.name}"), fd, deadlines)
-                        bar.step()
-            finally:
-                os.close(fd)
-        except BrokenPipeError:
-            raise
-        except (OSError, StoreError) as error:
-            self.complain(path, error)
-
-    def _mailbox(self, mailbox: Mailbox, parent: int, deadlines: Deadlines) -> None:
-        """The edge: whatever is wrong with one mailbox, the others get their turn."""
-        try:
-            fd = maildir.open_directory(mailbox.address, parent)
-            if fd is None:
-                return
-            self.mailboxes += 1
-            try:
-                self._open_mailbox(mailbox, fd, deadlines)
-            finally:
-                os.close(fd)
-        except BrokenPipeError:
-            raise
-        except (OSError, StoreError) as error:
-            self.complain(mailbox.home, error)
-        except Exception as error:
-            self.complain(mailbox.home, error)
-            logger.exception("a mistake in chatmaild; please report it")
-
-    def _open_mailbox(self, mailbox: Mailbox, fd: int, deadlines: Deadlines) -> None:
-        try:
-            last_login = os.stat(PASSWORD, dir_fd=fd, follow_symlinks=False).st_mtime
-        except FileNotFoundError:
-            self._no_account(mailbox, fd, deadlines)
-            return
-        if last_login < deadlines.inactive:
-            if self._logins_are_recorded(mailbox.domain.name):
-                self._inactive(mailbox, deadlines)
-                return
-            self.held_back[mailbox.domain.name] += 1
-        before = self.expunger.count
-        self.expunger.mailbox(fd, mailbox.home, deadlines)
-        if self.expunger.count > before:
-            self.expunger.forget_sizes(fd, mailbox.home)
-
-    def _logins_are_recorded(self, domain: str) -> bool:
-        if domain not in self._recorded:
-            directory = f"{self.config.mailboxes_dir}/{domain}"
-            self._recorded[domain] = logins.are_recorded(directory, domain, self.now)
-        return self._recorded[domain]
-
-    def _inactive(self, mailbox: Mailbox, deadlines: Deadlines) -> None:
-        """Remove an account; not if its owner logs in at this very moment."""
-        def seen(moved: str) -> bool:
-            return os.lstat(f"{moved}/{PASSWORD}").st_mtime >= deadlines.inactive
-
-        if self.dry_run or mailbox.delete(
-            **{"block": True} if mailbox.is_blocked() else {"keep": seen}
-        ):
-            self.accounts += 1
-            self._note_directory(Reason.INACTIVE, mailbox.home)
-
-    def _no_account(self, mailbox: Mailbox, fd: int, deadlines: Deadlines) -> None:
-        """A mailbox without `password`: its mail ages as everywhere, and then it goes itself.
-
-        An account appears in one step, so nothing here is about to become one; the age is for
-        people who set one up by hand.
-        """
-        changed = os.fstat(fd).st_mtime
-        kept = self.expunger.mailbox(fd, mailbox.home, deadlines)
-        if kept or changed >= self.now - ABANDONED_AFTER or not maildir.is_bare(fd):
-            return
-
-        def made(moved: str) -> bool:
-            return os.path.lexists(f"{moved}/{PASSWORD}")
-
-        if self.dry_run or mailbox.delete(keep=made):
-            self._leftover(mailbox.home)
-
-    def _leftover(self, path: str) -> None:
-        self.leftovers += 1
-        self._note_directory(Reason.LEFTOVER, path)
-
-    def _note_directory(self, reason: Reason, path: str) -> None:
-        if self.verbose:
-            directory, name = os.path.split(path)
-            self.note(reason, directory, [name])

@@ -8,9 +8,9 @@ import errno
 import heapq
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from chatmaild.policy import retention
 from chatmaild.policy.retention import Deadlines, Reason
@@ -23,7 +23,7 @@ ATTEMPTS = 3
 Note = Callable[[Reason, str, Sequence[str]], None]
 """Called with reason, directory and file names of what goes."""
 
-Complaint = Callable[[str, OSError], None]
+Complaint = Callable[[str, Exception], None]
 """Called with a path that could not be dealt with."""
 
 
@@ -47,38 +47,56 @@ class _Message(NamedTuple):
     size: int
 
 
-class Expunger:
-    """Applies deadlines to mailboxes and counts what it does."""
+class Tally:
+    """Counts of what was found and done."""
 
-    def __init__(self, dry_run: bool, note: Note | None, complain: Complaint):
-        self.dry_run = dry_run
+    def __init__(self) -> None:
+        self.mailboxes = 0
         self.messages = 0
-        """Messages looked at."""
-        self.removed: Counter[Reason] = Counter()
+        """Looked at."""
         self.octets = 0
-        """Sum of the sizes of the removed messages, before compression."""
-        self._note = note
-        self._complain = complain
+        """Of the messages removed, before compression."""
+        self.removed: Counter[str] = Counter()
+        """By `Reason`: messages, and whole mailboxes."""
+        self.held_back: Counter[str] = Counter()
+        """By domain: inactive accounts that stayed because logins are not being recorded."""
+        self.problems = 0
 
     @property
-    def count(self) -> int:
-        """Messages removed so far."""
-        return self.removed.total()
+    def expunged(self) -> int:
+        """Messages removed."""
+        removed = self.removed
+        return removed[Reason.OLD] + removed[Reason.LARGE] + removed[Reason.QUOTA]
+
+    def add(self, counts: Mapping[str, Any]) -> None:
+        """Add the ``vars()`` of another."""
+        for name, value in counts.items():
+            if isinstance(value, int):
+                setattr(self, name, getattr(self, name) + value)
+            else:
+                getattr(self, name).update(value)
+
+
+class Expunger:
+    """Applies deadlines to mailboxes, one after another, and counts what it does."""
+
+    def __init__(self, dry_run: bool, tally: Tally, note: Note | None, complain: Complaint):
+        self.dry_run = dry_run
+        self.tally = tally
+        self._note = note
+        self._complain = complain
 
     def mailbox(self, fd: int, path: str, deadlines: Deadlines) -> int:
         """Remove what is due from the open mailbox `fd`; `path` is its absolute name.
 
         Returns how many messages it keeps.
         """
-        seen, removed = self.messages, self.count
-        at_most = 0
-        for place in self._places(fd, path, self._complain):
-            octets = self._expire(place, deadlines)
-            if place.kind != "tmp":
-                at_most += octets
-        if deadlines.trim_above is not None and at_most > deadlines.trim_above:
+        seen, expunged = self.tally.messages, self.tally.expunged
+        octets = sum(
+            self._expire(place, deadlines) for place in self._places(fd, path, self._complain))
+        if deadlines.trim_above is not None and octets > deadlines.trim_above:
             self._trim(fd, path, deadlines)
-        return self.messages - seen - (self.count - removed)
+        return self.tally.messages - seen - (self.tally.expunged - expunged)
 
     def forget_sizes(self, fd: int, path: str) -> None:
         """Remove the sums of Dovecot's Maildir++ quota, which are stale after a removal."""
@@ -91,62 +109,59 @@ class Expunger:
                 self._note(Reason.STALE, path, ["maildirsize"])
 
     def _places(self, mailbox: int, path: str, complain: Complaint) -> Iterator[_Place]:
-        for folder in ["", *maildir.folders(mailbox)]:
-            parent_path = f"{path}/{folder}" if folder else path
-            parent: int | None = None
+        """Every directory with messages, open; what cannot be opened is complained about."""
+        yield from self._kinds(mailbox, path, "", complain)
+        for folder in list(maildir.folders(mailbox)):
             try:
-                parent = maildir.open_directory(folder, mailbox) if folder else mailbox
-                if parent is None:
-                    continue
-                for kind in maildir.SUBDIRECTORIES:
-                    yield from self._place(parent, parent_path, folder, kind, complain)
+                with maildir.opened(folder, mailbox) as fd:
+                    yield from self._kinds(fd, f"{path}/{folder}", folder, complain)
+            except maildir.GONE:
+                continue
             except OSError as error:
-                complain(parent_path, error)
-            finally:
-                if folder and parent is not None:
-                    os.close(parent)
+                complain(f"{path}/{folder}", error)
 
-    def _place(
-        self, parent: int, parent_path: str, folder: str, kind: str, complain: Complaint
+    def _kinds(
+        self, parent: int, parent_path: str, folder: str, complain: Complaint
     ) -> Iterator[_Place]:
-        path = f"{parent_path}/{kind}"
-        try:
-            fd = maildir.open_directory(kind, parent)
-        except OSError as error:
-            complain(path, error)
-            return
-        if fd is not None:
+        for kind in maildir.SUBDIRECTORIES:
+            path = f"{parent_path}/{kind}"
             try:
-                yield _Place(fd, path, folder, kind)
-            finally:
-                os.close(fd)
+                with maildir.opened(kind, parent) as fd:
+                    yield _Place(fd, path, folder, kind)
+            except maildir.GONE:
+                continue
+            except OSError as error:
+                complain(path, error)
 
     def _expire(self, place: _Place, deadlines: Deadlines) -> int:
-        """Remove by age; returns the octets, rounded up, that the messages have together."""
+        """Remove by age; returns octets, at least as many as count against the quota."""
         for _ in range(ATTEMPTS):
             count = octets = 0
             complete = True
             for names in maildir.files(place.fd):
                 count += len(names)
                 review = retention.review(names, place.kind == "cur", deadlines)
-                octets += review.at_most
-                for reason, due in ((Reason.OLD, review.old), (Reason.LARGE, review.large)):
-                    if due:
-                        complete &= self._remove(reason, place, due)
+                octets += review.octets
+                if review.old:
+                    complete &= self._remove(Reason.OLD, place, review.old)
+                if review.large:
+                    complete &= self._remove(Reason.LARGE, place, review.large)
                 for name in review.unclear:
                     message = self._look(place, name, deadlines.now)
                     if message is None:
                         complete = False
                         continue
                     octets += message.size
-                    reason = retention.judge(
-                        message.saved, message.size, place.kind == "cur", deadlines)
+                    reason = self._due(message, deadlines)
                     if reason:
                         complete &= self._remove(reason, place, [name], message.size)
             if complete:
                 break
-        self.messages += count
+        self.tally.messages += count
         return octets
+
+    def _due(self, message: _Message, deadlines: Deadlines) -> Reason | None:
+        return retention.judge(message.saved, message.size, message.kind == "cur", deadlines)
 
     def _look(self, place: _Place, name: str, now: int) -> _Message | None:
         """A message whose name does not tell everything; None if it is gone."""
@@ -166,10 +181,8 @@ class Expunger:
         """Remove files; false if one was no longer there. `octets`: None if the names tell."""
         removed = names if self.dry_run else self._unlink(place, names)
         if removed:
-            self.removed[reason] += len(removed)
-            self.octets += (
-                sum(maildirname.size(name) or 0 for name in removed) if octets is None else octets
-            )
+            self.tally.removed[reason] += len(removed)
+            self.tally.octets += maildirname.total_size(removed) if octets is None else octets
             if self._note:
                 self._note(reason, place.path, removed)
         return len(removed) == len(names)
@@ -218,16 +231,12 @@ class Expunger:
     def _remove_messages(self, fd: int, path: str, messages: Sequence[_Message]) -> None:
         for (folder, kind), group in groupby(messages, lambda each: (each.folder, each.kind)):
             within = list(group)
-            parent = maildir.open_directory(folder, fd) if folder else os.dup(fd)
-            if parent is None:
-                continue
-            parent_path = f"{path}/{folder}" if folder else path
-            try:
-                for place in self._place(parent, parent_path, folder, kind, self._complain):
-                    self._remove(Reason.QUOTA, place, [message.name for message in within],
+            place_path = f"{path}/{folder}/{kind}" if folder else f"{path}/{kind}"
+            with maildir.opened(folder or ".", fd) as parent:
+                with maildir.opened(kind, parent) as place:
+                    self._remove(Reason.QUOTA, _Place(place, place_path, folder, kind),
+                                 [message.name for message in within],
                                  sum(message.size for message in within))
-            finally:
-                os.close(parent)
 
     def _messages(self, fd: int, path: str, deadlines: Deadlines) -> Iterator[_Message]:
         """What counts against the quota and is not due anyway."""
@@ -241,7 +250,5 @@ class Expunger:
                         message = self._look(place, name, deadlines.now)
                     else:
                         message = _Message(saved, place.folder, place.kind, name, size)
-                    if message and not retention.judge(
-                        message.saved, message.size, place.kind == "cur", deadlines
-                    ):
+                    if message and not self._due(message, deadlines):
                         yield message

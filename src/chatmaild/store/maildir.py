@@ -8,7 +8,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 
 SUBDIRECTORIES = ("new", "cur", "tmp")
 """In the order to walk them: a message moves from new/ to cur/, so it cannot slip through."""
@@ -21,23 +21,38 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # nothing at all: kind to the SD card of a small host.
 
 
-def open_directory(name: str, parent: int | None = None) -> int | None:
-    """A descriptor of the directory `name` in `parent`; None if it is none (any more).
+def open_directory(name: str, parent: int | None = None) -> int:
+    """A descriptor of the directory `name` in the open directory `parent`.
 
-    Raises OSError if it cannot be opened: ELOOP for a symbolic link, whatever it points to.
+    Raises OSError: one of `GONE` if there is no such directory (any more), ELOOP for a symbolic
+    link, whatever it points to.
     """
     try:
         return os.open(name, _DIRECTORY | os.O_NOATIME, dir_fd=parent)
-    except OSError as error:
-        if error.errno == errno.EPERM:
-            return os.open(name, _DIRECTORY, dir_fd=parent)
-        if error.errno == errno.ENOENT:
-            return None
-        if error.errno == errno.ENOTDIR:
-            if _is_link(name, parent):
-                raise OSError(errno.ELOOP, "a symbolic link, which is never followed") from None
-            return None
+    except PermissionError:
+        return os.open(name, _DIRECTORY, dir_fd=parent)
+    except NotADirectoryError:
+        if _is_link(name, parent):
+            raise OSError(errno.ELOOP, "a symbolic link, which is never followed") from None
         raise
+
+
+GONE = (FileNotFoundError, NotADirectoryError)
+
+
+class opened:
+    """``with opened(name, parent) as fd``: as `open_directory`, and closed afterwards."""
+
+    __slots__ = ("fd",)
+
+    def __init__(self, name: str, parent: int | None = None):
+        self.fd = open_directory(name, parent)
+
+    def __enter__(self) -> int:
+        return self.fd
+
+    def __exit__(self, *exception: object) -> None:
+        os.close(self.fd)
 
 
 def _is_link(name: str, parent: int | None) -> bool:
@@ -50,11 +65,9 @@ def _is_link(name: str, parent: int | None) -> bool:
 def files(directory: int) -> Iterator[list[str]]:
     """The names in an open directory that are no directories, in batches and in no order."""
     with os.scandir(directory) as entries:
-        while batch := [
-            None if entry.is_dir(follow_symlinks=False) else entry.name
-            for entry in islice(entries, BATCH)
-        ]:
-            yield [name for name in batch if name is not None]
+        for first in entries:
+            batch = chain((first,), islice(entries, BATCH - 1))
+            yield [entry.name for entry in batch if not entry.is_dir(follow_symlinks=False)]
 
 
 def folders(mailbox: int) -> Iterator[str]:
@@ -71,25 +84,27 @@ _BOOKKEEPING = ("dovecot", "maildirsize", "maildirfolder", "subscriptions", "met
 
 
 def is_bare(mailbox: int) -> bool:
-    """Whether an open mailbox has neither an account nor mail nor anything unknown in it.
+    """Whether an open mailbox has neither an account nor anything unknown in it.
 
-    Raises OSError if that cannot be seen.
+    Whether there is mail where mail belongs is not asked. Raises OSError if that cannot be seen.
     """
-    with os.scandir(mailbox) as entries:
+    return _is_bare(mailbox, has_folders=True)
+
+
+def _is_bare(directory: int, has_folders: bool) -> bool:
+    with os.scandir(directory) as entries:
         for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                inner = open_directory(entry.name, mailbox)
-                if inner is None:
-                    continue
-                try:
-                    if entry.name in SUBDIRECTORIES:
-                        bare = not os.listdir(inner)
-                    else:
-                        bare = entry.name[0] == "." and is_bare(inner)
-                finally:
-                    os.close(inner)
-                if not bare:
+            if not entry.is_dir(follow_symlinks=False):
+                if not entry.name.startswith(_BOOKKEEPING):
                     return False
-            elif not entry.name.startswith(_BOOKKEEPING):
+            elif entry.name in SUBDIRECTORIES:
+                with opened(entry.name, directory) as inner, os.scandir(inner) as mail:
+                    if any(each.is_dir(follow_symlinks=False) for each in mail):
+                        return False
+            elif has_folders and entry.name[0] == ".":
+                with opened(entry.name, directory) as inner:
+                    if not _is_bare(inner, has_folders=False):
+                        return False
+            else:
                 return False
     return True

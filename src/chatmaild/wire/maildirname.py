@@ -9,16 +9,10 @@ Source: https://cr.yp.to/proto/maildir.html for the time, Maildir++ for S.
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
 
 _TIME = re.compile(r"([0-9]{10})\.|([0-9]{1,9})\.M[0-9]+P[0-9]+[.,:]")
-_SIZE = re.compile(r"[^,]*,S=([0-9]{1,18})(?![0-9])")
-
-_REGULAR = re.compile(r"(?:[0-9]{10}\.[^\n,]*+,S=[0-9]{1,18}(?![0-9])[^\n]*+\n)*+")
-_LARGE = re.compile(r",S=([0-9]{6,18})(?![0-9])")
-
-SMALL = 99_999
-"""Octets; `Listing.large` holds every message that is larger than this."""
+_SIZE = re.compile(r"[^,]*,S=([0-9]{1,18})(?:[,:]|\Z)")
+_DATED_AND_SIZED = re.compile(r"\n[0-9]{10}\.[^\n,]*+,S=([0-9]{1,18})(?=[,:\n])")
 
 
 def saved(name: str) -> int | None:
@@ -37,27 +31,18 @@ def size(name: str) -> int | None:
     return int(match[1]) if match else None
 
 
-class Listing(NamedTuple):
-    """What many names say at once."""
+def sizes(names: Sequence[str]) -> list[int] | None:
+    """The `size` of each of many names, fast; None unless each has ten digits, a dot and a size.
 
-    large: dict[str, int]
-    """Octets of those above `SMALL`, by name."""
-    at_most: int
-    """Octets that all of them have together, rounded up generously."""
-
-
-def listing(names: Sequence[str]) -> Listing | None:
-    """Read many names fast; None unless each has ten digits, a dot and a size.
-
-    Such names sort by time, and for each of them `saved` and `size` have a value.
+    Such names have a `saved` time too, and sort by it.
     """
-    text = "\n".join(names) + "\n"
-    if not _REGULAR.fullmatch(text) or text.count("\n") != len(names):
+    text = "\n".join(("", *names, ""))
+    found = _DATED_AND_SIZED.findall(text)
+    if len(found) != len(names) or text.count("\n") != len(names) + 1:
         return None
-    large = {}
-    for match in _LARGE.finditer(text):
-        name = text[text.rfind("\n", 0, match.start()) + 1:text.find("\n", match.end())]
-        octets = size(name) or 0  # a leading zero, or a second ,S=, may have matched
-        if octets > SMALL:
-            large[name] = octets
-    return Listing(large, sum(large.values()) + SMALL * len(names))
+    return list(map(int, found))
+
+
+def total_size(names: Sequence[str]) -> int:
+    """Octets of many messages together, as far as the names say."""
+    return sum(sizes(names) or (size(name) or 0 for name in names))

@@ -1,0 +1,63 @@
+"""``chatmaild quota-expire``: make room in one mailbox, as the hook of Dovecot's quota_warning.
+
+Dovecot runs it as the mail user at the moment a delivery takes the mailbox over the mark. What
+the daily run would delete goes first, then the oldest mail; the last 24 hours are spared.
+"""
+
+import argparse
+import logging
+import time
+
+from chatmaild import config as configuration
+from chatmaild import runtime
+from chatmaild.console import Console, octets
+from chatmaild.errors import StoreError, UsageError
+from chatmaild.policy.retention import Deadlines
+from chatmaild.store import maildir
+from chatmaild.store.expunge import Expunger, Tally
+from chatmaild.store.mailboxes import Mailboxes
+
+logger = logging.getLogger(__name__)
+
+MAX_TARGET = 1 << 30
+"""MiB; no quota is larger."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", type=int, metavar="TARGET_MB",
+                        help="size to trim the mailbox to, in units of 1,048,576 bytes")
+    parser.add_argument("address", metavar="ADDRESS", help="whose mailbox it is")
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead")
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    runtime.setup_logging()
+    config = configuration.load(args.config)
+    label = runtime.AddressLabel(config.log_addresses)
+    if not 0 <= args.target <= MAX_TARGET:
+        raise UsageError(f"TARGET_MB {args.target}: must be from 0 to {MAX_TARGET}")
+    mailbox = Mailboxes(config).find(args.address)
+    if mailbox is None:
+        raise UsageError("ADDRESS: not one of a chat domain, so none of our business; "
+                         "mail_domains in chatmaild.ini lists those")
+    runtime.become_owner(config.mailboxes_dir)
+
+    def complain(path: str, error: Exception) -> None:
+        tally.problems += 1
+        logger.error("%s: %s", label(mailbox.address), getattr(error, "strerror", error))
+
+    tally = Tally()
+    expunger = Expunger(dry_run=False, tally=tally, note=None, complain=complain)
+    deadlines = Deadlines.of(mailbox.domain, int(time.time())).with_quota(args.target << 20)
+    try:
+        with maildir.opened(mailbox.home) as fd:
+            expunger.mailbox(fd, mailbox.home, deadlines)
+            if tally.expunged:
+                expunger.forget_sizes(fd, mailbox.home)
+    except OSError as error:
+        raise StoreError(f"{label(mailbox.address)}: {error.strerror}") from None
+    logger.info("%s: removed %d messages (%s) to make room", label(mailbox.address),
+                tally.expunged, octets(tally.octets))
+    console.result({"removed": tally.expunged, "removed_bytes": tally.octets,
+                    "problems": tally.problems})
+    return 1 if tally.problems else 0
