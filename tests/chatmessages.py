@@ -46,7 +46,6 @@ def encrypted(sender: str, to: str, words: str | bytes) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         armored = str(key(to).pubkey.encrypt(pgpy.PGPMessage.new(words)))
-    armored = armored.replace("Version: PGPy v0.6.0\n", "")
     kind = ('Content-Type: multipart/encrypted; protocol="application/pgp-encrypted";\r\n'
             f' boundary="{BOUNDARY}"\r\n\r\n')
     return (headers(sender, to) + kind).encode() + mime_body(armored.encode())
