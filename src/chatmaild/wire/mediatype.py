@@ -13,7 +13,7 @@ from chatmaild.wire.refusal import Refusal
 MAX_LENGTH = 1000
 """Octets in one value."""
 
-_WS = rb"[ \t\r\n]*"
+_WS = rb"(?:[ \t]|\r?\n[ \t])*"
 _TOKEN = rb"[!#$%&'+.0-9A-Z^_`a-z{|}~-]+"
 _PARAMETER = re.compile(
     rb";" + _WS + rb"(" + _TOKEN + rb")="

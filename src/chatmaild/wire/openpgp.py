@@ -3,7 +3,7 @@
 Sources: RFC 9580 sections 4.2 (packet headers), 5.13 (SEIPD) and 10.3 (message grammar).
 
 What passes: session-key packets, then exactly one SEIPD (tag 18) that ends where the data ends.
-Bodies are not kept. Of the ciphertext the first 32 KiB, a window in every 32 KiB and the end are
+Bodies are not kept. Of the ciphertext the first 24 KiB, a window in every 48 KiB and the end are
 looked at, to tell it from plain text (`textlike`); the rest may be skipped unread.
 """
 
@@ -22,8 +22,8 @@ FIRST_PARTIAL = 512
 
 _MAX_KEY_PACKET = 6144
 _MAX_SMALL_PIECES = 4096
-_LOOKED_AT_WHOLE = 32 * 1024
-_EVERY = 32 * 1024
+_LOOKED_AT_WHOLE = 24 * 1024
+_EVERY = 48 * 1024
 _LARGE = 1 << 62
 
 # A version 1 body holds a prefix of 18 octets, a packet of at least 8 and an MDC of 22; version 2
@@ -82,11 +82,9 @@ class PacketReader:
         self._last_piece = False
         self._small_pieces = 0
         self._smallest = 0
+        self._quiet_until = 0       # place in the ciphertext up to which nothing is looked at
 
     def feed(self, octets: bytes) -> None:
-        if self._state == self._ciphertext and not self._pending and len(octets) <= self._piece:
-            self._consume(octets)
-            return
         data = self._pending + octets
         start = self._position - len(self._pending)
         at = 0
@@ -100,19 +98,17 @@ class PacketReader:
 
     def skippable(self) -> int:
         """How many of the next octets no test will look at."""
-        if self._state != self._ciphertext or self._body_position < _LOOKED_AT_WHOLE:
+        if self._state != self._ciphertext:
             return 0
-        into = self._body_position % _EVERY
-        if into < textlike.WINDOW:
-            return 0
-        until_end = self._piece - textlike.WINDOW if self._last_piece else self._piece
-        return max(0, min(_EVERY - into, until_end))
+        if self._body_position >= self._quiet_until:
+            self._find_quiet()
+        return max(0, min(self._quiet_until - self._body_position, self._piece))
 
     def skip(self, count: int) -> None:
         """Pass over `count` octets, at most `skippable()`."""
         self._body.gap()
-        self._advance(count)
         self._position += count
+        self._advance(count)
 
     def finish(self) -> None:
         """No more octets come."""
@@ -230,43 +226,45 @@ class PacketReader:
 
     def _ciphertext(self, data: bytes, at: int, position: int) -> int:
         used = min(self._piece, len(data) - at)
-        self._look(data[at:at + used], position)
+        if self._body_position + used > self._quiet_until:
+            self._look(data[at:at + used], position)
         self._advance(used)
         return used
 
-    def _consume(self, octets: bytes) -> None:
-        self._look(octets, self._position)
-        self._position += len(octets)
-        self._advance(len(octets))
-
     def _look(self, octets: bytes, position: int) -> None:
-        """Hand to the tests what of `octets` they look at; which that is depends on nothing
-        but the place in the ciphertext."""
+        """Hand to the tests what of `octets` they look at. Which that is depends on nothing but
+        the place in the ciphertext, however it arrives."""
         at, length = 0, len(octets)
         while at < length:
             here = self._body_position + at
-            into = here % _EVERY
-            end = length
-            if here < _LOOKED_AT_WHOLE:
-                end = min(end, at + _LOOKED_AT_WHOLE - here)
-            elif into < textlike.WINDOW:
-                end = min(end, at + textlike.WINDOW - into)
-            elif self._last_piece and self._piece - at <= textlike.WINDOW:
-                end = min(end, at + _EVERY - into)
-            else:
-                skip = _EVERY - into
-                if self._last_piece:
-                    skip = min(skip, self._piece - at - textlike.WINDOW)
+            if here < self._quiet_until:
                 self._body.gap()
-                at = min(length, at + skip)
+                at += self._quiet_until - here
                 continue
-            self._body.feed(octets[at:end], position + at)
-            at = end
-        self._check_body()
-
-    def _check_body(self) -> None:
+            loud = min(self._find_quiet(here) - here, length - at)
+            if loud:
+                self._body.feed(octets[at:at + loud], position + at)
+                at += loud
         if self._body.text_at is not None:
             raise Refusal("ciphertext-is-text", self._body.text_at)
+
+    def _find_quiet(self, here: int | None = None) -> int:
+        """Set the end of the quiet stretch that holds the place `here` of the ciphertext, or
+        none; answer where the loud stretch ends that holds it (`here` itself if it is quiet)."""
+        if here is None:
+            here = self._body_position
+        tail = _LARGE
+        if self._last_piece:
+            tail = self._body_position + self._piece - textlike.WINDOW
+        into = here % _EVERY
+        if here < _LOOKED_AT_WHOLE:
+            return _LOOKED_AT_WHOLE
+        if here >= tail:
+            return _LARGE
+        if into < textlike.WINDOW:
+            return here - into + textlike.WINDOW
+        self._quiet_until = min(here - into + _EVERY, tail)
+        return here
 
     def _advance(self, count: int) -> None:
         self._body_position += count
@@ -285,6 +283,7 @@ class PacketReader:
                 raise Refusal("too-many-partial-lengths", position)
         self._piece = length
         self._last_piece = not partial
+        self._quiet_until = min(self._quiet_until, self._body_position)
         self._state = self._ciphertext if length else self._after_end
         return octets
 
@@ -297,7 +296,8 @@ class PacketReader:
         if self.summary.ciphertext_octets < self._smallest:
             raise Refusal("ciphertext-too-short", self._position)
         self._body.finish()
-        self._check_body()
+        if self._body.text_at is not None:
+            raise Refusal("ciphertext-is-text", self._body.text_at)
 
 
 def _length(data: bytes, at: int, legacy: int | None, position: int) -> tuple[int, int, bool]:

@@ -137,10 +137,14 @@ class BodyReader:
         raise Refusal("text-after-last-part")
 
     def _part_head(self, media_type: str) -> Generator[None, bytes, None]:
-        head = parthead.PartHead(media_type, self._tolerant)
+        lines: list[bytes] = []
+        octets = 0
         while line := (yield):
-            head.line(line)
-        head.finish()
+            octets += len(line)
+            if octets > parthead.MAX_OCTETS:
+                raise Refusal("part-head-too-long")
+            lines.append(line)
+        parthead.check(media_type, self._tolerant, tuple(lines))
 
     def _armor(self) -> Generator[None, bytes, None]:
         headers = 0

@@ -11,8 +11,9 @@ run        72 octets in a row out of the 99 of ASCII text (NUL included, for UTF
            than 2**17 places that are looked at.
 distinct   k different values in n octets: at most C(256,k) * (k/256)**n. Text in any charset and
            any simple encoding (UTF-16, Cyrillic, hexadecimal, ROT13, XOR) repeats a small set of
-           values; the same with the 64 values of a base64 character finds words that were
-           spelled in the base64 alphabet itself.
+           values.
+letters    the share of lower-case letters, or of letters, among the base64 characters, by the
+           Chernoff bound: finds words that were spelled in the base64 alphabet itself.
 weight     a likelihood ratio. For any distribution q the sum of log2(256 * q(octet)) exceeds t
            on uniform octets with a probability below 2**-t (Markov's inequality). q resembles
            English text, so that about 26 letters reach 80 bits.
@@ -32,37 +33,42 @@ _RUN = 72
 _TEXT = frozenset(b"\0\t\r\n" + bytes(range(0x20, 0x7F)))
 _TEXT_CLASS = bytes(b"."[0] if octet in _TEXT else 0 for octet in range(256))
 _LOWER = b"abcdefghijklmnopqrstuvwxyz"
+_LETTERS = _LOWER + _LOWER.upper()
 
 
-def _distinct_limits(alphabet: int, longest: int) -> list[int]:
-    """limits[n]: the largest k with C(alphabet,k) * (k/alphabet)**n < 2**-_BITS, or 0."""
-    choose = [math.log2(math.comb(alphabet, k)) for k in range(alphabet + 1)]
-    step = [0.0] + [math.log2(k / alphabet) for k in range(1, alphabet + 1)]
+def _distinct_limits(longest: int) -> list[int]:
+    """limits[n]: the largest k with C(256, k) * (k / 256)**n < 2**-_BITS, or 0."""
+    choose = [math.log2(math.comb(256, k)) for k in range(257)]
+    step = [0.0] + [math.log2(k / 256) for k in range(1, 257)]
     limits, k = [], 0
     for n in range(longest + 1):
-        # The bound need not be monotonic in k near zero, so only k + 1 is tried; it grows with n.
-        while k + 1 < alphabet and choose[k + 1] + n * step[k + 1] < -_BITS:
+        while choose[k + 1] + n * step[k + 1] < -_BITS:
             k += 1
         limits.append(k)
     return limits
 
 
-def _share_limit(share: float, n: int) -> int:
-    """The smallest m with P(at least m of n) < 2**-_BITS, by the Chernoff bound."""
-    for m in range(math.ceil(share * n), n + 1):
-        p = m / n
-        divergence = p * math.log2(p / share)
-        if m < n:
-            divergence += (1 - p) * math.log2((1 - p) / (1 - share))
-        if n * divergence > _BITS:
-            return m
-    return n + 1
+def _share_limits(share: float, longest: int) -> list[int]:
+    """limits[n]: the smallest m with P(m or more of n) < 2**-_BITS by the Chernoff bound
+    2**(-n * D(m/n || share)), if each of n has the probability `share`; n + 1 if there is none."""
+    limits, m = [], 0
+    for n in range(longest + 1):
+        m = max(m, math.ceil(share * n))
+        while m <= n and n * _divergence(m / n if n else 0, share) <= _BITS:
+            m += 1
+        limits.append(m)
+    return limits
 
 
-_OCTET_LIMITS = _distinct_limits(256, WINDOW)
-_CHARS = WINDOW // 3 * 4
-_CHAR_LIMITS = _distinct_limits(64, _CHARS)
-_LOWER_LIMITS = [_share_limit(26 / 64, n) if n else 1 for n in range(0, _CHARS + 1)]
+def _divergence(p: float, q: float) -> float:
+    """Kullback-Leibler divergence of two coins, in bits."""
+    return (p * math.log2(p / q) if p else 0) + ((1 - p) * math.log2((1 - p) / (1 - q)) if p < 1
+                                                 else 0)
+
+
+_DISTINCT_LIMITS = _distinct_limits(WINDOW)
+_LOWER_LIMITS = _share_limits(26 / 64, WINDOW // 3 * 4)
+_LETTER_LIMITS = _share_limits(52 / 64, WINDOW // 3 * 4)
 
 
 def _weights() -> bytes:
@@ -91,15 +97,19 @@ def is_text(octets: bytes, offset: int = 0) -> bool:
     length = len(octets)
     if length <= SMALLEST_BODY // 2:
         return False
-    if len(set(octets)) <= _OCTET_LIMITS[length]:
+    if len(set(octets)) <= _DISTINCT_LIMITS[length]:
         return True
-    characters = b2a_base64(octets[-offset % 3:], newline=False).rstrip(b"=")[:-1]
-    if len(set(characters)) <= _CHAR_LIMITS[len(characters)]:
+    characters = b2a_base64(octets[-offset % 3:], newline=False)
+    count = len(characters)
+    if (len(characters.translate(None, _LOWER)) <= count - _LOWER_LIMITS[count]
+            or len(characters.translate(None, _LETTERS)) <= count - _LETTER_LIMITS[count]):
         return True
-    lower = len(characters) - len(characters.translate(None, _LOWER))
-    if lower >= _LOWER_LIMITS[len(characters)]:
-        return True
-    return sum(octets.translate(_WEIGHTS)) - _ZERO * length > 8 * _BITS
+    return length < WINDOW and resembles_text(octets)
+
+
+def resembles_text(octets: bytes) -> bool:
+    """Whether the likelihood ratio of English text to noise is beyond doubt."""
+    return sum(octets.translate(_WEIGHTS)) - _ZERO * len(octets) > 8 * _BITS
 
 
 def has_text_run(octets: bytes) -> bool:

@@ -1,0 +1,158 @@
+"""chatmaild filter-test: what the filter says about one message, and why.
+
+The message goes through the same rules as in the milter, with an envelope made up from its own
+headers; nothing is sent, counted or stored.
+"""
+
+import argparse
+import dataclasses
+import re
+import sys
+from pathlib import Path
+
+from chatmaild import config as configuration
+from chatmaild.config import Config, DomainConfig
+from chatmaild.console import Console
+from chatmaild.errors import UsageError
+from chatmaild.policy.incoming import Incoming
+from chatmaild.policy.outgoing import Outgoing
+from chatmaild.policy.transaction import Direction, Rules
+from chatmaild.policy.verdict import Verdict
+from chatmaild.wire import address
+from chatmaild.wire.message import Headers
+
+_CHUNK = 65535
+_ADDRESS = re.compile(rb"[^\s<>(),:;@\"]+@[^\s<>(),:;@\"]+")
+_HEADER = re.compile(rb"([!-9;-~]+)[ \t]*:(.*)\Z", re.DOTALL)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="a message, or - for standard input")
+    parser.add_argument("--direction", choices=[d.value for d in Direction],
+                        default=Direction.OUTGOING.value, help="default: outgoing")
+    parser.add_argument("--from", dest="sender", metavar="ADDRESS",
+                        help="the envelope sender, and the login of outgoing mail "
+                             "(default: the address in the From header)")
+    parser.add_argument("--rcpt", action="append", metavar="ADDRESS",
+                        help="an envelope recipient, may be repeated (default: To and Cc)")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    config = _configuration(args.config)
+    headers, body, body_at = _split(_line_ends(_read(args.file)))
+    sender = args.sender if args.sender is not None else _sender(headers)
+    recipients = args.rcpt or _recipients(headers)
+    if args.direction == Direction.OUTGOING.value:
+        rules: Rules = Outgoing(_domain(config, sender), sender)
+    else:
+        rules = Incoming(config)
+    verdict = _verdict(rules, recipients, headers, body)
+    _show(console, rules, verdict, body_at)
+    return 0 if verdict.accepted else 1
+
+
+def _configuration(path: Path) -> Config:
+    """The configuration; the defaults on a host that has none in the usual place."""
+    if path == configuration.DEFAULT_PATH and not path.exists():
+        return configuration.parse(b"[chatmaild]\n", path)
+    return configuration.load(path)
+
+
+def _domain(config: Config, sender: str) -> DomainConfig:
+    """The settings of the sender's domain; of any domain if his is not one of ours."""
+    if own := config.domain_of(sender):
+        return own
+    for domain in config.domains.values():
+        return domain
+    return configuration.parse(b"[chatmaild]\nmail_domains = any.invalid\n",
+                               config.path).domains["any.invalid"]
+
+
+def _read(file: str) -> bytes:
+    if file == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}") from None
+
+
+def _line_ends(raw: bytes) -> bytes:
+    """The message as Postfix would show it to us: a file with bare LF gets CRLF, and the last
+    line an end. In a file whose first line ends with CRLF a bare LF stays what it is."""
+    first = raw.find(b"\n")
+    if first >= 0 and raw[first - 1:first] != b"\r":
+        raw = raw.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    return raw if raw.endswith(b"\r\n") else raw + b"\r\n"
+
+
+def _split(message: bytes) -> tuple[Headers, bytes, int]:
+    """Headers, body, and where the body begins. As in Postfix, a line that is no header ends
+    the headers; an mbox line before them is not one of them."""
+    headers: list[tuple[str, bytes]] = []
+    at = message.find(b"\r\n") + 2 if message.startswith((b"From ", b">From ")) else 0
+    while at < len(message):
+        end = message.index(b"\r\n", at)
+        line = message[at:end]
+        if not line:
+            return headers, message[end + 2:], end + 2
+        if line[0] in b" \t" and headers:
+            name, value = headers[-1]
+            headers[-1] = name, value + b"\n" + line
+        elif match := _HEADER.match(line):
+            headers.append((match[1].decode("ascii"), match[2]))
+        else:
+            break
+        at = end + 2
+    return headers, message[at:], at
+
+
+def _sender(headers: Headers) -> str:
+    for name, value in headers:
+        if name.lower() == "from":
+            mailbox = address.parse_mailbox(value)
+            return mailbox.address if mailbox else ""
+    return ""
+
+
+def _recipients(headers: Headers) -> list[str]:
+    found = [match for name, value in headers if name.lower() in ("to", "cc")
+             for match in _ADDRESS.findall(value)]
+    return [raw.decode("latin-1") for raw in found] or ["undisclosed@recipients.invalid"]
+
+
+def _verdict(rules: Rules, recipients: list[str], headers: Headers, body: bytes) -> Verdict:
+    for recipient in recipients:
+        if refused := rules.recipient(recipient):
+            return refused
+    if refused := rules.headers(headers):
+        return refused
+    for at in range(0, len(body), _CHUNK):
+        rules.body(body[at:at + _CHUNK])
+    return rules.finish()
+
+
+def _show(console: Console, rules: Rules, verdict: Verdict, body_at: int) -> None:
+    packets = rules.reader.packets.summary.lines() if rules.reader else []
+    offset = None if verdict.offset is None else body_at + verdict.offset
+    reply = verdict.reply and dataclasses.astuple(verdict.reply)
+    console.result({
+        "verdict": verdict.word,
+        "reason": verdict.reason,
+        "reply": reply and " ".join(reply),
+        "offset": offset,
+        "packets": packets,
+        "header_changes": [dataclasses.asdict(change) for change in reversed(verdict.changes)],
+    })
+    console.line(f"verdict: {verdict.word}")
+    console.line(f"reason: {verdict.reason}")
+    if reply:
+        console.line("reply: " + " ".join(reply))
+    if offset is not None:
+        console.line(f"offset: {offset} (octets from the beginning, lines ending in CRLF)")
+    for packet in packets:
+        console.line(f"packet: {packet}")
+    for change in reversed(verdict.changes):
+        what = "deleted" if change.value is None else f"becomes {change.value}"
+        console.line(f"header: {change.name} {what}")
