@@ -9,7 +9,6 @@ import os
 import struct
 from base64 import b64encode
 
-import openpgpmessages
 from openpgpmessages import BOUNDARY, PART_1, PART_2_HEAD, headers, mime_body
 
 TEXT = b"The meeting is at noon behind the old mill, bring the money and come alone."
@@ -295,8 +294,6 @@ def session_keys(good):
 
 def ciphertexts(good):
     key = pkesk()
-    letters = bytes(c for c in LONG if chr(c).isalpha()) * 2
-    spelled = letters[:2976 // 64 * 64]
     for name, text in {
         "text": LONG,
         "text after noise": noise(400) + LONG,
@@ -340,10 +337,9 @@ def ciphertexts(good):
         if len(text) > 600:
             yield f"ciphertext in partial lengths is {name}", body(
                 key + partial(18, [b"\1" + text[:511]], text[511:]))
-    spelled = b"".join(c for c in (LONG.title() * 2).split())[:2976 // 64 * 64]
-    yield "words spelled in base64", mime_body(
-        armor(key + packet(18, b"\1" + noise(600 + len(spelled) // 4 * 3))).replace(
-            b"\r\n=AbCd", b"\r\n=AbCd")[:-0 or None]) if False else mime_body(_spelled(key, spelled))
+    spelled = b"".join((LONG.title() * 2).replace(b",", b"").replace(b".", b"").split())
+    spelled = spelled[:2976 // 64 * 64]
+    yield "words spelled in base64", mime_body(_spelled(key, spelled))
     yield "small words spelled in base64", mime_body(_spelled(key, spelled.lower()))
     yield "tiny pieces of text", body(
         key + partial(18, [b"\1" + noise(511)] + [bytes([c]) for c in LONG], b""))

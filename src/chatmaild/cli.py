@@ -29,6 +29,7 @@ COMMANDS = {
     "expire": ("chatmaild.services.expire", "delete what is due in every chat mailbox"),
     "quota-expire": ("chatmaild.services.quota_expire", "make room in one mailbox"),
     "filtermail": ("chatmaild.services.filtermail", "check chat users' mail as a milter (service)"),
+    "filter-test": ("chatmaild.admin.filtertest", "say what the filter says about a message"),
 }
 
 

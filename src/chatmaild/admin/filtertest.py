@@ -8,7 +8,10 @@ import argparse
 import dataclasses
 import re
 import sys
+import time
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NoReturn
 
 from chatmaild import config as configuration
 from chatmaild.config import Config, DomainConfig
@@ -16,7 +19,8 @@ from chatmaild.console import Console
 from chatmaild.errors import UsageError
 from chatmaild.policy.incoming import Incoming
 from chatmaild.policy.outgoing import Outgoing
-from chatmaild.policy.transaction import Direction, Rules
+from chatmaild.policy.recipients import MailboxState
+from chatmaild.policy.transaction import Client, Direction, Rules
 from chatmaild.policy.verdict import Verdict
 from chatmaild.wire import address
 from chatmaild.wire.message import Headers
@@ -46,10 +50,34 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if args.direction == Direction.OUTGOING.value:
         rules: Rules = Outgoing(_domain(config, sender), sender)
     else:
-        rules = Incoming(config)
+        rules = _incoming(config, sender, recipients)
     verdict = _verdict(rules, recipients, headers, body)
     _show(console, rules, verdict, body_at)
     return 0 if verdict.accepted else 1
+
+
+class _NoWorld:
+    """What incoming mail is told of the world: every mailbox takes encrypted mail only."""
+
+    def now(self) -> float:
+        return time.time()
+
+    def mailbox(self, mail_address: str) -> MailboxState:
+        return MailboxState.ENFORCING
+
+    def begin_lookup(self, names: Iterable[str]) -> NoReturn:
+        raise NotImplementedError("signatures are not asked for")
+
+
+def _incoming(config: Config, sender: str, recipients: list[str]) -> Incoming:
+    """The rules of incoming mail, but for its signature. Recipients none of whom is in a chat
+    domain are all taken for chat users."""
+    domains = {address.domain_of(recipient) for recipient in recipients}
+    if not domains & config.domains.keys():
+        config = dataclasses.replace(
+            config, domains={name: _domain(config, f"any@{name}") for name in domains})
+    config = dataclasses.replace(config, incoming_authenticity="off")
+    return Incoming(config, _NoWorld(), Client(), sender)
 
 
 def _configuration(path: Path) -> Config:

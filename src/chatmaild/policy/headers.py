@@ -28,6 +28,9 @@ _DATE = re.compile(
     rb"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)\s+[0-9]{4}\s+"
     rb"[0-2][0-9]:[0-5][0-9](?::[0-6][0-9])?\s+(?:[-+][0-9]{4}|GMT|UTC?)\s*\Z", re.I
 )
+# Apple Mail names itself there; the comment goes.
+_MIME_VERSION = re.compile(rb"\s*1\.0\s*(?:\((?:Mac OS X Mail|Apple Message framework|iPhone Mail|"
+                           rb"iPad Mail)[ v0-9A-F.()\\]{0,40}\))?\s*\Z")
 _HIDDEN_SUBJECTS = (b"...", b"[...]")
 SUBJECT = "[...]"
 
@@ -53,6 +56,8 @@ def clean(headers: Headers, keep_subject_and_mime: bool = False) -> Cleaned:
     text = 0
     for written, value in headers:
         name = written.lower()
+        if " " in name or "\t" in name:
+            raise Refusal("header-name")
         index = counts[name] = counts.get(name, 0) + 1
         once = name in _ONCE
         if once and index > 1:
@@ -64,6 +69,8 @@ def clean(headers: Headers, keep_subject_and_mime: bool = False) -> Cleaned:
             text += 0 if _DATE.match(value) else len(value)
         elif name == "mime-version":
             if not keep_subject_and_mime and value.strip() != b"1.0":
+                if not _MIME_VERSION.match(value):
+                    raise Refusal("mime-version")
                 changes.append(HeaderChange(written, index, "1.0"))
         elif name in _MIME:
             pass    # of a fixed form in all that passes encrypted

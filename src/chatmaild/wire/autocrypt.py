@@ -47,9 +47,7 @@ def _text_in_key(key: bytes) -> int:
             text += len(body)
         elif tag not in (_PUBLIC_KEY, _SIGNATURE, _SUBKEY) or body[:1] not in _VERSIONS:
             raise Refusal("autocrypt-key")
-        elif textlike.has_text_run(body) or any(
-                textlike.is_text(body[start:start + textlike.WINDOW])
-                for start in range(0, len(body), textlike.WINDOW)):
+        elif textlike.has_text_run(body) or textlike.resembles_text(body):
             raise Refusal("autocrypt-key-is-text")
         at = end
     if not at:

@@ -73,9 +73,9 @@ class PacketReader:
         self._pending = b""
         self._state = self._packet_header
         self._keys = 0
-        self._key_material = textlike.Sampler()
         self._recipients: set[bytes] = set()
-        self._recipient_ids = textlike.Sampler()    # by themselves: no key in between hides text
+        # Recipients, and the n-th field of all packets: nothing random in between hides text.
+        self._key_fields = tuple(textlike.Sampler() for _ in range(1 + sessionkey.MAX_FIELDS))
         self._body = textlike.Sampler()
         self._body_position = 0
         self._piece = 0
@@ -171,22 +171,21 @@ class PacketReader:
         except Refusal as refusal:
             raise Refusal(refusal.reason, position) from None
         self.summary.session_keys[key.kind] = self.summary.session_keys.get(key.kind, 0) + 1
-        material = b"".join(key.random)
-        recipient = key.random[0] if len(key.random[0]) in (8, 20, 32) else b""
-        if recipient in self._recipients:
-            material = material[len(recipient):]
-        elif recipient:
-            self._recipients.add(recipient)
-            self._recipient_ids.feed(recipient, position)
-        offset = position + len(body) - len(material)
-        for start in range(0, len(material), textlike.WINDOW):
-            if textlike.is_text(material[start:start + textlike.WINDOW], offset + start):
-                raise Refusal("session-key-is-text", position)
-        self._key_material.feed(material, position)
-        self._check_key_material()
+        if key.recipient and key.recipient not in self._recipients:
+            self._recipients.add(key.recipient)
+            self._key_fields[0].feed(key.recipient, position)
+        # The last field ends where the body ends; so much is known of base64 characters' places.
+        offset = position + len(body) - sum(map(len, key.material))
+        for sampler, octets in zip(self._key_fields[1:], key.material):
+            for start in range(0, len(octets), textlike.WINDOW):
+                if textlike.is_text(octets[start:start + textlike.WINDOW], offset + start):
+                    raise Refusal("session-key-is-text", position)
+            sampler.feed(octets, position)
+            offset += len(octets)
+        self._check_key_fields()
 
-    def _check_key_material(self) -> None:
-        for sampler in (self._key_material, self._recipient_ids):
+    def _check_key_fields(self) -> None:
+        for sampler in self._key_fields:
             if sampler.text_at is not None:
                 raise Refusal("session-key-is-text", sampler.text_at)
 
@@ -195,9 +194,9 @@ class PacketReader:
             raise Refusal("first-partial-length", position)
         if not partial and length < _SMALLEST_V1:
             raise Refusal("ciphertext-too-short", position)
-        self._key_material.finish()
-        self._recipient_ids.finish()
-        self._check_key_material()
+        for sampler in self._key_fields:
+            sampler.finish()
+        self._check_key_fields()
         self.summary.partial = partial
         self._piece = length
         self._last_piece = not partial

@@ -67,6 +67,8 @@ class BodyReader:
         self._body += chunk
 
     def finish(self) -> None:
+        if self._encoding not in _ENCODINGS:
+            raise Refusal("transfer-encoding")
         lines = self._body.split(b"\r\n")
         if any(b"\r" in line or b"\n" in line or b"\0" in line for line in lines):
             raise Refusal("line-without-cr", 0)

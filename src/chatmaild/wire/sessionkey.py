@@ -18,6 +18,9 @@ SKESK = 3
 MAX_UNKNOWN = 2048
 """Octets that the fields of an algorithm we do not know may have (post-quantum ones need 1.8 K)."""
 
+MAX_FIELDS = 3
+"""Fields of key material in one packet."""
+
 _MAX_MPI = 2048
 _CIPHERS = range(1, 14)
 _AEAD_NONCE = {1: 16, 2: 15, 3: 12}
@@ -27,10 +30,12 @@ _FINGERPRINTS = {0: None, 21: 4, 33: 6}
 
 @dataclass(frozen=True)
 class SessionKey:
-    """One session-key packet: `kind` for people, `random` for the tests of `textlike`."""
+    """One session-key packet. `kind` is for people; what follows must look random (`textlike`):
+    `recipient`, a key id or fingerprint, empty if anonymous, and the fields of `material`."""
 
     kind: str
-    random: tuple[bytes, ...]
+    recipient: bytes
+    material: tuple[bytes, ...]
 
 
 class _Fields:
@@ -98,9 +103,7 @@ def _public_key(fields: _Fields, kind: str, recipient: bytes, version: int) -> S
     name, parser = _ALGORITHMS.get(algorithm, (f"algorithm {algorithm}", _unknown))
     material = parser(fields, version)
     fields.end()
-    if any(recipient):
-        material = (recipient, *material)
-    return SessionKey(f"{kind} {name}", material)
+    return SessionKey(f"{kind} {name}", recipient if any(recipient) else b"", material)
 
 
 def _rsa(fields: _Fields, version: int) -> tuple[bytes, ...]:
@@ -162,7 +165,7 @@ def _skesk4(fields: _Fields) -> SessionKey:
     # Empty: the passphrase is the session key. Otherwise a cipher octet and a key.
     if len(wrapped) not in (0, 17, 25, 33):
         raise Refusal("session-key-wrapped-length")
-    return SessionKey("SKESK v4", (salt, wrapped))
+    return SessionKey("SKESK v4", b"", (salt, wrapped))
 
 
 def _skesk5(fields: _Fields) -> SessionKey:
@@ -170,7 +173,7 @@ def _skesk5(fields: _Fields) -> SessionKey:
     nonce_length = _nonce_length(fields)
     salt = _s2k(fields)
     nonce = fields.take(nonce_length)
-    return SessionKey("SKESK v5", (salt, nonce, _sealed_key(fields)))
+    return SessionKey("SKESK v5", b"", (salt, nonce, _sealed_key(fields)))
 
 
 def _skesk6(fields: _Fields) -> SessionKey:
@@ -182,7 +185,7 @@ def _skesk6(fields: _Fields) -> SessionKey:
     specifier.end()
     nonce = counted.take(nonce_length)
     counted.end()
-    return SessionKey("SKESK v6", (salt, nonce, _sealed_key(fields)))
+    return SessionKey("SKESK v6", b"", (salt, nonce, _sealed_key(fields)))
 
 
 def _cipher(fields: _Fields) -> None:
