@@ -28,6 +28,7 @@ COMMANDS = {
     "notifier": ("chatmaild.services.notifier", "send to the push gateway (service)"),
     "expire": ("chatmaild.services.expire", "delete what is due in every chat mailbox"),
     "quota-expire": ("chatmaild.services.quota_expire", "make room in one mailbox"),
+    "report": ("chatmaild.admin.report", "show what is stored, and when mail was last deleted"),
     "filtermail": ("chatmaild.services.filtermail", "check chat users' mail as a milter (service)"),
     "filter-test": ("chatmaild.admin.filtertest", "say what the filter says about a message"),
 }

@@ -1,0 +1,182 @@
+"""``chatmaild report``: what the chat domains hold, and when mail was last deleted in time."""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from chatmaild import config as configuration
+from chatmaild import metrics, runtime
+from chatmaild.config import Config
+from chatmaild.console import Console, duration, octets, printable
+from chatmaild.errors import StoreError
+from chatmaild.policy.retention import DAY
+from chatmaild.store import atomic, census, runstate
+from chatmaild.store.census import AGE_DAYS, LOGIN_DAYS, SIZES, Census
+from chatmaild.store.runstate import LastRun
+
+BAR = 40
+"""Characters of the longest bar."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--textfile", type=Path, metavar="FILE",
+                        help="write Prometheus metrics for node_exporter there, print nothing")
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead")
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    config = configuration.load(args.config)
+    if not args.textfile:
+        runtime.become_owner(config.mailboxes_dir)
+    now = int(time.time())
+    problems: list[str] = []
+
+    def complain(path: str, error: OSError) -> None:
+        problems.append(f"{printable(path)}: {error.strerror}")
+
+    progress = console.progress(lambda: _entries(config), "mailboxes")
+    try:
+        found = {domain.name: census.take(config, domain, now, complain, progress.step)
+                 for domain in config.domains.values()}
+    finally:
+        progress.close()
+    try:
+        last = runstate.load(config)
+    except StoreError as error:
+        last = None
+        problems.append(str(error))
+    if args.textfile:
+        _write(args.textfile, metrics.render(_metrics(found, last, now)))
+    else:
+        _print(console, found, last, now)
+        console.result(_document(found, last, now, problems))
+    for problem in problems:
+        console.error(problem)
+    return 1 if problems else 0
+
+
+def _entries(config: Config) -> int:
+    total = 0
+    for name in config.domains:
+        try:
+            total += len(os.listdir(config.mailboxes_dir / name))
+        except OSError:
+            continue
+    return total
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        atomic.write_file(os.path.abspath(path), text.encode(), mode=0o644)
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from None
+
+
+def _document(
+    found: dict[str, Census], last: LastRun | None, now: int, problems: Sequence[str]
+) -> dict:
+    def classes(bounds: Sequence[int], counts: Sequence[int]) -> list[dict]:
+        return [{"up_to": bound, "count": count} for bound, count in zip([*bounds, None], counts)]
+
+    domains = {}
+    for name, each in found.items():
+        domains[name] = asdict(each) | {
+            "logins": classes(LOGIN_DAYS, each.logins), "ages": classes(AGE_DAYS, each.ages),
+            "sizes": classes(SIZES, each.sizes), "bytes": each.octets}
+        del domains[name]["octets"]
+    return {
+        "now": now, "domains": domains, "problems": list(problems),
+        "expire": {
+            "last_good": last.good if last else None,
+            "last_run": last.finished if last else None,
+            "problems": last.problems if last else None,
+            "held_back": dict(last.held_back) if last else {},
+            "overdue": last is None or last.is_overdue(now),
+        },
+    }
+
+
+def _metrics(found: dict[str, Census], last: LastRun | None, now: int) -> list[metrics.Metric]:
+    def gauge(name: str, meaning: str, values: dict) -> metrics.Metric:
+        return metrics.Metric(f"chatmaild_{name}", meaning, "gauge", values)
+
+    def by_domain(name: str, meaning: str, attribute: str) -> metrics.Metric:
+        return gauge(name, meaning, {
+            (("domain", domain),): getattr(each, attribute) for domain, each in found.items()})
+
+    active = {}
+    for domain, each in found.items():
+        for index, days in enumerate(LOGIN_DAYS, 1):
+            active[("domain", domain), ("days", str(days))] = sum(each.logins[:index])
+    held_back = last.held_back if last else {}
+    return [
+        by_domain("accounts", "Accounts.", "accounts"),
+        gauge("accounts_active", "Accounts with a login in the last days.", active),
+        by_domain("messages", "Messages stored.", "messages"),
+        by_domain("mail_bytes", "Size of the messages before compression.", "octets"),
+        by_domain("mailboxes_over_quota_mark", "Mailboxes that the next run trims.",
+                  "over_quota_mark"),
+        gauge("expire_last_success_timestamp_seconds",
+              "End of the last chatmaild expire without a problem; 0: never.",
+              {(): (last and last.good) or 0}),
+        gauge("expire_overdue", "1 if the last good run is more than two days old.",
+              {(): int(last is None or last.is_overdue(now))}),
+        gauge("expire_last_run_problems", "Problems of the last run.",
+              {(): last.problems if last else 0}),
+        gauge("expire_held_back_accounts",
+              "Inactive accounts not removed because logins are not being recorded.",
+              {(("domain", domain),): held_back.get(domain, 0) for domain in found}),
+        gauge("report_timestamp_seconds", "When these numbers were taken.", {(): now}),
+    ]
+
+
+def _print(console: Console, found: dict[str, Census], last: LastRun | None, now: int) -> None:
+    for name, each in found.items():
+        console.line(name)
+        console.line(f"  {each.accounts:,} accounts, {each.messages:,} messages, "
+                     f"{octets(each.octets)}")
+        if each.without_account:
+            console.line(f"  {each.without_account:,} mailboxes without an account")
+        if each.over_quota_mark:
+            console.line(f"  {each.over_quota_mark:,} mailboxes that the next run trims")
+        _table(console, "Accounts by days since the last login", LOGIN_DAYS, each.logins, "d")
+        _table(console, "Messages by age in days", AGE_DAYS, each.ages, "d")
+        _table(console, "Messages by size", SIZES, each.sizes, "B")
+        console.line()
+    console.line(_last_run(last, now))
+    for domain, count in (last.held_back if last else {}).items():
+        console.line(f"{domain}: {count:,} inactive accounts are kept, because no login was "
+                     "recorded in the last 7 days; chatmaild check finds out why")
+
+
+def _table(
+    console: Console, title: str, bounds: Sequence[int], counts: Sequence[int], unit: str
+) -> None:
+    console.line(f"  {title}")
+    block = "█" if (sys.stdout.encoding or "").lower().startswith("utf") else "#"
+    most = max(*counts, 1)
+    for bound, count in zip([*bounds, None], counts):
+        label = f"up to {bound:,} {unit}" if bound else "more"
+        bar = block * -(-BAR * count // most)
+        console.line(f"    {label:>18} {count:>12,} {bar}".rstrip())
+
+
+def _last_run(last: LastRun | None, now: int) -> str:
+    if last is None:
+        return "chatmaild expire has not run yet: systemctl status chatmaild-expire.timer"
+    text = "Last run of chatmaild expire without a problem: "
+    text += f"{_ago(now - last.good)} ago" if last.good else "never"
+    if last.good != last.finished:
+        text += (f"; the last run, {_ago(now - last.finished)} ago, had {last.problems:,} "
+                 "problems: journalctl -u chatmaild-expire")
+    if last.is_overdue(now):
+        text += "; OVERDUE"
+    return text
+
+
+def _ago(seconds: int) -> str:
+    return f"{seconds // DAY} days" if seconds >= 2 * DAY else duration(max(seconds, 0))

@@ -1,0 +1,125 @@
+"""`chatmaild report`: what it counts, and the three ways it tells."""
+
+import json
+import os
+
+import pytest
+
+from chatmaild import cli
+from chatmaild import config as configuration
+from chatmaild.store import runstate
+from chatmaild.store.runstate import LastRun
+
+NOW = 1_800_000_000
+DAY = 86_400
+DOMAIN = "chat.example"
+
+
+class Host:
+    def __init__(self, path, capsys):
+        self.mail = path / "mail"
+        self.ini = path / "chatmaild.ini"
+        self.capsys = capsys
+        (self.mail / DOMAIN).mkdir(parents=True)
+        self.ini.write_text(f"[chatmaild]\nmail_domains = {DOMAIN} empty.example\n"
+                            f"mailboxes_dir = {self.mail}\nmax_mailbox_size = 10M\n")
+
+    def mailbox(self, local, login=0, messages=()):
+        """`messages`: pairs of age in days and size."""
+        home = self.mail / DOMAIN / f"{local}@{DOMAIN}"
+        for kind in ("new", "cur", "tmp"):
+            (home / kind).mkdir(parents=True)
+        if login is not None:
+            (home / "password").touch()
+            os.utime(home / "password", (NOW // DAY * DAY - login * DAY,) * 2)
+        for number, (days, size) in enumerate(messages):
+            name = f"{NOW - int(days * DAY)}.M{number}P1.host,S={size}"
+            (home / "new" / name).touch()
+        return home
+
+    def last_run(self, **fields):
+        runstate.save(configuration.load(self.ini), LastRun(
+            **{"finished": NOW, "good": NOW, "problems": 0, "held_back": {}} | fields))
+
+    def report(self, *arguments, code=0):
+        assert cli.main(["-c", str(self.ini), "report", *arguments]) == code
+        return self.capsys.readouterr()
+
+
+@pytest.fixture
+def host(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("time.time", lambda: NOW)
+    return Host(tmp_path, capsys)
+
+
+def counts(classes):
+    return {each["up_to"]: each["count"] for each in classes if each["count"]}
+
+
+def test_counts_accounts_messages_and_octets(host):
+    host.mailbox("today", 0, [(0.5, 10_000), (2, 10_001), (20.5, 300_000)])
+    host.mailbox("week", 5)
+    host.mailbox("gone", 95)
+    host.mailbox("none", None, [(1, 50)])
+    host.mailbox("full", 0, [(0.1, 9 << 20)])
+    folder = host.mailbox("folder") / ".A" / "cur"
+    folder.mkdir(parents=True)
+    (folder / "foreign").write_bytes(b"x" * 700)
+    os.utime(folder / "foreign", (NOW - 50 * DAY,) * 2)
+    host.last_run()
+    found = json.loads(host.report("--json").out)["domains"]
+    one = found[DOMAIN]
+    assert (one["accounts"], one["without_account"], one["messages"]) == (5, 1, 6)
+    assert one["bytes"] == 10_000 + 10_001 + 300_000 + 50 + (9 << 20) + 700
+    assert one["over_quota_mark"] == 1
+    assert counts(one["logins"]) == {1: 3, 7: 1, None: 1}
+    assert counts(one["ages"]) == {1: 3, 3: 1, 40: 1, None: 1}
+    assert counts(one["sizes"]) == {10_000: 3, 100_000: 1, 1_000_000: 1, 10_000_000: 1}
+    assert found["empty.example"]["accounts"] == 0
+
+
+def test_the_table_has_bars(host):
+    host.mailbox("today", 0, [(0.5, 10)] * 1)
+    host.last_run(good=NOW - 7260)
+    said = host.report().out
+    assert "1 accounts, 1 messages, 10 B" in said and "#" * 40 in said.replace("█", "#")
+    assert "without a problem: 2 h 1 min ago" in said and "OVERDUE" not in said
+
+
+@pytest.mark.parametrize("fields, overdue", [
+    ({"good": NOW - 2 * DAY}, 0), ({"good": NOW - 2 * DAY - 1}, 1), ({"good": None}, 1)])
+def test_a_good_run_too_long_ago_is_an_alert(host, fields, overdue, tmp_path):
+    host.last_run(problems=3, held_back={DOMAIN: 4}, **fields)
+    said = host.report().out
+    assert ("OVERDUE" in said) == overdue and "3 problems" in said
+    assert f"{DOMAIN}: 4 inactive accounts are kept" in said
+    assert json.loads(host.report("--json").out)["expire"]["overdue"] == bool(overdue)
+    host.report("--textfile", str(tmp_path / "x.prom"))
+    lines = (tmp_path / "x.prom").read_text().splitlines()
+    assert f"chatmaild_expire_overdue {overdue}" in lines
+    assert f"chatmaild_expire_last_success_timestamp_seconds {fields['good'] or 0}" in lines
+    assert f'chatmaild_expire_held_back_accounts{{domain="{DOMAIN}"}} 4' in lines
+
+
+def test_without_a_run_so_far_it_says_so(host):
+    assert "has not run yet" in host.report().out
+
+
+def test_the_textfile_is_for_prometheus(host, tmp_path):
+    host.mailbox("today", 0, [(0.5, 10)])
+    path = tmp_path / "x.prom"
+    assert host.report("--textfile", str(path)).out == ""
+    assert os.stat(path).st_mode & 0o777 == 0o644
+    lines = path.read_text().splitlines()
+    assert f'chatmaild_accounts{{domain="{DOMAIN}"}} 1' in lines
+    assert f'chatmaild_accounts_active{{domain="{DOMAIN}",days="7"}} 1' in lines
+    assert [line.split()[2] for line in lines if line.startswith("# TYPE")] == [
+        line.split()[2] for line in lines if line.startswith("# HELP")]
+
+
+def test_what_cannot_be_read_is_a_problem(host):
+    (host.mail / ".expire.json").write_text("?")
+    (host.mail / DOMAIN / f"link@{DOMAIN}").symlink_to("/")
+    said = host.report(code=1)
+    assert "JSON" in said.err and "symbolic link" in said.err
+    assert "textfile" in host.report("--textfile", str(host.mail / "no" / "textfile"), code=1).err
