@@ -10,7 +10,7 @@ from chatmaild.wire.dkimsig import DkimSyntaxError, parse_key_record, parse_sign
 HASH = b"2jUSOH9NhtVGCQWNr9BrIAPreKQjO6Sn7XIkfJVOzv8="
 TAGS = {
     b"v": b"1", b"a": b"rsa-sha256", b"d": b"Sender.Example", b"s": b"S1", b"h": b"From : To:Date",
-    b"bh": HASH, b"b": b"AA\r\n\tAA=",
+    b"bh": HASH, b"b": b"AA\r\n\tAA",
 }
 
 

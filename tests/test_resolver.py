@@ -147,31 +147,37 @@ def test_a_slow_server_is_asked_once_for_all_who_wait(hurry):
         assert server.asked == 1
 
 
-def test_few_wait_long_and_the_answer_is_not_lost(hurry, monkeypatch):
-    """Beyond the limits callers are told at once that it is not known yet; the lookup goes on."""
-    monkeypatch.setattr(resolver, "MAX_WAITING", 4)
-    monkeypatch.setattr(resolver, "MAX_WAITING_LONG", 2)
+def test_beyond_the_limits_nobody_waits_long_and_the_answer_is_not_lost(hurry, monkeypatch):
+    monkeypatch.setattr(resolver, "DNS_TIME", 20)
+    monkeypatch.setattr(resolver, "RETRY_AFTER", 20)
+    monkeypatch.setattr(resolver, "MAX_WAITING_LONG", 1)
     release = threading.Event()
 
     def answer(query):
-        release.wait(5)
+        release.wait(10)
         return reply(query, f'{NAME}. 60 IN TXT "late"')
     with Stranger(answer) as server:
         found = at(server.port)
-        jobs = [found.begin([NAME]) for _ in range(10)]
-        monkeypatch.setattr(resolver, "DNS_TIME", 5)
-        job = found.begin([NAME])
-        results = []
-        threads = [threading.Thread(target=lambda job=job: results.append(job.wait([NAME])[NAME]))
-                   for job in jobs]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert results.count(None) == 10
+        long = threading.Thread(target=look_up, args=(found,))
+        long.start()
+        while found._waiting_long.acquire(blocking=False):
+            found._waiting_long.release()
+        started = time.monotonic()
+        assert look_up(found) is None
+        assert time.monotonic() - started < 5
         release.set()
-        assert job.wait([NAME])[NAME] == (b"late",)
-        assert server.asked >= 1
+        long.join()
+        assert look_up(found) == (b"late",)
+        assert server.asked == 1
+
+
+def test_beyond_the_limits_nobody_waits_at_all(monkeypatch):
+    monkeypatch.setattr(resolver, "MAX_WAITING", 0)
+    monkeypatch.setattr(resolver, "SHORT_WAIT", 20)
+    with Stranger(lambda query: None) as server:
+        started = time.monotonic()
+        assert look_up(at(server.port)) is None
+        assert time.monotonic() - started < 5
 
 
 def test_no_more_lookups_at_once_than_the_limit(hurry, monkeypatch):

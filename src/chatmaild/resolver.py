@@ -16,9 +16,12 @@ from concurrent import futures
 from pathlib import Path
 
 # dnspython loads an HTTP client, 15 MB of memory, where one is installed, for a transport that
-# is not used here.
-sys.modules.setdefault("httpx", None)  # type: ignore[arg-type]
-sys.modules.setdefault("requests", None)  # type: ignore[arg-type]
+# is not used here: 2.7 can be told not to, 2.3 must not find it.
+try:
+    from dns import _features
+    _features.force("doh", False)
+except ImportError:
+    sys.modules.setdefault("httpx", None)  # type: ignore[arg-type]
 
 import dns.asyncresolver  # noqa: E402  (after the HTTP clients were put aside)
 import dns.exception  # noqa: E402
