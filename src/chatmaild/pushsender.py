@@ -6,6 +6,7 @@ one write to disk, and nothing is confirmed before it is there.
 """
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -91,6 +92,7 @@ class Sender:
         self._quiet_until: dict[str, float] = {}
         self._next_sweep = 0.0
         self._wake = asyncio.Event()
+        self._stopping = asyncio.Event()
         self._disk = ThreadPoolExecutor(1, "queue")
 
     def announce(self, ref: str, tokens: tuple[str, ...], stored: Callable[[], None]) -> None:
@@ -102,9 +104,13 @@ class Sender:
         """Look at the clock and the switches again."""
         self._wake.set()
 
-    async def run(self) -> None:
-        """Send, until cancelled."""
-        while True:
+    def start(self) -> None:
+        """Send, until `stop`."""
+        self._task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        # Told to end, not cancelled: that could drop answers on their way to the disk.
+        while not self._stopping.is_set():
             self._wake.clear()
             try:
                 found = await self._round(send=self.enabled)
@@ -112,7 +118,8 @@ class Sender:
                 reason = error if isinstance(error, StoreError) else _place(error)
                 log.error("%s; what is announced waits in memory, the next attempt is in %g s",
                           reason, DISK_PAUSE)
-                await asyncio.sleep(DISK_PAUSE)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), DISK_PAUSE)
                 continue
             for entry in found.due:
                 self._held.add(entry.id)
@@ -121,7 +128,10 @@ class Sender:
             await self._sleep(found.next_due)
 
     async def stop(self) -> None:
-        """Let requests under way end, write what is known; `run` must have been cancelled."""
+        """Begin no more, let requests under way end, write what is known."""
+        self._stopping.set()
+        self._wake.set()
+        await self._task
         if self._requests:
             await asyncio.wait(self._requests, timeout=STOP_TIMEOUT)
         for request in list(self._requests):
@@ -231,11 +241,9 @@ class Sender:
         now = self._clock()
         times = (self._next_sweep, self.breaker.reopens(now), next_due if self.enabled else None)
         pause = min(when for when in times if when is not None) - now
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(pause, 0)):
                 await self._wake.wait()
-        except TimeoutError:
-            pass
 
 
 def _place(error: Exception) -> str:

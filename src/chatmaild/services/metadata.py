@@ -137,7 +137,7 @@ class Metadata(dictserver.Service):
         mailbox = self._accounts.find(transaction.user)
         if mailbox is None or not all(_TOKEN_KEY.fullmatch(change.key) for change in changes):
             return NO_SUCH_KEY
-        tokens = [None if change.value is None else change.value.decode("utf-8", "replace")
+        tokens = [None if change.value is None else change.value.decode("utf-8", "surrogateescape")
                   for change in changes]
         if not all(token is None or is_token(token) for token in tokens):
             log.warning("%s: a device token was refused: empty, longer than %d characters, or "

@@ -6,22 +6,28 @@ tokens on to the push gateway. It knows no mail address.
 
 import argparse
 import asyncio
-import contextlib
 import functools
 import logging
+import os
+import time
 from collections.abc import Awaitable, Callable
 
-from chatmaild import config, runtime
+from chatmaild import config, pushmetrics, runtime
 from chatmaild.console import Console
 from chatmaild.errors import ConfigError
 from chatmaild.pushgateway import Gateway
+from chatmaild.pushmetrics import Standing
 from chatmaild.pushsender import Sender
+from chatmaild.store import atomic
 from chatmaild.store.pushqueue import PushQueue
 from chatmaild.wire import handover
 from chatmaild.wire.handover import Announce, Gone, Probe, Probed, Stored
 
 QUEUE = "queue.sqlite"
 """In push_queue_dir."""
+
+METRICS_INTERVAL = 15.0
+"""Seconds between two writings of push_metrics_file."""
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +46,8 @@ class Notifier:
 
     def configure(self, settings: config.Config) -> None:
         """Use these settings from now on; requests under way end as they began."""
+        self._metrics = settings.push_metrics_file
+        self._complained = False
         self._gateway.url = settings.push_gateway
         self.sender.breaker.limit = settings.push_max_requests
         self.sender.enabled = any(domain.push for domain in settings.domains.values())
@@ -47,14 +55,15 @@ class Notifier:
 
     async def serve(self, sock) -> Callable[[], Awaitable[None]]:
         """Accept on `sock`; returns the coroutine function that ends the service."""
-        server = await asyncio.start_unix_server(self._talk, sock=sock, limit=handover.MAX_LINE)
-        sending = asyncio.create_task(self.sender.run())
+        # Not start_unix_server: from Python 3.13 on it removes the socket, which is systemd's.
+        server = await asyncio.start_server(self._talk, sock=sock, limit=handover.MAX_LINE)
+        self.sender.start()
+        publishing = asyncio.create_task(self._publish())
 
         async def stop() -> None:
             server.close()
-            sending.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await sending
+            publishing.cancel()
+            await asyncio.gather(publishing, return_exceptions=True)
             await self.sender.stop()
             for client in list(self._clients):
                 client.close()
@@ -85,6 +94,29 @@ class Notifier:
     def _confirm(self, writer: asyncio.StreamWriter, number: int) -> None:
         if writer in self._clients:
             writer.write(handover.encode(Stored(number)))
+
+    async def _publish(self) -> None:
+        """Write the metrics, again and again."""
+        while True:
+            text = pushmetrics.render(self._standing(time.time()))
+            try:
+                atomic.write_file(os.fspath(self._metrics), text.encode(), mode=0o644)
+            except OSError as error:
+                if not self._complained:
+                    log.error("push_metrics_file %s: %s; there are no metrics until it can be "
+                              "written", self._metrics, error.strerror)
+                self._complained = True
+            else:
+                self._complained = False
+            await asyncio.sleep(METRICS_INTERVAL)
+
+    def _standing(self, now: float) -> Standing:
+        counters, backlog = self.sender.counters, self.sender.backlog
+        return Standing(
+            sent=counters.sent, failed=counters.failed, expired=counters.expired,
+            gone=counters.gone, queued=backlog.length,
+            oldest_seconds=0.0 if backlog.oldest is None else max(0.0, now - backlog.oldest),
+            gateway_is_up=int(not self.sender.breaker.is_open(now)), timestamp=now)
 
     def _tell_gone(self, ref: str, token: str) -> None:
         for client in self._clients:

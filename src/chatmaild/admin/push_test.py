@@ -1,0 +1,59 @@
+"""``chatmaild push-test ADDRESS``: ring the devices of an account, tell what the gateway says."""
+
+import argparse
+import asyncio
+import time
+from pathlib import Path
+
+from chatmaild import config, handover, runtime
+from chatmaild.console import Console, printable
+from chatmaild.errors import UsageError
+from chatmaild.store import devicetokens
+from chatmaild.store.devicetokens import DeviceTokens
+from chatmaild.store.mailboxes import Mailboxes
+from chatmaild.wire.handover import Probed
+
+MEANINGS = {
+    0: "no answer",
+    200: "taken",
+    410: "the device is gone, its token is forgotten",
+}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("address", metavar="ADDRESS", help="of a chat user")
+    parser.add_argument("--notifier", metavar="PATH", type=Path, default=handover.SOCKET,
+                        help=f"the notifier's socket (default: {handover.SOCKET})")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    settings = config.load(args.config)
+    mailbox = Mailboxes(settings).find(args.address)
+    if mailbox is None:
+        raise UsageError(f"{args.address}: no address in one of mail_domains "
+                         f"({' '.join(settings.mail_domains) or 'which is empty'})")
+    runtime.become(settings.mail_user)
+    if not mailbox.exists():
+        raise UsageError(f"{args.address}: there is no such account")
+    ref, now = devicetokens.ref(mailbox.address), time.time()
+    store = DeviceTokens(settings.push_tokens_dir)
+    store.take_over(ref, mailbox.home, now)
+    answers = [asyncio.run(handover.probe(args.notifier, ref, token))
+               for token in store.current(ref, now)]
+    _tell(console, mailbox.address, answers)
+    if not mailbox.domain.push:
+        console.error(f"push = no for {mailbox.domain.name}: new mail rings nobody there")
+    return 0 if answers and all(answer.status == 200 for answer in answers) else 1
+
+
+def _tell(console: Console, address: str, answers: list[Probed]) -> None:
+    console.result({"address": address, "devices": [
+        {"status": answer.status, "text": answer.text} for answer in answers]})
+    for number, answer in enumerate(answers, 1):
+        said = printable(f"{answer.status or ''} {answer.text}".strip())
+        meaning = MEANINGS.get(answer.status, "to be tried again")
+        console.line(f"{address}: device {number} of {len(answers)}: {meaning} ({said})")
+    if not answers:
+        console.line(f"{address}: no device has registered. An app does so when it connects, if "
+                     "the person allows notifications and max_smtp_recipients is set.")

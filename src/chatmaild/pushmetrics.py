@@ -1,0 +1,57 @@
+"""What the notifier has done and has yet to do: it writes, Prometheus and ``report`` read."""
+
+from dataclasses import dataclass
+
+from chatmaild import metrics
+from chatmaild.metrics import Labels
+
+STALE = 60.0
+"""Seconds after which numbers are too old: the notifier does not run."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The numbers of one moment. Counters begin at 0 when the service starts."""
+
+    sent: int
+    failed: int
+    expired: int
+    gone: int
+    queued: int
+    oldest_seconds: float
+    gateway_is_up: int
+    timestamp: float
+
+
+_EXPIRED: Labels = (("reason", "expired"),)
+_GONE: Labels = (("reason", "gone"),)
+
+_METRICS: tuple[tuple[str, str, str, dict[Labels, str]], ...] = (
+    ("sent_total", "counter", "Notifications that the gateway took.", {(): "sent"}),
+    ("failed_total", "counter", "Attempts that failed and are repeated.", {(): "failed"}),
+    ("dropped_total", "counter", "Notifications given up: too old, or the token gone.",
+     {_EXPIRED: "expired", _GONE: "gone"}),
+    ("queue_length", "gauge", "Notifications that wait.", {(): "queued"}),
+    ("queue_oldest_seconds", "gauge", "Age of the oldest that waits.", {(): "oldest_seconds"}),
+    ("gateway_up", "gauge", "0 during a pause after failures in a row.", {(): "gateway_is_up"}),
+    ("timestamp_seconds", "gauge", "When these numbers were taken.", {(): "timestamp"}),
+)
+
+
+def render(standing: Standing) -> str:
+    """The text of push_metrics_file."""
+    return metrics.render(
+        metrics.Metric(f"chatmaild_push_{name}", meaning, kind,
+                       {labels: getattr(standing, field) for labels, field in fields.items()})
+        for name, kind, meaning, fields in _METRICS)
+
+
+def parse(text: str) -> Standing:
+    """What `render` wrote. Raises `ValueError` for anything else."""
+    values = dict(line.rpartition(" ")[::2] for line in text.splitlines() if line[:1] != "#")
+    found = {}
+    for name, _, _, fields in _METRICS:
+        for labels, field in fields.items():
+            key = f"chatmaild_push_{name}" + "".join(f'{{{k}="{v}"}}' for k, v in labels)
+            found[field] = Standing.__annotations__[field](values.get(key, "missing"))
+    return Standing(**found)
