@@ -16,6 +16,7 @@ LAYERS = {
     "pushsender": 6, "services": 7, "admin": 7, "cli": 8, "__main__": 9,
 }
 FOREIGN = {
+    "segno": {"chatmaild.admin.links"},
     "systemd": {"chatmaild.runtime"},
     "daemon": {"chatmaild.runtime"},
     "aiohttp": {"chatmaild.pushgateway"},

@@ -21,6 +21,8 @@ from chatmaild.errors import ChatmaildError, ConfigError, UsageError
 
 COMMANDS = {
     # name: (module, one line of help)
+    "accounts": ("chatmaild.admin.accounts", "list, show, create, block, delete, export accounts"),
+    "invite": ("chatmaild.admin.invite", "make, list and revoke invitations to a chat domain"),
     "check": ("chatmaild.admin.check", "prove that this host is wired, or name the line to change"),
     "doveauth": ("chatmaild.services.doveauth", "create accounts at their first login (service)"),
     "lastlogin": ("chatmaild.services.lastlogin", "remember the day of each login (service)"),

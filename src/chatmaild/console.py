@@ -5,8 +5,10 @@ The only module that writes to stdout; services log instead (`runtime.setup_logg
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
+
+from chatmaild.errors import UsageError
 
 
 class Console:
@@ -25,6 +27,36 @@ class Console:
         if self.as_json:
             import json
             print(json.dumps(value, indent=2, sort_keys=True, default=str))
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a person is looking at stdout."""
+        return sys.stdout.isatty() and not self.as_json
+
+    def table(self, header: Sequence[str], rows: Iterable[Sequence[str]], right: str = "") -> None:
+        """Rows of the result, for people aligned under `header`, for a pipe separated by TAB.
+
+        `right` has an ``r`` at the position of each column that is set flush right.
+        """
+        if self.as_json:
+            return
+        if not sys.stdout.isatty():
+            for row in rows:
+                print("\t".join(row))
+            return
+        lines = [header, *rows]
+        widths = [max(map(len, column)) for column in zip(*lines)]
+        for line in lines:
+            cells = [cell.rjust(width) if side == "r" else cell.ljust(width)
+                     for cell, width, side in zip(line, widths, right.ljust(len(widths)))]
+            print("  ".join(cells).rstrip())
+
+    def confirm(self, question: str) -> bool:
+        """Ask a person; true only for "y" or "yes". Raises `UsageError` without a terminal."""
+        if not sys.stdin.isatty():
+            raise UsageError("nobody to ask: say --yes to go ahead without a question")
+        print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
 
     def error(self, text: str) -> None:
         """What went wrong, on stderr, in one line."""

@@ -1,0 +1,131 @@
+"""``chatmaild invite``: logins to hand out where ``signup = invite``."""
+
+import argparse
+import time
+
+from chatmaild import config as configuration
+from chatmaild import runtime
+from chatmaild.admin import links
+from chatmaild.config import Config, DomainConfig
+from chatmaild.console import Console
+from chatmaild.errors import StoreError, UsageError
+from chatmaild.store.invites import MAX_TOKENS, Invites
+from chatmaild.store.mailboxes import Mailboxes
+
+DAYS = 14
+"""For which an invitation works unless told otherwise."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    def add(name: str, help: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=help, description=help)
+        command.add_argument("--domain", help="chat domain (default: the only one)")
+        command.add_argument("--json", action="store_true", help="print one JSON document")
+        return command
+
+    command = add("create", "print links, each of which makes one account")
+    command.add_argument("--uses", type=int, default=1, metavar="N",
+                         help=f"how many links, at most {MAX_TOKENS:,} (default: 1)")
+    command.add_argument("--days", type=int, default=DAYS, metavar="D",
+                         help=f"how long they work (default: {DAYS})")
+    command.add_argument("--no-qr", action="store_true", help="print no QR codes")
+    add("list", "list the invitations that nobody has used yet")
+    command = add("revoke", "take back what is left of one batch")
+    command.add_argument("batch", metavar="BATCH", help="as printed by create and list")
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    settings = configuration.load(args.config)
+    action = {"create": _create, "list": _list, "revoke": _revoke}[args.action]
+    runtime.become(settings.mail_user)
+    return action(args, settings, console)
+
+
+def _domain(args: argparse.Namespace, settings: Config) -> DomainConfig:
+    """The domain that --domain names, or the only one. Raises `UsageError`."""
+    names = ", ".join(settings.mail_domains)
+    if args.domain is None and len(settings.domains) == 1:
+        return next(iter(settings.domains.values()))
+    if args.domain is None:
+        raise UsageError(f"say which chat domain with --domain: {names}" if names else
+                         f"{settings.path}: mail_domains names no chat domain yet")
+    domain = settings.domains.get(args.domain.lower())
+    if domain is None:
+        raise UsageError(f"{args.domain}: no chat domain; they are {names or 'not configured yet'}")
+    return domain
+
+
+def _create(args: argparse.Namespace, settings: Config, console: Console) -> int:
+    domain = _domain(args, settings)
+    if domain.signup == "closed":
+        raise UsageError(f"signup = closed for {domain.name}: nobody signs up there, invited or "
+                         "not; make accounts with: chatmaild accounts create ADDRESS")
+    if domain.signup == "open":
+        return _open(domain, args, console)
+    if not 1 <= args.uses <= MAX_TOKENS:
+        raise UsageError(f"--uses {args.uses}: must be from 1 to {MAX_TOKENS}")
+    if not 1 <= args.days <= 3650:
+        raise UsageError(f"--days {args.days}: must be from 1 to 3650")
+    mailboxes = Mailboxes(settings)
+    mailboxes.prepare()
+    batch, invitations = Invites(mailboxes).create(domain, args.uses, args.days, time.time())
+    made = []
+    for invitation in invitations:
+        link = links.login(invitation.address, invitation.password)
+        links.show(console, link, qr=not args.no_qr)
+        made.append({"address": invitation.address, "password": invitation.password,
+                     "link": link})
+    if console.is_terminal:
+        console.line(f"Batch {batch}: each link makes one account within {args.days} days and is "
+                     f"its login from then on. To take back: chatmaild invite revoke {batch}")
+    console.result({"batch": batch, "domain": domain.name, "days": args.days,
+                    "invitations": made})
+    return 0
+
+
+def _open(domain: DomainConfig, args: argparse.Namespace, console: Console) -> int:
+    """Nobody needs a token here: one link does for all."""
+    link = links.signup(domain.name)
+    links.show(console, link, qr=not args.no_qr)
+    if console.is_terminal:
+        console.line(f"signup = open for {domain.name}: this link makes a new account for anybody, "
+                     "any number of times.")
+    console.result({"batch": None, "domain": domain.name, "link": link})
+    return 0
+
+
+def _list(args: argparse.Namespace, settings: Config, console: Console) -> int:
+    domains = [_domain(args, settings).name] if args.domain else settings.mail_domains
+    invites = Invites(Mailboxes(settings))
+    now = time.time()
+    found = [batch for domain in domains for batch in invites.batches(domain)]
+    console.table(
+        ("BATCH", "DOMAIN", "LEFT", "MADE", "WORKS UNTIL"),
+        [(batch.id, batch.domain, f"{batch.left:,}", _day(batch.created),
+          _day(batch.expires - 1) if batch.expires > now else "expired") for batch in found],
+        right="llrll",
+    )
+    console.result([
+        {"batch": batch.id, "domain": batch.domain, "left": batch.left,
+         "created": _day(batch.created), "works_until": _day(batch.expires - 1),
+         "expired": batch.expires <= now} for batch in found
+    ])
+    return 0
+
+
+def _revoke(args: argparse.Namespace, settings: Config, console: Console) -> int:
+    domains = [_domain(args, settings).name] if args.domain else settings.mail_domains
+    invites = Invites(Mailboxes(settings))
+    count = sum(invites.revoke(domain, args.batch) for domain in domains)
+    if not count:
+        raise StoreError(f"{args.batch}: no such batch, or all of it is used; see: chatmaild "
+                         "invite list")
+    console.line(f"{count:,} invitations taken back")
+    console.result({"batch": args.batch, "revoked": count})
+    return 0
+
+
+def _day(seconds: int) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(seconds))
