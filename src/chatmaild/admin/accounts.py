@@ -14,7 +14,7 @@ from chatmaild import runtime
 from chatmaild.admin import links
 from chatmaild.config import Config
 from chatmaild.console import Console, octets
-from chatmaild.errors import ChatmaildError, StoreError, UsageError
+from chatmaild.errors import StoreError, UsageError
 from chatmaild.policy import signup
 from chatmaild.store import contents, devicetokens, passwordhash
 from chatmaild.store.devicetokens import DeviceTokens
@@ -170,17 +170,16 @@ def _export(args: argparse.Namespace, settings: Config, console: Console) -> int
     _find_account(settings, args.address)
     if args.file == "-" and (sys.stdout.isatty() or args.json):
         raise UsageError("the archive would go to standard output: name a file, or use a pipe")
-    with _output(args.file) as out:
-        runtime.become(settings.mail_user)
-        try:
+    try:
+        with _output(args.file) as out:
+            runtime.become(settings.mail_user)
             mailbox = _find_account(settings, args.address)
             count = contents.export(mailbox.home, mailbox.address, out)
-            out.flush()
-        except (OSError, ChatmaildError) as error:
-            if isinstance(error, BrokenPipeError | ChatmaildError):
-                raise
-            raise StoreError(f"{args.file}: {error.strerror}; what was written so far is no "
-                             "complete archive") from None
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise StoreError(f"{args.file}: {error.strerror}; what was written so far is no complete "
+                         "archive") from None
     if args.file != "-":
         console.line(f"{count:,} messages written to {args.file}")
         console.result({"address": mailbox.address, "messages": count, "file": args.file})

@@ -1,9 +1,11 @@
 """The messages of one mailbox: how many, how large, and all of them as a tar archive."""
 
+import contextlib
 import os
 import shutil
 import tarfile
 import tempfile
+import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -47,34 +49,21 @@ def walk(home: str) -> Iterator[tuple[int, str, str]]:
     The directory is closed when the next message is asked for. Raises `StoreError`.
     """
     try:
-        mailbox = maildir.open_directory(home)
-        if mailbox is None:
-            return
-        try:
+        with contextlib.suppress(*maildir.GONE), maildir.opened(home) as mailbox:
             yield from _walk_folder(mailbox, "")
-            for folder in sorted(maildir.folders(mailbox)):
-                fd = maildir.open_directory(folder, mailbox)
-                if fd is not None:
-                    try:
-                        yield from _walk_folder(fd, f"{folder}/")
-                    finally:
-                        os.close(fd)
-        finally:
-            os.close(mailbox)
+            for name in sorted(maildir.folders(mailbox)):
+                with contextlib.suppress(*maildir.GONE), maildir.opened(name, mailbox) as folder:
+                    yield from _walk_folder(folder, f"{name}/")
     except OSError as error:
         raise StoreError(f"{home}: {error.strerror}") from None
 
 
 def _walk_folder(folder: int, path: str) -> Iterator[tuple[int, str, str]]:
     for kind in ("new", "cur"):
-        directory = maildir.open_directory(kind, folder)
-        if directory is not None:
-            try:
-                for names in maildir.files(directory):
-                    for name in names:
-                        yield directory, path + kind, name
-            finally:
-                os.close(directory)
+        with contextlib.suppress(*maildir.GONE), maildir.opened(kind, folder) as directory:
+            for names in maildir.files(directory):
+                for name in names:
+                    yield directory, path + kind, name
 
 
 def export(home: str, root: str, out: BinaryIO) -> int:
@@ -102,7 +91,7 @@ def _add_folder(archive: tarfile.TarFile, path: str, known: set[str]) -> None:
         known.add(path)
         for directory in (path, *(f"{path}/{kind}" for kind in maildir.SUBDIRECTORIES)):
             info = tarfile.TarInfo(directory)
-            info.type, info.mode = tarfile.DIRTYPE, 0o700
+            info.type, info.mode, info.mtime = tarfile.DIRTYPE, 0o700, time.time()
             archive.addfile(info)
 
 
