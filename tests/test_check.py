@@ -18,14 +18,12 @@ USER = pwd.getpwuid(os.geteuid()).pw_name
 
 
 @pytest.fixture
-def host(tmp_path):
+def host(public_path):
     """A configuration file and a mailboxes_dir that are in order."""
-    root = tmp_path / "mail"
+    root = public_path / "mail"
     (root / "chat.example.org").mkdir(parents=True)
     root.chmod(0o750)
-    for parent in (tmp_path, *tmp_path.parents[:2]):
-        parent.chmod(0o755)
-    path = tmp_path / "chatmaild.ini"
+    path = public_path / "chatmaild.ini"
 
     def write(text=""):
         path.write_text(f"[chatmaild]\nmail_domains = chat.example.org\nmailboxes_dir = {root}\n"

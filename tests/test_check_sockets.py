@@ -87,11 +87,11 @@ def test_socket_missing_or_dead(door):
 
 
 @as_root
-def test_socket_that_the_other_program_may_not_use(door):
-    other = Door("doveauth", door.path, NOBODY, door.question)
-    os.chmod(os.path.dirname(door.path), 0o755)
-    with server(door.path, b"N\n"):
-        os.chmod(door.path, 0o600)
+def test_socket_that_the_other_program_may_not_use(public_path):
+    path = str(public_path / "doveauth.sock")
+    other = Door("doveauth", path, NOBODY, dict_question("auth", "shared/x"))
+    with server(path, b"N\n"):
+        os.chmod(path, 0o600)
         finding = check_sockets._judge(other, check_sockets.ask_as)
     assert finding.code == "socket-mode"
     assert "user nobody cannot use it; it is a socket of root:root with mode 0600" in finding.text
@@ -148,9 +148,8 @@ def test_several_findings():
     assert bad(check_sockets.check(CONFIG, None, lambda door: b"")) == {"service-ill": "failure"}
 
 
-def test_obstacles(tmp_path):
-    tmp_path.chmod(0o755)
-    secret = tmp_path / "secret"
+def test_obstacles(public_path):
+    secret = public_path / "secret"
     secret.mkdir(mode=0o700)
     file = secret / "file"
     file.touch(mode=0o644)
