@@ -3,6 +3,7 @@
 One small file in mailboxes_dir, ``.expire.json``, written after each run that was not dry.
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -51,9 +52,16 @@ def load(config: Config) -> LastRun | None:
 
 
 def save(config: Config, run: LastRun) -> None:
-    """Raises `StoreError`."""
+    """Only one run at a time may call this. Raises `StoreError`.
+
+    The new file has one name before it is in place, so that a kill cannot litter.
+    """
     content = json.dumps(asdict(run)).encode() + b"\n"
+    new = f"{path(config)}.new"
     try:
-        atomic.write_file(os.fspath(path(config)), content, mode=0o640)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(new)
+        atomic.write_new_file(new, content, mode=0o640)
+        os.rename(new, path(config))
     except OSError as error:
         raise StoreError(f"{path(config)}: {error.strerror}") from None
