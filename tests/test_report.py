@@ -7,6 +7,8 @@ import pytest
 
 from chatmaild import cli
 from chatmaild import config as configuration
+from chatmaild import pushmetrics
+from chatmaild.pushmetrics import Standing
 from chatmaild.store import runstate
 from chatmaild.store.runstate import LastRun
 
@@ -22,7 +24,9 @@ class Host:
         self.capsys = capsys
         (self.mail / DOMAIN).mkdir(parents=True)
         self.ini.write_text(f"[chatmaild]\nmail_domains = {DOMAIN} empty.example\n"
-                            f"mailboxes_dir = {self.mail}\nmax_mailbox_size = 10M\n")
+                            f"mailboxes_dir = {self.mail}\nmax_mailbox_size = 10M\n"
+                            f"push_metrics_file = {path}/push.prom\n")
+        self.push = path / "push.prom"
 
     def mailbox(self, local, login=0, messages=()):
         """`messages`: pairs of age in days and size."""
@@ -123,3 +127,35 @@ def test_what_cannot_be_read_is_a_problem(host):
     said = host.report(code=1)
     assert "JSON" in said.err and "symbolic link" in said.err
     assert "textfile" in host.report("--textfile", str(host.mail / "no" / "textfile"), code=1).err
+
+
+STANDING = {"sent": 1234, "failed": 5, "expired": 6, "gone": 7, "queued": 0,
+            "oldest_seconds": 0.0, "gateway_is_up": 1, "timestamp": float(NOW - 10)}
+
+
+@pytest.mark.parametrize("fields, says, hides", [
+    ({}, "1,234 sent, 5 failed attempts, 6 dropped after 5 hours, 7 devices gone; none waits\n",
+     "DOWN"),
+    ({"queued": 8000, "oldest_seconds": 75.4, "gateway_is_up": 0},
+     "; 8,000 wait, the oldest for 1 min 15 s; the gateway is DOWN\n", "none"),
+    ({"timestamp": float(NOW - 7200)}, "2 h 0 min ago: systemctl status chatmaild-notifier",
+     "DOWN"),
+])
+def test_push_is_part_of_it(host, fields, says, hides):
+    host.push.write_text(pushmetrics.render(Standing(**STANDING | fields)))
+    said = host.report().out
+    assert says in said and hides not in said
+    assert json.loads(host.report("--json").out)["push"] == STANDING | fields
+
+
+def test_a_notifier_that_never_ran_is_told_unless_push_is_off(host):
+    assert "chatmaild-notifier has not run yet" in host.report().out
+    assert json.loads(host.report("--json").out)["push"] is None
+    with open(host.ini, "a") as file:
+        file.write("push = no\n")
+    assert "notifier" not in host.report().out
+
+
+def test_push_metrics_of_somebody_else_are_a_problem(host):
+    host.push.write_text("node_load1 0.5\n")
+    assert "push.prom" in host.report(code=1).err

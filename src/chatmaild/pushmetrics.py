@@ -1,12 +1,17 @@
 """What the notifier has done and has yet to do: it writes, Prometheus and ``report`` read."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from chatmaild import metrics
+from chatmaild.errors import StoreError
 from chatmaild.metrics import Labels
 
-STALE = 60.0
-"""Seconds after which numbers are too old: the notifier does not run."""
+INTERVAL = 15.0
+"""Seconds between two writings of push_metrics_file."""
+
+MAX_SIZE = 65_536
+"""Octets of push_metrics_file; what `render` writes is a fiftieth of that."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,10 @@ class Standing:
     oldest_seconds: float
     gateway_is_up: int
     timestamp: float
+
+    def is_stale(self, now: float) -> bool:
+        """Whether the notifier seems not to run any more."""
+        return now - self.timestamp > 4 * INTERVAL
 
 
 _EXPIRED: Labels = (("reason", "expired"),)
@@ -55,3 +64,17 @@ def parse(text: str) -> Standing:
             key = f"chatmaild_push_{name}" + "".join(f'{{{k}="{v}"}}' for k, v in labels)
             found[field] = Standing.__annotations__[field](values.get(key, "missing"))
     return Standing(**found)
+
+
+def load(path: Path) -> Standing | None:
+    """What the notifier wrote last; None if it wrote nothing yet. Raises `StoreError`."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return parse(file.read(MAX_SIZE))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from None
+    except ValueError:
+        raise StoreError(f"{path}: not what chatmaild-notifier writes; see push_metrics_file in "
+                         "chatmaild.ini(5)") from None

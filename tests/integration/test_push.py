@@ -3,10 +3,12 @@
 import contextlib
 import imaplib
 import itertools
+import json
 import queue
 import re
 import smtplib
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -209,6 +211,30 @@ def test_a_token_that_is_gone_is_forgotten(host, gateway, address):
         with logged_in(host, address) as imap:
             return not getmetadata(imap, "INBOX", "/private/devicetoken")
     until(forgotten, "the token is forgotten")
+
+
+def test_a_relays_token_rings_at_the_first_delivery(host, gateway, address):
+    host.imap(address, PASSWORD).logout()
+    relay = host.mailbox(address) / "metadata.json"
+    host.run("tee", relay, user="_chatmaild",
+             text=json.dumps({"devicetoken": {"relay-token": time.time() - 100}}))
+    deliver(address)
+    assert gateway.next() == "relay-token" and not relay.exists()
+    deliver(address)
+    assert gateway.next() == "relay-token"
+
+
+def test_an_admin_rings_a_phone_and_sees_the_numbers(host, gateway, address):
+    set_token(host, address, "phone-token")
+    assert f"{address}: device 1 of 1: taken (200 OK)" in host.chatmaild(
+        "push-test", address).stdout
+    assert gateway.next() == "phone-token"
+    gateway.status = 410
+    done = host.chatmaild("push-test", "--json", address, check=False)
+    assert (done.returncode, json.loads(done.stdout)["devices"][0]["status"]) == (1, 410)
+    until(lambda: "no device" in host.chatmaild("push-test", address, check=False).stdout,
+          "the token is forgotten")
+    assert "Push since the notifier started" in host.chatmaild("report").stdout
 
 
 @pytest.mark.parametrize("service", ["metadata", "notifier"])

@@ -4,16 +4,18 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from chatmaild import config as configuration
-from chatmaild import metrics, runtime
+from chatmaild import metrics, pushmetrics, runtime
 from chatmaild.config import Config
 from chatmaild.console import Console, duration, octets, printable
 from chatmaild.errors import StoreError
 from chatmaild.policy.retention import DAY
+from chatmaild.pushmetrics import Standing
 from chatmaild.store import atomic, census, runstate
 from chatmaild.store.census import AGE_DAYS, LOGIN_DAYS, SIZES, Census
 from chatmaild.store.runstate import LastRun
@@ -44,19 +46,26 @@ def run(args: argparse.Namespace, console: Console) -> int:
                  for domain in config.domains.values()}
     finally:
         progress.close()
-    try:
-        last = runstate.load(config)
-    except StoreError as error:
-        last = None
-        problems.append(str(error))
+    last = _loaded(problems, runstate.load, config)
     if args.textfile:
         _write(args.textfile, metrics.render(_metrics(found, last, now)))
     else:
+        push = _loaded(problems, pushmetrics.load, config.push_metrics_file)
         _print(console, found, last, now)
-        console.result(_document(found, last, now, problems))
+        if any(domain.push for domain in config.domains.values()):
+            console.line(_push(push, now))
+        console.result(_document(found, last, push, now, problems))
     for problem in problems:
         console.error(problem)
     return 1 if problems else 0
+
+
+def _loaded(problems: list[str], load: Callable[[Any], Any], source: Any) -> Any:
+    try:
+        return load(source)
+    except StoreError as error:
+        problems.append(str(error))
+        return None
 
 
 def _entries(config: Config) -> int:
@@ -77,7 +86,8 @@ def _write(path: Path, text: str) -> None:
 
 
 def _document(
-    found: dict[str, Census], last: LastRun | None, now: int, problems: Sequence[str]
+    found: dict[str, Census], last: LastRun | None, push: Standing | None, now: int,
+    problems: Sequence[str],
 ) -> dict:
     def classes(bounds: Sequence[int], counts: Sequence[int]) -> list[dict]:
         return [{"up_to": bound, "count": count} for bound, count in zip([*bounds, None], counts)]
@@ -97,6 +107,7 @@ def _document(
             "held_back": dict(last.held_back) if last else {},
             "overdue": last is None or last.is_overdue(now),
         },
+        "push": asdict(push) if push else None,
     }
 
 
@@ -175,6 +186,21 @@ def _last_run(last: LastRun | None, now: int) -> str:
                  "problems: journalctl -u chatmaild-expire")
     if last.is_overdue(now):
         text += "; OVERDUE"
+    return text
+
+
+def _push(push: Standing | None, now: int) -> str:
+    if push is None:
+        return "Push: chatmaild-notifier has not run yet: systemctl status chatmaild-notifier"
+    text = (f"Push since the notifier started: {push.sent:,} sent, {push.failed:,} failed "
+            f"attempts, {push.expired:,} dropped after 5 hours, {push.gone:,} devices gone; ")
+    text += (f"{push.queued:,} wait, the oldest for {duration(push.oldest_seconds)}"
+             if push.queued else "none waits")
+    if not push.gateway_is_up:
+        text += "; the gateway is DOWN"
+    if push.is_stale(now):
+        text += (f"; {_ago(int(now - push.timestamp))} ago: "
+                 "systemctl status chatmaild-notifier")
     return text
 
 

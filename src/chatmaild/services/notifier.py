@@ -26,9 +26,6 @@ from chatmaild.wire.handover import Announce, Gone, Probe, Probed, Stored
 QUEUE = "queue.sqlite"
 """In push_queue_dir."""
 
-METRICS_INTERVAL = 15.0
-"""Seconds between two writings of push_metrics_file."""
-
 log = logging.getLogger(__name__)
 
 
@@ -108,7 +105,7 @@ class Notifier:
                 self._complained = True
             else:
                 self._complained = False
-            await asyncio.sleep(METRICS_INTERVAL)
+            await asyncio.sleep(pushmetrics.INTERVAL)
 
     def _standing(self, now: float) -> Standing:
         counters, backlog = self.sender.counters, self.sender.backlog
