@@ -1,0 +1,48 @@
+"""The package itself: free of complaints, the same bytes each time, and tested as Debian does."""
+
+import hashlib
+
+from container import build
+from rig.machine import TREE_INSIDE
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def workshop(workshops, release):
+    return workshops(release)
+
+
+def test_lintian_has_nothing_to_say(workshop):
+    """Neither about the source nor about the package, but that Debian 12 knows no newer Policy."""
+    directory = "/home/builder/lint/chatmaild"
+    build.unpack(workshop, directory)
+    build.build(workshop, directory, what="full")
+    done = workshop.shell(f"cd {directory}/..; su builder -c "
+                          "'lintian -EI --pedantic --fail-on none --tag-display-limit 0 "
+                          "--suppress-tags newer-standards-version *.changes'")
+    assert done.stdout == ""
+
+
+def test_two_builds_are_the_same_bytes(workshop):
+    """Other directory, time zone, locale, umask, host name and order of files."""
+    digests = []
+    for directory, prefix, environment in (
+        ("/home/builder/one/chatmaild", "", {"TZ": "UTC", "LC_ALL": "C.UTF-8"}),
+        ("/home/builder/another/directory/chatmaild", "umask 0027;",
+         {"TZ": "Pacific/Kiritimati", "LC_ALL": "C", "USER": "somebody"}),
+    ):
+        build.unpack(workshop, directory)
+        build.build(workshop, directory, prefix=prefix, **environment)
+        found, = workshop.path(f"{directory}/..").resolve().glob("*.deb")
+        digests.append(hashlib.sha256(found.read_bytes()).hexdigest())
+    assert digests[0] == digests[1]
+
+
+def test_autopkgtest(workshop, package):
+    """debian/tests, run by the tool that Debian itself runs them with."""
+    workshop.path("/root").joinpath(package.name).write_bytes(package.read_bytes())
+    done = workshop.run("autopkgtest", "--ignore-restrictions=isolation-container",
+                        f"/root/{package.name}", f"{TREE_INSIDE}/", "--", "null",
+                        check=False, seconds=300)
+    assert done.returncode == 0, done.stdout + done.stderr
