@@ -17,6 +17,16 @@ from rig import debian
 RELEASES = ("bookworm", "trixie")
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A failed test shows what the host's programs logged."""
+    report = (yield).get_result()
+    hosts = [value for value in getattr(item, "funcargs", {}).values()
+             if isinstance(value, MailHost)]
+    if report.failed and hosts:
+        report.sections.append(("log of the host", hosts[0].log(60)))
+
+
 def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.is_relative_to(os.path.dirname(__file__)):

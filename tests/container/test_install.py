@@ -1,0 +1,206 @@
+"""From `apt install` to chat, with the README alone, on a host that serves ordinary mail."""
+
+import imaplib
+import smtplib
+
+import pytest
+
+import openpgpmessages
+from container.mailhost import CHAT_DOMAIN, INI
+from rig import stock
+from rig.until import until
+
+ALICE, BOB = stock.ORDINARY_USERS.items()
+CHATTER = f"anna12345@{CHAT_DOMAIN}", "a secret of Anna's"
+LISTENER = f"berta1234@{CHAT_DOMAIN}", "a secret of Berta's"
+
+MAIL = "/var/lib/chatmaild/mail"
+# Stopping the target alone does not wait for its parts.
+STOP = "systemctl stop chatmaild.target 'chatmaild-*'"
+START = "systemctl start chatmaild.target"
+SETTINGS = "find /etc/postfix /etc/dovecot -type f | sort | xargs sha256sum"
+
+
+def encrypted(sender: str) -> bytes:
+    """A message as chat clients send it, of content that is different each time."""
+    head = b"".join(name.encode() + b": " + value.replace(b"\n", b"\r\n") + b"\r\n"
+                    for name, value in openpgpmessages.headers(sender))
+    return head + b"\r\n" + openpgpmessages.mime_body(openpgpmessages.gpg_symmetric())
+
+
+def cleartext(sender: str, recipient: str, text: str = "in the clear") -> bytes:
+    return (f"From: <{sender}>\r\nTo: <{recipient}>\r\nSubject: {text}\r\n\r\n{text}\r\n").encode()
+
+
+@pytest.fixture(scope="module")
+def idle(ordinary, package):
+    """Installed without an answer to the question; (host, what apt said, settings before)."""
+    before = ordinary.shell(SETTINGS).stdout
+    return ordinary, ordinary.install(package), before
+
+
+@pytest.fixture(scope="module")
+def host(idle):
+    """The same host after its admin chose a domain and followed the README."""
+    machine, _, _ = idle
+    machine.set_ini("mail_domains", CHAT_DOMAIN)
+    machine.run("systemctl", "restart", "chatmaild.target")
+    machine.allow_accounts_while_busy()
+    machine.follow_readme()
+    return machine
+
+
+def test_without_an_answer_it_is_idle_and_says_so(idle):
+    host, output, before = idle
+    assert "no chat domain is set, so it is idle" in output
+    assert host.shell(SETTINGS).stdout == before, "installing changed Postfix or Dovecot"
+    assert host.state("chatmaild.target") == "active"
+    failed = host.run("systemctl", "--failed", "--plain", "--no-legend").stdout
+    assert failed == ""
+
+
+def test_deletion_has_not_run_on_installation(idle):
+    host, _, _ = idle
+    shown = host.run("systemctl", "show", "--value", "--property=ExecMainStartTimestamp",
+                     "chatmaild-expire.service").stdout.strip()
+    assert shown == ""
+    assert host.state("chatmaild-expire.timer") == "active"
+
+
+def test_mailboxes_belong_to_a_user_that_dovecot_accepts(idle):
+    host, _, _ = idle
+    assert 500 <= int(host.run("id", "-u", "_chatmaild").stdout) < 1000
+    assert host.run("stat", "-c", "%U:%G %a", MAIL).stdout.strip() == (
+        "_chatmaild:_chatmaild 750")
+
+
+def test_check_is_green(host):
+    done = host.run("chatmaild", "check", check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_account_on_first_login_over_imap(host):
+    host.imap(*CHATTER).logout()
+    assert host.path(f"{MAIL}/{CHAT_DOMAIN}/{CHATTER[0]}/password").exists()
+
+
+def test_account_on_first_login_over_smtp(host):
+    address = f"clara1234@{CHAT_DOMAIN}"
+    host.smtp(address, "a secret of Clara's").quit()
+    host.imap(address, "a secret of Clara's").logout()
+
+
+def test_encrypted_message_is_delivered(host):
+    listener = host.imap(*LISTENER)
+    message = encrypted(CHATTER[0])
+    with host.smtp(*CHATTER) as smtp:
+        smtp.sendmail(CHATTER[0], [LISTENER[0]], message)
+    received, = host.mail_of(listener)
+    assert message.split(b"\r\n\r\n", 1)[1].rstrip() in received
+    assert b"127.0.0.1" not in received.split(b"\r\n\r\n", 1)[0]
+
+
+def test_cleartext_is_refused_with_words_that_clients_know(host):
+    with host.smtp(*CHATTER) as smtp, pytest.raises(smtplib.SMTPDataError) as refused:
+        smtp.sendmail(CHATTER[0], [LISTENER[0]], cleartext(CHATTER[0], LISTENER[0]))
+    assert refused.value.smtp_code == 523
+    assert b"Invalid Unencrypted Mail" in refused.value.smtp_error
+
+
+def test_ordinary_mail_goes_on_in_the_clear(host):
+    bob = host.imap(*BOB)
+    message = cleartext("alice@example.org", "bob@example.org", "as ever")
+    with host.smtp(*ALICE) as smtp:
+        smtp.sendmail("alice@example.org", ["bob@example.org"], message)
+    host.deliver_on_port_25("someone@example.net", "bob@example.org",
+                            cleartext("someone@example.net", "bob@example.org", "from afar"))
+    received = b"".join(host.mail_of(bob, 2))
+    assert b"Subject: as ever" in received and b"Subject: from afar" in received
+
+
+def test_timer_runs_the_deletion(host):
+    host.run("systemctl", "start", "chatmaild-expire.service", seconds=60)
+    shown = host.run("systemctl", "show", "--property=Result,ExecMainStatus",
+                     "chatmaild-expire.service").stdout
+    assert "Result=success" in shown and "ExecMainStatus=0" in shown
+    calendar = host.run("systemctl", "list-timers", "--no-legend", "chatmaild-expire.timer").stdout
+    assert "chatmaild-expire.service" in calendar
+
+
+def test_services_are_ready_again_after_sigkill(host):
+    daemons = host.shell("systemctl list-units --plain --no-legend --type=service --state=running "
+                         "'chatmaild-*' | cut -d ' ' -f 1").stdout.split()
+    assert {"chatmaild-doveauth.service", "chatmaild-filtermail.service"} <= set(daemons)
+    before = {unit: host.main_pid(unit) for unit in daemons}
+    host.run("systemctl", "kill", "--signal=KILL", "--kill-who=main", *daemons)
+    for unit in daemons:
+        until(lambda unit=unit: host.main_pid(unit) not in (0, before[unit])
+              and host.state(unit) == "active", f"{unit} to come back")
+    host.imap(f"dora12345@{CHAT_DOMAIN}", "a secret of Dora's").logout()
+
+
+def test_broken_configuration_leaves_no_dead_socket_after_the_repair(host):
+    """Break it, have somebody connect, repair it, restart the target."""
+    good = host.path(INI).read_text()
+    host.path(INI).write_text(good + "no_such_key = 1\n")
+    host.shell("systemctl restart chatmaild.target || true")
+    with pytest.raises(imaplib.IMAP4.error):
+        host.imap(f"emma12345@{CHAT_DOMAIN}", "a secret of Emma's")
+    host.imap(*CHATTER).logout()            # who has an account does not notice
+    host.imap(*ALICE).logout()
+    with pytest.raises(smtplib.SMTPResponseException) as put_off, host.smtp(*CHATTER) as smtp:
+        smtp.sendmail(CHATTER[0], [LISTENER[0]], encrypted(CHATTER[0]))
+    assert 400 <= put_off.value.smtp_code < 500
+    assert "no_such_key: unknown key" in host.journal("chatmaild-filtermail.service")
+    host.path(INI).write_text(good)
+    host.run("systemctl", "restart", "chatmaild.target")
+    with host.smtp(*CHATTER) as smtp:
+        smtp.sendmail(CHATTER[0], [LISTENER[0]], encrypted(CHATTER[0]))
+    host.imap(f"emma12345@{CHAT_DOMAIN}", "a secret of Emma's").logout()
+    for unit in ("doveauth", "lastlogin", "filtermail", "filtermail-incoming"):
+        assert host.state(f"chatmaild-{unit}.socket") == "active"
+        assert host.state(f"chatmaild-{unit}.service") == "active"
+
+
+def test_everything_is_back_after_a_reboot(host):
+    """/run is empty then; sockets, directories and timer come from the units alone."""
+    host.reboot()
+    host.imap(f"frida1234@{CHAT_DOMAIN}", "a secret of Frida's").logout()
+    with host.smtp(*CHATTER) as smtp:
+        smtp.sendmail(CHATTER[0], [LISTENER[0]], encrypted(CHATTER[0]))
+    assert host.state("chatmaild-expire.timer") == "active"
+
+
+def test_sockets_come_back_where_their_directories_are_gone(host):
+    host.shell(f"{STOP}; rm -r /run/chatmaild /var/spool/postfix/chatmaild; {START}")
+    host.imap(f"gerda1234@{CHAT_DOMAIN}", "a secret of Gerda's").logout()
+    with host.smtp(*CHATTER) as smtp:
+        smtp.sendmail(CHATTER[0], [LISTENER[0]], encrypted(CHATTER[0]))
+
+
+def test_full_disk_is_a_temporary_failure_and_locks_nobody_out(host):
+    """The file system of the mailboxes is full: no new account, no lost mail, old accounts work."""
+    host.shell(f"""
+        {STOP}
+        cp -a {MAIL} /root/mail
+        mount -t tmpfs -o size=1M,mode=0750,uid=_chatmaild,gid=_chatmaild tmpfs {MAIL}
+        cp -a /root/mail/. {MAIL}/
+        {START}
+        dd if=/dev/zero of={MAIL}/full bs=4k status=none || true
+    """)
+    try:
+        with pytest.raises(imaplib.IMAP4.error):
+            host.imap(f"herta1234@{CHAT_DOMAIN}", "a secret of Herta's")
+        assert "herta1234" not in host.run("ls", f"{MAIL}/{CHAT_DOMAIN}").stdout
+        host.imap(*CHATTER).logout()
+        with host.smtp(*CHATTER) as smtp:
+            smtp.sendmail(CHATTER[0], [LISTENER[0]], encrypted(CHATTER[0]))
+        until(lambda: "status=deferred" in host.log() or "status=sent" in host.log(),
+              "the message to be put off")
+    finally:
+        host.shell(f"{STOP}; umount --lazy {MAIL}; {START}; postqueue -f")
+    listener = host.imap(*LISTENER)
+    until(lambda: host.run("postqueue", "-p").stdout.startswith("Mail queue is empty"),
+          "the queue to be empty")
+    listener.logout()
+    host.imap(f"herta1234@{CHAT_DOMAIN}", "a secret of Herta's").logout()
