@@ -5,10 +5,10 @@ Which file goes where is read from debian/, so that what is tested is what is sh
 
 import glob
 import shutil
-import subprocess
 from pathlib import Path
 
 from rig.machine import TREE_INSIDE
+from rig.stock import run
 
 _ENTRY_POINT = """\
 #!/usr/bin/python3
@@ -33,8 +33,8 @@ def install(tree: Path = TREE_INSIDE) -> None:
             for source in sources:
                 _copy(tree, source, Path("/") / target)
     _copy(tree, "systemd/chatmaild*", Path("/usr/lib/systemd/system"))
-    subprocess.run(["systemd-sysusers", tree / "systemd/sysusers.conf"], check=True)
-    subprocess.run(["systemd-tmpfiles", "--create", tree / "systemd/tmpfiles.conf"], check=True)
+    run("systemd-sysusers", str(tree / "systemd/sysusers.conf"))
+    run("systemd-tmpfiles", "--create", str(tree / "systemd/tmpfiles.conf"))
 
 
 def _copy(tree: Path, pattern: str, target: Path) -> None:

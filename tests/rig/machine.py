@@ -4,13 +4,18 @@ It has its own mounts, network, processes, host name and IPC. Its root directory
 below lies the root of the machine (or of an unpacked Debian), everything written goes to memory
 and is gone afterwards. So the stock paths (/etc/postfix, /etc/dovecot, /run, ...) and the stock
 ports can be used as on a real host. When the command ends, so does every process in there,
-because they share a process namespace whose first process is `become`.
+because they share a process namespace whose first process is ours.
 """
 
+import ctypes
 import os
+import select
 import shutil
+import signal
 import subprocess
 from pathlib import Path
+
+from rig.debian import CACHE
 
 SCRATCH = Path("/run/chatmaild-rig")
 """Where the memory file system is mounted, in the private mount namespace only."""
@@ -24,6 +29,17 @@ PUBLIC = "192.0.2.1"
 STRANGER = "192.0.2.99"
 """An address to connect from for a test that plays a foreign client or server."""
 
+OUTSIDE, REACHABLE = "198.18.25.1", "198.18.25.2"
+"""With --keep: the machine's and the private host's end of the line between them."""
+KEPT = Path("/run/chatmaild-rig.pid")
+"""With --keep: the process of the machine whose end is the end of the private host."""
+_LINE = "chatmaild-rig"
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_CLONE_NEW = 0x00020000 | 0x04000000 | 0x08000000 | 0x20000000 | 0x40000000
+"""Mounts, host name, IPC, processes and network: CLONE_NEW* of unshare(2)."""
+_PR_SET_PDEATHSIG = 1
+
 _HOSTS = f"""\
 127.0.0.1 localhost
 ::1 localhost ip6-localhost
@@ -34,8 +50,62 @@ _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _SKIP = shutil.ignore_patterns(".git", "__pycache__", ".pytest_cache", ".hypothesis", "*.pyc")
 
 
-def become(lower: Path, tree: Path, command: list[str]) -> int:
-    """As first process of fresh namespaces: set the machine up, run `command`, reap. Exit code."""
+class Unable(Exception):
+    """There can be no private host here; the text says why and what helps."""
+
+
+def run(lower: Path, tree: Path, command: list[str], keep: bool = False) -> int:
+    """Run `command` on a private machine with the root `lower`. Its exit code.
+
+    With `keep` the machine stays when the command has succeeded, until `stop_kept`.
+    """
+    if keep and _kept():
+        raise Unable(f"one is running already, process {_kept()}: end it with --stop")
+    outside = os.open("/proc/self/ns/net", os.O_RDONLY)
+    if _LIBC.unshare(_CLONE_NEW):
+        raise Unable(f"namespaces: {os.strerror(ctypes.get_errno())} (in a container, "
+                     "run it with --privileged)")
+    status, report = os.pipe()
+    first = os.fork()
+    if first == 0:
+        os.close(status)
+        if keep:
+            os.setsid()
+        else:
+            _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        _become(lower, tree)
+        if keep:
+            _connect(outside)
+        _reap(_start(command), report, keep)
+    os.close(report)
+    with open(status, "rb") as file:
+        code = int(file.read() or 1)    # nothing: it ended before the command could
+    if keep and code == 0:
+        KEPT.write_text(f"{first}\n")
+    return code
+
+
+def stop_kept() -> int:
+    if not _kept():
+        print("nothing is running")
+        return 0
+    process = os.pidfd_open(_kept())
+    signal.pidfd_send_signal(process, signal.SIGKILL)
+    select.select([process], [], [])
+    KEPT.unlink()
+    return 0
+
+
+def _kept() -> int | None:
+    try:
+        pid = int(KEPT.read_text())
+        return pid if b"enter" in Path(f"/proc/{pid}/cmdline").read_bytes() else None
+    except FileNotFoundError:
+        return None
+
+
+def _become(lower: Path, tree: Path) -> None:
+    """As first process of fresh namespaces: make the machine, and stand in its checkout."""
     where = Path.cwd().relative_to(tree) if Path.cwd().is_relative_to(tree) else Path()
     _mount("--make-rprivate", "/")
     SCRATCH.mkdir(parents=True, exist_ok=True)
@@ -46,6 +116,10 @@ def become(lower: Path, tree: Path, command: list[str]) -> int:
         for name in ("usr", "var", "etc", "opt"):
             if os.path.ismount(lower / name):
                 _overlay(lower / name, root / name, name)
+    else:
+        cache = root / CACHE.relative_to("/")
+        cache.mkdir(parents=True)
+        _mount("--bind", "-o", "ro", CACHE, cache)
     _devices(root / "dev")
     _mount("-t", "proc", "proc", root / "proc")
     _mount("-t", "sysfs", "-o", "ro", "sysfs", root / "sys")
@@ -58,7 +132,6 @@ def become(lower: Path, tree: Path, command: list[str]) -> int:
     _network(root)
     os.chroot(root)
     os.chdir(TREE_INSIDE / where)
-    return _run(command)
 
 
 def _mount(*args) -> None:
@@ -108,7 +181,20 @@ def write_names(etc: Path) -> None:
         path.write_text(text)
 
 
-def _run(command: list[str]) -> int:
+def _connect(outside: int) -> None:
+    """A line to the network `outside`, by which only that machine reaches this one."""
+    there = f"/proc/self/fd/{outside}"
+    for command in (
+        f"ip link add world type veth peer name {_LINE} netns {there}",
+        f"ip address add {REACHABLE}/30 dev world",
+        "ip link set world up",
+        f"nsenter --net={there} ip address add {OUTSIDE}/30 dev {_LINE}",
+        f"nsenter --net={there} ip link set {_LINE} up",
+    ):
+        subprocess.run(command.split(), check=True, pass_fds=[outside])
+
+
+def _start(command: list[str]) -> int:
     child = os.fork()
     if child == 0:
         os.environ |= {
@@ -119,7 +205,21 @@ def _run(command: list[str]) -> int:
         if command[0] == "pytest":
             command = ["/usr/bin/python3", "-m", *command]
         os.execvp(command[0], command)
+    return child
+
+
+def _reap(child: int, report: int, keep: bool) -> None:
+    """Bury the dead until `child` is among them; with `keep`, as long as anybody lives."""
     while True:
         pid, status = os.wait()
-        if pid == child:
-            return os.waitstatus_to_exitcode(status) % 256
+        if pid != child:
+            continue
+        code = os.waitstatus_to_exitcode(status) % 256
+        if not keep or code:
+            os.write(report, b"%d" % code)
+            os._exit(code)
+        quiet = os.open("/dev/null", os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(quiet, fd)
+        os.write(report, b"0")
+        os.close(report)
