@@ -23,9 +23,15 @@ SYSTEM = ("systemd", "systemd-sysv", "dbus", "libpam-systemd", "iproute2", "ca-c
           "openssl", "ssl-cert", "procps")
 """A small Debian that can boot; with what the package depends on it is a clean mail host."""
 
+SYSTEM_HOST = ("systemd", "iproute2", "openssl", "ssl-cert", "util-linux")
+"""What the private host takes besides the package's dependencies, where it does not boot."""
+
 TESTS = ("python3-pytest", "python3-hypothesis", "python3-pgpy", "python3-daemon",
          "gnupg", "sq", "swaks", "netcat-openbsd", "strace")
 """What integration tests use besides."""
+
+MACHINE = ("python3-flake8", "python3-venv", "mmdebstrap", "systemd-container")
+"""What the machine needs that runs the tests: style, the real client, other releases, booting."""
 
 PACKAGING = ("build-essential", "lintian", "autopkgtest", "mandoc", "groff", "man-db", "dpkg-dev",
              "po-debconf", "python3-flake8")
@@ -38,6 +44,12 @@ class Missing(Exception):
 
 def own_suite() -> str:
     return platform.freedesktop_os_release().get("VERSION_CODENAME", "unknown")
+
+
+def needed(purpose: str) -> tuple[str, ...]:
+    """The packages that this machine needs for ``make demo`` or ``make test``."""
+    packages = SYSTEM_HOST + _relations("Depends", "Recommends")
+    return packages if purpose == "demo" else packages + TESTS + MACHINE + PACKAGING
 
 
 def root(suite: str) -> Path:

@@ -145,7 +145,8 @@ def _how_to_connect(demo: Demo) -> None:
 It is left running, reachable from this machine ({OUTSIDE}) only:
 
   IMAP {REACHABLE}:993, SMTP {REACHABLE}:465 (TLS, self-signed certificate)
-  any new address of nine letters or digits @{demo.host.chat_domain}, any password from nine characters
+  any new address of nine letters or digits @{demo.host.chat_domain}, with any password from nine
+  characters on
 
   openssl s_client -quiet -crlf -connect {REACHABLE}:993
   {link}
