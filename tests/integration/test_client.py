@@ -22,10 +22,11 @@ def core(tmp_path_factory):
     if not venv:
         text = "needs deltachat-rpc-server: sudo tests/rig/client"
         pytest.fail(text) if os.environ.get("CI") == "true" else pytest.skip(text)
-    sys.path += map(str, Path(venv).glob("lib/python3*/site-packages"))
+    packages, = Path(venv).glob("lib/python3*/site-packages")
+    sys.path.append(str(packages))
     from deltachat_rpc_client import DeltaChat, Rpc
     directory = tmp_path_factory.mktemp("deltachat") / "accounts"
-    with Rpc(str(directory), f"{venv}/bin/deltachat-rpc-server") as rpc:
+    with Rpc(str(directory), packages / "deltachat_rpc_server/deltachat-rpc-server") as rpc:
         yield DeltaChat(rpc)
 
 

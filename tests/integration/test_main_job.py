@@ -11,7 +11,6 @@ import pytest
 
 import chatmessages
 from rig.stock import ORDINARY_USERS
-from rig.until import until
 
 PASSWORD = "correct horse battery"
 ORDINARY = "alice@example.org"
@@ -119,11 +118,7 @@ def ordinary_mail(host):
             smtp.sendmail(ORDINARY, ["bob@example.org"],
                           chatmessages.cleartext(ORDINARY, "bob@example.org", mark))
     with host.imap("bob", ORDINARY_USERS["bob"]) as imap:
-        def arrived():
-            imap.select()
-            return imap.search(None, "BODY", mark)[1][0].split()
-        until(lambda: len(arrived()) == 2, "both messages to bob")
-        return imap.fetch(arrived()[0].decode(), "(BODY.PEEK[])")[1][0][1]
+        return host.wait_for_mail(imap, 2, words=mark)[0]
 
 
 def test_ordinary_users_send_what_they_like(host):

@@ -181,16 +181,17 @@ class Host:
             raise
         return client
 
-    def wait_for_mail(self, imap: imaplib.IMAP4, count: int = 1, folder: str = "INBOX"
-                      ) -> list[bytes]:
-        """The messages of `folder`, once there are at least `count`."""
+    def wait_for_mail(self, imap: imaplib.IMAP4, count: int = 1, folder: str = "INBOX",
+                      words: str = "") -> list[bytes]:
+        """The messages of `folder` that have `words` in the text, once there are `count`."""
+        criteria = ["BODY", f'"{words}"'] if words else ["ALL"]
+
         def messages():
             imap.select(folder)
-            numbers = imap.search(None, "ALL")[1][0].split()
+            numbers = imap.search(None, *criteria)[1][0].split()
             return numbers if len(numbers) >= count else None
 
-        numbers = until(messages, f"{count} message(s) in {folder}; the log says:"
-                        f"\n{self.log_tail()}")
+        numbers = until(messages, f"{count} message(s) in {folder}")
         return [imap.fetch(n.decode(), "(BODY.PEEK[])")[1][0][1] for n in numbers]
 
     def mailbox(self, address: str) -> Path:
