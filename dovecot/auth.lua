@@ -13,26 +13,25 @@ local auth = dovecot.auth
 local main
 
 -- Whether `user` is in a chat domain, told with the least that can work: a mail_domains line in
--- the configuration; without a readable file, a directory where mailboxes are by default.
+-- the configuration; without one, a directory where mailboxes are by default.
 local function is_chat(user)
   local domain = tostring(user):lower():match("@([a-z0-9._-]+)$")
   if not domain then return false end
+  local is_told, is_listed = false, false
   local file = io.open(CONFIG)
-  if not file then
-    local directory = io.open(MAILBOXES .. "/" .. domain)
-    return directory ~= nil and directory:close()
-  end
-  for line in file:lines() do
-    local names = line:match("^%s*mail_domains%s*=(.*)")
-    for name in (names or ""):lower():gmatch("[^%s,]+") do
-      if name == domain then
-        file:close()
-        return true
+  if file then
+    for line in file:lines() do
+      local names = line:match("^%s*mail_domains%s*=(.*)")
+      is_told = is_told or names ~= nil
+      for name in (names or ""):lower():gmatch("[^%s,]+") do
+        is_listed = is_listed or name == domain
       end
     end
+    file:close()
   end
-  file:close()
-  return false
+  if is_told then return is_listed end
+  local directory = io.open(MAILBOXES .. "/" .. domain)
+  return directory ~= nil and directory:close()
 end
 
 -- Calls the function `name` of the main part; an error of ours is a temporary failure.

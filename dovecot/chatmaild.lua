@@ -268,6 +268,7 @@ return function(config_path)
       -- Not "unknown", which Dovecot 2.3 would remember.
       if not created then return auth.PASSDB_RESULT_PASSWORD_MISMATCH, "creation refused" end
       hash, problem = stored_hash(home)   -- the file decides, not the answer
+      if hash == false then return auth.PASSDB_RESULT_INTERNAL_FAILURE, problem end
     end
     if hash == false then return auth.PASSDB_RESULT_PASSWORD_MISMATCH, problem end
     if not hash then return auth.PASSDB_RESULT_INTERNAL_FAILURE, problem end

@@ -1,57 +1,498 @@
-"""Accounts through a real Dovecot: in on the first login, never locked out."""
+"""Accounts through a real Dovecot: in on the first login, never locked out.
 
+Whatever happens to our part, ordinary users beside it, of PAM and of a passwd-file, notice nothing.
+"""
+
+import contextlib
 import imaplib
 import itertools
+import os
+import pwd
+import re
+import smtplib
+import socket
+import threading
+import time
+from pathlib import Path
 
 import pytest
 
+from rig.stock import ORDINARY_USERS
+from rig.until import until
+
 PASSWORD = "a chat pässword \\\"'%u {PLAIN}"
+WRONG = "the wrong %w pässword"
+CAROL = "carol@ordinary.example"
+CAROLS_PASSWORD = "carol's passwd-file secret"
+
+CONF = Path("/etc/dovecot/conf.d")
+MAIN_LUA = Path("/usr/share/chatmaild/chatmaild.lua")
+SOCKET = Path("/run/chatmaild/doveauth.sock")
+LMTP = "/var/spool/postfix/private/dovecot-lmtp"
+
 NUMBERS = itertools.count(1)
+SOURCES = itertools.count(1)
 
-MAIL = """\
-From: stranger@example.net
-To: {to}
-Subject: [...]
-
-Nothing.
+CAROLS_CONF = {
+    "2.3": """\
+passdb {
+  driver = passwd-file
+  args = /etc/dovecot/users
+}
+userdb {
+  driver = passwd-file
+  args = /etc/dovecot/users
+}
+auth_verbose = yes
+auth_debug = yes
+mail_debug = yes
+""",
+    "2.4": """\
+passdb passwd-file {
+  passwd_file_path = /etc/dovecot/users
+}
+userdb passwd-file {
+  passwd_file_path = /etc/dovecot/users
+}
+auth_verbose = yes
+log_debug = category=auth or category=mail or category=lua or category=dict
+""",
+}
+NO_PENALTY = """\
+auth_failure_delay = 0
 """
+
+
+@pytest.fixture(scope="module")
+def release(running_host):
+    return ".".join(running_host.run("dovecot", "--version").stdout.split(".")[:2])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ordinary_domain(running_host, release):
+    """A passwd-file domain beside PAM, every debug log, and no pause after a wrong password."""
+    bob = pwd.getpwnam("bob")
+    Path("/etc/dovecot/users").write_text(
+        f"{CAROL}:{{PLAIN}}{CAROLS_PASSWORD}:{bob.pw_uid}:{bob.pw_gid}::{bob.pw_dir}::\n")
+    conf = CONF / "20-ordinary.conf"
+    conf.write_text(CAROLS_CONF[release] + NO_PENALTY)
+    running_host.restart_dovecot()
+    running_host.reload_postfix()       # whose processes are connected to the old one
+    yield
+    conf.unlink()
+    running_host.restart_dovecot()
 
 
 @pytest.fixture
 def address(host):
-    """A new address at each use."""
-    return f"user{next(NUMBERS):05d}@{host.chat_domain}"
+    return new_address(host)
 
 
-def encoded(password):
-    """imaplib encodes text as ASCII only; PLAIN takes any bytes."""
-    return password.encode() if isinstance(password, str) else password
+def new_address(host, domain=None):
+    return f"user{next(NUMBERS):05d}@{domain or host.chat_domain}"
 
 
-def login(host, user, password):
-    imap = host.imap_connection()
+def connect(host, user, password, source=None):
+    """A logged-in IMAP connection; imaplib's own login takes ASCII only.
+
+    Dovecot makes clients wait longer and longer after failures, so each comes from elsewhere.
+    """
+    number = next(SOURCES)
+    imap = host.imap_connection(source or f"127.1.{number // 250}.{number % 250 + 1}")
     try:
-        imap.authenticate("PLAIN", lambda _: b"\0" + user.encode() + b"\0" + encoded(password))
+        imap.authenticate("PLAIN", lambda _: f"\0{user}\0{password}".encode())
     except BaseException:
         imap.shutdown()
         raise
     return imap
 
 
-def can_login(host, user, password=PASSWORD):
+def login(host, user, password=PASSWORD, **where):
+    """What comes of a login: "in", "refused" or "try later"."""
     try:
-        login(host, user, password).logout()
+        connect(host, user, password, **where).logout()
     except imaplib.IMAP4.error as error:
-        text = str(error)
-        assert "AUTHENTICATIONFAILED" in text or "UNAVAILABLE" in text, text
-        return False
-    return True
+        if "UNAVAILABLE" in str(error):
+            return "try later"
+        assert "AUTHENTICATIONFAILED" in str(error), error
+        return "refused"
+    return "in"
+
+
+def deliver(recipient, sender="stranger@example.net"):
+    """The answers of LMTP to a recipient, and to the mail for one that was accepted."""
+    with smtplib.LMTP(LMTP) as lmtp:
+        lmtp.ehlo()
+        lmtp.mail(sender)
+        code = lmtp.rcpt(recipient)[0]
+        return code if code != 250 else lmtp.data(f"To: {recipient}\n\nNothing.\n")[0]
+
+
+def ordinary_users_notice_nothing(host):
+    assert login(host, "alice", ORDINARY_USERS["alice"]) == "in"
+    assert login(host, CAROL, CAROLS_PASSWORD) == "in"
+    assert deliver("alice") == 250 and deliver("nosuchuser") == 550
 
 
 def test_the_first_login_creates_the_account(host, address):
-    login(host, address, PASSWORD).logout()
+    assert login(host, address) == "in"
     home = host.mailbox(address)
     assert home.owner() == "_chatmaild" and home.stat().st_mode & 0o777 == 0o700
     assert (home / "password").read_text().startswith("{SHA512-CRYPT}$6$")
-    assert can_login(host, address)
-    assert not can_login(host, address, "another password")
+    assert (home / "password").stat().st_mode & 0o777 == 0o600
+    assert (home / "enforceE2EEincoming").exists()
+    assert login(host, address) == "in"
+    assert login(host, address, WRONG) == "refused"
+    assert login(host, address, "") == "refused"
+    assert login(host, address.upper()) == "in", "as Dovecot lowercases names"
+    ordinary_users_notice_nothing(host)
+    assert login(host, "alice", WRONG) == login(host, CAROL, WRONG) == "refused"
+    assert login(host, "nobody@ordinary.example", WRONG) == "refused"
+
+
+def test_a_first_login_over_smtp_creates_the_account_too(host, address):
+    with host.smtp(address, "an ASCII password"):
+        pass
+    assert login(host, address, "an ASCII password") == "in"
+
+
+@pytest.mark.parametrize("name, password", [
+    ("short", PASSWORD), ("postmaster", PASSWORD), (".........", PASSWORD), ("abcdefghi", "short"),
+    ("abcdefghi", "x" * 512), ("x" * 300, PASSWORD), ("a b'c\"d`e", PASSWORD),
+])
+def test_what_makes_no_account(host, name, password):
+    assert login(host, f"{name}@{host.chat_domain}", password) == "refused"
+    assert not host.mailbox(f"{name}@{host.chat_domain}"[:200]).exists()
+
+
+def test_what_chat_users_get(host, address, release):
+    with connect(host, address, PASSWORD) as imap:
+        capabilities = imap.capability()[1][0].split()
+        assert {b"XDELTAPUSH", b"XCHATMAIL", b"METADATA", b"QUOTA"} <= set(capabilities)
+        assert b"STORAGE 0 512000" in imap.getquotaroot("INBOX")[1][1][0]
+        imap.append("INBOX", None, None, b"Subject: x\r\n\r\n" + b"x" * 5000)
+    [message] = host.mailbox(address).glob("[nc]*/*,S=*")
+    assert message.read_bytes()[:2] == b"\x1f\x8b", "compressed"
+    assert message.owner() == "_chatmaild"
+    seen = (host.mailbox(address) / "password").stat().st_mtime
+    assert seen % 86400 == 0 and time.time() - seen < 2 * 86400
+    assert deliver(address) == 250
+    assert deliver(address.replace("@", "+tag@")) == 250
+    assert len(list(host.mailbox(address).glob("[nc]*/*,S=*"))) == 3
+    listed = host.run("doveadm", "user", "*").stdout.split()
+    assert address in listed and "alice" in listed
+
+
+def test_ordinary_users_get_nothing_of_it(host):
+    with host.imap("alice", ORDINARY_USERS["alice"]) as imap:
+        assert not {b"XDELTAPUSH", b"XCHATMAIL", b"METADATA", b"QUOTA"} & set(
+            imap.capability()[1][0].split())
+
+
+def test_mail_to_a_chat_name_does_not_reach_a_system_user_of_that_name(host):
+    assert deliver(f"alice@{host.chat_domain}") == 550
+
+
+def test_a_login_is_remembered_to_the_day(host, address):
+    assert login(host, address) == "in"
+    password = host.mailbox(address) / "password"
+    os.utime(password, (86400, 86400))
+    assert login(host, address) == "in"
+    until(lambda: password.stat().st_mtime > 86400, "the login is recorded")
+    assert password.stat().st_mtime % 86400 == 0
+
+
+def test_a_blocked_account(host, address):
+    assert login(host, address) == "in"
+    (host.mailbox(address) / "blocked").touch()
+    assert login(host, address) == "refused" and deliver(address) == 550
+    (host.mailbox(address) / "blocked").unlink()
+    assert login(host, address) == "in"
+
+
+def test_an_account_of_a_relay(host, address):
+    """A mailbox that was moved here, with a hash that we would not make."""
+    home = host.mailbox(address)
+    home.mkdir(mode=0o700)
+    host.run("doveadm", "pw", "-s", "BLF-CRYPT", "-p", PASSWORD)
+    hashed = host.run("doveadm", "pw", "-s", "BLF-CRYPT", "-p", PASSWORD).stdout
+    (home / "password").write_text(hashed)
+    host.run("chown", "-R", "_chatmaild:_chatmaild", home)
+    assert login(host, address) == "in" and login(host, address, WRONG) == "refused"
+    assert (home / "password").read_text() == hashed
+
+
+def test_deliveries_create_nothing(host, address):
+    assert deliver(address) == 550
+    assert login(host, address) == "in", "and the refusal was not remembered"
+    assert deliver(address) == 250
+
+
+# -- when we are in trouble -----------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def down(host):
+    with host.without("doveauth", "lastlogin", "metadata"):
+        yield
+
+
+@contextlib.contextmanager
+def killed(host):
+    host.services["doveauth"].kill()
+    yield
+    host.services["doveauth"].start()
+
+
+@contextlib.contextmanager
+def hung(host):
+    with host.hanging("doveauth"):
+        yield
+
+
+@contextlib.contextmanager
+def instead(host, talk):
+    """Something else answers on doveauth's socket."""
+    with host.without("doveauth"), socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(SOCKET))
+        listener.listen()
+
+        def serve():
+            with contextlib.suppress(OSError):
+                while True:
+                    connection = listener.accept()[0]
+                    threading.Thread(target=talk, args=(connection,), daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield
+        listener.shutdown(socket.SHUT_RDWR)
+        SOCKET.unlink()
+
+
+def garbage(host):
+    def talk(connection):
+        with contextlib.suppress(OSError), connection:
+            while True:
+                connection.sendall(b"\xff\0garbage" * 1000)
+    return instead(host, talk)
+
+
+def hangs_up(host):
+    return instead(host, lambda connection: connection.close())
+
+
+def claims_success(host):
+    def talk(connection):
+        with connection:
+            connection.sendall(b'O{"user": "somebody", "password": "{PLAIN}anything"}\n')
+    return instead(host, talk)
+
+
+def dribbles(host):
+    def talk(connection):
+        with contextlib.suppress(OSError), connection:
+            connection.recv(1)
+            threading.Event().wait(60)
+    return instead(host, talk)
+
+
+@pytest.mark.parametrize("trouble", [
+    down, killed, hung, garbage, hangs_up, claims_success, dribbles,
+], ids=lambda function: function.__name__)
+def test_whoever_has_an_account_needs_no_doveauth(host, address, trouble):
+    assert login(host, address) == "in"
+    newcomer = new_address(host)
+    with trouble(host):
+        assert login(host, address) == "in"
+        assert login(host, address, WRONG) == "refused"
+        assert deliver(address) == 250
+        start = time.monotonic()
+        assert login(host, newcomer) == "try later"
+        assert time.monotonic() - start < 5
+        assert login(host, newcomer) == "try later"
+        assert not host.mailbox(newcomer).exists()
+        ordinary_users_notice_nothing(host)
+    host.restart_dovecot()      # or wait until a worker asks again
+    assert login(host, newcomer) == "in"
+
+
+def test_a_flood_of_newcomers_while_doveauth_hangs_does_not_hold_up_others(host):
+    addresses = [new_address(host) for _ in range(64)]
+    outcomes = []
+    with host.hanging("doveauth"):
+        flood = [threading.Thread(target=lambda a=a: outcomes.append(login(host, a)))
+                 for a in addresses]
+        for thread in flood:
+            thread.start()
+        longest = 0
+        while any(thread.is_alive() for thread in flood):
+            start = time.monotonic()
+            assert login(host, "alice", ORDINARY_USERS["alice"]) == "in"
+            longest = max(longest, time.monotonic() - start)
+        for thread in flood:
+            thread.join()
+    assert outcomes == ["try later"] * 64
+    assert longest < 2.5 + 1, f"a login of PAM took {longest:.1f} s"
+    host.restart_dovecot()
+
+
+@contextlib.contextmanager
+def changed(path, content):
+    """A file with other content, or missing, for a while; permissions as before."""
+    before = path.read_bytes()
+    if content is None:
+        path.unlink()
+    else:
+        path.write_text(content)
+    try:
+        yield
+    finally:
+        path.write_bytes(before)
+        path.chmod(0o644)
+
+
+@pytest.mark.parametrize("path, content", [
+    (Path("/etc/chatmaild/chatmaild.ini"), None),
+    (Path("/etc/chatmaild/chatmaild.ini"), "[chatmaild]\nmail_domains = chat.example.org\n}{\n"),
+    (Path("/etc/chatmaild/chatmaild.ini"),
+     "[chatmaild]\nmail_domains = chat.example.org\nmax_mailbox_size = much\n"),
+    (MAIN_LUA, None),
+    (MAIN_LUA, "this is no Lua"),
+    (MAIN_LUA, "error('broken')"),
+    (MAIN_LUA, "return 5"),
+    (MAIN_LUA, "return function() return {} end"),
+], ids=["no ini", "broken ini", "wrong value", "no Lua", "no syntax", "an error", "nothing",
+        "no functions"])
+def test_a_broken_part_of_ours_is_a_temporary_failure_of_chat_alone(host, address, path, content):
+    assert login(host, address) == "in"
+    with changed(path, content):
+        host.restart_dovecot()
+        assert login(host, address) == "try later"
+        assert login(host, new_address(host)) == "try later"
+        assert deliver(address) == 451 and deliver(new_address(host)) == 451
+        ordinary_users_notice_nothing(host)
+    host.restart_dovecot()
+    assert login(host, address) == "in" and deliver(address) == 250
+
+
+def test_a_repaired_configuration_needs_no_reload(host, address):
+    assert login(host, address) == "in"
+    with changed(host.ini, "["):
+        assert login(host, address) == "try later"
+    assert login(host, address) == "in"
+
+
+@contextlib.contextmanager
+def reconfigured(host, change):
+    """The services use `change(chatmaild.ini)` meanwhile."""
+    def read_again():
+        count = host.services["doveauth"].log_text().count("configuration read again")
+        host.configure(host.ini.read_text())
+        until(lambda: host.services["doveauth"].log_text().count("configuration read again")
+              > count, "doveauth reads its configuration")
+
+    before = host.ini.read_text()
+    host.ini.write_text(change(before))
+    read_again()
+    yield
+    host.ini.write_text(before)
+    read_again()
+
+
+def with_key(key, value):
+    def change(text):
+        changed, count = re.subn(rf"(?m)^#?{key} = .*$", f"{key} = {value}", text)
+        assert count == 1, key
+        return changed
+    return change
+
+
+def test_a_full_disk(host, address):
+    """On a small disk of its own, full to the last block."""
+    host.run("mount", "-t", "tmpfs", "-o", "size=256k,mode=0750,uid=_chatmaild,gid=_chatmaild",
+             "tmpfs", host.mailboxes)
+    try:
+        with reconfigured(host, with_key("min_free_disk_space", "0")):
+            assert login(host, address) == "in"
+            newcomer = new_address(host)
+            filler = host.mailboxes / "filler"
+            with contextlib.suppress(OSError), open(filler, "wb", buffering=0) as file:
+                while True:
+                    file.write(b"x" * 4096)
+            assert login(host, newcomer) == "try later"
+            assert os.listdir(host.mailboxes / host.chat_domain) == [address]
+            ordinary_users_notice_nothing(host)
+            authenticated = host.run("doveadm", "auth", "test", address, PASSWORD, check=False)
+            assert authenticated.returncode == 0
+            filler.unlink()
+            assert login(host, newcomer) == "in"
+    finally:
+        host.run("umount", "--lazy", host.mailboxes)
+    host.services["doveauth"].reload()
+
+
+def test_a_disk_that_is_not_there_is_a_temporary_failure(host, address):
+    assert login(host, address) == "in"
+    away = host.mailboxes.with_name("away")
+    (host.mailboxes / host.chat_domain).rename(away)
+    try:
+        assert login(host, address) == "try later"
+        assert deliver(address) == 451
+        ordinary_users_notice_nothing(host)
+    finally:
+        away.rename(host.mailboxes / host.chat_domain)
+    assert login(host, address) == "in"
+
+
+# -- signup ---------------------------------------------------------------------------------------
+
+
+def test_the_limit_counts_networks_of_clients(host):
+    with reconfigured(host, with_key("max_client_signups_per_hour", "2")):
+        outcomes = [login(host, new_address(host), source=host.stranger) for _ in range(3)]
+        assert outcomes == ["in", "in", "refused"]
+        assert login(host, new_address(host)) == "in", "loopback is not limited"
+    log = host.services["doveauth"].log_text()
+    assert "reason=client-limit" in log and host.stranger not in log
+
+
+def test_two_chat_domains(host, release):
+    other = "other.example.org"
+    conf = CONF / "05-chatmaild.conf"
+    text = conf.read_text()
+    filtered = f"username_filter = *@{host.chat_domain}"
+    assert filtered in text
+    with changed(conf, text.replace(filtered, f"{filtered} *@{other}")), \
+            reconfigured(host, lambda ini: with_key("mail_domains", f"{host.chat_domain} {other}")(
+                ini) + f"\n[domain {other}]\nmax_mailbox_size = 1M\nusername_max_length = 20\n"):
+        host.restart_dovecot()
+        long_name = f"a-long-name-{next(NUMBERS)}"
+        assert login(host, f"{long_name}@{host.chat_domain}") == "refused"
+        with connect(host, f"{long_name}@{other}", PASSWORD) as imap:
+            assert b"STORAGE 0 1024" in imap.getquotaroot("INBOX")[1][1][0]
+        assert host.mailbox(f"{long_name}@{other}").is_dir()
+        assert login(host, new_address(host)) == "in"
+        ordinary_users_notice_nothing(host)
+    host.restart_dovecot()
+
+
+def test_a_hundred_clients_race_for_one_address(host, address):
+    outcomes = []
+    race = [threading.Thread(target=lambda: outcomes.append(login(host, address)))
+            for _ in range(100)]
+    for thread in race:
+        thread.start()
+    for thread in race:
+        thread.join()
+    assert outcomes == ["in"] * 100
+    assert login(host, address) == "in"
+
+
+def test_no_password_in_any_log(host):
+    """The last test: Dovecot's debug logs of all the others hold none, spelled in any way."""
+    logs = host.logs()
+    assert "Debug" in logs["dovecot.log"]
+    for secret in (PASSWORD, WRONG, CAROLS_PASSWORD, *ORDINARY_USERS.values(), "pässword",
+                   "an ASCII password", "p\\xc3"):
+        for name, text in logs.items():
+            assert secret not in text, f"{secret} in {name}"

@@ -81,6 +81,7 @@ class Host:
 
     def start_dovecot(self) -> None:
         self.run("dovecot")
+        until(Path("/run/dovecot/master.pid").exists, "Dovecot has written its pid")
 
     def stop_dovecot(self) -> None:
         pid = int(Path("/run/dovecot/master.pid").read_text())
