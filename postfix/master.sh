@@ -18,6 +18,17 @@ done
 postconf -M 'chat-cleanup/unix=chat-cleanup unix n - y - 0 cleanup'
 postconf -P 'chat-cleanup/unix/header_checks=$chat_header_checks'
 
+# Mail from outside comes to port 25, or from there through postscreen.
+for service in smtp/inet smtpd/pass; do
+    case "$(postconf -M $service 2>/dev/null)" in *' smtpd'*) ;; *) continue ;; esac
+    case "$(postconf -Ph $service/smtpd_milters 2>/dev/null)" in
+    '' | '$chat_incoming_milters') ;;
+    *) echo "master.cf: $service sets smtpd_milters itself: move that into main.cf" >&2; exit 1 ;;
+    esac
+    postconf -P $service/smtpd_milters='$chat_incoming_milters'
+done
+
 # Our filter comes first, so that your own milters see, and sign, what it has changed.
 postconf -e "chat_submission_milters = \$chat_filter $(postconf -h smtpd_milters 2>/dev/null)" \
+    "chat_incoming_milters = \$chat_incoming_filter $(postconf -h smtpd_milters 2>/dev/null)" \
     "chat_header_checks = \$chat_received $(postconf -h header_checks 2>/dev/null)"
