@@ -152,14 +152,16 @@ def _remove_stale(path: Path) -> None:
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(2)
+        probe.setblocking(False)
         try:
             probe.connect(str(path))
         except ConnectionRefusedError:
             os.unlink(path)
-        else:
-            raise SocketError(f"{path}: another process already listens there ({describe(path)}); "
-                              "stop it, or name another path with --socket")
+            return
+        except BlockingIOError:
+            pass    # somebody listens, and is too busy to take one more
+    raise SocketError(f"{path}: another process already listens there ({describe(path)}); "
+                      "stop it, or name another path with --socket")
 
 
 def _explain(path: Path, error: OSError) -> str:

@@ -1,0 +1,119 @@
+"""The contract of the command line: what is asked for is done, and the exit code tells how."""
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from chatmaild import __version__, cli
+from chatmaild.errors import ChatmaildError, ConfigError, UsageError
+
+SRC = Path(__file__).parent.parent / "src"
+
+
+@pytest.fixture
+def command(monkeypatch):
+    """Replaces all commands by one, ``try``, whose `run` is given."""
+
+    def install(run):
+        module = SimpleNamespace(
+            configure=lambda parser: parser.add_argument("--json", action="store_true"), run=run)
+        monkeypatch.setattr(cli, "COMMANDS", {"try": ("a.module", "try it")})
+        monkeypatch.setattr(importlib, "import_module", lambda name: module)
+
+    return install
+
+
+def failing(error):
+    def run(args, console):
+        raise error
+    return run
+
+
+@pytest.mark.parametrize("run, code, text", [
+    (lambda args, console: 0, 0, ""),
+    (lambda args, console: 1, 1, ""),
+    (failing(ConfigError(["x.ini:1: one", "x.ini:2: two"])), 2,
+     "chatmaild: x.ini:1: one\nchatmaild: x.ini:2: two\n"),
+    (failing(UsageError("not like this")), 2, "chatmaild: not like this\n"),
+    (failing(ChatmaildError("the disk is full")), 1, "chatmaild: the disk is full\n"),
+    (failing(KeyboardInterrupt()), 130, ""),
+])
+def test_exit_codes(command, capsys, run, code, text):
+    command(run)
+    assert cli.main(["try"]) == code
+    assert capsys.readouterr().err == text
+
+
+def test_a_mistake_of_ours_is_not_hidden(command):
+    command(failing(ZeroDivisionError()))
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["try"])
+
+
+@pytest.mark.parametrize("argv", [[], ["unknown"], ["try", "--unknown"], ["-c"]])
+def test_wrong_usage_is_2(command, capsys, argv):
+    command(lambda args, console: 0)
+    with pytest.raises(SystemExit) as caught:
+        cli.main(argv)
+    assert caught.value.code == 2
+
+
+@pytest.mark.parametrize("argv, environment, path", [
+    (["try"], None, "/etc/chatmaild/chatmaild.ini"),
+    (["try"], "/from/environment.ini", "/from/environment.ini"),
+    (["-c", "/from/argument.ini", "try"], "/from/environment.ini", "/from/argument.ini"),
+])
+def test_which_configuration(command, monkeypatch, argv, environment, path):
+    monkeypatch.delenv("CHATMAILD_CONFIG", raising=False)
+    if environment:
+        monkeypatch.setenv("CHATMAILD_CONFIG", environment)
+    seen = []
+    command(lambda args, console: seen.append(args.config) or 0)
+    cli.main(argv)
+    assert seen == [Path(path)]
+
+
+def chatmaild(*arguments, **kwargs):
+    return subprocess.run([sys.executable, "-m", "chatmaild", *arguments], text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          env={"PYTHONPATH": str(SRC), "PATH": os.environ["PATH"]}, **kwargs)
+
+
+def test_runs_from_a_checkout():
+    assert chatmaild("--version").stdout == f"chatmaild {__version__}\n"
+
+
+def test_help_names_every_command():
+    text = chatmaild("--help").stdout
+    for name in cli.COMMANDS:
+        assert f"\n    {name} " in text
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_help(name):
+    done = chatmaild(name, "--help")
+    assert done.returncode == 0
+    assert f"usage: chatmaild {name}" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["doveauth", "lastlogin", "metadata", "filtermail", "expire"])
+def test_a_broken_configuration_is_2_with_every_mistake(name, tmp_path):
+    ini = tmp_path / "chatmaild.ini"
+    ini.write_text("[chatmaild]\nmail_domain = a.example\ndelete_mails_after = soon\n")
+    done = chatmaild("-c", str(ini), name, cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"{ini}:2: mail_domain: unknown key; did you mean mail_domains?" in done.stderr
+    assert f"{ini}:3: delete_mails_after = soon" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_goes_away_is_no_error_of_ours():
+    done = subprocess.run(f"{sys.executable} -m chatmaild --help | true", shell=True,
+                          env={"PYTHONPATH": str(SRC), "PATH": os.environ["PATH"]},
+                          stderr=subprocess.PIPE, text=True)
+    assert "Traceback" not in done.stderr
