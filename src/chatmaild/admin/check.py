@@ -33,6 +33,8 @@ CURES = {
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--live", action="store_true",
                         help="also log in with a throw-away address, send with it, and remove it")
+    parser.add_argument("--host", default="localhost", metavar="NAME",
+                        help="where --live connects to (default: %(default)s)")
     parser.add_argument("--problems", action="store_true",
                         help="show only what is not in order")
     parser.add_argument("--postfix", metavar="DIRECTORY",
@@ -70,6 +72,9 @@ def examine(settings: Config, args: argparse.Namespace) -> Iterator[Finding]:
         yield from check_dovecot.check(dovecot, settings)
         yield from check_mail.check(dovecot, settings)
     yield from check_sockets.check(settings, postfix)
+    if args.live:
+        from chatmaild.admin import check_live
+        yield from check_live.check(settings, postfix, dovecot, args.host)
 
 
 def _observe(
