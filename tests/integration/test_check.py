@@ -1,0 +1,267 @@
+"""`chatmaild check` on a real host: green when wired by the README, red for each fault.
+
+Faults are made in copies of the configuration that the servers run on, or in what only check
+looks at, so that the host stays in order for the next test.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+EXPECTED_WARNINGS = {
+    "expire",       # has not run on a fresh host
+    "postmaster",   # the README leaves it to the admin
+    "inotify",      # the kernel of the machine that runs the tests
+    "live-certificate",     # self-signed
+}
+
+
+def check(host, *options, code=None, user=None):
+    """Level by code of what is not in order; the exit code has to agree."""
+    done = host.chatmaild("check", "--json", *options, user=user, check=False)
+    document = json.loads(done.stdout)
+    found = {f["code"]: f["level"] for f in document["findings"] if f["level"] != "ok"
+             and f["code"] not in EXPECTED_WARNINGS}
+    bad = {level for level in found.values()} - {"warning"}
+    assert done.returncode == (code if code is not None else 1 if bad else 0), done.stderr
+    assert document["ok"] == (not bad)
+    return found
+
+
+@pytest.fixture
+def postfix(host, tmp_path):
+    """A copy of /etc/postfix and a function that runs postconf on it."""
+    copy = shutil.copytree("/etc/postfix", tmp_path / "postfix")
+    tmp_path.chmod(0o755)
+    return copy, lambda *args: host.run("postconf", "-c", copy, *args)
+
+
+@pytest.fixture
+def dovecot(tmp_path):
+    """A copy of /etc/dovecot."""
+    return shutil.copytree("/etc/dovecot", tmp_path / "dovecot")
+
+
+def test_wired_host_is_in_order(host):
+    assert check(host) == {}
+
+
+def test_text_names_everything_that_was_looked_at(host):
+    text = host.chatmaild("check").stdout
+    for words in ("chatmaild.ini: valid", "submission/inet: asks unix:chatmaild/filtermail.sock",
+                  "passdb /etc/chatmaild/auth.lua: asked first", "doveauth.sock", "all is well"):
+        assert words in text
+
+
+@pytest.mark.parametrize("arguments, expected", [
+    (["-P", "submission/inet/smtpd_milters="], {"milter-missing": "failure"}),
+    (["-e", "smtpd_milters=inet:127.0.0.1:8891"], {"milter-lost": "failure"}),
+    (["-P", "submission/inet/smtpd_milters={unix:chatmaild/filtermail.sock, "
+      "default_action=accept}"], {"milter-default-action": "failure"}),
+    (["-P", "submission/inet/smtpd_milters=unix:/var/spool/postfix/chatmaild/filtermail.sock"],
+     {"milter-path": "failure", "socket-missing": "failure"}),
+    (["-P", "submission/inet/smtpd_milters=$chat_submission_milters, $smtpd_milters"],
+     {"postfix": "failure"}),
+    (["-P", "submission/inet/cleanup_service_name=cleanup"], {"received": "failure"}),
+    (["-e", "message_size_limit=10240000"], {"message-size": "failure"}),
+    (["-e", "mydestination=chat.example.org"], {"domain-elsewhere": "failure"}),
+    (["-e", "virtual_mailbox_domains="], {"domain-missing": "failure"}),
+    (["-e", "virtual_transport=virtual"], {"transport": "failure"}),
+    (["-e", "virtual_transport=lmtp:unix:private/elsewhere"], {"transport-socket": "failure"}),
+    (["-e", "virtual_mailbox_maps=inline:{ { info@example.net = ok } }"],
+     {"recipients": "failure"}),
+    (["-e", "virtual_mailbox_maps=inline:{ { info@example.net = ok } }, "
+      "inline:{ @chat.example.org=ok }"], {}),
+    (["-e", "virtual_alias_maps=inline:{ @chat.example.org=alice }"], {"aliases": "failure"}),
+    (["-e", "virtual_alias_maps=hash:/etc/postfix/no-such-table"], {"table": "failure"}),
+    (["-e", "smtpd_sasl_path=private/elsewhere"], {"sasl-socket": "failure"}),
+    (["-e", "smtpd_sender_restrictions=reject_sender_login_mismatch"],
+     {"sender-login": "failure"}),
+    (["-e", "smtpd_sender_restrictions=reject_sender_login_mismatch",
+      "smtpd_sender_login_maps=regexp:{ { /^(.*@chat\\.example\\.org)$/ ${1} } }"], {}),
+    (["-e", "receive_override_options=no_milters"], {"milter-overridden": "failure"}),
+])
+def test_faults_of_postfix(host, postfix, arguments, expected):
+    copy, postconf = postfix
+    postconf(*arguments)
+    if expected == {"postfix": "failure"}:
+        # a parameter that refers to itself: postconf -e notices only when it is used
+        postconf("-e", "chat_submission_milters=unix:chatmaild/filtermail.sock $smtpd_milters")
+    assert check(host, "--postfix", copy) == expected
+
+
+def replaced(path, pattern, by):
+    text = path.read_text()
+    changed = re.sub(pattern, by, text, flags=re.MULTILINE)
+    assert changed != text
+    path.write_text(changed)
+
+
+@pytest.mark.parametrize("pattern, by, expected", [
+    (r"^passdb[^}]*^\}$", "", {"passdb-missing": "failure"}),
+    (r"^userdb[^}]*^\}$", "", {"userdb-missing": "failure"}),
+    (r"username_filter = .*", "username_filter = *@example.org", {"passdb-filter": "failure"}),
+    (r"^  username_filter = .*\n", "", {"passdb-filter": "failure"}),
+    (r"(passdb[^}]*)result_internalfail = .*", r"\1result_internalfail = continue",
+     {"passdb-result": "failure"}),
+    (r"(userdb[^}]*)result_internalfail = .*", r"\1result_internalfail = continue",
+     {"userdb-result": "failure"}),
+    (r"/etc/chatmaild/auth.lua", "/etc/chatmaild/gone.lua", {"lua-file": "failure"}),
+    (r"service_count = 0|restart_request_count = unlimited", "process_limit = 100",
+     {"imap-login": "failure"}),
+    (r"\Z", "\nservice auth-worker {\n  user = dovecot\n}\n", {"auth-worker": "failure"}),
+    (r"\Z", "\nfirst_valid_uid = 5000\n", {"valid-ids": "failure"}),
+    (r"\Z", "\nauth_debug_passwords = yes\n", {"passwords-logged": "warning"}),
+    (r"\Z", "\nrecipient_delimiter = -\n", {"delimiter": "failure"}),
+    (r"\Z", "\nprotocol lmtp {\n  auth_username_format = %n\n}\n", {"lmtp-username": "failure"}),
+    (r"\Z", "\nnonsense = 1\n", {"dovecot": "failure"}),
+])
+def test_faults_of_dovecot(host, dovecot, pattern, by, expected):
+    if "%n" in by and not is_23(host):
+        by = by.replace("%n", "%{user | username | lower}")
+    if "protocol lmtp" in by:   # after Debian's own and ours
+        (dovecot / "conf.d" / "99-zz.conf").write_text(by)
+    else:
+        replaced(dovecot / "conf.d" / "05-chatmaild.conf", pattern, by)
+    assert check(host, "--dovecot", dovecot / "dovecot.conf") == expected
+
+
+def is_23(host):
+    return host.run("dovecot", "--version").stdout.startswith("2.3")
+
+
+def test_file_of_dovecot_that_sorts_too_late(host, dovecot):
+    conf = dovecot / "conf.d"
+    (conf / "05-chatmaild.conf").rename(conf / "95-chatmaild.conf")
+    assert check(host, "--dovecot", dovecot / "dovecot.conf") == {
+        "passdb-order": "failure", "userdb-order": "failure"}
+
+
+def test_xchatmail_for_everybody(host, dovecot):
+    line = ("imap_capability = +XCHATMAIL\n" if is_23(host) else
+            "imap_capability {\n  XCHATMAIL = yes\n}\n")
+    (dovecot / "local.conf").write_text((dovecot / "local.conf").read_text() + line)
+    assert check(host, "--dovecot", dovecot / "dovecot.conf") == {"xchatmail": "failure"}
+
+
+def test_stock_debian_13_strips_the_domain_at_delivery(host, dovecot):
+    ours = dovecot / "conf.d" / "99-chatmaild-lmtp.conf"
+    if is_23(host):
+        assert not ours.exists()    # not needed there
+    else:
+        ours.unlink()
+    assert check(host, "--dovecot", dovecot / "dovecot.conf") == (
+        {} if is_23(host) else {"lmtp-username": "failure"})
+
+
+# ---- what is not configuration --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["doveauth", "lastlogin", "metadata", "filtermail"])
+def test_service_that_is_down(host, name):
+    with host.without(name):
+        assert check(host) == {"socket-missing": "failure"}
+
+
+def test_service_that_hangs(host):
+    with host.hanging("doveauth"):
+        assert check(host) == {"service-hangs": "failure"}
+
+
+@pytest.mark.parametrize("path, mode", [
+    ("/var/spool/postfix/chatmaild/filtermail.sock", 0o600),
+    ("/run/chatmaild/lastlogin.sock", 0o600),
+    ("/var/spool/postfix/chatmaild", 0o700),
+])
+def test_socket_that_its_client_may_not_use(host, path, mode):
+    before = os.stat(path).st_mode & 0o777
+    os.chmod(path, mode)
+    try:
+        assert check(host) == {"socket-mode": "failure"}
+    finally:
+        os.chmod(path, before)
+
+
+def test_directories(host):
+    for path, mode, expected in [
+        (host.ini, 0o640, {"config-mode": "failure"}),
+        (host.ini.parent / "auth.lua", 0o600, {"lua-file": "failure"}),
+        (host.mailboxes, 0o755, {"mailboxes-dir": "failure"}),
+    ]:
+        before = os.stat(path).st_mode & 0o777
+        os.chmod(path, mode)
+        try:
+            assert check(host) == expected
+        finally:
+            os.chmod(path, before)
+
+
+def test_broken_configuration_file(host):
+    text = host.ini.read_text()
+    host.ini.write_text(text + "\nmax_mailbox_sise = 3\n")
+    try:
+        assert check(host, code=2) == {"config": "failure"}
+    finally:
+        host.ini.write_text(text)
+
+
+def test_somebody_else_is_told_what_he_cannot_see(host):
+    found = check(host, user="nobody")
+    assert set(found.values()) <= {"unseen", "warning"} and "socket" in found
+    assert check(host, "--live", user="nobody")["live"] == "unseen"
+
+
+# ---- --live -------------------------------------------------------------------------------------
+
+
+def accounts(host):
+    return host.chatmaild("accounts", "list").stdout
+
+
+def test_live(host):
+    before = accounts(host)
+    assert check(host, "--live") == {}
+    assert accounts(host) == before
+
+
+def test_live_without_signups(host):
+    switch = host.ini.parent / "nocreate"
+    switch.touch()
+    try:
+        assert check(host, "--live") == {"nocreate": "warning"}
+    finally:
+        switch.unlink()
+
+
+def test_live_with_the_filter_down(host):
+    with host.without("filtermail"):
+        found = check(host, "--live")
+    assert found == {"socket-missing": "failure", "live-submission": "failure"}
+
+
+def test_live_finds_a_postfix_that_does_not_ask_us(host):
+    """The files are right, but what runs is not what they say: no reload since they changed."""
+    files = {path: path.read_bytes() for path in map(Path, ("/etc/postfix/main.cf",
+                                                            "/etc/postfix/master.cf"))}
+    host.run("postconf", "-P", "submission/inet/smtpd_milters=",
+             "submission/inet/cleanup_service_name=cleanup")
+    host.reload_postfix()
+    for path, content in files.items():
+        path.write_bytes(content)
+    try:
+        assert check(host) == {}
+        assert check(host, "--live") == {"live-cleartext": "failure", "live-received": "failure"}
+    finally:
+        host.reload_postfix()
+
+
+def test_live_leaves_nothing_behind_in_the_log(host):
+    host.chatmaild("check", "--live")
+    assert "status=deferred" not in host.logs()["mail.log"]
+    queue = subprocess.run(["postqueue", "-j"], capture_output=True, text=True).stdout
+    assert "@chat.example.org" not in queue

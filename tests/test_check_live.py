@@ -1,1 +1,0 @@
-"""The messages of check --live against the real recogniser; the rest runs in tests/integration."""
