@@ -164,7 +164,7 @@ def test_stock_debian_13_strips_the_domain_at_delivery(host, dovecot):
         {} if is_23(host) else {"lmtp-username": "failure"})
 
 
-# ---- what is not configuration --------------------------------------------------------------------
+# ---- what is not configuration ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["doveauth", "lastlogin", "metadata", "filtermail"])
