@@ -1,8 +1,10 @@
 """`chatmaild expire` on trees on disk: what goes, what stays, what is said about it."""
 
+import errno
 import fcntl
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -12,7 +14,8 @@ import pytest
 
 from chatmaild import cli
 from chatmaild import config as configuration
-from chatmaild.store import runstate
+from chatmaild.policy import retention
+from chatmaild.store import maildir, runstate
 from chatmaild.store.runstate import LastRun
 
 NOW = 1_800_000_000
@@ -505,3 +508,113 @@ def test_the_quota_hook_says_what_it_cannot_do(tree, target, address, code):
     assert tree.mailbox("bob").exists()
     said = trim(tree, target, address, code)
     assert said.err and address not in said.err
+
+
+def test_what_was_moved_aside_but_cannot_be_removed_is_a_problem(tree, monkeypatch):
+    left = tree.mail / DOMAIN / ".removed-0011"
+    (left / "cur").mkdir(parents=True)
+    stubborn = put(left / "cur", "stays")
+    put(left / "cur", "goes")
+    unlink = os.unlink
+
+    def refuse(name, *, dir_fd=None):
+        if name == stubborn.name:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        unlink(name, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "unlink", refuse)
+    assert "could not be removed" in tree.expire(code=1).err
+    assert os.listdir(left / "cur") == ["stays"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, as only root can")
+def test_what_cannot_be_read_is_reported_and_the_rest_is_done(tree):
+    """Run by root on a tree of another user, it becomes that user."""
+    closed, half, fine = (tree.mailbox(name) for name in ("closed", "half", "fine"))
+    old = [put(home / "cur", name(21)) for home in (closed, half, fine)]
+    put(half / "new", name(21))
+    tree.path.chmod(0o755)
+    for parent in tree.path.parents:
+        if parent.name.startswith("pytest-"):
+            parent.chmod(0o755)
+    for path in [tree.mail, *tree.mail.rglob("*")]:
+        os.chown(path, 65534, 65534)
+    os.chown(closed, 0, 0)
+    closed.chmod(0o700)
+    (half / "new").chmod(0o500)
+    with tree.start() as process:
+        said = process.communicate(timeout=20)[1].decode()
+    assert process.returncode == 1
+    assert [path.exists() for path in old] == [True, False, False]
+    assert said.count("Permission denied") == 2 and "problems: 2" in said
+    assert "@" not in said, "no address in the log"
+    assert (tree.mail / ".expire.json").stat().st_uid == 65534
+
+
+def test_a_mailbox_of_many_messages_is_dealt_with_in_batches(tree, monkeypatch):
+    monkeypatch.setattr("chatmaild.store.maildir.BATCH", 3)
+    home = tree.mailbox()
+    old = [put(home / "cur", name(21, number=n)) for n in range(20)]
+    young = [put(home / "cur", name(1, number=n)) for n in range(20)]
+    tree.expire()
+    assert not any(path.exists() for path in old) and all(path.exists() for path in young)
+
+
+def test_a_message_renamed_by_a_flag_during_the_run_goes_as_well(tree, monkeypatch):
+    old = put(tree.mailbox() / "cur", name(21, flags=":2,"))
+    unlink = os.unlink
+
+    def flagged_first(path, *, dir_fd=None):
+        if old.exists():
+            old.rename(f"{old}S")
+        unlink(path, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "unlink", flagged_first)
+    tree.expire()
+    assert os.listdir(old.parent) == []
+
+
+def test_a_login_while_an_account_is_removed_keeps_it(tree, monkeypatch):
+    tree.mailbox("alice")
+    home = tree.mailbox("bob", login=100)
+    rename = os.rename
+
+    def login_first(source, target):
+        if source == str(home):
+            os.utime(home / "password", (NOW, NOW))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", login_first)
+    tree.expire()
+    assert (home / "password").exists()
+
+
+def test_a_mailbox_that_vanishes_is_none(tree, monkeypatch):
+    for local in ("alice", "bob"):
+        put(tree.mailbox(local) / "cur", name(21))
+    folders = maildir.folders
+
+    def vanishing(mailbox):
+        for home in list((tree.mail / DOMAIN).iterdir()):
+            shutil.rmtree(home)
+        return folders(mailbox)
+
+    monkeypatch.setattr(maildir, "folders", vanishing)
+    tree.expire()
+
+
+def test_a_mistake_of_ours_costs_one_mailbox_its_turn(tree, monkeypatch):
+    for local in ("alice", "bob"):
+        put(tree.mailbox(local) / "cur", name(21))
+    review, calls = retention.review, []
+
+    def mistaken(*arguments):
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise ZeroDivisionError("one mistake")
+        return review(*arguments)
+
+    monkeypatch.setattr(retention, "review", mistaken)
+    said = tree.expire("--json", code=1)
+    assert json.loads(said.out)["problems"] == 1 and "one mistake" in said.err
+    assert len(list((tree.mail / DOMAIN).rglob("cur/*"))) == 1

@@ -17,7 +17,7 @@ from chatmaild.config import Config
 from chatmaild.console import Console, octets, printable
 from chatmaild.errors import StoreError, UsageError
 from chatmaild.policy.retention import MAX_NOW, Reason
-from chatmaild.store import maildir, runstate
+from chatmaild.store import directories, runstate
 from chatmaild.store.expiry import Expiry
 from chatmaild.store.expunge import Tally
 from chatmaild.store.runstate import LastRun
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         console.result({"domains": 0})
         return 0
     runtime.become_owner(config.mailboxes_dir)
-    with maildir.opened(os.path.realpath(config.mailboxes_dir)) as directory:
+    with directories.opened(os.path.realpath(config.mailboxes_dir)) as directory:
         if not args.dry_run:
             _wait_for_others(directory)
         return Run(config, now, args, console).everywhere()

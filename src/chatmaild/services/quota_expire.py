@@ -13,7 +13,7 @@ from chatmaild import runtime
 from chatmaild.console import Console, octets
 from chatmaild.errors import StoreError, UsageError
 from chatmaild.policy.retention import Deadlines
-from chatmaild.store import maildir
+from chatmaild.store import directories
 from chatmaild.store.expunge import Expunger, Tally
 from chatmaild.store.mailboxes import Mailboxes
 
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     expunger = Expunger(dry_run=False, tally=tally, note=None, complain=complain)
     deadlines = Deadlines.of(mailbox.domain, int(time.time())).with_quota(args.target << 20)
     try:
-        with maildir.opened(mailbox.home) as fd:
+        with directories.opened(mailbox.home) as fd:
             expunger.mailbox(fd, mailbox.home, deadlines)
             if tally.expunged:
                 expunger.forget_sizes(fd, mailbox.home)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from chatmaild.config import Config, DomainConfig
 from chatmaild.policy import retention
-from chatmaild.store import maildir
+from chatmaild.store import directories, maildir
 from chatmaild.store.layout import PASSWORD
 from chatmaild.wire import maildirname
 
@@ -47,18 +47,18 @@ def take(
     deadlines = retention.Deadlines.of(domain, now)
     path = f"{config.mailboxes_dir}/{domain.name}"
     try:
-        with maildir.opened(path) as fd, os.scandir(fd) as entries:
+        with directories.opened(path) as fd, os.scandir(fd) as entries:
             for entry in entries:
                 if entry.name.endswith(f"@{domain.name}"):
                     try:
-                        with maildir.opened(entry.name, fd) as mailbox:
+                        with directories.opened(entry.name, fd) as mailbox:
                             _count(census, mailbox, deadlines)
-                    except maildir.GONE:
+                    except directories.GONE:
                         continue
                     except OSError as error:
                         complain(f"{path}/{entry.name}", error)
                 step()
-    except maildir.GONE:
+    except directories.GONE:
         pass
     except OSError as error:
         complain(path, error)
@@ -80,9 +80,9 @@ def _count(census: Census, mailbox: int, deadlines: retention.Deadlines) -> None
     _count_kinds(census, mailbox, deadlines.now)
     for folder in maildir.folders(mailbox):
         try:
-            with maildir.opened(folder, mailbox) as fd:
+            with directories.opened(folder, mailbox) as fd:
                 _count_kinds(census, fd, deadlines.now)
-        except maildir.GONE:
+        except directories.GONE:
             continue
     if deadlines.trim_above is not None and census.octets - before > deadlines.trim_above:
         census.over_quota_mark += 1
@@ -91,11 +91,11 @@ def _count(census: Census, mailbox: int, deadlines: retention.Deadlines) -> None
 def _count_kinds(census: Census, folder: int, now: int) -> None:
     for kind in ("new", "cur"):
         try:
-            with maildir.opened(kind, folder) as fd:
+            with directories.opened(kind, folder) as fd:
                 for names in maildir.files(fd):
                     for name in names:
                         _count_message(census, fd, name, now)
-        except maildir.GONE:
+        except directories.GONE:
             continue
 
 

@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from chatmaild.errors import StoreError
 from chatmaild.store import maildir
+from chatmaild.store.directories import GONE, opened
 from chatmaild.wire import maildirname
 
 IN_MEMORY = 1 << 20
@@ -49,10 +50,10 @@ def walk(home: str) -> Iterator[tuple[int, str, str]]:
     The directory is closed when the next message is asked for. Raises `StoreError`.
     """
     try:
-        with contextlib.suppress(*maildir.GONE), maildir.opened(home) as mailbox:
+        with contextlib.suppress(*GONE), opened(home) as mailbox:
             yield from _walk_folder(mailbox, "")
             for name in sorted(maildir.folders(mailbox)):
-                with contextlib.suppress(*maildir.GONE), maildir.opened(name, mailbox) as folder:
+                with contextlib.suppress(*GONE), opened(name, mailbox) as folder:
                     yield from _walk_folder(folder, f"{name}/")
     except OSError as error:
         raise StoreError(f"{home}: {error.strerror}") from None
@@ -60,7 +61,7 @@ def walk(home: str) -> Iterator[tuple[int, str, str]]:
 
 def _walk_folder(folder: int, path: str) -> Iterator[tuple[int, str, str]]:
     for kind in ("new", "cur"):
-        with contextlib.suppress(*maildir.GONE), maildir.opened(kind, folder) as directory:
+        with contextlib.suppress(*GONE), opened(kind, folder) as directory:
             for names in maildir.files(directory):
                 for name in names:
                     yield directory, path + kind, name

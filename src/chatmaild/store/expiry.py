@@ -10,8 +10,9 @@ from collections.abc import Callable
 from zlib import crc32
 
 from chatmaild.config import Config, DomainConfig
+from chatmaild.errors import StoreError
 from chatmaild.policy.retention import ABANDONED_AFTER, Deadlines, Reason
-from chatmaild.store import logins, maildir
+from chatmaild.store import directories, logins, maildir
 from chatmaild.store.expunge import Complaint, Expunger, Note, Tally
 from chatmaild.store.layout import PASSWORD
 from chatmaild.store.mailboxes import Mailbox, Mailboxes
@@ -37,7 +38,10 @@ class Expiry:
     def sweep(self) -> None:
         """Remove what killed processes left beside the mailboxes. Raises `StoreError`."""
         for path in Mailboxes(self._config).sweep(self._now, self._dry_run):
-            self._gone(Reason.LEFTOVER, path)
+            if self._dry_run or not os.path.lexists(path):
+                self._gone(Reason.LEFTOVER, path)
+            else:
+                self._problem(path, StoreError("could not be removed; see to whom it belongs"))
 
     def walk(self, step: Callable[[], None]) -> None:
         """Deal with every mailbox of this share; `step` is called once per directory entry."""
@@ -45,7 +49,7 @@ class Expiry:
             path = f"{self._config.mailboxes_dir}/{domain.name}"
             try:
                 self._domain(domain, path, step)
-            except maildir.GONE:
+            except directories.GONE:
                 continue
             except BrokenPipeError:
                 raise
@@ -67,7 +71,7 @@ class Expiry:
     def _domain(self, domain: DomainConfig, path: str, step: Callable[[], None]) -> None:
         suffix = f"@{domain.name}"
         deadlines = Deadlines.of(domain, self._now)
-        with maildir.opened(path) as fd, os.scandir(fd) as entries:
+        with directories.opened(path) as fd, os.scandir(fd) as entries:
             for entry in entries:
                 name = entry.name
                 if name.endswith(suffix) and self._is_mine(name):
@@ -80,10 +84,10 @@ class Expiry:
     def _mailbox(self, mailbox: Mailbox, parent: int, deadlines: Deadlines) -> None:
         """The edge: whatever is wrong with one mailbox, the others get their turn."""
         try:
-            with maildir.opened(mailbox.address, parent) as fd:
+            with directories.opened(mailbox.address, parent) as fd:
                 self.tally.mailboxes += 1
                 self._open_mailbox(mailbox, fd, deadlines)
-        except maildir.GONE:
+        except directories.GONE:
             return
         except BrokenPipeError:
             raise

@@ -4,7 +4,6 @@ With ``dry_run`` the same decisions are made and noted, and nothing is changed.
 """
 
 import contextlib
-import errno
 import heapq
 import os
 from collections import Counter
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 
 from chatmaild.policy import retention
 from chatmaild.policy.retention import Deadlines, Reason
-from chatmaild.store import maildir
+from chatmaild.store import directories, maildir
 from chatmaild.wire import maildirname
 
 ATTEMPTS = 3
@@ -113,9 +112,9 @@ class Expunger:
         yield from self._kinds(mailbox, path, "", complain)
         for folder in list(maildir.folders(mailbox)):
             try:
-                with maildir.opened(folder, mailbox) as fd:
+                with directories.opened(folder, mailbox) as fd:
                     yield from self._kinds(fd, f"{path}/{folder}", folder, complain)
-            except maildir.GONE:
+            except directories.GONE:
                 continue
             except OSError as error:
                 complain(f"{path}/{folder}", error)
@@ -126,9 +125,9 @@ class Expunger:
         for kind in maildir.SUBDIRECTORIES:
             path = f"{parent_path}/{kind}"
             try:
-                with maildir.opened(kind, parent) as fd:
+                with directories.opened(kind, parent) as fd:
                     yield _Place(fd, path, folder, kind)
-            except maildir.GONE:
+            except directories.GONE:
                 continue
             except OSError as error:
                 complain(path, error)
@@ -179,29 +178,30 @@ class Expunger:
         self, reason: Reason, place: _Place, names: Sequence[str], octets: int | None = None
     ) -> bool:
         """Remove files; false if one was no longer there. `octets`: None if the names tell."""
-        removed = names if self.dry_run else self._unlink(place, names)
+        removed, complete = (names, True) if self.dry_run else self._unlink(place, names)
         if removed:
             self.tally.removed[reason] += len(removed)
             self.tally.octets += maildirname.total_size(removed) if octets is None else octets
             if self._note:
                 self._note(reason, place.path, removed)
-        return len(removed) == len(names)
+        return complete
 
-    def _unlink(self, place: _Place, names: Sequence[str]) -> list[str]:
+    def _unlink(self, place: _Place, names: Sequence[str]) -> tuple[list[str], bool]:
+        """Which were removed, and whether all of them were there."""
         removed = []
+        complete = True
         fd, unlink = place.fd, os.unlink
         for name in names:
             try:
                 unlink(name, dir_fd=fd)
             except FileNotFoundError:
-                continue
+                complete = False
             except OSError as error:
                 self._complain(f"{place.path}/{name}", error)
-                if error.errno != errno.EISDIR:
-                    break
+                break   # the others in this directory would fare the same
             else:
                 removed.append(name)
-        return removed
+        return removed, complete
 
     def _trim(self, fd: int, path: str, deadlines: Deadlines) -> None:
         """Remove the oldest until the mailbox has `trim_to` octets, if it has over `trim_above`.
@@ -232,8 +232,8 @@ class Expunger:
         for (folder, kind), group in groupby(messages, lambda each: (each.folder, each.kind)):
             within = list(group)
             place_path = f"{path}/{folder}/{kind}" if folder else f"{path}/{kind}"
-            with maildir.opened(folder or ".", fd) as parent:
-                with maildir.opened(kind, parent) as place:
+            with directories.opened(folder or ".", fd) as parent:
+                with directories.opened(kind, parent) as place:
                     self._remove(Reason.QUOTA, _Place(place, place_path, folder, kind),
                                  [message.name for message in within],
                                  sum(message.size for message in within))

@@ -10,7 +10,7 @@ import os
 import stat
 from collections.abc import Callable
 
-from chatmaild.store import atomic
+from chatmaild.store import atomic, directories
 from chatmaild.store.layout import BLOCKED, DAY, ENFORCE_ENCRYPTION, PASSWORD, explain, has
 
 MAX_RUBBISH_AGE = 3600
@@ -196,11 +196,8 @@ def _is_rubbish(path: str, now: float) -> bool:
 
 def _remove_tree(path: str) -> None:
     """Remove `path` and all below it, never through a link. What cannot be removed stays."""
-    try:
-        if not stat.S_ISDIR(os.lstat(path).st_mode):
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISDIR(os.lstat(path).st_mode):
+            directories.remove_tree(path)
+        else:
             os.unlink(path)
-            return
-    except FileNotFoundError:
-        return
-    import shutil   # large, and rarely needed by a daemon that must stay small
-    shutil.rmtree(path, ignore_errors=True)

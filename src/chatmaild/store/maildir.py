@@ -1,65 +1,20 @@
-"""Walking a Maildir by directory descriptors: fast, in bounded memory, never through a link.
+"""Walking a Maildir by directory descriptors: fast and in bounded memory.
 
 A mailbox has new/, cur/ and tmp/, and so has each of its folders, which are directories beside
 them whose names begin with a dot (Maildir++). Anything may vanish while we look.
 """
 
-import errno
 import os
-import stat
 from collections.abc import Iterator
 from itertools import chain, islice
+
+from chatmaild.store.directories import opened
 
 SUBDIRECTORIES = ("new", "cur", "tmp")
 """In the order to walk them: a message moves from new/ to cur/, so it cannot slip through."""
 
 BATCH = 4096
 """Names that are in memory at once, whatever the size of a directory."""
-
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# With O_NOATIME, where it is allowed (to the owner), a run over mail that needs no deletion writes
-# nothing at all: kind to the SD card of a small host.
-
-
-def open_directory(name: str, parent: int | None = None) -> int:
-    """A descriptor of the directory `name` in the open directory `parent`.
-
-    Raises OSError: one of `GONE` if there is no such directory (any more), ELOOP for a symbolic
-    link, whatever it points to.
-    """
-    try:
-        return os.open(name, _DIRECTORY | os.O_NOATIME, dir_fd=parent)
-    except PermissionError:
-        return os.open(name, _DIRECTORY, dir_fd=parent)
-    except NotADirectoryError:
-        if _is_link(name, parent):
-            raise OSError(errno.ELOOP, "a symbolic link, which is never followed") from None
-        raise
-
-
-GONE = (FileNotFoundError, NotADirectoryError)
-
-
-class opened:
-    """``with opened(name, parent) as fd``: as `open_directory`, and closed afterwards."""
-
-    __slots__ = ("fd",)
-
-    def __init__(self, name: str, parent: int | None = None):
-        self.fd = open_directory(name, parent)
-
-    def __enter__(self) -> int:
-        return self.fd
-
-    def __exit__(self, *exception: object) -> None:
-        os.close(self.fd)
-
-
-def _is_link(name: str, parent: int | None) -> bool:
-    try:
-        return stat.S_ISLNK(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
-    except FileNotFoundError:
-        return False
 
 
 def files(directory: int) -> Iterator[list[str]]:
