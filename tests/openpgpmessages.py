@@ -67,11 +67,15 @@ class Gpg:
 @functools.cache
 def gpg_symmetric(size: int = 2000, *options: str) -> bytes:
     """An armored message of incompressible content, encrypted to a passphrase, LF line ends."""
-    return subprocess.run(
-        ["gpg", "--batch", "--quiet", "--no-options", "--pinentry-mode", "loopback",
-         "--passphrase", "x", "--s2k-count", "1024", "-z0", *options, "--armor", "--symmetric"],
-        input=os.urandom(size), stdout=subprocess.PIPE, check=True,
-    ).stdout
+    with tempfile.TemporaryDirectory(prefix="gpg") as home:
+        try:
+            return subprocess.run(
+                ["gpg", "--homedir", home, "--batch", "--quiet", "--no-options",
+                 "--pinentry-mode", "loopback", "--passphrase", "x", "--s2k-count", "1024",
+                 "-z0", *options, "--armor", "--symmetric"],
+                input=os.urandom(size), stdout=subprocess.PIPE, check=True).stdout
+        finally:
+            subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=True)
 
 
 def from_gpg() -> dict[str, bytes]:
