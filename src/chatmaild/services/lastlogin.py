@@ -4,6 +4,8 @@ Dovecot's last_login plugin commits ``shared/last-login/USER`` at each login. No
 here, and nothing finer than the day is kept.
 """
 
+from chatmaild import lean  # noqa: F401  before all that imports asyncio
+
 import argparse
 import logging
 import time

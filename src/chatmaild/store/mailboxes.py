@@ -47,7 +47,7 @@ class Mailbox:
         Raises `StoreError` if that cannot be told or the file holds no hash.
         """
         try:
-            fd = os.open(f"{self.home}/password", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            fd = os.open(f"{self.home}/{PASSWORD}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
             assert_domain_directory(self.home)
             return None
@@ -67,6 +67,12 @@ class Mailbox:
             raise StoreError(f"{self.home}/password: holds no password hash; restore it, or "
                              "delete the account so that the next login makes it anew")
         return found
+
+    def usable_hash(self) -> str | None:
+        """The hash, for a login; None if there is no such account, or it is blocked."""
+        found = self.hash()
+        # access(2) tells no error from absence, but the same directory was just read
+        return found if found and not os.access(f"{self.home}/{BLOCKED}", os.F_OK) else None
 
     def exists(self) -> bool:
         """Whether there is such an account. Raises `StoreError` if that cannot be told."""

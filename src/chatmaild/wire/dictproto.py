@@ -18,6 +18,7 @@ MAX_ID = 20
 
 _ESCAPED = {b"0": b"\0", b"1": b"\1", b"t": b"\t", b"r": b"\r", b"n": b"\n"}
 _ESCAPES = {plain: b"\1" + letter for letter, plain in _ESCAPED.items()}
+_TO_ESCAPE = re.compile(rb"[\x00\x01\t\r\n]")
 
 
 def unescape(field: bytes) -> bytes:
@@ -29,7 +30,9 @@ def unescape(field: bytes) -> bytes:
 
 def escape(field: bytes) -> bytes:
     """Make any octets fit into one field."""
-    return re.sub(rb"[\x00\x01\t\r\n]", lambda m: _ESCAPES[m[0]], field)
+    if not _TO_ESCAPE.search(field):
+        return field
+    return _TO_ESCAPE.sub(lambda m: _ESCAPES[m[0]], field)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,13 +211,20 @@ def commit_answer(request: Commit, answer: bytes) -> bytes:
     return b"A" + answer[:1] + request.id + b"\n" if request.asynchronous else answer
 
 
+_CREDENTIALS = re.compile(rb'((?:[^\\"]|\\.)*)"((?:[^\\"]|\\.)*)', re.DOTALL)
+_BACKSLASHED = re.compile(rb"\\(.)", re.DOTALL)
+
+
 def split_credentials(text: bytes) -> tuple[bytes, bytes] | None:
     """(password, user) of ``PASSWORD"USER``, where %E put a backslash before ``"``, ``'``, ``\\``.
 
     None if `text` is not of that form.
     """
-    match = re.fullmatch(rb'((?:[^\\"]|\\.)*)"((?:[^\\"]|\\.)*)', text, re.DOTALL)
+    if b"\\" not in text:
+        password, quote, user = text.partition(b'"')
+        return (password, user) if quote and b'"' not in user else None
+    match = _CREDENTIALS.fullmatch(text)
     if not match:
         return None
-    password, user = (re.sub(rb"\\(.)", rb"\1", part, flags=re.DOTALL) for part in match.groups())
+    password, user = (_BACKSLASHED.sub(rb"\1", part) for part in match.groups())
     return password, user
