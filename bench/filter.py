@@ -1,0 +1,273 @@
+#!/usr/bin/python3
+"""filtermail against no filter, an accept-all milter and a before-queue proxy, alternately.
+
+    sudo bench/filter.py [--rounds N] [--quick]
+
+Starts a private Postfix in namespaces of its own (nothing of the host is touched) with one smtpd
+per variant, sends real OpenPGP/MIME messages with smtp-source and prints ratios to Postfix without
+a filter, CPU time of the filter, added latency and memory. Needs root, Postfix, gpg, python3-milter
+and, for the proxy, python3-aiosmtpd (left out if that is missing).
+"""
+
+import argparse
+import os
+import shutil
+import smtplib
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
+
+import openpgpmessages  # noqa: E402
+from milterclient import MilterClient  # noqa: E402
+
+DIR = Path("/run/chatmaild-bench")
+PORTS = {"none": 2525, "filtermail": 2526, "accept-all": 2527, "proxy": 2528}
+REINJECT = 2530
+SENDER, RECIPIENT = "alice@chat.test", "bob@elsewhere.test"
+INI = """[chatmaild]
+mail_domains = chat.test
+max_user_send_per_minute = 100000
+max_user_send_burst_size = 100000
+max_message_size = 50M
+"""
+MAIN = f"""
+compatibility_level = 3.6
+queue_directory = {DIR}/queue
+data_directory = {DIR}/data
+maillog_file = {DIR}/log
+maillog_file_prefixes = {DIR}
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+mynetworks = 127.0.0.0/8
+mydestination =
+disable_dns_lookups = yes
+smtpd_peername_lookup = no
+smtpd_client_connection_count_limit = 0
+smtpd_recipient_restrictions = permit_mynetworks, reject
+default_transport = discard:
+local_transport = discard:
+message_size_limit = 60000000
+milter_default_action = tempfail
+alias_maps =
+"""
+SERVICE = "127.0.0.1:{port} inet n - n - 100 smtpd -o syslog_name=bench\n  {option}\n"
+MASTER = """
+postlog unix-dgram n - n - 1 postlogd
+pickup unix n - n 60 1 pickup
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+discard unix - - n - - discard
+error unix - - n - - error
+anvil unix - - n - 1 anvil
+scache unix - - n - 1 scache
+proxymap unix - - n - - proxymap
+proxywrite unix - - n - 1 proxymap
+verify unix - - n - 1 verify
+retry unix - - n - - error
+showq unix n - n - - showq
+"""
+
+
+def enter():
+    """Run again as root of namespaces of our own."""
+    os.execvp("unshare", ["unshare", "--mount", "--net", "--pid", "--fork", "--mount-proc",
+                          sys.executable, __file__, "--inside", *sys.argv[1:]])
+
+
+def start_postfix():
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    DIR.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "none", DIR], check=True)
+    for name in ("etc", "queue", "data"):
+        (DIR / name).mkdir()
+    shutil.chown(DIR / "data", "postfix")
+    login = "-o milter_macro_defaults={auth_authen}=" + SENDER
+    options = {
+        "none": "-o smtpd_milters=",
+        "filtermail": f"-o smtpd_milters=unix:{DIR}/filtermail.sock\n  {login}",
+        "accept-all": f"-o smtpd_milters=unix:{DIR}/acceptall.sock\n  {login}",
+        "proxy": "-o smtpd_proxy_filter=127.0.0.1:2529",
+    }
+    master = MASTER + "".join(SERVICE.format(port=PORTS[name], option=option)
+                              for name, option in options.items())
+    master += SERVICE.format(port=REINJECT, option="-o smtpd_milters=")
+    (DIR / "etc/main.cf").write_text(MAIN)
+    (DIR / "etc/master.cf").write_text(master)
+    subprocess.run(["postfix", "-c", DIR / "etc", "start"], check=True,
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def wait_for(path_or_port):
+    deadline = time.monotonic() + 20
+    while True:
+        family = socket.AF_INET if isinstance(path_or_port, int) else socket.AF_UNIX
+        where = ("127.0.0.1", path_or_port) if isinstance(path_or_port, int) else str(path_or_port)
+        with socket.socket(family) as probe:
+            try:
+                probe.connect(where)
+                return
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+        time.sleep(0.02)
+
+
+def start_filters():
+    """name: process; "proxy" only if it can be had."""
+    (DIR / "chatmaild.ini").write_text(INI)
+    os.umask(0)
+    run = dict(env=os.environ | {"PYTHONPATH": str(ROOT / "src")}, stdin=subprocess.DEVNULL)
+    with open(DIR / "filter.log", "wb") as log:
+        started = {
+            "filtermail": subprocess.Popen(
+                [sys.executable, "-m", "chatmaild", "-c", DIR / "chatmaild.ini", "filtermail",
+                 "--socket", f"unix:{DIR}/filtermail.sock"], stderr=log, **run),
+            "accept-all": subprocess.Popen(
+                [sys.executable, ROOT / "bench/acceptall.py", f"{DIR}/acceptall.sock"],
+                stderr=log, **run),
+        }
+        python = os.environ.get("AIOSMTPD_PYTHON", sys.executable)
+        if not subprocess.run([python, "-c", "import aiosmtpd"], stderr=subprocess.DEVNULL).returncode:
+            started["proxy"] = subprocess.Popen(
+                [python, ROOT / "bench/proxy.py", "2529", str(REINJECT)], stderr=log, **run)
+    wait_for(DIR / "filtermail.sock")
+    wait_for(DIR / "acceptall.sock")
+    if "proxy" in started:
+        wait_for(2529)
+    return started
+
+
+def message(size):
+    """A file with a message whose ciphertext has `size` octets, as smtp-source wants it."""
+    path = DIR / f"message-{size}"
+    headers = b"".join(name.encode() + b": " + value + b"\n"
+                       for name, value in openpgpmessages.headers(SENDER))
+    body = openpgpmessages.mime_body(openpgpmessages.gpg_symmetric(size)).replace(b"\r\n", b"\n")
+    path.write_bytes(headers + b"\n" + body)
+    return path
+
+
+def send(port, path, sessions, count):
+    """Messages per second."""
+    began = time.monotonic()
+    subprocess.run(["smtp-source", "-s", str(sessions), "-m", str(count), "-d", "-f", SENDER,
+                    "-t", RECIPIENT, "-F", path, f"127.0.0.1:{port}"], check=True)
+    return count / (time.monotonic() - began)
+
+
+def cpu_seconds(process):
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def memory(process, key):
+    """VmRSS or VmHWM in MB."""
+    for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
+        if line.startswith(key):
+            return int(line.split()[1]) / 1024
+
+
+def drain():
+    while any(files for name in ("incoming", "active", "maildrop")
+              for _, _, files in os.walk(DIR / "queue" / name)):
+        time.sleep(0.05)
+
+
+def throughput(variants, processes, size, sessions, count, rounds):
+    path = message(size)
+    megabytes = path.stat().st_size / 1e6
+    rates = {name: [] for name in variants}
+    cpu = {name: [] for name in variants}
+    for name in variants:
+        send(PORTS[name], path, sessions, max(sessions, count // 10))
+    for _ in range(rounds):
+        for name in variants:
+            drain()
+            process = processes.get(name)
+            before = cpu_seconds(process) if process else 0
+            rates[name].append(send(PORTS[name], path, sessions, count))
+            cpu[name].append((cpu_seconds(process) - before) / count if process else 0)
+    print(f"\n{path.stat().st_size} octets, {sessions} sessions, {count} messages, "
+          f"{rounds} rounds")
+    for name in variants:
+        ratios = [rate / base for rate, base in zip(rates[name], rates["none"])]
+        milliseconds = 1000 * statistics.median(cpu[name])
+        print(f"  {name:12} {statistics.median(rates[name]):8.1f} msg/s   ratio "
+              f"{statistics.median(ratios):.2f}   CPU {milliseconds:.3f} ms/message "
+              f"({milliseconds / megabytes:.2f} ms/MB)")
+
+
+def latency(variants, samples):
+    path = message(1600)
+    text = path.read_bytes().replace(b"\n", b"\r\n")
+    print(f"\nlatency of one message of {len(text)} octets on an open connection")
+    found = {name: [] for name in variants}
+    connections = {name: smtplib.SMTP("127.0.0.1", PORTS[name]) for name in variants}
+    for connection in connections.values():
+        connection.ehlo()
+    for _ in range(samples):
+        for name, connection in connections.items():
+            began = time.monotonic()
+            connection.sendmail(SENDER, [RECIPIENT], text)
+            found[name].append(1000 * (time.monotonic() - began))
+    for name in variants:
+        p50, base = statistics.median(found[name]), statistics.median(found["none"])
+        print(f"  {name:12} p50 {p50:.2f} ms   added {p50 - base:.2f} ms")
+
+
+def resident(processes, quick):
+    count, size = (5, 4_000_000) if quick else (20, 15_000_000)
+    path = message(size)
+    print(f"\n{count} messages of {path.stat().st_size} octets at once")
+    for name, process in processes.items():
+        Path(f"/proc/{process.pid}/clear_refs").write_text("5")
+        began = time.monotonic()
+        send(PORTS[name], path, count, count)
+        print(f"  {name:12} {time.monotonic() - began:.1f} s   peak RSS "
+              f"{memory(process, 'VmHWM'):.1f} MB")
+        drain()
+    sessions = []
+    for _ in range(3000):
+        sessions.append(MilterClient(DIR / "filtermail.sock"))
+        sessions[-1].connect()
+    print(f"\n3000 idle sessions: filtermail {memory(processes['filtermail'], 'VmRSS'):.1f} MB")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="small numbers, for a first look")
+    args = parser.parse_args()
+    if not args.inside:
+        enter()
+    start_postfix()
+    processes = start_filters()
+    variants = ["none", *processes]
+    divide = 5 if args.quick else 1
+    try:
+        throughput(variants, processes, 1600, 10, 3000 // divide, args.rounds)
+        throughput(variants, processes, 1_480_000, 4, 100 // divide, args.rounds)
+        latency(variants, 500 // divide)
+        resident(processes, args.quick)
+    except subprocess.CalledProcessError:
+        print((DIR / "log").read_text()[-3000:], file=sys.stderr)
+        raise
+    finally:
+        subprocess.run(["postfix", "-c", DIR / "etc", "stop"], stderr=subprocess.DEVNULL)
+        for process in processes.values():
+            process.kill()
+
+
+if __name__ == "__main__":
+    main()
