@@ -137,7 +137,8 @@ def start_filters():
                 stderr=log, **run),
         }
         python = os.environ.get("AIOSMTPD_PYTHON", sys.executable)
-        if not subprocess.run([python, "-c", "import aiosmtpd"], stderr=subprocess.DEVNULL).returncode:
+        has_aiosmtpd = subprocess.run([python, "-c", "import aiosmtpd"], stderr=subprocess.DEVNULL)
+        if has_aiosmtpd.returncode == 0:
             started["proxy"] = subprocess.Popen(
                 [python, ROOT / "bench/proxy.py", "2529", str(REINJECT)], stderr=log, **run)
     wait_for(DIR / "filtermail.sock")

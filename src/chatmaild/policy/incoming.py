@@ -6,17 +6,20 @@ It must be authentic, and end-to-end encrypted unless none of its recipients ask
 import ipaddress
 import re
 from collections.abc import Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from chatmaild.config import Config
-from chatmaild.policy import authenticity, verdict
-from chatmaild.policy.authenticity import Authenticity, DkimCheck, Keys, State
+from chatmaild.policy import verdict
 from chatmaild.policy.recipients import MailboxState, Recipients
 from chatmaild.policy.transaction import Client
 from chatmaild.policy.verdict import Verdict
 from chatmaild.wire import address, mediatype
 from chatmaild.wire.message import Content, Headers, Kind, Limits, MessageReader, lower_names
 from chatmaild.wire.refusal import Refusal
+
+if TYPE_CHECKING:   # its cryptography takes megabytes, and a service that only sends needs none
+    from chatmaild.policy import authenticity
+    from chatmaild.policy.authenticity import Authenticity, DkimCheck, Keys
 
 _TRAILING_COMMENT = re.compile(rb"[ \t\r\n]+\([^()\\<>@]*\)[ \t\r\n]*\Z")
 _TOKEN = re.compile(rb"[ \t\r\n]*([A-Za-z-]+)")
@@ -25,7 +28,7 @@ _TOKEN = re.compile(rb"[ \t\r\n]*([A-Za-z-]+)")
 class Pending(Protocol):
     """Lookups under way; `wait` blocks, for a limited time."""
 
-    def wait(self, names: Iterable[str]) -> Keys: ...
+    def wait(self, names: Iterable[str]) -> "Keys": ...
 
 
 class Outside(Protocol):
@@ -52,9 +55,9 @@ class Incoming:
             config.incoming_authenticity != "off"
             and not client.login and not is_trusted(config, client.network_address)
         )
-        self._dkim: DkimCheck | None = None
+        self._dkim: "DkimCheck | None" = None
         self._pending: Pending | None = None
-        self._authenticity: Authenticity | None = None
+        self._authenticity: "Authenticity | None" = None
         self._from = ""
         self._headers: Headers = []
         self.reader: MessageReader | None = None
@@ -84,13 +87,14 @@ class Incoming:
             self._begin_authenticity(fields(headers), address.domain_of(sender))
         return None
 
-    def _begin_authenticity(self, received: authenticity.Fields, from_domain: str) -> None:
+    def _begin_authenticity(self, received: "authenticity.Fields", from_domain: str) -> None:
+        from chatmaild.policy import authenticity
         config = self._config
         if config.incoming_authenticity.startswith("authentication-results"):
             self._authenticity = authenticity.from_results(
                 received, config.authserv_id.lower(), from_domain)
         else:
-            self._dkim = DkimCheck(
+            self._dkim = authenticity.DkimCheck(
                 received, from_domain, self._outside.now(), config.dkim_min_rsa_bits)
             self._pending = self._outside.begin_lookup(self._dkim.key_names)
 
@@ -110,11 +114,11 @@ class Incoming:
         if self._dkim:
             self._authenticity = self._dkim.result(self._pending.wait(self._dkim.finish()))
         found = self._authenticity
-        if found.state is State.VALID:
+        if found.state.name == "VALID":
             return Verdict(accepted)
         if self._config.incoming_authenticity.endswith("-log"):
             return Verdict(f"{accepted} would-refuse={found.code}")
-        reply = verdict.NOT_CHECKABLE if found.state is State.UNKNOWN else verdict.NOT_AUTHENTIC
+        reply = verdict.NOT_CHECKABLE if found.state.name == "UNKNOWN" else verdict.NOT_AUTHENTIC
         return Verdict(found.code, reply)
 
     def _refused_content(self, content: Content | None) -> Verdict | None:
@@ -163,7 +167,7 @@ def is_trusted(config: Config, client_address: str) -> bool:
     return any(found in network for network in config.trusted_networks)
 
 
-def fields(headers: Headers) -> authenticity.Fields:
+def fields(headers: Headers) -> "authenticity.Fields":
     """The headers as DKIM hashes them: octets, folds as CRLF."""
     return [(name.encode("utf-8", "surrogateescape"),
              value.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")) for name, value in headers]

@@ -64,6 +64,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     runtime.setup_logging()
+    # Nothing of ours logs who called from which thread, so that is not looked up for each line.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None
+    if args.direction == Direction.INCOMING.value:
+        import chatmaild.policy.authenticity  # noqa: F401  (missing packages are told at the start)
     service = Service(lambda: configuration.load(args.config), Direction(args.direction))
     return service.run(runtime.listening_socket(args.socket))
 

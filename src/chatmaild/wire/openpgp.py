@@ -75,7 +75,7 @@ class PacketReader:
         self._keys = 0
         self._recipients: set[bytes] = set()
         # Recipients, and the n-th field of all packets: nothing random in between hides text.
-        self._key_fields = tuple(textlike.Sampler() for _ in range(1 + sessionkey.MAX_FIELDS))
+        self._key_fields: list[textlike.Sampler] = []
         self._body = textlike.Sampler()
         self._body_position = 0
         self._piece = 0
@@ -171,6 +171,8 @@ class PacketReader:
         except Refusal as refusal:
             raise Refusal(refusal.reason, position) from None
         self.summary.session_keys[key.kind] = self.summary.session_keys.get(key.kind, 0) + 1
+        while len(self._key_fields) <= len(key.material):
+            self._key_fields.append(textlike.Sampler())
         if key.recipient and key.recipient not in self._recipients:
             self._recipients.add(key.recipient)
             self._key_fields[0].feed(key.recipient, position)

@@ -41,7 +41,7 @@ _CLASS = bytes(b"A"[0] if octet in _ALPHABET else octet if octet in b"\r\n" else
                for octet in range(256))
 _RUN = 1024
 _RUNS: dict[int, bytes] = {}
-_STEP = 16
+_STEP = 64
 
 
 class BodyReader:

@@ -18,9 +18,6 @@ SKESK = 3
 MAX_UNKNOWN = 2048
 """Octets that the fields of an algorithm we do not know may have (post-quantum ones need 1.8 K)."""
 
-MAX_FIELDS = 3
-"""Fields of key material in one packet."""
-
 _MAX_MPI = 2048
 _CIPHERS = range(1, 14)
 _AEAD_NONCE = {1: 16, 2: 15, 3: 12}
