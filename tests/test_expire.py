@@ -219,10 +219,12 @@ def test_a_mailbox_above_80_percent_of_its_quota_is_trimmed_to_70(tree, megabyte
     assert [path.exists() for path in messages] == [False] * gone + [True] * (megabytes - gone)
 
 
-def test_trimming_takes_many_rounds_in_order(tree, monkeypatch):
+@pytest.mark.parametrize("step", [0.15, 0.0003])
+def test_trimming_takes_many_rounds_in_order(tree, monkeypatch, step):
     monkeypatch.setattr("chatmaild.store.maildir.BATCH", 7)
+    monkeypatch.setattr("chatmaild.store.expunge.AT_ONCE", 3)
     tree.configure("max_mailbox_size = 100M\ndelete_large_after = 40\n")
-    messages = fill(tree.mailbox(), 100, step=0.15)
+    messages = fill(tree.mailbox(), 100, step=step)
     tree.expire()
     assert [path.exists() for path in messages] == [False] * 30 + [True] * 70
 
@@ -234,6 +236,17 @@ def test_trimming_spares_the_last_24_hours(tree):
     old = put(home / "cur", name(1.1, 5, number=999))
     tree.expire()
     assert all(path.exists() for path in young) and not old.exists()
+
+
+def test_empty_messages_do_not_go_for_nothing(tree):
+    tree.configure("max_mailbox_size = 100M\ndelete_large_after = 40\n")
+    home = tree.mailbox()
+    for number in range(10):
+        put(home / "cur", name(21, 1 << 20, number))
+    messages = fill(home, 75, step=0.15)
+    empty = [put(home / "cur", name(days, 0, 500 + days)) for days in range(2, 15)]
+    tree.expire()
+    assert all(path.exists() for path in [*messages, *empty])
 
 
 def test_what_is_due_by_age_is_not_trimmed_for(tree):

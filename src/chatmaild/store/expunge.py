@@ -7,8 +7,8 @@ import contextlib
 import heapq
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby, islice
 from typing import Any, NamedTuple
 
 from chatmaild.policy import retention
@@ -18,6 +18,9 @@ from chatmaild.wire import maildirname
 
 ATTEMPTS = 3
 """How often a directory is read when messages were renamed (a flag was set) under our hands."""
+
+AT_ONCE = 1024
+"""Messages that trimming holds in memory."""
 
 Note = Callable[[Reason, str, Sequence[str]], None]
 """Called with reason, directory and file names of what goes."""
@@ -44,6 +47,10 @@ class _Message(NamedTuple):
     kind: str
     name: str
     size: int
+
+    @property
+    def hour(self) -> int:
+        return int(self.saved) // 3600
 
 
 class Tally:
@@ -189,7 +196,7 @@ class Expunger:
     def _unlink(self, place: _Place, names: Sequence[str]) -> tuple[list[str], bool]:
         """Which were removed, and whether all of them were there."""
         removed = []
-        complete = True
+        complete, complained = True, False
         fd, unlink = place.fd, os.unlink
         for name in names:
             try:
@@ -197,8 +204,9 @@ class Expunger:
             except FileNotFoundError:
                 complete = False
             except OSError as error:
-                self._complain(f"{place.path}/{name}", error)
-                break   # the others in this directory would fare the same
+                if not complained:  # most likely the others fare the same
+                    complained = True
+                    self._complain(f"{place.path}/{name}", error)
             else:
                 removed.append(name)
         return removed, complete
@@ -206,19 +214,45 @@ class Expunger:
     def _trim(self, fd: int, path: str, deadlines: Deadlines) -> None:
         """Remove the oldest until the mailbox has `trim_to` octets, if it has over `trim_above`.
 
-        Reads the mailbox again for each `maildir.BATCH` messages that go, so that even millions
-        need no memory.
+        Works from sums by the hour and reads the mailbox a few times, so that even millions of
+        messages need no memory: whole hours go first, then single messages of the next one.
         """
-        total = sum(message.size for message in self._messages(fd, path, deadlines))
-        excess = total - deadlines.trim_to if total > (deadlines.trim_above or 0) else 0
+        total = 0
+        hours: Counter[int] = Counter()
+        for message in self._messages(fd, path, deadlines):
+            total += message.size
+            if message.saved < deadlines.spared:
+                hours[message.hour] += message.size
+        if total <= (deadlines.trim_above or 0):
+            return
+        excess = total - deadlines.trim_to
+        whole = set()
+        for hour in sorted(hours):
+            if excess <= 0 or hours[hour] > excess:
+                break
+            whole.add(hour)
+            excess -= hours[hour]
+        else:
+            excess = 0  # nothing else may go
+        self._remove_messages(fd, path, (
+            message for message in self._messages(fd, path, deadlines)
+            if message.hour in whole and message.saved < deadlines.spared))
+        if excess > 0:
+            self._trim_hour(fd, path, deadlines, hour, excess)
+
+    def _trim_hour(
+        self, fd: int, path: str, deadlines: Deadlines, hour: int, excess: int
+    ) -> None:
+        """Remove the oldest messages of one hour until `excess` octets are gone."""
         last: _Message | None = None
         while excess > 0:
-            oldest = heapq.nsmallest(maildir.BATCH, (
+            oldest = heapq.nsmallest(AT_ONCE, (
                 message for message in self._messages(fd, path, deadlines)
-                if message.saved < deadlines.spared and (last is None or message > last)
+                if message.hour == hour and message.saved < deadlines.spared
+                and (last is None or message > last)
             ))
             if not oldest:
-                break
+                return
             last = oldest[-1]
             due = []
             for message in oldest:
@@ -228,15 +262,15 @@ class Expunger:
                 excess -= message.size
             self._remove_messages(fd, path, due)
 
-    def _remove_messages(self, fd: int, path: str, messages: Sequence[_Message]) -> None:
+    def _remove_messages(self, fd: int, path: str, messages: Iterable[_Message]) -> None:
         for (folder, kind), group in groupby(messages, lambda each: (each.folder, each.kind)):
-            within = list(group)
             place_path = f"{path}/{folder}/{kind}" if folder else f"{path}/{kind}"
             with directories.opened(folder or ".", fd) as parent:
                 with directories.opened(kind, parent) as place:
-                    self._remove(Reason.QUOTA, _Place(place, place_path, folder, kind),
-                                 [message.name for message in within],
-                                 sum(message.size for message in within))
+                    while within := list(islice(group, AT_ONCE)):
+                        self._remove(Reason.QUOTA, _Place(place, place_path, folder, kind),
+                                     [message.name for message in within],
+                                     sum(message.size for message in within))
 
     def _messages(self, fd: int, path: str, deadlines: Deadlines) -> Iterator[_Message]:
         """What counts against the quota and is not due anyway."""
