@@ -98,6 +98,16 @@ def test_userdb_must_not_be_passed_over_when_ill(release, judge):
     assert judge(release, edit=edit) == {"userdb-result": "failure"}
 
 
+@pytest.mark.parametrize("line, expected", [
+    ("args = uid=vmail home=/x allow_all_users=yes", {"userdb-static": "failure"}),
+    ("static_allow_all_users = yes", {"userdb-static": "failure"}),
+    ("args = uid=vmail home=/x", {}),
+])
+def test_userdb_that_answers_for_everybody(release, judge, line, expected):
+    static = f"userdb {{\n  driver = static\n  {line}\n}}\n"
+    assert judge(release, edit=lambda text: text + static) == expected
+
+
 def test_cache_that_remembers_addresses_before_they_exist(release, judge):
     cached = replaced(r"^auth_cache_size = 0", "auth_cache_size = 10 M")
     assert judge(release, edit=cached) == {}

@@ -6,7 +6,7 @@ from captured import (
     CONFIG, DOMAIN, RELEASES, bad, dovecot, postfix, tables, with_option, with_parameters,
 )
 from chatmaild.admin import check_delivery, check_postfix
-from chatmaild.admin.postconf import PostfixError, split
+from chatmaild.admin.postconf import PostfixError, Service, split
 
 pytestmark = pytest.mark.parametrize("release", RELEASES)
 
@@ -69,6 +69,38 @@ def test_outgoing_filter_on_port_25(release):
     value = f"{OURS} inet:127.0.0.1:8891 unix:rspamd/milter.sock"
     host = with_option(postfix(release), "smtp/inet", "smtpd_milters", value)
     assert judge(host) == {"milter-direction": "failure"}
+
+
+def test_logins_on_port_25(release):
+    """Where SASL is on for all services, port 25 serves both strangers and users."""
+    host = with_option(postfix(release), "smtp/inet", "smtpd_sasl_auth_enable", "yes")
+    assert judge(host) == {"received": "failure"}
+    host = with_option(host, "smtp/inet", "smtpd_milters",
+                       f"{OURS} inet:127.0.0.1:8891 unix:rspamd/milter.sock")
+    assert judge(host) == {"received": "failure", "milter-direction": "failure"}
+
+
+def test_way_back_from_a_content_filter(release):
+    back = Service("127.0.0.1:10025/inet", "smtpd", False, {"content_filter": "",
+                                                            "smtpd_milters": ""})
+    host = with_parameters(postfix(release), smtpd_sasl_auth_enable="yes")
+    host = with_option(host, "smtp/inet", "smtpd_sasl_auth_enable", "no")
+    assert judge(dataclasses.replace(host, services=(*host.services, back))) == {}
+    clients = dataclasses.replace(back, options={})
+    assert judge(dataclasses.replace(host, services=(*host.services, clients)))[
+        "milter-missing"] == "failure"
+
+
+def test_behind_postscreen(release):
+    host = postfix(release)
+    (smtp,) = [s for s in host.services if s.name == "smtp/inet"]
+    others = tuple(s for s in host.services if s is not smtp)
+    screened = (Service("smtp/inet", "postscreen", True),
+                dataclasses.replace(smtp, name="smtpd/pass"))
+    assert judge(dataclasses.replace(host, services=others + screened)) == {}
+    bare = dataclasses.replace(screened[1], options={"smtpd_milters": ""})
+    assert judge(dataclasses.replace(host, services=others + (bare,))) == {
+        "milter-incoming-missing": "failure"}
 
 
 @pytest.mark.parametrize("parameters, expected", [

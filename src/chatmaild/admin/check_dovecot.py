@@ -124,10 +124,13 @@ def _userdb(dovecot: Dovecot) -> Iterator[Finding]:
                       "result_internalfail is not return-fail: while a disk is away, another "
                       "database is asked about chat addresses", "result_internalfail = return-fail")
     for other in userdbs[userdbs.index(ours) + 1:]:
-        if other.get("driver", other.name) == "static" and not other.get("username_filter"):
-            yield warning("userdb-static", f"{dovecot.path}: userdb static",
-                          "answers for every address; an unknown chat address is then refused only "
-                          "because a passdb lookup comes first (allow_all_users must stay off)")
+        everybody = ("allow_all_users=yes" in other.get("args").split()
+                     or other.get("static_allow_all_users", other.get("allow_all_users")) == "yes")
+        if other.get("driver", other.name) == "static" and everybody:
+            yield failure("userdb-static", f"{dovecot.path}: userdb static",
+                          "with allow_all_users it answers for chat addresses that nobody has: "
+                          "their mail is taken, and lost to its sender",
+                          "take allow_all_users out")
 
 
 def _lua(

@@ -60,10 +60,14 @@ def check(postfix: Postfix, config: Config) -> Iterator[Finding]:
             "-o smtpd_milters=$chat_submission_milters",
         )
     for service in postfix.servers():
+        if service.is_way_back:
+            continue
+        if service.is_port_25 or service not in submission and not service.is_loopback:
+            yield from _incoming(postfix, service)
+        elif service in submission:
+            yield from _outgoing(postfix, service)
         if service in submission:
             yield from _submission(postfix, config, service)
-        elif not service.is_loopback:
-            yield from _incoming(postfix, service)
     yield from _everywhere(postfix, submission)
 
 
@@ -71,9 +75,14 @@ def _place(postfix: Postfix, service: Service) -> str:
     return f"{postfix.directory}/master.cf: {service.name}"
 
 
-def _submission(postfix: Postfix, config: Config, service: Service) -> Iterator[Finding]:
+def _ours(postfix: Postfix, service: Service) -> list[Milter]:
+    return [m for m in milters(postfix.get("smtpd_milters", service)) if m.is_ours]
+
+
+def _outgoing(postfix: Postfix, service: Service) -> Iterator[Finding]:
+    """A service for clients that log in; either of our filters knows both sets of rules."""
     place = _place(postfix, service)
-    ours = [m for m in milters(postfix.get("smtpd_milters", service)) if m.is_ours]
+    ours = _ours(postfix, service)
     if not ours:
         yield failure(
             "milter-missing", place,
@@ -84,28 +93,32 @@ def _submission(postfix: Postfix, config: Config, service: Service) -> Iterator[
         return
     yield ok("milter", place, f"asks {ours[0].endpoint}")
     yield from _milter_settings(postfix, service, "chat_submission_milters", LINE_OUTGOING)
-    yield from _login(postfix, service)
-    yield from _message_size(postfix, config, service)
-    for name in config.mail_domains:
-        yield from _received(postfix, service, name)
 
 
 def _incoming(postfix: Postfix, service: Service) -> Iterator[Finding]:
+    """A service for everybody: only the incoming filter takes them for strangers."""
     place = _place(postfix, service)
-    ours = [m for m in milters(postfix.get("smtpd_milters", service)) if m.is_ours]
+    ours = _ours(postfix, service)
     cure = _cure_milters(postfix, "chat_incoming_milters", LINE_INCOMING)
     if not ours:
         yield failure("milter-incoming-missing", place,
                       "takes mail from outside, but the incoming filter is not asked: neither "
                       "authenticity nor encryption of mail to chat users is checked", cure)
-    elif not any(m.socket_name == INCOMING for m in ours):
+        return
+    if any(m.socket_name == INCOMING for m in ours):
+        yield ok("milter-incoming", place, f"asks {ours[0].endpoint}")
+    else:
         yield failure("milter-direction", place,
                       f"takes mail from outside but asks {ours[0].endpoint}, the outgoing filter",
                       cure)
-    else:
-        yield ok("milter-incoming", place, f"asks {ours[0].endpoint}")
-    if ours:
-        yield from _milter_settings(postfix, service, "chat_incoming_milters", LINE_INCOMING)
+    yield from _milter_settings(postfix, service, "chat_incoming_milters", LINE_INCOMING)
+
+
+def _submission(postfix: Postfix, config: Config, service: Service) -> Iterator[Finding]:
+    yield from _login(postfix, service)
+    yield from _message_size(postfix, config, service)
+    for name in config.mail_domains:
+        yield from _received(postfix, service, name)
 
 
 def _cure_milters(postfix: Postfix, name: str, line: str) -> str:
@@ -125,7 +138,7 @@ def _milter_settings(
     """What can make a service pass our filter by although it names it."""
     place = _place(postfix, service)
     entries = milters(postfix.get("smtpd_milters", service))
-    ours = [m for m in entries if m.is_ours]
+    ours = _ours(postfix, service)
     for milter in ours:
         yield from _default_action(postfix, service, milter)
         yield from _endpoint(postfix, service, milter)

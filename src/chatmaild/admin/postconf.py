@@ -59,6 +59,17 @@ class Service:
         host = self.address.rpartition(":")[0].strip("[]")
         return host == "localhost" or host == "::1" or host.startswith("127.")
 
+    @property
+    def is_port_25(self) -> bool:
+        """Whether servers of the world deliver here, be it through postscreen."""
+        return self.address.rpartition(":")[2] in ("smtp", "25") or self.name.endswith("/pass")
+
+    @property
+    def is_way_back(self) -> bool:
+        """Whether a content filter of the host returns here what has been checked before."""
+        return (self.is_loopback and self.options.get("content_filter") == ""
+                and "smtpd_sasl_auth_enable" not in self.options)
+
 
 @dataclass(frozen=True)
 class Postfix:
@@ -93,7 +104,8 @@ class Postfix:
 
     def submission_servers(self) -> list[Service]:
         """Those of `servers` where clients log in."""
-        return [s for s in self.servers() if self.is_on("smtpd_sasl_auth_enable", s)]
+        return [s for s in self.servers()
+                if self.is_on("smtpd_sasl_auth_enable", s) and not s.is_way_back]
 
     def resolve(self, path: str, service: Service) -> str:
         """Where `path` leads when `service` opens it, seen from outside its chroot."""
