@@ -5,6 +5,7 @@ import re
 import shutil
 import smtplib
 import ssl
+import textwrap
 from pathlib import Path
 
 from container.machine import Machine, TREE
@@ -16,6 +17,12 @@ INI = "/etc/chatmaild/chatmaild.ini"
 
 # The machine that runs the tests may be busy and small; accounts are to be made all the same.
 _BUSY = {"max_load_1m": "1000", "min_available_memory": "1M", "min_free_disk_space": "1M"}
+
+
+def sh_blocks(document: str) -> list[str]:
+    """The blocks of a document of ours that are there to be run, in order."""
+    return [textwrap.dedent(block) for block in re.findall(
+        r"^ *```sh\n(.*?)^ *```$", (TREE / document).read_text(), re.MULTILINE | re.DOTALL)]
 
 
 class MailHost(Machine):
@@ -38,8 +45,7 @@ class MailHost(Machine):
 
     def follow_readme(self) -> None:
         """Run what README.md tells root to run, as it stands there, in one shell."""
-        blocks = re.findall(r"^```sh\n(.*?)^```$", (TREE / "README.md").read_text(),
-                            re.MULTILINE | re.DOTALL)
+        blocks = sh_blocks("README.md")
         assert f"domain={CHAT_DOMAIN}\n" in blocks[0]
         self.run("sh", "-exc", "".join(blocks))
 

@@ -5,7 +5,7 @@ import smtplib
 
 import pytest
 
-import openpgpmessages
+from container.load import encrypted
 from container.mailhost import CHAT_DOMAIN, INI
 from rig import stock
 from rig.until import until
@@ -19,13 +19,6 @@ MAIL = "/var/lib/chatmaild/mail"
 STOP = "systemctl stop chatmaild.target 'chatmaild-*'"
 START = "systemctl start chatmaild.target"
 SETTINGS = "find /etc/postfix /etc/dovecot -type f | sort | xargs sha256sum"
-
-
-def encrypted(sender: str) -> bytes:
-    """A message as chat clients send it, of content that is different each time."""
-    head = b"".join(name.encode() + b": " + value.replace(b"\n", b"\r\n") + b"\r\n"
-                    for name, value in openpgpmessages.headers(sender))
-    return head + b"\r\n" + openpgpmessages.mime_body(openpgpmessages.gpg_symmetric())
 
 
 def cleartext(sender: str, recipient: str, text: str = "in the clear") -> bytes:

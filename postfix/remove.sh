@@ -1,0 +1,18 @@
+# Takes out of master.cf and main.cf what master.sh and main.cf put there. Lines that are not about
+# chat alone stay: virtual_mailbox_domains, virtual_transport and message_size_limit.
+set -eu
+
+for service in submission/inet submissions/inet smtp/inet smtpd/pass; do
+    case "$(postconf -Ph $service/smtpd_milters 2>/dev/null)" in
+    '$chat_submission_milters' | '$chat_incoming_milters') postconf -PX $service/smtpd_milters ;;
+    esac
+    if [ "$(postconf -Ph $service/cleanup_service_name 2>/dev/null)" = chat-cleanup ]; then
+        postconf -PX $service/cleanup_service_name $service/smtpd_sasl_authenticated_header
+    fi
+done
+if [ -n "$(postconf -M chat-cleanup/unix 2>/dev/null)" ]; then
+    postconf -MX chat-cleanup/unix
+fi
+for name in $(sed -n 's/^\(chat_[a-z_]*\) *=.*/\1/p' "$(postconf -h config_directory)/main.cf"); do
+    postconf -X $name
+done

@@ -1,0 +1,108 @@
+"""Sunday night: `apt upgrade` while people chat; then the package goes, and the host stays."""
+
+import re
+import smtplib
+
+import pytest
+
+from container.load import Load, PASSWORD, SENDERS
+from container.mailhost import CHAT_DOMAIN, INI, sh_blocks
+from container.test_install import ALICE, BOB, cleartext
+from rig.until import until
+
+RECIPIENT = f"anna12345@{CHAT_DOMAIN}"
+MAIL = "/var/lib/chatmaild/mail"
+
+
+@pytest.fixture(scope="module")
+def host(ordinary, older_package):
+    """Chat as the older package set it up, with one line of the configuration changed by hand."""
+    ordinary.install(older_package, CHAT_DOMAIN)
+    ordinary.allow_accounts_while_busy()
+    ordinary.set_ini("max_user_send_per_minute", "100000")
+    ordinary.set_ini("max_user_send_burst_size", "100000")
+    ordinary.run("systemctl", "restart", "chatmaild.target")
+    ordinary.follow_readme()
+    ordinary.imap(RECIPIENT, PASSWORD).logout()
+    return ordinary
+
+
+def test_answer_to_the_question_is_in_the_configuration(host):
+    assert re.search(rf"^mail_domains = {CHAT_DOMAIN}$", host.path(INI).read_text(), re.MULTILINE)
+
+
+def test_upgrade_under_load_loses_nothing(host, package):
+    with Load(host, RECIPIENT) as load:
+        until(lambda: load.outcomes["sent"] >= 20 and load.outcomes["first login"] >= 3,
+              "the load to be there")
+        before = load.outcomes.copy()
+        output = host.install(package)
+        host.install(package, "", "--reinstall")
+        sent = load.outcomes["sent"]
+        until(lambda: load.outcomes["sent"] >= sent + 20, "the load to go on")
+    print(dict(load.outcomes), "before the upgrade:", dict(before))
+    assert "older" not in host.run("dpkg-query", "-W", "chatmaild").stdout, output
+    assert set(load.outcomes) <= {"sent", "put off", "login", "first login"}, load.outcomes
+    assert load.outcomes["put off"] <= 4 * SENDERS, "sessions that were open at two restarts"
+    client = host.imap(RECIPIENT, PASSWORD)
+
+    def missing():
+        client.select()
+        _, parts = client.fetch("1:*", "(BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])")
+        return load.accepted - set(re.findall(r"load-\d+-\d+", str(parts)))
+
+    until(lambda: not missing(), "every accepted message to be delivered", 60)
+
+
+def test_upgrade_keeps_the_admins_changes_without_asking(host):
+    text = host.path(INI).read_text()
+    assert "\nmax_user_send_per_minute = 100000\n" in text
+    assert f"\nmail_domains = {CHAT_DOMAIN}\n" in text
+
+
+def test_removal_while_dovecot_still_loads_our_files(host):
+    """Whoever removes the package first and the lines later locks no ordinary user out."""
+    done = host.run("apt-get", "remove", "--yes", "chatmaild")
+    assert "Postfix is still configured to ask" in done.stdout + done.stderr
+    host.run("systemctl", "restart", "dovecot")
+    host.imap(*ALICE).logout()
+    with pytest.raises(Exception, match="(?i)temporary|unavailable"):
+        host.imap(RECIPIENT, PASSWORD)
+    with pytest.raises(smtplib.SMTPResponseException) as put_off:
+        host.deliver_on_port_25("someone@example.net", "bob@example.org",
+                                cleartext("someone@example.net", "bob@example.org"))
+    assert put_off.value.smtp_code == 451
+
+
+def test_purge_while_dovecot_still_loads_our_files(host):
+    done = host.run("apt-get", "purge", "--yes", "chatmaild")
+    assert "/etc/chatmaild stays" in done.stdout + done.stderr
+    host.run("systemctl", "restart", "dovecot")
+    host.imap(*ALICE).logout()
+
+
+def test_removal_as_documented_leaves_mail_and_accounts_and_nothing_else(host, package):
+    host.install(package, CHAT_DOMAIN)
+    host.imap(RECIPIENT, PASSWORD).logout()
+    accounts = host.run("ls", f"{MAIL}/{CHAT_DOMAIN}").stdout
+    *steps, purge = sh_blocks("doc/removal.md")
+    host.run("sh", "-exc", "".join(steps))
+    done = host.run("sh", "-exc", purge)
+    assert "stay in /var/lib/chatmaild" in done.stdout + done.stderr
+    assert host.run("ls", f"{MAIL}/{CHAT_DOMAIN}").stdout == accounts != ""
+    left = host.shell("find / -xdev -iname '*chatmaild*' -not -path '/proc/*' "
+                      "-not -path '/root/*' -not -path '/usr/src/*'").stdout.split()
+    assert left == ["/var/lib/chatmaild"]
+    assert "chatmaild" not in host.run("systemctl", "list-unit-files").stdout
+    assert "chatmaild" not in host.run("debconf-show", "chatmaild").stdout
+    assert "chat" not in host.shell("postconf -n; postconf -M; postconf -P; doveconf -n").stdout
+
+
+def test_ordinary_mail_is_as_before_once_the_lines_are_gone(host):
+    with host.smtp(*ALICE) as smtp:
+        smtp.sendmail("alice@example.org", ["bob@example.org"],
+                      cleartext("alice@example.org", "bob@example.org", "sent"))
+    host.deliver_on_port_25("someone@example.net", "bob@example.org",
+                            cleartext("someone@example.net", "bob@example.org", "received"))
+    received = b"".join(host.mail_of(host.imap(*BOB), 2))
+    assert b"Subject: sent" in received and b"Subject: received" in received
