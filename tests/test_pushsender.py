@@ -15,6 +15,12 @@ from fakegateway import FakeGateway
 START = 1_790_000_000.0
 
 
+@pytest.fixture(autouse=True)
+def rounds_follow_at_once(monkeypatch):
+    """Else `Bench.settle` would have to wait for time; test_notifier.py has them as they are."""
+    monkeypatch.setattr("chatmaild.pushsender.ROUND", 0.0)
+
+
 class Clock:
     def __init__(self):
         self.now = START

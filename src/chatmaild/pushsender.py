@@ -28,6 +28,9 @@ message of a burst rings at once, the others together."""
 SWEEP = 15.0
 """Seconds between two looks for what is too old, and at how much is waiting."""
 
+ROUND = 0.01
+"""Seconds from one round to the next at least: who comes within them shares a write to disk."""
+
 DISK_PAUSE = 5.0
 """Seconds before the queue is tried again when the disk refused."""
 
@@ -109,9 +112,11 @@ class Sender:
         self._task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
         # Told to end, not cancelled: that could drop answers on their way to the disk.
         while not self._stopping.is_set():
             self._wake.clear()
+            begun = loop.time()
             try:
                 found = await self._round(send=self.enabled)
             except Exception as error:
@@ -125,6 +130,7 @@ class Sender:
                 self._held.add(entry.id)
                 request = asyncio.create_task(self._send(entry))
                 self._requests.add(request)
+            await asyncio.sleep(begun + ROUND - loop.time())
             await self._sleep(found.next_due)
 
     async def stop(self) -> None:
