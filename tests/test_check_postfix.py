@@ -103,6 +103,16 @@ def test_behind_postscreen(release):
         "milter-incoming-missing": "failure"}
 
 
+def test_line_that_was_appended_instead_of_merged(release):
+    """As both releases of postconf put it."""
+    text = ("postconf: warning: /etc/postfix/main.cf, line 46: overriding earlier entry: "
+            "virtual_mailbox_domains=example.net")
+    host = dataclasses.replace(postfix(release), warnings=("something else", text))
+    (finding,) = [f for f in check_postfix.check(host, CONFIG) if f.level != "ok"]
+    assert finding.place == "/etc/postfix/main.cf, line 46"
+    assert "(virtual_mailbox_domains=example.net)" in finding.text
+
+
 @pytest.mark.parametrize("parameters, expected", [
     ({"milter_default_action": "accept"}, {}),  # ours says tempfail itself
     ({"message_size_limit": "10240000"}, {"message-size": "failure"}),

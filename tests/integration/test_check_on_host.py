@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from rig.until import until
+
 EXPECTED_WARNINGS = {
     "expire",       # has not run on a fresh host
     "postmaster",   # the README leaves it to the admin
@@ -88,6 +90,14 @@ def test_faults_of_postfix(host, postfix, arguments, expected):
     copy, postconf = postfix
     postconf(*arguments)
     assert check(host, "--postfix", copy) == expected
+
+
+def test_line_that_was_appended_instead_of_merged(host, postfix):
+    """The ordinary domain of such a host would be gone without a word."""
+    copy, _ = postfix
+    text = (copy / "main.cf").read_text()
+    (copy / "main.cf").write_text("virtual_mailbox_domains = example.net\n" + text)
+    assert check(host, "--postfix", copy) == {"overridden": "failure"}
 
 
 def test_milters_that_refer_to_themselves(host, postfix):
@@ -249,20 +259,29 @@ def test_live_with_the_filter_down(host):
     assert found == {"socket-missing": "failure", "live-submission": "failure"}
 
 
+def reload(host):
+    """Postfix's master has read master.cf again when this returns."""
+    def reloads():
+        return host.logs()["mail.log"].count("reload -- version")
+    before = reloads()
+    host.reload_postfix()
+    until(lambda: reloads() > before, "Postfix's master to reload")
+
+
 def test_live_finds_a_postfix_that_does_not_ask_us(host):
     """The files are right, but what runs is not what they say: no reload since they changed."""
     files = {path: path.read_bytes() for path in map(Path, ("/etc/postfix/main.cf",
                                                             "/etc/postfix/master.cf"))}
     host.run("postconf", "-P", "submission/inet/smtpd_milters=",
              "submission/inet/cleanup_service_name=cleanup")
-    host.reload_postfix()
+    reload(host)
     for path, content in files.items():
         path.write_bytes(content)
     try:
         assert check(host) == {}
         assert check(host, "--live") == {"live-cleartext": "failure", "live-received": "failure"}
     finally:
-        host.reload_postfix()
+        reload(host)
 
 
 def test_live_leaves_nothing_behind_in_the_log(host):

@@ -275,6 +275,12 @@ def _received(postfix: Postfix, service: Service, domain: str) -> Iterator[Findi
 
 def _everywhere(postfix: Postfix, submission: list[Service]) -> Iterator[Finding]:
     place = f"{postfix.directory}/main.cf"
+    for text in postfix.warnings:
+        if ": overriding earlier entry: " in text:
+            where, _, earlier = text.partition(": overriding earlier entry: ")
+            yield failure("overridden", where.rpartition("warning: ")[2],
+                          f"takes the place of an earlier line ({earlier}), which is now without "
+                          "effect", "make one line of the two")
     if any(m.is_ours for m in milters(postfix.get("non_smtpd_milters"))):
         yield warning("milter-local", f"{place}: non_smtpd_milters",
                       "mail made on this host (cron, mailing lists) is filtered too; it has no "

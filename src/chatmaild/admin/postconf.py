@@ -81,6 +81,8 @@ class Postfix:
     services: tuple[Service, ...]
     ask: Callable[[str, str], str | None]
     """The answer of a table, ``type:name``, to a key. Raises `PostfixError`."""
+    warnings: tuple[str, ...] = ()
+    """What Postfix itself finds odd in its configuration."""
 
     def get(self, name: str, service: Service | None = None) -> str:
         """The value that holds for `service`, or for all; "" if there is none."""
@@ -179,21 +181,22 @@ def parse_services(lines: str, overrides: str) -> tuple[Service, ...]:
 def observe(directory: str | None = None) -> Postfix:
     """The Postfix of this host, or the one configured in `directory`. Raises `PostfixError`."""
     where = ["-c", directory] if directory else []
-    parameters = parse_parameters(_run(["postconf", *where, "-x", *PARAMETERS]))
+    output, complaints = _run(["postconf", *where, "-x", *PARAMETERS])
+    parameters = parse_parameters(output)
     services = parse_services(
-        _run(["postconf", *where, "-M"]), _run(["postconf", *where, "-xP"])
+        _run(["postconf", *where, "-M"])[0], _run(["postconf", *where, "-xP"])[0]
     )
 
     def ask(table: str, key: str) -> str | None:
-        answer = _run(["postmap", *where, "-q", key, table], may_fail=True)
+        answer, _ = _run(["postmap", *where, "-q", key, table], may_fail=True)
         return answer.rstrip("\n") or None
 
     return Postfix(directory or parameters.get("config_directory", "/etc/postfix"),
-                   parameters, services, ask)
+                   parameters, services, ask, tuple(complaints))
 
 
-def _run(command: list[str], may_fail: bool = False) -> str:
-    """stdout of `command`; its own complaint as `PostfixError`."""
+def _run(command: list[str], may_fail: bool = False) -> tuple[str, list[str]]:
+    """stdout and warnings of `command`; when it fails, its own complaint as `PostfixError`."""
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
     try:
         done = subprocess.run(command, capture_output=True, timeout=TIMEOUT, text=True,
@@ -207,7 +210,7 @@ def _run(command: list[str], may_fail: bool = False) -> str:
     fatal = next((line for line in complaint if "fatal:" in line), None)
     if done.returncode and (fatal or not may_fail):
         raise PostfixError(fatal or " ".join(complaint) or f"{command[0]} failed")
-    return done.stdout
+    return done.stdout, complaint
 
 
 def _read_list(path: str) -> Iterable[str]:
