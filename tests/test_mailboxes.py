@@ -54,6 +54,17 @@ def test_a_new_account_is_laid_out_as_on_a_relay(tmp_path, box):
     assert names(home.parent) == [ADDRESS]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root could make it anybody else's")
+def test_what_root_makes_belongs_to_the_owner_of_the_tree(tmp_path):
+    (tmp_path / "mail").mkdir()
+    os.chown(tmp_path / "mail", 12345, 23456)
+    box = store(tmp_path).find(ADDRESS)
+    box.create(HASH, NOW)
+    for path in (os.path.dirname(box.home), box.home, box.home + "/password",
+                 box.home + "/enforceE2EEincoming"):
+        assert (os.stat(path).st_uid, os.stat(path).st_gid) == (12345, 23456)
+
+
 def test_a_second_creation_changes_nothing(box):
     box.create(HASH, NOW)
     assert box.create("{PLAIN}other", NOW) is Creation.EXISTS

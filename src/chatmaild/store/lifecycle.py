@@ -42,6 +42,7 @@ def create(home: str, password_hash: str, now: float, claim: str | None) -> Crea
             os.close(os.open(f"{new}/{ENFORCE_ENCRYPTION}", os.O_CREAT | os.O_WRONLY, 0o600))
             content = password_hash.encode("ascii") + b"\n"
             atomic.write_new_file(f"{new}/{PASSWORD}", content, mtime=day)
+            inherit_owner(parent, new, f"{new}/{ENFORCE_ENCRYPTION}", f"{new}/{PASSWORD}")
             atomic.sync_directory(new)
             return _put_in_place(home, new, claim)
         finally:
@@ -49,6 +50,14 @@ def create(home: str, password_hash: str, now: float, claim: str | None) -> Crea
             _remove_tree(new)
     except OSError as error:
         raise explain(home, error) from None
+
+
+def inherit_owner(parent: str, *paths: str) -> None:
+    """Run by root (on a host without systemd, say), give what was made to who owns `parent`."""
+    if os.geteuid() == 0:
+        owner = os.stat(parent)
+        for path in paths:
+            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def _put_in_place(home: str, new: str, claim: str | None) -> Creation:

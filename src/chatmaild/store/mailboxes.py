@@ -223,6 +223,7 @@ class Mailboxes:
             for name in self._domains:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(f"{self.root}/{name}", 0o700)
+                    lifecycle.inherit_owner(self.root, f"{self.root}/{name}")
             atomic.sync_directory(self.root)
         except OSError as error:
             raise explain(self.root, error) from None
