@@ -1,8 +1,10 @@
 """The real Delta Chat core as the client: onboarding, contact, messages and files."""
 
+import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from urllib.parse import quote
 
@@ -74,3 +76,30 @@ def test_a_large_file_arrives_whole(people, tmp_path):
     snapshot = until(lambda: (m := message.get_snapshot()).download_state == "Done" and m,
                      "the whole file", 60)
     assert Path(snapshot.file).read_bytes() == content
+
+
+@pytest.fixture
+def turn_server(host):
+    """The host offers a TURN server for the length of a test."""
+    before, secret = host.ini.read_text(), host.ini.parent / "turn.secret"
+    secret.write_text("a secret\n")
+    count = host.services["metadata"].log_text().count("read again")
+    host.configure(before.replace(
+        "[chatmaild]", "[chatmaild]\nturn_server = localhost:34780\n"
+        f"turn_secret_file = {secret}", 1))
+    until(lambda: host.services["metadata"].log_text().count("read again") > count, "reloaded")
+    yield "turn:127.0.0.1:34780"
+    host.configure(before)
+    secret.unlink()
+
+
+def test_the_client_learns_where_to_relay_calls(host, core, turn_server):
+    account = _onboard(core, f"callphone@{host.chat_domain}")
+
+    def servers():
+        return [(url, server.get("username")) for server in json.loads(
+            core.rpc.ice_servers(account.id)) for url in server["urls"]]
+
+    _, username = until(lambda: next((pair for pair in servers() if pair[0] == turn_server), None),
+                        f"{turn_server} among the servers")
+    assert int(username) > time.time() + 4 * 86_400, "credentials are good for five days"
