@@ -631,3 +631,17 @@ def test_a_mistake_of_ours_costs_one_mailbox_its_turn(tree, monkeypatch):
     said = tree.expire("--json", code=1)
     assert json.loads(said.out)["problems"] == 1 and "one mistake" in said.err
     assert len(list((tree.mail / DOMAIN).rglob("cur/*"))) == 1
+
+
+def test_what_the_store_says_is_logged_without_the_address(tree, monkeypatch):
+    tree.mailbox("alice")
+    home = tree.mailbox("bob", login=100)
+
+    def refuse(source, target):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "rename", refuse)
+    said = tree.expire(code=1).err
+    assert "Permission denied; it must belong to the mail_user" in said and "bob" not in said
+    assert home.exists()
+    assert str(home) in tree.expire("-v", code=1).err

@@ -57,16 +57,17 @@ def run(args: argparse.Namespace, console: Console) -> int:
     runtime.become_owner(config.mailboxes_dir)
     with directories.opened(os.path.realpath(config.mailboxes_dir)) as directory:
         if not args.dry_run:
-            _wait_for_others(directory)
+            _wait_for_others(directory, args.quiet)
         return Run(config, now, args, console).everywhere()
 
 
-def _wait_for_others(directory: int) -> None:
+def _wait_for_others(directory: int, quiet: bool) -> None:
     """One run at a time; the lock goes with the process, however it ends."""
     try:
         fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        logger.info("another run is at work; waiting for its end")
+        if not quiet:
+            logger.info("another run is at work; waiting for its end")
         fcntl.flock(directory, fcntl.LOCK_EX)
 
 
@@ -161,9 +162,10 @@ class Run:
             return
         link = isinstance(error, OSError) and error.errno == errno.ELOOP
         expected = isinstance(error, (OSError, StoreError))
-        logger.log(
-            logging.WARNING if link else logging.ERROR, "%s: %s", self._where(path),
-            getattr(error, "strerror", None) or error, exc_info=None if expected else error)
+        where, text = self._where(path), getattr(error, "strerror", None) or str(error)
+        text = text.replace(path, where) if path in text else f"{where}: {text}"
+        logger.log(logging.WARNING if link else logging.ERROR, "%s", text,
+                   exc_info=None if expected else error)
 
     def _where(self, path: str) -> str:
         """`path` as it may appear in a log: with `log_addresses = no` only which account."""
