@@ -19,13 +19,12 @@ from pathlib import Path
 from rig import stock
 from rig.install import install
 from rig.machine import PUBLIC, STRANGER, TREE_INSIDE
-from rig.units import Service, UNITS
+from rig.units import Service
 from rig.until import until
 from rig.wiring import configure, follow_readme
 
 LOOPBACK = "127.0.0.1"
-SERVICE_ORDER = ("doveauth", "lastlogin", "metadata", "notifier", "filtermail",
-                 "filtermail-incoming")
+SERVICES = ("doveauth", "lastlogin", "notifier", "metadata", "filtermail", "filtermail-incoming")
 
 
 class Host:
@@ -54,19 +53,17 @@ class Host:
         if chat:
             install()
             configure()
-            from chatmaild.cli import COMMANDS
-            self.services = {
-                name: Service(name) for name in SERVICE_ORDER
-                if (UNITS / f"chatmaild-{name}.service").exists()
-                and name.partition("-")[0] in COMMANDS  # those that have landed
-            }
+            self.services = {name: Service(name) for name in SERVICES}
+            for service in self.services.values():
+                service.listen()
             for service in self.services.values():
                 service.start()
             follow_readme()
 
     def stop(self) -> None:
+        """End everything; a Postfix that a failed test left stopped is no further failure."""
         self.stop_dovecot()
-        self.stop_postfix()
+        self.run("postfix", "stop", check=False)
         for service in self.services.values():
             service.stop()
 

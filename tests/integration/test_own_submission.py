@@ -1,0 +1,78 @@
+"""The recipe postfix/own-submission.sh: chat on an address of its own, ordinary mail elsewhere."""
+
+import shutil
+import smtplib
+
+import pytest
+
+import chatmessages
+from rig.stock import ORDINARY_USERS
+
+PASSWORD = "correct horse battery"
+EXAMPLES = "/usr/share/doc/chatmaild/examples/postfix"
+
+
+@pytest.fixture(scope="module")
+def own(running_host, tmp_path_factory):
+    """The host wired by the recipe: chat at its public address, ordinary users at 127.0.0.1."""
+    host = running_host
+    before = tmp_path_factory.mktemp("postfix")
+    for name in ("main.cf", "master.cf"):
+        shutil.copy(f"/etc/postfix/{name}", before)
+    host.stop_postfix()
+    for service in ("submission/inet", "submissions/inet"):
+        host.run("postconf", "-PX", f"{service}/smtpd_milters",
+                 f"{service}/smtpd_sasl_authenticated_header", f"{service}/cleanup_service_name")
+    host.run("postconf", "-e", "inet_interfaces = 127.0.0.1")
+    host.run("sh", f"{EXAMPLES}/own-submission.sh", host.public)
+    host.start_postfix()
+    yield host
+    host.stop_postfix()
+    for name in ("main.cf", "master.cf"):
+        shutil.copy(before / name, "/etc/postfix")
+    host.start_postfix()
+
+
+@pytest.fixture
+def chat(own):
+    """A chat address whose owner has logged in once."""
+    address = f"ownsubmit@{own.chat_domain}"
+    own.imap(address, PASSWORD).logout()
+    return address
+
+
+def send(host, message, sender, login, password, port, source):
+    with host.smtp(login, password, port, source) as smtp:
+        smtp.sendmail(sender, [sender], message)
+
+
+@pytest.mark.parametrize("port", [465, 587])
+def test_chat_is_filtered_there(own, chat, port):
+    send(own, chatmessages.encrypted(chat, chat, "x"), chat, chat, PASSWORD, port, own.stranger)
+    with pytest.raises(smtplib.SMTPDataError) as caught:
+        send(own, chatmessages.cleartext(chat, chat, "x"), chat, chat, PASSWORD, port,
+             own.stranger)
+    assert caught.value.smtp_code == 523
+
+
+@pytest.mark.parametrize("port", [465, 587])
+def test_the_ordinary_service_is_no_way_around(own, chat, port):
+    for message in (chatmessages.cleartext(chat, chat, "x"),
+                    chatmessages.encrypted(chat, chat, "x")):
+        with pytest.raises(smtplib.SMTPDataError) as caught:
+            send(own, message, chat, chat, PASSWORD, port, "127.0.0.1")
+        assert caught.value.smtp_code == 554
+    with pytest.raises(smtplib.SMTPDataError):
+        send(own, message, chat, "alice", ORDINARY_USERS["alice"], port, "127.0.0.1")
+
+
+@pytest.mark.parametrize("port", [465, 587])
+def test_while_the_filter_is_down_only_chat_waits(own, chat, port):
+    alice = "alice@example.org"
+    with own.without("filtermail"):
+        send(own, chatmessages.cleartext(alice, alice, "x"), alice, "alice",
+             ORDINARY_USERS["alice"], port, "127.0.0.1")
+        with pytest.raises(smtplib.SMTPResponseException) as caught:
+            send(own, chatmessages.encrypted(chat, chat, "x"), chat, chat, PASSWORD, port,
+                 own.stranger)
+        assert caught.value.smtp_code in (451, 454)
