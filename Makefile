@@ -1,6 +1,7 @@
 # make demo    the whole thing at work on a private host (root); KEEP=1 leaves it running
 # make test    everything: unit tests, private hosts on both Debian releases, the real client (root)
 # make check   what needs neither root nor a server: style and unit tests
+# make deb, make lintian, make autopkgtest    the package, in clean Debians of both releases (root)
 
 PYTHON = /usr/bin/python3
 PYTEST = $(PYTHON) -m pytest
@@ -25,3 +26,23 @@ check:
 test:
 	@tests/rig/bootstrap test
 	@$(PYTHON) tests/rig/everything.py
+
+.PHONY: deb lintian autopkgtest
+
+CONTAINER = $(PYTEST) -q -m container tests/container
+
+# In a copy, so that nothing is left in the tree; the result is in build/.
+deb:
+	rm -rf build/deb && mkdir -p build/deb/chatmaild
+	git ls-files -co --exclude-standard | tar -c -T - | tar -x -C build/deb/chatmaild
+	cd build/deb/chatmaild && env PATH=/usr/sbin:/usr/bin:/sbin:/bin DEB_BUILD_OPTIONS=nocheck \
+		dpkg-buildpackage -us -uc -b
+	mv build/deb/*.deb build/
+
+lintian:
+	@tests/rig/bootstrap test
+	$(CONTAINER)/test_package.py -k "lintian or bytes"
+
+autopkgtest:
+	@tests/rig/bootstrap test
+	$(CONTAINER)/test_package.py -k autopkgtest

@@ -15,7 +15,7 @@ def unpack(machine: Machine, directory: str) -> None:
         rm -rf {directory}
         mkdir -p {directory}
         cd {TREE_INSIDE}
-        tar -c --exclude=.git --exclude='.pytest_cache' --exclude='__pycache__' \
+        tar -c --exclude=.git --exclude=./build --exclude='.pytest_cache' --exclude='__pycache__' \
             --exclude=.hypothesis --exclude='*.pyc' . | tar -x -C {directory}
         chown -R {_BUILDER}: {directory}/..
     """)
