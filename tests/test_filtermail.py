@@ -1,5 +1,6 @@
 """The milter, black box: a real process of ours and the MTA's side of the protocol."""
 
+import io
 import os
 import re
 import signal
@@ -9,9 +10,14 @@ import sys
 import time
 from pathlib import Path
 
+import attacks
+import goodmessages
 import openpgpmessages
 import pytest
+import test_outgoing
 from milterclient import ACCEPT, MilterClient
+
+from chatmaild.config import parse
 
 SRC = Path(__file__).parent.parent / "src"
 ALICE, BOB = "alice@chat.test", "bob@chat.test"
@@ -65,7 +71,7 @@ class Filter:
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
     filter_ = Filter(tmp_path_factory.mktemp("filter"),
-                     "[chatmaild]\nmail_domains = chat.test\nmax_user_send_burst_size = 1000\n")
+                     "[chatmaild]\nmail_domains = chat.test\nmax_user_send_burst_size = 100000\n")
     yield filter_
     filter_.stop()
 
@@ -163,3 +169,145 @@ def test_without_a_chat_domain_everything_is_accepted(tmp_path):
     client.close()
     filter_.stop()
     assert "mail_domains is empty, every message is accepted" in filter_.logged()
+
+
+@pytest.mark.parametrize("commands", [
+    [(b"M", b"<alice@chat.test>\0")], [(b"L", b"X\0 y\0"), (b"N", b"")], [(b"B", b"hello")],
+    [(b"T", b"")], [(b"R", b"<bob@chat.test>\0")], [(b"E", b"")],
+    [(b"M", b"<alice@chat.test>\0"), (b"R", b"<bob@chat.test>\0"), (b"T", b""),
+     (b"L", b"X-\xff\0 x\0"), (b"N", b""), (b"B", GOOD), (b"E", b"")],
+], ids=str)
+def test_what_no_postfix_sends_is_never_accepted_and_harms_nobody(running, commands):
+    """Commands before connect or out of order, header names that are not UTF-8. libmilter leaves
+    some of it without an answer; Postfix would give up waiting and defer."""
+    for connected in (False, True):
+        client = MilterClient(running.socket)
+        if connected:
+            client.connect()
+            client.define(b"M", **{"{auth_authen}": ALICE})
+        for command, data in commands:
+            client.send(command, data)
+        client.send(b"Q")
+        answers = []
+        try:
+            while True:
+                answers.append(client.receive()[0])
+        except (EOFError, ConnectionError):
+            pass
+        client.socket.close()
+        assert ACCEPT not in answers
+    other = running.client()
+    assert other.transaction(ALICE, [BOB], openpgpmessages.headers(), GOOD, login=ALICE).accepted
+    other.close()
+
+
+def test_an_abort_leaves_nothing_behind(client):
+    client.define(b"M", **{"{auth_authen}": ALICE})
+    client.ask(b"M", b"<alice@chat.test>\0")
+    client.ask(b"R", b"<bob@chat.test>\0")
+    client.ask(b"T")
+    client.ask(b"L", b"Content-Type\0 text/plain\0")
+    client.abort()
+    outcome = client.transaction(ALICE, [BOB], openpgpmessages.headers(), GOOD, login=ALICE)
+    assert outcome.accepted
+
+
+def test_an_mta_that_offers_nothing_gets_an_answer_to_everything(running):
+    client = MilterClient(running.socket, protocol=0)
+    client.connect()
+    client.ask(b"H", b"client.test\0")
+    outcome = client.transaction(ALICE, [BOB], openpgpmessages.headers(), GOOD, login=ALICE)
+    assert outcome.accepted
+    client.close()
+
+
+def test_many_sessions_at_once(running):
+    clients = [running.client() for _ in range(50)]
+    for client in clients:
+        client.define(b"M", **{"{auth_authen}": ALICE})
+        client.ask(b"M", b"<alice@chat.test>\0")
+    for client in clients:
+        client.ask(b"R", b"<bob@chat.test>\0")
+        client.ask(b"T")
+    for client in clients:
+        for name, value in openpgpmessages.headers():
+            client.ask(b"L", name.encode() + b"\0 " + value + b"\0")
+        client.ask(b"N")
+    for client in clients:
+        client.ask(b"B", GOOD)
+    assert {client.ask(b"E")[0] for client in clients} == {ACCEPT}
+    for client in clients:
+        client.close()
+
+
+def test_the_tables_through_the_protocol(running):
+    """The same verdicts as in test_outgoing, by the same rows, through libmilter."""
+    client = running.client()
+    for number, (name, message_headers, body) in enumerate([*attacks.table(),
+                                                            *goodmessages.table()]):
+        if len(body) > 100_000 or any("\0" in n or b"\0" in v for n, v in message_headers):
+            continue    # libmilter cuts a header at NUL, as Postfix does to the mail itself
+        outcome = client.transaction(ALICE, [BOB], message_headers, body, login=ALICE, chunk=4000)
+        expected = test_outgoing.judge(message_headers, body)
+        assert outcome.accepted == expected.accepted, name
+        if expected.accepted:
+            assert [(n, v.strip()) for _, n, v in outcome.changes] == [
+                (change.name, change.value or "") for change in expected.changes], name
+        else:
+            reply = expected.reply
+            assert outcome.text == f"{reply.code} {reply.status} {reply.text}", name
+            client.abort()
+    client.close()
+
+
+def test_sending_too_fast_is_a_temporary_refusal(tmp_path):
+    filter_ = Filter(tmp_path, "[chatmaild]\nmail_domains = chat.test\n"
+                     "max_user_send_per_minute = 1\nmax_user_send_burst_size = 2\n")
+    client = filter_.client()
+    answers = [client.transaction(sender, [BOB], openpgpmessages.headers(), GOOD, login=ALICE)
+               for sender in (ALICE, "Alice@Chat.Test", ALICE)]
+    assert [outcome.accepted for outcome in answers] == [True, True, False]
+    assert answers[2].text.startswith("450 4.7.1")
+    client.close()
+    filter_.stop()
+
+
+def test_a_size_declared_too_large_is_refused_at_mail(client):
+    outcome = client.transaction(ALICE, [BOB], [], b"", login=ALICE,
+                                 parameters=[b"BODY=8BITMIME", b"size=99999999"])
+    assert outcome.at == b"M" and outcome.text.startswith("552 5.3.4")
+
+
+def test_logs_hold_no_address_subject_or_client(running, client):
+    message_headers = attacks.replaced("Subject", b"TopSecretSubject")
+    client.transaction(ALICE, [BOB], message_headers, GOOD, login=ALICE, queue_id="4LOGTEST")
+    running.wait_for_log("4LOGTEST: outgoing accept reason=encrypted from=addr-[0-9a-f]{10}")
+    for secret in ("alice", "bob@", "TopSecret", "192.0.2.1"):
+        assert secret not in running.logged()
+
+
+def test_an_unexpected_error_is_a_temporary_failure(monkeypatch, tmp_path):
+    """In process, with pymilter's own stand-in for the MTA, since a fault must be planted."""
+    from Milter.testctx import TestCtx
+
+    from chatmaild.services import filtermail
+    config = parse(b"[chatmaild]\nmail_domains = chat.test\n", tmp_path)
+    service = filtermail.Service(lambda: config, filtermail.Direction.OUTGOING)
+    monkeypatch.setattr(filtermail.Milter, "factory", lambda: filtermail.Session(service))
+    monkeypatch.setattr(TestCtx, "default_opts", [filtermail.milter.CHGHDRS, 0, 0, 0])
+    ctx = TestCtx()
+    ctx._setsymval("{auth_authen}", ALICE)
+    ctx._setsymval("i", "4XTEST")
+
+    def fault(*_):
+        raise ZeroDivisionError("planted")
+    for place in ("mail", "recipient", "data", "headers", "body", "finish"):
+        with monkeypatch.context() as patch:
+            patch.setattr(filtermail.Transaction, place, fault)
+            ctx._connect()
+            message = b"".join(n.encode() + b": " + v + b"\n"
+                               for n, v in openpgpmessages.headers()) + b"\n" + GOOD
+            result = ctx._feedFile(io.BytesIO(message), ALICE, BOB)
+            assert result == filtermail.milter.TEMPFAIL
+            assert ctx._reply[:2] == ("451", "4.3.0") and "planted" not in ctx._reply[2]
+            ctx._close()

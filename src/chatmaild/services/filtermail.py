@@ -9,6 +9,7 @@ given to it in `Service.site`, the one place where rule sets are made.
 """
 
 import argparse
+import gc
 import logging
 import os
 import signal
@@ -69,6 +70,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     logging._srcfile = None
     if args.direction == Direction.INCOMING.value:
         import chatmaild.policy.authenticity  # noqa: F401  (missing packages are told at the start)
+    gc.freeze()     # what was loaded stays; look for garbage once in some hundred messages
+    gc.set_threshold(20_000, 5, 100)
     service = Service(lambda: configuration.load(args.config), Direction(args.direction))
     return service.run(runtime.listening_socket(args.socket))
 

@@ -33,6 +33,7 @@ _ARMOR_HEADER = re.compile(rb"(?:Version|Comment|Charset|MessageID|Hash): [ -~]{
 _MAX_ARMOR_HEADERS = 5
 _CHECKSUM = re.compile(rb"=[A-Za-z0-9+/]{4}")
 _LAST_LINE = re.compile(rb"[A-Za-z0-9+/]*={0,2}")
+_CR = 13
 _BEGIN = b"-----BEGIN PGP MESSAGE-----"
 _END = b"-----END PGP MESSAGE-----"
 
@@ -68,6 +69,7 @@ class BodyReader:
         start = self._line_at
         at = 0
         try_bulk = True
+        send = self._lines.send
         while True:
             if self._width and try_bulk:
                 done = self._run_of_lines(data, at)
@@ -79,9 +81,14 @@ class BodyReader:
                 break
             if end - at > MAX_LINE + 1:
                 raise Refusal("line-too-long", self._line_at)
-            if data[end - 1:end] != b"\r" or end == at:
+            if end == at or data[end - 1] != _CR:
                 raise Refusal("line-without-cr", self._line_at)
-            self._line(data[at:end - 1])
+            try:
+                send(data[at:end - 1])
+            except Refusal as refusal:
+                if refusal.offset is None:
+                    refusal.offset = self._line_at
+                raise
             at = end + 1
             self._line_at = start + at
         if len(data) - at > MAX_LINE + 1:
@@ -94,14 +101,6 @@ class BodyReader:
             raise Refusal("last-line-without-end", self._line_at)
         if not self._complete:
             raise Refusal("closing-delimiter-missing", self._line_at)
-
-    def _line(self, line: bytes) -> None:
-        try:
-            self._lines.send(line)
-        except Refusal as refusal:
-            if refusal.offset is None:
-                refusal.offset = self._line_at
-            raise
 
     def _grammar(self, boundary: bytes) -> Generator[None, bytes, None]:
         delimiter = b"--" + boundary

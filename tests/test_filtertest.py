@@ -1,0 +1,92 @@
+"""chatmaild filter-test, black box."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import attacks
+import pytest
+from openpgpmessages import gpg_symmetric, headers, mime_body
+
+SRC = Path(__file__).parent.parent / "src"
+BODY = mime_body(gpg_symmetric(1500))
+
+
+def raw(message_headers, body):
+    text = b"".join(name.encode() + b": " + value.replace(b"\n", b"\r\n") + b"\r\n"
+                    for name, value in message_headers)
+    return text + b"\r\n" + body
+
+
+def filter_test(*arguments, config=None, message=None):
+    done = subprocess.run(
+        [sys.executable, "-m", "chatmaild", *(["-c", config] if config else []), "filter-test",
+         *arguments], input=message, capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(SRC), "CHATMAILD_CONFIG": ""})
+    assert b"Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def test_a_message_that_passes(tmp_path):
+    file = tmp_path / "message.eml"
+    file.write_bytes(raw([*headers(), ("X-Mailer", b"x")], BODY))
+    done = filter_test(file)
+    assert done.returncode == 0
+    assert done.stdout.decode().splitlines()[:2] == ["verdict: accept", "reason: encrypted"]
+    assert "packet: 1 x SKESK v4" in done.stdout.decode()
+    assert "header: X-Mailer deleted" in done.stdout.decode()
+
+
+@pytest.mark.parametrize("ends", [b"\r\n", b"\n"])
+def test_both_kinds_of_line_ends_and_standard_input(ends):
+    message = raw(headers(), BODY).replace(b"\r\n", ends)
+    assert filter_test("-", message=message).returncode == 0
+    assert filter_test("-", message=message[:-len(ends)]).returncode == 0
+
+
+def test_the_offset_is_where_it_went_wrong():
+    body = BODY.replace(b"\r\n-----END", b"\r\n" + attacks.TEXT + b"\r\n-----END")
+    message = raw(headers(), body)
+    done = filter_test("--json", "-", message=message)
+    assert done.returncode == 1
+    found = json.loads(done.stdout)
+    assert found["verdict"] == "refuse" and found["reason"] == "text-in-armor"
+    assert found["reply"] == "523 5.7.1 Encryption Needed: Invalid Unencrypted Mail"
+    assert message[found["offset"]:].startswith(attacks.TEXT)
+
+
+def test_what_is_not_line_ends_stays_visible():
+    message = raw(headers(), BODY)
+    for old, new in ((b"Version: 1\r\n", b"Version: 1\r\r\n"), (b"Version: 1", b"Version: 1\0"),
+                     (b"Version: 1\r\n", b"Version: 1\n")):
+        assert filter_test("-", message=message.replace(old, new)).returncode == 1
+    bare_lf = message.replace(b"\r\n", b"\n")
+    assert filter_test("-", message=bare_lf.replace(b"Version: 1", b"Version\r: 1")).returncode == 1
+
+
+def test_envelope_and_configuration(tmp_path):
+    config = tmp_path / "chatmaild.ini"
+    config.write_text("[chatmaild]\nmail_domains = chat.test\npassthrough_recipients = @ok.test\n")
+    plain = b"From: <alice@chat.test>\nTo: <x@ok.test>\n\nHello\n"
+    assert filter_test("-", config=config, message=plain).returncode == 0
+    assert filter_test("--rcpt", "x@no.test", "-", config=config, message=plain).returncode == 1
+    done = filter_test("--from", "bob@chat.test", "-", config=config, message=plain)
+    assert b"from-is-not-sender" in done.stdout and done.returncode == 1
+
+
+def test_incoming_is_tolerant_of_armor_headers():
+    body = BODY.replace(b"MESSAGE-----\r\n\r\n", b"MESSAGE-----\r\nVersion: x 1.0\r\n\r\n", 1)
+    message = raw(attacks.replaced("From", b"<x@elsewhere.test>"), body)
+    assert filter_test("-", message=message).returncode == 1
+    assert filter_test("--direction", "incoming", "--rcpt", "bob@chat.test", "-",
+                       message=message).returncode == 0
+
+
+def test_usage():
+    assert filter_test("/no/such/file").returncode == 2
+    assert filter_test().returncode == 2
+    assert filter_test("-", config="/no/such/file", message=b"").returncode == 2
+    assert filter_test("-", message=b"").returncode == 1
+    assert filter_test("-", message=b"\0\xff: \r\n\n\r").returncode == 1

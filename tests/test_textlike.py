@@ -1,0 +1,58 @@
+"""The bounds that tell text from noise are bounds: computed here again, by other means."""
+
+import math
+import os
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatmaild.wire import textlike
+
+
+def test_likelihood_ratio_is_one_of_a_distribution():
+    """Then Markov's inequality holds: noise reaches 80 bits with less than 2**-80."""
+    total = sum(2 ** ((weight - textlike._ZERO) / 8) / 256 for weight in textlike._WEIGHTS)
+    assert total <= 1
+
+
+def test_distinct_values_bound_by_exact_arithmetic():
+    for n in (49, 100, 384, 768):
+        k = textlike._DISTINCT_LIMITS[n]
+        # C(256,k) k**n / 256**n < 2**-80, in whole numbers; and k is not timid
+        assert math.comb(256, k) * k ** n << 80 < 256 ** n
+        assert math.comb(256, k + 1) * (k + 1) ** n << 80 >= 256 ** n
+
+
+def test_share_of_letters_bound_by_the_exact_binomial_tail():
+    for limits, letters in ((textlike._LOWER_LIMITS, 26), (textlike._LETTER_LIMITS, 52)):
+        for n in (100, 300, 1024):
+            tail = sum(math.comb(n, m) * letters ** m * (64 - letters) ** (n - m)
+                       for m in range(limits[n], n + 1))
+            assert tail << 80 < 64 ** n
+
+
+def test_runs_and_short_bodies_bound():
+    assert 99 ** 72 << 98 < 256 ** 72
+    assert 99 ** 49 << 67 < 256 ** 49
+    assert len(textlike._TEXT) <= 99
+
+
+@given(st.binary(min_size=1, max_size=5000), st.lists(st.integers(1, 900), max_size=20),
+       st.integers(0, 5))
+def test_a_sampler_does_not_depend_on_where_octets_are_cut(octets, cuts, offset):
+    whole, pieces = textlike.Sampler(), textlike.Sampler()
+    whole.feed(octets, offset)
+    at = 0
+    for cut in cuts:
+        pieces.feed(octets[at:at + cut], offset + at)
+        at += cut
+    pieces.feed(octets[at:], offset + at)
+    whole.finish()
+    pieces.finish()
+    assert whole.text_at == pieces.text_at
+
+
+def test_noise_passes():
+    for length in range(0, textlike.WINDOW + 1, 7):
+        assert not textlike.is_text(os.urandom(length), length)
+    assert not textlike.has_text_run(os.urandom(1 << 20))
