@@ -8,6 +8,7 @@ import pwd
 import smtplib
 import tarfile
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +53,17 @@ def test_made_by_the_admin_used_by_the_client(host, accounts):
         assert path.stat().st_uid == owner
     assert (home / "password").stat().st_mode & 0o777 == 0o600
     assert f"{ALICE}\t" in accounts("list", "chat.example.org").stdout
+
+
+def test_password_from_a_file_that_only_root_can_read(host, accounts):
+    secret = Path("/root/password-for-test")
+    secret.write_text(PASSWORD + "\n")
+    secret.chmod(0o600)
+    try:
+        accounts("create", ALICE, "--password-file", secret)
+    finally:
+        secret.unlink()
+    assert logs_in(host, ALICE)
 
 
 def test_block_keeps_mail_and_shuts_every_door(host, accounts):

@@ -65,9 +65,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     settings = configuration.load(args.config)
-    if args.action == "export":
-        return _export(args, settings, console)
-    runtime.become(settings.mail_user)
+    if args.act not in (_create, _export):  # these open a file of the admin's first
+        runtime.become(settings.mail_user)
     return args.act(args, settings, console)
 
 
@@ -166,7 +165,6 @@ def _show(args: argparse.Namespace, settings: Config, console: Console) -> int:
 
 
 def _export(args: argparse.Namespace, settings: Config, console: Console) -> int:
-    """The file is opened before root becomes mail_user: it may be anywhere."""
     _find_account(settings, args.address)
     if args.file == "-" and (sys.stdout.isatty() or args.json):
         raise UsageError("the archive would go to standard output: name a file, or use a pipe")
@@ -202,6 +200,7 @@ def _create(args: argparse.Namespace, settings: Config, console: Console) -> int
     mailbox = _find(settings, args.address)
     password = (_read_password(args.password_file) if args.password_file else
                 "".join(secrets.choice(_ALPHABET) for _ in range(PASSWORD_LENGTH)).encode())
+    runtime.become(settings.mail_user)
     # The admin may give out any name; what could never log in again is refused here as well.
     lenient = replace(mailbox.domain, username_min_length=1, username_max_length=64,
                       reserved_names=frozenset(), signup="open")
