@@ -32,6 +32,9 @@ REQUESTS_PER_TURN = 64
 
 ROWS_PER_TURN = 100
 
+NO_HELLO = dictproto.Hello()
+"""Of a client that did not introduce itself."""
+
 STOP_TIMEOUT = 10
 """Seconds that requests under way get to finish when the service stops."""
 
@@ -84,7 +87,7 @@ class _Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: Any = None
         self._reader = dictproto.LineReader()
-        self._hello = dictproto.Hello()
+        self._hello = NO_HELLO
         self._transactions: dict[bytes, tuple[bytes, list[dictproto.Change] | None]] = {}
         self._busy = False
         self._writable = True

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 PASSDB = b"shared/passdb/"
 USERDB = b"shared/userdb/"
 
-WRITERS = 16
+WRITERS = 8
 """Creations that may wait for the disk at a time; it syncs them together."""
 
 configure = dictserver.configure
