@@ -1,15 +1,12 @@
-# Instead of master.sh: a submission service of its own for chat, on an address of its own. While
-# our filter is down, only chat waits; ordinary users' submissions never meet it.
+# After master.sh, and each time after it: a submission service of its own for chat, on an address
+# of its own. While our filter is down, only chat waits; ordinary submissions never meet it.
 # sh own-submission.sh 192.0.2.2, with an address of this host that only the chat domain's names
 # lead to. Postfix must listen elsewhere for ordinary users: leave the address out of
-# inet_interfaces in main.cf, and restart Postfix. main.cf must have the lines of this directory.
+# inet_interfaces in main.cf, and restart Postfix.
 #
 # What it costs: what an ordinary user of this host sends to a chat address is not checked.
 set -eu
 address=${1:?which address?}
-
-postconf -e "chat_submission_milters = \$chat_filter $(postconf -h smtpd_milters 2>/dev/null)" \
-    "chat_header_checks = \$chat_received $(postconf -h header_checks 2>/dev/null)"
 
 for port in 587 465; do
     service=$address:$port/inet
@@ -22,8 +19,6 @@ for port in 587 465; do
 done
 postconf -P "$address:587/inet/smtpd_tls_security_level=encrypt" \
     "$address:465/inet/smtpd_tls_wrappermode=yes"
-postconf -M 'chat-cleanup/unix=chat-cleanup unix n - y - 0 cleanup'
-postconf -P 'chat-cleanup/unix/header_checks=$chat_header_checks'
 
 # Ordinary services must not become a way around: they take nothing from chat users.
 refusal='554 5.7.1 Use the server of chat.example.org'
@@ -33,5 +28,7 @@ postconf -e \
     "chat_data_restrictions = \$chat_logins \$chat_senders $(postconf -h smtpd_data_restrictions)"
 for service in submission/inet submissions/inet; do
     [ -n "$(postconf -M $service 2>/dev/null)" ] || continue
+    postconf -PX $service/smtpd_milters $service/smtpd_sasl_authenticated_header \
+        $service/cleanup_service_name
     postconf -P $service/smtpd_data_restrictions='$chat_data_restrictions'
 done

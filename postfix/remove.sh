@@ -10,6 +10,15 @@ for service in submission/inet submissions/inet smtp/inet smtpd/pass; do
         postconf -PX $service/cleanup_service_name $service/smtpd_sasl_authenticated_header
     fi
 done
+# And what own-submission.sh put there.
+for service in $(postconf -P 2>/dev/null | sed -n 's|/syslog_name = postfix/chat-[0-9]*$||p'); do
+    postconf -MX "$service"
+done
+for service in submission/inet submissions/inet; do
+    case "$(postconf -Ph $service/smtpd_data_restrictions 2>/dev/null)" in
+    '$chat_data_restrictions') postconf -PX $service/smtpd_data_restrictions ;;
+    esac
+done
 if [ -n "$(postconf -M chat-cleanup/unix 2>/dev/null)" ]; then
     postconf -MX chat-cleanup/unix
 fi

@@ -20,9 +20,6 @@ def own(running_host, tmp_path_factory):
     for name in ("main.cf", "master.cf"):
         shutil.copy(f"/etc/postfix/{name}", before)
     host.stop_postfix()
-    for service in ("submission/inet", "submissions/inet"):
-        host.run("postconf", "-PX", f"{service}/smtpd_milters",
-                 f"{service}/smtpd_sasl_authenticated_header", f"{service}/cleanup_service_name")
     host.run("postconf", "-e", "inet_interfaces = 127.0.0.1")
     host.run("sh", f"{EXAMPLES}/own-submission.sh", host.public)
     host.start_postfix()
@@ -76,3 +73,11 @@ def test_while_the_filter_is_down_only_chat_waits(own, chat, port):
             send(own, chatmessages.encrypted(chat, chat, "x"), chat, chat, PASSWORD, port,
                  own.stranger)
         assert caught.value.smtp_code in (451, 454)
+
+
+def test_removal_takes_the_recipe_out_as_well(own):
+    """Last in this file: the fixture puts the configuration of before back."""
+    own.run("sh", f"{EXAMPLES}/remove.sh")
+    services = own.run("postconf", "-M").stdout + own.run("postconf", "-P").stdout
+    assert "chat" not in services and own.public not in services
+    assert "chat_" not in own.run("postconf", "-n").stdout
