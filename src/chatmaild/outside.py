@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from chatmaild.config import Config
+from chatmaild.errors import StoreError
 from chatmaild.policy.recipients import MailboxState
 from chatmaild.store.mailboxes import Mailboxes
 
@@ -30,6 +31,13 @@ class Outside:
         """Raises `StoreError` if the disk cannot tell."""
         if self._mailboxes is None:
             return MailboxState.ENFORCING
+        try:
+            return self._look_at(mail_address)
+        except StoreError as error:     # its text begins with a path that holds the address
+            _, _, trouble = str(error).partition(":")
+            raise StoreError(f"a mailbox cannot be looked at:{trouble}") from None
+
+    def _look_at(self, mail_address: str) -> MailboxState:
         mailbox = self._mailboxes.find_recipient(mail_address)
         if mailbox is None:
             return MailboxState.UNKNOWN

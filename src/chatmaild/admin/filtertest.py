@@ -9,19 +9,20 @@ import dataclasses
 import re
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NoReturn
 
 from chatmaild import config as configuration
+from chatmaild.admin.signatures import Report, as_json, explain
 from chatmaild.config import Config, DomainConfig
 from chatmaild.console import Console
 from chatmaild.errors import UsageError
-from chatmaild.policy.incoming import Incoming
+from chatmaild.policy.incoming import Incoming, fields
 from chatmaild.policy.outgoing import Outgoing
 from chatmaild.policy.recipients import MailboxState
 from chatmaild.policy.transaction import Client, Direction, Rules
 from chatmaild.policy.verdict import Verdict
+from chatmaild.resolver import Resolver, ZoneFile
 from chatmaild.wire import address
 from chatmaild.wire.message import Headers
 
@@ -39,45 +40,64 @@ def configure(parser: argparse.ArgumentParser) -> None:
                              "(default: the address in the From header)")
     parser.add_argument("--rcpt", action="append", metavar="ADDRESS",
                         help="an envelope recipient, may be repeated (default: To and Cc)")
+    parser.add_argument("--dns-file", type=Path, metavar="FILE",
+                        help="take DKIM keys from a zone file instead of the DNS (incoming)")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     config = _configuration(args.config)
     headers, body, body_at = _split(_line_ends(_read(args.file)))
+    signatures: list[Report] = []
     sender = args.sender if args.sender is not None else _sender(headers)
     recipients = args.rcpt or _recipients(headers)
     if args.direction == Direction.OUTGOING.value:
         rules: Rules = Outgoing(_domain(config, sender), sender)
     else:
-        rules = _incoming(config, sender, recipients)
+        world = _World(args.dns_file, config)
+        rules = _incoming(config, world, sender, recipients)
+        if config.incoming_authenticity in ("dkim", "dkim-log"):
+            signatures = explain(fields(headers), body, address.domain_of(_sender(headers)),
+                                 world.now(), config.dkim_min_rsa_bits, world.look_up)
     verdict = _verdict(rules, recipients, headers, body)
-    _show(console, rules, verdict, body_at)
+    _show(console, rules, verdict, body_at, signatures)
     return 0 if verdict.accepted else 1
 
 
-class _NoWorld:
-    """What incoming mail is told of the world: every mailbox takes encrypted mail only."""
+class _World:
+    """What incoming mail is told of the world: every mailbox takes encrypted mail only, and keys
+    are in the DNS or in a file."""
+
+    def __init__(self, dns_file: Path | None, config: Config):
+        self._source = ZoneFile(dns_file) if dns_file else Resolver(config.dns_servers)
 
     def now(self) -> float:
         return time.time()
 
+    def look_up(self, names: Iterable[str]) -> Mapping[str, tuple[bytes, ...] | None]:
+        names = list(names)
+        if isinstance(self._source, ZoneFile):
+            return self._source.look_up(names)
+        return self._source.begin(names).wait(names)
+
+    def wait(self, names: Iterable[str]) -> Mapping[str, tuple[bytes, ...] | None]:
+        return self.look_up(names)
+
     def mailbox(self, mail_address: str) -> MailboxState:
         return MailboxState.ENFORCING
 
-    def begin_lookup(self, names: Iterable[str]) -> NoReturn:
-        raise NotImplementedError("signatures are not asked for")
+    def begin_lookup(self, names: Iterable[str]) -> "_World":
+        return self
 
 
-def _incoming(config: Config, sender: str, recipients: list[str]) -> Incoming:
-    """The rules of incoming mail, but for its signature. Recipients none of whom is in a chat
-    domain are all taken for chat users."""
+def _incoming(config: Config, world: _World, sender: str, recipients: list[str]) -> Incoming:
+    """The rules of mail from outside. Recipients none of whom is in a chat domain are all taken
+    for chat users."""
     domains = {address.domain_of(recipient) for recipient in recipients}
     if not domains & config.domains.keys():
         config = dataclasses.replace(
             config, domains={name: _domain(config, f"any@{name}") for name in domains})
-    config = dataclasses.replace(config, incoming_authenticity="off")
-    return Incoming(config, _NoWorld(), Client(), sender)
+    return Incoming(config, world, Client(), sender)
 
 
 def _configuration(path: Path) -> Config:
@@ -161,7 +181,8 @@ def _verdict(rules: Rules, recipients: list[str], headers: Headers, body: bytes)
     return rules.finish()
 
 
-def _show(console: Console, rules: Rules, verdict: Verdict, body_at: int) -> None:
+def _show(console: Console, rules: Rules, verdict: Verdict, body_at: int,
+          signatures: list[Report]) -> None:
     packets = rules.reader.packets.summary.lines() if rules.reader else []
     offset = None if verdict.offset is None else body_at + verdict.offset
     reply = verdict.reply and dataclasses.astuple(verdict.reply)
@@ -171,6 +192,7 @@ def _show(console: Console, rules: Rules, verdict: Verdict, body_at: int) -> Non
         "reply": reply and " ".join(reply),
         "offset": offset,
         "packets": packets,
+        "signatures": [as_json(report) for report in signatures],
         "header_changes": [dataclasses.asdict(change) for change in reversed(verdict.changes)],
     })
     console.line(f"verdict: {verdict.word}")
@@ -179,6 +201,11 @@ def _show(console: Console, rules: Rules, verdict: Verdict, body_at: int) -> Non
         console.line("reply: " + " ".join(reply))
     if offset is not None:
         console.line(f"offset: {offset} (octets from the beginning, lines ending in CRLF)")
+    for number, report in enumerate(signatures, 1):
+        aligned = "" if report.aligned else ", not aligned"
+        console.line(f"signature {number}{aligned}: {report.verdict.detail}")
+        for what, finding in report.steps:
+            console.line(f"    {what}: {finding}")
     for packet in packets:
         console.line(f"packet: {packet}")
     for change in reversed(verdict.changes):

@@ -1,0 +1,98 @@
+"""The check of a message's DKIM signatures in all its steps, for people (filter-test)."""
+
+import base64
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from chatmaild.policy import authenticity
+from chatmaild.policy.authenticity import Authenticity, Fields, Keys, SignatureCheck, State
+from chatmaild.wire import dkimcrypto, dkimsig
+from chatmaild.wire.dkimbody import BodyHash
+from chatmaild.wire.dkimsig import DkimSyntaxError, Signature
+
+
+@dataclass
+class Report:
+    """One signature: `steps` are (what, finding) in the order of the check."""
+
+    aligned: bool
+    verdict: Authenticity
+    steps: list[tuple[str, str]] = field(default_factory=list)
+
+
+def explain(fields: Fields, body: bytes, from_domain: str, now: float, min_rsa_bits: int,
+            look_up: Callable[[list[str]], Keys]) -> list[Report]:
+    """A report for each signature, top first. `look_up` asks the DNS."""
+    return [
+        _report(fields, index, body, from_domain, now, min_rsa_bits, look_up)
+        for index, (name, _) in enumerate(fields) if name.lower() == b"dkim-signature"
+    ]
+
+
+def _report(fields: Fields, index: int, body: bytes, from_domain: str, now: float,
+            min_rsa_bits: int, look_up: Callable[[list[str]], Keys]) -> Report:
+    value = fields[index][1]
+    domain = dkimsig.claimed_domain(value)
+    aligned = domain == from_domain
+    alignment = (f"d={domain}, From is in {from_domain or 'no domain'}: "
+                 + ("aligned" if aligned else "not aligned, so this signature does not count"))
+    try:
+        signature = dkimsig.parse_signature(value)
+    except DkimSyntaxError as error:
+        found = Authenticity.invalid("signature-unusable", str(error))
+        return Report(aligned, found, [("alignment", alignment)])
+    computed = _body_hash(signature, body)
+    keys = look_up([signature.key_name])[signature.key_name]
+    check = SignatureCheck(fields, index, signature, now)
+    found = check.judge(computed, keys, min_rsa_bits)
+    canonical = authenticity.canonical_headers(fields, index, signature)
+    steps = [
+        ("alignment", alignment),
+        ("algorithm", f"{signature.key_type}-sha256, "
+                      f"headers {'relaxed' if signature.relaxed_headers else 'simple'}, "
+                      f"body {'relaxed' if signature.relaxed_body else 'simple'}"),
+        ("signed fields", ", ".join(name.decode("latin-1") for name in signature.signed_fields)),
+        ("body hash", f"computed {_text(computed)}, signed {_text(signature.body_hash)}: "
+                      + ("equal" if computed == signature.body_hash else "different")),
+        *(("canonical header", ascii(line.decode("latin-1"))[1:-1])
+          for line in canonical.split(b"\r\n")),
+        ("header hash", _text(hashlib.sha256(canonical).digest())),
+        *_key_steps(signature, keys, min_rsa_bits),
+    ]
+    return Report(aligned, found, steps)
+
+
+def _body_hash(signature: Signature, body: bytes) -> bytes:
+    job = BodyHash(signature.relaxed_body)
+    job.update(body)
+    return job.digest()
+
+
+def _key_steps(signature: Signature, records: tuple[bytes, ...] | None, min_rsa_bits: int
+               ) -> list[tuple[str, str]]:
+    steps = [("key name", signature.key_name)]
+    if records is None:
+        return steps + [("key record", "the DNS did not answer")]
+    steps += [("key record", ascii(record.decode("latin-1"))[1:-1]) for record in records]
+    try:
+        record = authenticity.choose_record(records)
+        key = dkimcrypto.public_key(record, min_rsa_bits)
+    except DkimSyntaxError as error:
+        return steps + [("key", str(error))]
+    flags = ", the domain is only testing (t=y)" if record.testing else ""
+    return steps + [("key", f"{key.key_type}, {key.bits} bits{flags}")]
+
+
+def _text(digest: bytes) -> str:
+    return base64.b64encode(digest).decode("ascii")
+
+
+def as_json(report: Report) -> dict:
+    return {
+        "aligned": report.aligned,
+        "valid": report.verdict.state is State.VALID,
+        "reason": report.verdict.code,
+        "detail": report.verdict.detail,
+        "steps": [list(step) for step in report.steps],
+    }
