@@ -1,0 +1,257 @@
+#!/usr/bin/python3
+"""The incoming filter against the same Postfix without a milter, alternately.
+
+    sudo bench/incoming.py [--rounds N] [--quick]
+
+Starts a private Postfix in namespaces of its own (nothing of the host is touched), the filter and
+name servers of its own, and measures: ordinary mail at 3 KB; chat mail with a DKIM signature whose
+key is cached; what 100 chat messages whose DNS never answers do to ordinary mail beside them; and
+memory with 20 signed messages of 20 MB at once. Needs root, Postfix and gpg.
+"""
+
+import argparse
+import os
+import shutil
+import smtplib
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
+
+import dkimkit  # noqa: E402
+import openpgpmessages  # noqa: E402
+from dnsservers import Stranger, reply  # noqa: E402
+
+DIR = Path("/run/chatmaild-bench")
+PORTS = {"none": 2525, "incoming": 2526}
+ALICE = "alice@sender.example"
+CHAT, ORDINARY = "bob@chat.example", "bob@ordinary.example"
+MAIN = f"""
+compatibility_level = 3.6
+queue_directory = {DIR}/queue
+data_directory = {DIR}/data
+maillog_file = {DIR}/log
+maillog_file_prefixes = {DIR}
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+mynetworks = 127.0.0.0/8
+mydestination =
+disable_dns_lookups = yes
+smtpd_peername_lookup = no
+smtpd_client_connection_count_limit = 0
+smtpd_recipient_restrictions = permit_mynetworks, reject
+default_transport = discard:
+local_transport = discard:
+message_size_limit = 60000000
+milter_default_action = tempfail
+alias_maps =
+"""
+SERVICE = "127.0.0.1:{port} inet n - n - 300 smtpd\n  -o smtpd_milters={milters}\n"
+MASTER = """
+postlog unix-dgram n - n - 1 postlogd
+pickup unix n - n 60 1 pickup
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+discard unix - - n - - discard
+error unix - - n - - error
+anvil unix - - n - 1 anvil
+proxymap unix - - n - - proxymap
+proxywrite unix - - n - 1 proxymap
+retry unix - - n - - error
+"""
+
+
+def enter():
+    """Run again as root of namespaces of our own."""
+    os.execvp("unshare", ["unshare", "--mount", "--net", "--pid", "--fork", "--mount-proc",
+                          sys.executable, __file__, "--inside", *sys.argv[1:]])
+
+
+def start_postfix():
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    DIR.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "none", DIR], check=True)
+    for name in ("etc", "queue", "data"):
+        (DIR / name).mkdir()
+    shutil.chown(DIR / "data", "postfix")
+    milters = {"none": "", "incoming": f"unix:{DIR}/incoming.sock"}
+    (DIR / "etc/main.cf").write_text(MAIN)
+    (DIR / "etc/master.cf").write_text(MASTER + "".join(
+        SERVICE.format(port=port, milters=milters[name]) for name, port in PORTS.items()))
+    subprocess.run(["postfix", "-c", DIR / "etc", "start"], check=True,
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def start_filter(dns_port):
+    home = DIR / "mail/chat.example" / CHAT
+    home.mkdir(parents=True)
+    (home / "password").write_text("{SHA512-CRYPT}$6$x\n")
+    (home / "enforceE2EEincoming").touch()
+    (DIR / "chatmaild.ini").write_text(
+        f"[chatmaild]\nmail_domains = chat.example\nmailboxes_dir = {DIR}/mail\n"
+        f"dns_servers = 127.0.0.1@{dns_port}\ntrusted_networks =\n")
+    os.umask(0)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "chatmaild", "-c", DIR / "chatmaild.ini", "filtermail",
+         "--direction", "incoming", "--socket", f"unix:{DIR}/incoming.sock"],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")}, stdin=subprocess.DEVNULL,
+        stderr=open(DIR / "filter.log", "wb"))
+    deadline = time.monotonic() + 20
+    while True:
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(f"{DIR}/incoming.sock") == 0:
+                return process
+        assert time.monotonic() < deadline, (DIR / "filter.log").read_text()
+        time.sleep(0.02)
+
+
+def message(size, recipient, domain=b"sender.example"):
+    """A signed OpenPGP/MIME message, CRLF."""
+    headers = dict(openpgpmessages.headers(f"alice@{domain.decode()}")) | {"To": recipient.encode()}
+    head = b"".join(name.encode() + b": " + value.replace(b"\n", b"\r\n") + b"\r\n"
+                    for name, value in headers.items())
+    body = openpgpmessages.mime_body(openpgpmessages.gpg_symmetric(size))
+    return dkimkit.sign(head + b"\r\n" + body, dkimkit.rsa(), domain=domain,
+                        include_headers=[b"from", b"to", b"subject", b"date", b"from"])
+
+
+def as_file(content):
+    path = DIR / f"message-{len(content)}"
+    path.write_bytes(content.replace(b"\r\n", b"\n"))
+    return path
+
+
+def send(port, path, recipient, sessions, count):
+    """Messages per second."""
+    began = time.monotonic()
+    subprocess.run(["smtp-source", "-s", str(sessions), "-m", str(count), "-d", "-f", ALICE,
+                    "-t", recipient, "-F", path, f"127.0.0.1:{port}"], check=True)
+    return count / (time.monotonic() - began)
+
+
+def drain():
+    while any(files for name in ("incoming", "active")
+              for _, _, files in os.walk(DIR / "queue" / name)):
+        time.sleep(0.05)
+
+
+def ratio(path, recipient, count, rounds):
+    """Rates with and without us, and the median of the ratios of neighbours."""
+    rates = {name: [] for name in PORTS}
+    for name, port in PORTS.items():
+        send(port, path, recipient, 10, count // 10)
+    for _ in range(rounds):
+        for name, port in PORTS.items():
+            drain()
+            rates[name].append(send(port, path, recipient, 10, count))
+    ratios = [ours / none for ours, none in zip(rates["incoming"], rates["none"])]
+    return *(statistics.median(rates[name]) for name in PORTS), statistics.median(ratios)
+
+
+def memory(process, key):
+    for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
+        if line.startswith(key):
+            return int(line.split()[1]) / 1024
+
+
+def one_by_one(count):
+    """Milliseconds that each ordinary message takes on one connection."""
+    took = []
+    with smtplib.SMTP("127.0.0.1", PORTS["incoming"]) as smtp:
+        smtp.ehlo()
+        for _ in range(count):
+            began = time.monotonic()
+            smtp.sendmail(ALICE, [ORDINARY], b"Subject: x\r\n\r\n" + b"x" * 70 + b"\r\n")
+            took.append((time.monotonic() - began) * 1000)
+            time.sleep(0.005)
+    return took
+
+
+def dead_dns(results, content):
+    began = time.monotonic()
+    try:
+        with smtplib.SMTP("127.0.0.1", PORTS["incoming"], timeout=60) as smtp:
+            smtp.sendmail("alice@dead.example", [CHAT], content)
+            code = 250
+    except smtplib.SMTPResponseException as error:
+        code = error.smtp_code
+    results.append((code, time.monotonic() - began))
+
+
+def beside_dead_dns(count):
+    """100 chat messages of 20 domains whose DNS is silent, and ordinary mail meanwhile."""
+    contents = [message(1500, CHAT, b"dead%d.example" % n) for n in range(20)]
+    alone = one_by_one(count)
+    results = []
+    threads = [threading.Thread(target=dead_dns, args=(results, contents[n % 20]))
+               for n in range(100)]
+    for thread in threads:
+        thread.start()
+    beside = one_by_one(count)
+    for thread in threads:
+        thread.join()
+    assert all(code == 451 for code, _ in results), results
+    return alone, beside, max(took for _, took in results)
+
+
+def large_at_once(process, size, count):
+    path = as_file(message(size, CHAT))
+    before = memory(process, "VmHWM")
+    Path(f"/proc/{process.pid}/clear_refs").write_text("5")
+    rate = send(PORTS["incoming"], path, CHAT, count, count)
+    return before, memory(process, "VmHWM"), count / rate
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the work")
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if not args.inside:
+        enter()
+    part = 10 if args.quick else 1
+    start_postfix()
+    record = dkimkit.rsa().record.decode()
+    strings = f'"{record[:200]}" "{record[200:]}"'
+
+    def answer(query):
+        name = str(query.question[0].name)
+        return None if "dead" in name else reply(query, f"{name} 3600 IN TXT {strings}")
+    with Stranger(answer) as server:
+        process = start_filter(server.port)
+        try:
+            print(f"at the start: RSS {memory(process, 'VmRSS'):.1f} MB")
+            small = as_file(message(2000, CHAT))
+            print(f"message of {small.stat().st_size} octets, 10 sessions")
+            for what, recipient in (("ordinary", ORDINARY), ("chat with DKIM", CHAT)):
+                none, ours, found = ratio(small, recipient, 3000 // part, args.rounds)
+                print(f"{what}: {none:.0f}/s without, {ours:.0f}/s with: ratio {found:.2f}")
+            alone, beside, longest = beside_dead_dns(600 // part)
+            for name, cut in (("p50", 0.5), ("p95", 0.95), ("max", 1)):
+                first, second = (sorted(times)[min(int(len(times) * cut), len(times) - 1)]
+                                 for times in (alone, beside))
+                print(f"ordinary mail beside dead DNS, {name}: {first:.1f} ms alone, "
+                      f"{second:.1f} ms beside")
+            print(f"longest wait for a DNS that never answers: {longest:.1f} s")
+            before, peak, took = large_at_once(process, 20_000_000 // part, 20)
+            print(f"20 messages of {20 // part} MB at once: peak RSS {peak:.1f} MB "
+                  f"({before:.1f} before), {took:.1f} s")
+        finally:
+            process.kill()
+            subprocess.run(["postfix", "-c", DIR / "etc", "abort"], check=False,
+                           stderr=subprocess.DEVNULL)
+
+
+if __name__ == "__main__":
+    main()
