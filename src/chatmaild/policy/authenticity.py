@@ -5,6 +5,7 @@ keys: it names the keys it wants and is handed what the DNS said. The one aligne
 is valid decides; aligned means that `d=` equals the domain of From exactly.
 """
 
+import functools
 import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -152,6 +153,7 @@ class DkimCheck:
         return self._problem
 
 
+@functools.lru_cache(maxsize=256)
 def choose_record(records: tuple[bytes, ...]) -> KeyRecord:
     """The first key among the TXT records of a name. Raises `DkimSyntaxError`.
 
