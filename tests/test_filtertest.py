@@ -76,12 +76,15 @@ def test_envelope_and_configuration(tmp_path):
     assert b"from-is-not-sender" in done.stdout and done.returncode == 1
 
 
-def test_incoming_is_tolerant_of_armor_headers():
+def test_incoming_is_tolerant_of_armor_headers(tmp_path):
+    unsigned = tmp_path / "chatmaild.ini"
+    unsigned.write_text("[chatmaild]\nincoming_authenticity = off\n")
     body = BODY.replace(b"MESSAGE-----\r\n\r\n", b"MESSAGE-----\r\nVersion: x 1.0\r\n\r\n", 1)
     message = raw(attacks.replaced("From", b"<x@elsewhere.test>"), body)
     assert filter_test("-", message=message).returncode == 1
-    assert filter_test("--direction", "incoming", "--rcpt", "bob@chat.test", "-",
-                       message=message).returncode == 0
+    incoming = ("--direction", "incoming", "--rcpt", "bob@chat.test", "-")
+    assert filter_test(*incoming, config=unsigned, message=message).returncode == 0
+    assert b"no-signature" in filter_test(*incoming, message=message).stdout
 
 
 def test_usage():
