@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -50,9 +51,13 @@ class Process:
              "--socket", f"unix:{self.path}"],
             env=os.environ | {"PYTHONPATH": str(SRC)}, stderr=subprocess.PIPE, text=True)
         async with asyncio.timeout(10):
-            while not self.path.exists():
+            while not self._listens():
                 assert self._process.poll() is None, self._process.stderr.read()
                 await asyncio.sleep(0.01)
+
+    def _listens(self):
+        with socket.socket(socket.AF_UNIX) as client:
+            return client.connect_ex(str(self.path)) == 0   # the path is there before it listens
 
     def send(self, number):
         self._process.send_signal(number)

@@ -74,14 +74,22 @@ def test_a_path_too_long_is_told(tmp_path):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody without permission")
 def test_no_permission_names_user_owner_and_mode(public_path):
-    child = subprocess.run(
-        [sys.executable, "-c", "import sys; from chatmaild import runtime\n"
-         "try: runtime.listening_socket(sys.argv[1])\n"
-         "except runtime.SocketError as error: print(error)", f"unix:{public_path}/a.sock"],
-        env={"PYTHONPATH": str(SRC)}, cwd="/", text=True, stdout=subprocess.PIPE, check=True,
-        user="nobody", group="nogroup", extra_groups=[])
-    assert "no permission for user nobody" in child.stdout
-    assert "is a directory of root:root with mode 0755" in child.stdout
+    told, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.setgroups([])
+        os.setuid(65534)
+        try:
+            runtime.listening_socket(f"unix:{public_path}/a.sock")
+        except SocketError as error:
+            os.write(tell, str(error).encode())
+        os._exit(0)
+    os.close(tell)
+    with open(told) as file:
+        text = file.read()
+    os.waitpid(child, 0)
+    assert "no permission for user nobody" in text
+    assert "is a directory of root:root with mode 0755" in text
 
 
 def test_listens_on_a_port_and_says_when_it_is_taken():

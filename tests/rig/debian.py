@@ -30,7 +30,8 @@ TESTS = ("python3-pytest", "python3-hypothesis", "python3-pgpy", "python3-daemon
          "gnupg", "sq", "swaks", "netcat-openbsd", "strace", "knot", "opendkim")
 """What integration tests use besides."""
 
-MACHINE = ("python3-flake8", "python3-venv", "mmdebstrap", "systemd-container")
+MACHINE = ("python3-flake8", "python3-segno", "rnp", "python3-venv", "mmdebstrap",
+           "systemd-container")
 """What the machine needs that runs the tests: style, the real client, other releases, booting."""
 
 PACKAGING = ("build-essential", "lintian", "autopkgtest", "mandoc", "groff", "man-db", "dpkg-dev",
