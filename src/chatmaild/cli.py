@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from chatmaild import __version__
+from chatmaild import __version__, config, runtime
 from chatmaild.config import DEFAULT_PATH
 from chatmaild.console import Console
 from chatmaild.errors import ChatmaildError, ConfigError, UsageError
@@ -36,6 +36,8 @@ COMMANDS = {
     "filter-test": ("chatmaild.admin.filtertest", "say what the filter says about a message"),
 }
 
+DAEMONS = ("doveauth", "lastlogin", "metadata", "notifier", "filtermail")
+
 
 def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
@@ -54,7 +56,35 @@ def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=summary, description=summary)
         if name in argv:
             importlib.import_module(module).configure(command)
+            if name in DAEMONS:
+                _configure_daemon(command)
     return parser
+
+
+def _configure_daemon(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("hosts without systemd")
+    group.add_argument("--daemonize", action="store_true",
+                       help="run in the background; needs --socket and --pidfile")
+    group.add_argument("--pidfile", type=Path, metavar="FILE")
+    group.add_argument("--user", metavar="USER", help="whom to become after opening the socket")
+    group.add_argument("--socket-group", metavar="GROUP", help="who may connect to the socket")
+
+
+def _detach(args: argparse.Namespace) -> None:
+    """Into the background, with sockets open and mistakes told while somebody can see them."""
+    if not args.socket or not args.pidfile:
+        raise UsageError("--daemonize needs --socket and --pidfile")
+    args.config = args.config.absolute()
+    config.load(args.config)
+    keep = []
+    for name in ("socket", "lmtp_socket"):
+        if getattr(args, name, None):
+            fd = runtime.listening_socket(getattr(args, name)).detach()
+            if args.socket_group:
+                runtime.share_socket(fd, args.socket_group)
+            setattr(args, name, f"fd:{fd}")
+            keep.append(fd)
+    runtime.daemonize(args.pidfile.absolute(), args.user, keep)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,6 +93,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console(as_json=getattr(args, "json", False))
     module = importlib.import_module(COMMANDS[args.command][0])
     try:
+        if getattr(args, "daemonize", False):
+            _detach(args)
         return module.run(args, console)
     except ConfigError as error:
         for problem in error.problems:

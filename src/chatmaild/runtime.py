@@ -14,7 +14,7 @@ import signal
 import socket
 import stat
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from chatmaild.errors import SocketError, StoreError, UsageError
@@ -39,10 +39,18 @@ class _JournalFormatter(logging.Formatter):
         return "\n".join(prefix + line for line in super().format(record).splitlines())
 
 
+_detached = False
+"""Whether `daemonize` took the process from its terminal, so that stderr leads nowhere."""
+
+
 def setup_logging(verbose: bool = False) -> None:
-    """Log to stderr; under systemd with levels that the journal understands."""
-    handler = logging.StreamHandler(sys.stderr)
-    if "JOURNAL_STREAM" in os.environ:
+    """Log to stderr, under systemd with levels that the journal understands; a daemon to syslog."""
+    handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    if _detached:
+        from logging.handlers import SysLogHandler
+        handler = SysLogHandler("/dev/log", facility=SysLogHandler.LOG_MAIL)
+        handler.setFormatter(logging.Formatter(f"chatmaild[{os.getpid()}]: %(message)s"))
+    elif "JOURNAL_STREAM" in os.environ:
         handler.setFormatter(_JournalFormatter("%(message)s"))
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -218,6 +226,40 @@ def become_owner(path: Path) -> None:
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}; mount it, or name another mailboxes_dir in "
                          "chatmaild.ini") from None
+
+
+def share_socket(fd: int, group: str) -> None:
+    """Let `group` connect to the unix socket `fd`, as SocketGroup= and SocketMode=0660 do.
+
+    Raises `UsageError` if there is no such group.
+    """
+    try:
+        gid = grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise UsageError(f"--socket-group {group}: there is no such group") from None
+    with socket.socket(fileno=os.dup(fd)) as sock:
+        path = sock.getsockname()
+    os.chown(path, -1, gid)
+    os.chmod(path, 0o660)
+
+
+def daemonize(pidfile: Path, user: str | None, keep: Sequence[int]) -> None:
+    """Leave the terminal, keep the descriptors `keep`, write `pidfile`, and become `user`.
+
+    For hosts without systemd. The parent exits with 0 in here. Signals stay as they are: each
+    service sets its own. Raises `UsageError` where python3-daemon is not installed.
+    """
+    global _detached
+    try:
+        import daemon
+    except ImportError:
+        raise UsageError("--daemonize needs the package python3-daemon") from None
+    daemon.DaemonContext(files_preserve=list(keep), umask=0o077, signal_map={},
+                         detach_process=True).open()
+    _detached = True
+    pidfile.write_text(f"{os.getpid()}\n")
+    if user:
+        become(user)    # not DaemonContext's uid and gid, which leave root's other groups
 
 
 def user_name(uid: int) -> str:

@@ -4,6 +4,7 @@ import hashlib
 
 from container import build
 from rig.machine import TREE_INSIDE
+from rig.until import until
 
 import pytest
 
@@ -46,3 +47,25 @@ def test_autopkgtest(workshop, package):
                         f"/root/{package.name}", f"{TREE_INSIDE}/", "--", "null",
                         check=False, seconds=300)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_sysv_script_runs_every_service_without_systemd(workshop, package):
+    """systemd holds nothing of ours meanwhile; the workshop has python3-daemon."""
+    workshop.path("/root").joinpath(package.name).write_bytes(package.read_bytes())
+    workshop.run("apt-get", "install", "--yes", f"/root/{package.name}")
+    workshop.shell("systemctl stop chatmaild.target 'chatmaild-*'")
+    script = "/usr/share/doc/chatmaild/examples/sysv/chatmaild"
+    workshop.run(script, "start")
+
+    def all_run():
+        return workshop.run(script, "status", check=False).returncode == 0
+
+    until(all_run, "all services to run")
+    sockets = workshop.run("stat", "-c", "%G %a", "/run/chatmaild/doveauth.sock",
+                           "/var/spool/postfix/chatmaild/filtermail.sock").stdout
+    assert sockets == "dovecot 660\npostfix 660\n"
+    users = workshop.shell("ps -o user:30= -p $(cat /run/chatmaild/filtermail.pid)").stdout
+    assert users.strip() == "_chatmaild-filter"
+    workshop.run(script, "stop")
+    assert not workshop.shell("ls /run/chatmaild/*.pid 2>/dev/null || true").stdout
+    workshop.run("apt-get", "purge", "--yes", "chatmaild")
