@@ -18,7 +18,7 @@ SECONDS = int(os.environ.get("FUZZ_SECONDS", "60"))
 def test_a_minute_of_fuzzing_finds_nothing(tmp_path):
     python = os.environ.get("ATHERIS_PYTHON", sys.executable)
     if subprocess.run([python, "-c", "import atheris"], stderr=subprocess.DEVNULL).returncode:
-        assert "CI" not in os.environ, "atheris is missing; ATHERIS_PYTHON may name a Python with it"
+        assert "CI" not in os.environ, "no atheris; ATHERIS_PYTHON may name a Python with it"
         pytest.skip("needs atheris")
     for number, (_, _, body) in enumerate([*goodmessages.table(), *attacks.table()]):
         if len(body) < 5000:
