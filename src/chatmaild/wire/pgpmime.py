@@ -197,14 +197,16 @@ class BodyReader:
                 return -1
             done = 0
             while done < lines:
-                skip = min(lines - done, packets.skippable() // octets)
+                quiet = packets.skippable()
+                skip = min(lines - done, quiet // octets)
                 if skip:
                     packets.skip(skip * octets)
                     done += skip
                 else:
-                    some = run[done * stride:(done + _STEP) * stride]
+                    step = 1 if quiet else _STEP    # a piece of the packet ends in this line
+                    some = run[done * stride:(done + step) * stride]
                     self._octets(a2b_base64(some))
-                    done += _STEP
+                    done += step
             at += lines * stride
         return at
 
