@@ -195,14 +195,15 @@ class Tree:
                 if f"mail/{message.home}" == home}
         kept = {path: each for path, each in mail.items() if not each.is_due(self.policy)}
         has_account = self.logins[Path(home).name.partition("@")[0]] is not None
-        if not has_account and not kept:
-            assert home not in after
-            return
         for path in mail.keys() - kept.keys():
             assert path not in after, "older than the policy allows"
-        for path in before:
-            if path.startswith(f"{home}/") and path not in mail:
-                assert path in after, f"{path} is no message"
+        if not has_account and not any(path in after for path in kept):
+            assert home not in after, "nobody's and empty"
+        else:
+            for path in before:
+                if path.startswith(f"{home}/") and path not in mail:
+                    assert path in after, f"{path} is no message"
+        assert all(path in after for path, each in kept.items() if each.kind == "tmp")
         stored = [path for path, each in kept.items() if each.kind != "tmp"]
         total = sum(kept[path].octets() for path in stored)
         trimmed = sorted(stored, key=lambda path: self.order(path, kept[path]))
