@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Coverage-guided fuzzing of the recogniser with atheris (not packaged in Debian: pip install it).
+"""Coverage-guided fuzzing of the recogniser with atheris, from `tests/rig/venv fuzzer`.
 
     PYTHONPATH=src python3 tests/fuzz/message.py -max_total_time=60 [CORPUS]
 

@@ -19,10 +19,10 @@ SIZE = 2_000_000
 @pytest.fixture(scope="module")
 def core(tmp_path_factory):
     """A running deltachat-rpc-server."""
-    venv = subprocess.run([Path(__file__).parents[1] / "rig/client"], text=True, check=False,
-                          stdout=subprocess.PIPE).stdout.strip()
+    venv = subprocess.run([Path(__file__).parents[1] / "rig/venv", "client"], text=True,
+                          check=False, stdout=subprocess.PIPE).stdout.strip()
     if not venv:
-        text = "needs deltachat-rpc-server: sudo tests/rig/client"
+        text = "needs deltachat-rpc-server: sudo tests/rig/venv client"
         pytest.fail(text) if os.environ.get("CI") == "true" else pytest.skip(text)
     packages, = Path(venv).glob("lib/python3*/site-packages")
     sys.path.append(str(packages))

@@ -1,6 +1,7 @@
 """``make test``: every test there is, stage by stage; pytest's summaries once more at the end."""
 
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -23,7 +24,9 @@ def stages() -> list[dict[str, tuple[str, ...]]]:
     return [
         {"style": ("/usr/bin/python3", "-m", "flake8", "src", "tests", "bench")},
         {"unit": (*PYTEST, "-m", UNIT, "tests")},
-        {"the real client is there": ("tests/rig/client",)},
+        {"the real client is there": ("tests/rig/venv", "client"),
+         "fuzz": ("sh", "-c", "ATHERIS_PYTHON=$(tests/rig/venv fuzzer)/bin/python exec "
+                  + shlex.join((*PYTEST, "-m", "fuzz", "tests")))},
         integration,    # mostly waiting: for Dovecot, which slows down failed logins
         {"container": (*PYTEST, "tests/container")},
     ]
