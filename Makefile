@@ -35,8 +35,7 @@ CONTAINER = $(PYTEST) -q -m container tests/container
 deb:
 	rm -rf build/deb && mkdir -p build/deb/chatmaild
 	git ls-files -co --exclude-standard | tar -c -T - | tar -x -C build/deb/chatmaild
-	cd build/deb/chatmaild && env PATH=/usr/sbin:/usr/bin:/sbin:/bin DEB_BUILD_OPTIONS=nocheck \
-		dpkg-buildpackage -us -uc -b
+	cd build/deb/chatmaild && dpkg-buildpackage -us -uc -b
 	mv build/deb/*.deb build/
 
 lintian:

@@ -21,13 +21,12 @@ def unpack(machine: Machine, directory: str) -> None:
     """)
 
 
-def build(machine: Machine, directory: str, options: str = "nocheck", what: str = "binary",
-          prefix: str = "", **environment: str) -> None:
+def build(machine: Machine, directory: str, what: str = "binary", prefix: str = "",
+          **environment: str) -> None:
     """Run dpkg-buildpackage there, not as root; `prefix` is put in front of it."""
     settings = " ".join(f"{key}={value}" for key, value in environment.items())
     machine.run("su", "-", _BUILDER, "-c", f"cd {directory} && {prefix} env {settings} "
-                f"DEB_BUILD_OPTIONS={options} dpkg-buildpackage -us -uc --build={what}",
-                seconds=600)
+                f"dpkg-buildpackage -us -uc --build={what}", seconds=600)
 
 
 def package(machine: Machine, version: str = "", change: str = "true") -> Path:
