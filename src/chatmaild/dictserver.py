@@ -13,6 +13,7 @@ import resource
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from chatmaild import config, runtime
@@ -278,16 +279,23 @@ def run(args: argparse.Namespace, service: Service) -> int:
     async def start() -> Callable[[], Awaitable[None]]:
         return await serve(service, sock)
 
+    runtime.run_asyncio(start, reloader(args.config, service.configure))
+    return 0
+
+
+def reloader(path: Path, configure: Callable[[config.Config], None]) -> Callable[[], None]:
+    """What SIGHUP does: `configure` with the file read anew, or the old settings if it is broken.
+    """
+
     def reload() -> None:
         try:
-            service.configure(config.load(args.config))
+            configure(config.load(path))
             log.info("configuration read again")
         except ConfigError as error:
             for problem in error.problems:
                 log.error("keeping the old configuration: %s", problem)
 
-    runtime.run_asyncio(start, reload)
-    return 0
+    return reload
 
 
 async def serve(service: Service, sock) -> Callable[[], Awaitable[None]]:

@@ -18,7 +18,7 @@ from chatmaild import config, dictserver, runtime
 from chatmaild.clientkeys import ClientKeys
 from chatmaild.config import Config
 from chatmaild.console import Console
-from chatmaild.errors import ConfigError, StoreError, UsageError
+from chatmaild.errors import StoreError, UsageError
 from chatmaild.handover import SOCKET, Handover
 from chatmaild.store import devicetokens
 from chatmaild.store.devicetokens import DeviceTokens
@@ -189,18 +189,19 @@ async def _awaited(value: Awaitable[bytes | None]) -> bytes:
 def configure(parser: argparse.ArgumentParser) -> None:
     dictserver.configure(parser)
     parser.add_argument("--lmtp-socket", metavar="SPEC",
-                        help="the socket for deliveries; given with --socket, and only then")
+                        help="with --socket: the socket for deliveries; without it none ring")
     parser.add_argument("--notifier", metavar="PATH", type=Path, default=SOCKET,
                         help=f"the notifier's socket (default: {SOCKET})")
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    if bool(args.socket) != bool(args.lmtp_socket):
-        raise UsageError("metadata needs --socket and --lmtp-socket, or two sockets from systemd")
+    if args.lmtp_socket and not args.socket:
+        raise UsageError("--lmtp-socket goes with --socket")
     runtime.setup_logging()
     settings = config.load(args.config)
     if args.socket:
-        sockets = [runtime.listening_socket(spec) for spec in (args.socket, args.lmtp_socket)]
+        specs = [args.socket, args.lmtp_socket] if args.lmtp_socket else [args.socket]
+        sockets = [runtime.listening_socket(spec) for spec in specs]
     else:
         sockets = runtime.inherited_sockets(2)
     dictserver.allow_many_descriptors()
@@ -220,13 +221,5 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
         return stop
 
-    def reload() -> None:
-        try:
-            accounts.configure(config.load(args.config))
-            log.info("configuration read again")
-        except ConfigError as error:
-            for problem in error.problems:
-                log.error("keeping the old configuration: %s", problem)
-
-    runtime.run_asyncio(start, reload)
+    runtime.run_asyncio(start, dictserver.reloader(args.config, accounts.configure))
     return 0
