@@ -4,7 +4,8 @@ from hypothesis import strategies as st
 
 from chatmaild.wire import dictproto
 from chatmaild.wire.dictproto import (
-    Begin, Change, Commit, Hello, Iterate, LineReader, Lookup, Malformed, Rollback, Unsupported,
+    FAILURE, NOT_FOUND, Begin, Change, Commit, Hello, Iterate, LineReader, Lookup, Malformed,
+    Rollback, Unsupported,
 )
 
 
@@ -27,14 +28,14 @@ from chatmaild.wire.dictproto import (
     (b"R1", Rollback(b"1")),
     (b"A1\tkey\t3", Unsupported(b"1")),
     (b"S1\tkey", Unsupported(b"1")),
-    (b"L", Malformed(True)),
-    (b"I", Malformed(True)),
-    (b"I0\tmany\tpath", Malformed(True)),
-    (b"C", Malformed(True)),
-    (b"C\xb2", Malformed(True)),
-    (b"C" + b"1" * 21, Malformed(True)),
-    (b"Bx\tme", Malformed(False)),
-    (b"Hx", Malformed(False)),
+    (b"L", Malformed(NOT_FOUND)),
+    (b"I", Malformed(FAILURE)),
+    (b"I0\tmany\tpath", Malformed(FAILURE)),
+    (b"C", Malformed(FAILURE)),
+    (b"C\xb2", Malformed(FAILURE)),
+    (b"C" + b"1" * 21, Malformed(FAILURE)),
+    (b"Bx\tme", Malformed(b"")),
+    (b"Hx", Malformed(b"")),
     (b"", None),
     (b"X1\tsecret", None),
     (b"\xff", None),
@@ -120,10 +121,10 @@ def test_a_line_without_end_is_not_kept(size):
         reader.feed(b"L" * size)
         assert reader.next_request() == (False, None)
         assert len(reader._buffer) <= dictproto.MAX_LINE
-    assert read(reader, [b"\nC1\n"]) == [Malformed(True), Commit(b"1")]
+    assert read(reader, [b"\nC1\n"]) == [Malformed(NOT_FOUND), Commit(b"1")]
 
 
 def test_the_longest_line():
     line = b"L" + b"x" * (dictproto.MAX_LINE - 1)
     assert read(LineReader(), [line + b"\n"]) == [Lookup(line[1:])]
-    assert read(LineReader(), [line + b"x\n"]) == [Malformed(True)]
+    assert read(LineReader(), [line + b"x\n"]) == [Malformed(NOT_FOUND)]

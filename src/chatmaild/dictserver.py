@@ -180,7 +180,7 @@ class _Connection(asyncio.Protocol):
                     return self._commit(request)
                 case dictproto.Malformed():
                     log.warning("a malformed or too long dict request")
-                    return dictproto.FAILURE if request.expects_answer else b""
+                    return request.answer
                 case None:
                     log.debug("an unknown dict command")
                 case _:

@@ -102,16 +102,23 @@ class Unsupported:
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """A line that makes no sense, or too long; `expects_answer` if the client waits for one."""
+    """A line that makes no sense, or too long; `answer` is for who waits for one, else empty.
 
-    expects_answer: bool
+    What cannot be a key is not there; anything else asked for has failed.
+    """
+
+    answer: bytes
 
 
 Request = (
     Hello | Lookup | Iterate | Begin | Change | Commit | Rollback | Unsupported | Malformed | None
 )
 
-_ANSWERED = b"LICD"
+NOT_FOUND = b"N\n"
+FAILURE = b"Ftemporary failure\n"
+"""Our own trouble. It says nothing of the request: Dovecot logs this text."""
+
+_ANSWERS = {b"L": NOT_FOUND, b"I": FAILURE, b"C": FAILURE, b"D": FAILURE}
 
 
 def parse(line: bytes) -> Request:
@@ -122,14 +129,14 @@ def parse(line: bytes) -> Request:
         return Lookup(fields[0], fields[1] if count > 1 else b"")
     if command == b"H":
         if count < 2 or not _is_number(fields[0]):
-            return Malformed(expects_answer=False)
+            return Malformed(b"")
         return Hello(int(fields[0]), *(fields[3:5] if count > 4 else ()))
     if command == b"I" and count >= 3 and _is_number(fields[1]):
         return Iterate(fields[2], int(fields[1]), fields[3] if count > 3 else b"")
     if command and command in b"BSUCDRAP" and _is_number(fields[0]):
         return _transaction_line(command, fields)
     if command and command in b"HLIBSUCDRAP":
-        return Malformed(expects_answer=command in _ANSWERED)
+        return _malformed(command)
     return None
 
 
@@ -146,6 +153,10 @@ def _transaction_line(command: bytes, fields: list[bytes]) -> Request:
     if command == b"R":
         return Rollback(number)
     return Unsupported(number)
+
+
+def _malformed(command: bytes) -> Malformed:
+    return Malformed(_ANSWERS.get(command, b""))
 
 
 def _is_number(field: bytes) -> bool:
@@ -185,13 +196,9 @@ class LineReader:
         if self._skipped is not None or end - start > self._limit:
             command = self._skipped or self._buffer[start:start + 1]
             self._skipped = None
-            return True, Malformed(expects_answer=command in _ANSWERED)
+            return True, _malformed(command)
         return True, parse(self._buffer[start:end])
 
-
-NOT_FOUND = b"N\n"
-FAILURE = b"Ftemporary failure\n"
-"""Our own trouble. It says nothing of the request: Dovecot logs this text."""
 
 COMMITTED = b"O\n"
 END = b"\n"
