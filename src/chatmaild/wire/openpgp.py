@@ -47,10 +47,6 @@ class Summary:
     ciphertext_octets: int = 0
     partial: bool = False
 
-    @property
-    def number_of_keys(self) -> int:
-        return sum(self.session_keys.values())
-
     def lines(self) -> list[str]:
         found = [f"{count} x {kind}" for kind, count in self.session_keys.items()]
         if self.ciphertext:
