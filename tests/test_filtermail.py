@@ -290,11 +290,15 @@ def test_an_unexpected_error_is_a_temporary_failure(monkeypatch, tmp_path):
     """In process, with pymilter's own stand-in for the MTA, since a fault must be planted."""
     from Milter.testctx import TestCtx
 
-    from chatmaild.services import filtermail
+    from chatmaild import milterserver
+    from chatmaild.policy.transaction import Direction, Site
+    from chatmaild.policy.rates import Rates
+    from chatmaild.runtime import AddressLabel
     config = parse(b"[chatmaild]\nmail_domains = chat.test\n", tmp_path)
-    service = filtermail.Service(lambda: config, filtermail.Direction.OUTGOING)
-    monkeypatch.setattr(filtermail.Milter, "factory", lambda: filtermail.Session(service))
-    monkeypatch.setattr(TestCtx, "default_opts", [filtermail.milter.CHGHDRS, 0, 0, 0])
+    server = milterserver.Server(Site(config, Direction.OUTGOING, Rates(), None),
+                                 AddressLabel(plain=False))
+    monkeypatch.setattr(milterserver.Milter, "factory", lambda: milterserver.Session(server))
+    monkeypatch.setattr(TestCtx, "default_opts", [milterserver.milter.CHGHDRS, 0, 0, 0])
     ctx = TestCtx()
     ctx._setsymval("{auth_authen}", ALICE)
     ctx._setsymval("i", "4XTEST")
@@ -303,11 +307,11 @@ def test_an_unexpected_error_is_a_temporary_failure(monkeypatch, tmp_path):
         raise ZeroDivisionError("planted")
     for place in ("mail", "recipient", "data", "headers", "body", "finish"):
         with monkeypatch.context() as patch:
-            patch.setattr(filtermail.Transaction, place, fault)
+            patch.setattr(milterserver.Transaction, place, fault)
             ctx._connect()
             message = b"".join(n.encode() + b": " + v + b"\n"
                                for n, v in openpgpmessages.headers()) + b"\n" + GOOD
             result = ctx._feedFile(io.BytesIO(message), ALICE, BOB)
-            assert result == filtermail.milter.TEMPFAIL
+            assert result == milterserver.milter.TEMPFAIL
             assert ctx._reply[:2] == ("451", "4.3.0") and "planted" not in ctx._reply[2]
             ctx._close()

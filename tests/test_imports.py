@@ -11,7 +11,8 @@ SRC = Path(__file__).parent.parent / "src"
 # A module may import from layers of a lower number; within one layer only from its own package.
 LAYERS = {
     "errors": 0, "lean": 0, "wire": 0, "config": 1, "policy": 2, "store": 3,
-    "runtime": 4, "console": 4, "workers": 4, "metrics": 4, "resolver": 4, "dictserver": 5,
+    "runtime": 4, "console": 4, "workers": 4, "metrics": 4, "resolver": 4,
+    "dictserver": 5, "milterserver": 5,
     "outside": 5, "handover": 5, "clientkeys": 5, "pushgateway": 5, "pushmetrics": 5,
     "pushsender": 6, "services": 7, "admin": 7, "cli": 8, "__main__": 9,
 }
@@ -24,8 +25,8 @@ FOREIGN = {
     "nacl": {"chatmaild.wire.dkimcrypto"},
     "authres": {"chatmaild.wire.authres"},
     "dns": {"chatmaild.resolver"},
-    "Milter": {"chatmaild.services.filtermail"},
-    "milter": {"chatmaild.services.filtermail"},
+    "Milter": {"chatmaild.milterserver"},
+    "milter": {"chatmaild.milterserver"},
 }
 MODULES = {
     ".".join(path.relative_to(SRC).with_suffix("").parts): path
