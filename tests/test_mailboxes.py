@@ -296,6 +296,90 @@ def test_killed_at_any_point_of_a_deletion_never_resurrects(boxes, box, block):
     assert died == 0 and count > 3
 
 
+def _holds_mail(box):
+    return box.hash() == HASH and Path(box.home, "cur", "mail").read_text() == "mail"
+
+
+RESCUES = {
+    "sweep": lambda boxes, box: boxes.sweep(NOW),
+    "login": lambda boxes, box: box.recover(),
+    "creation": lambda boxes, box: box.create("{PLAIN}other", NOW),
+    "next run": lambda boxes, box: box.delete(keep=lambda moved: True),
+}
+
+
+@pytest.mark.parametrize("rescue", RESCUES.values(), ids=RESCUES)
+@pytest.mark.parametrize("wanted", [True, False], ids=["kept", "removed"])
+def test_killed_at_any_point_of_a_second_look_loses_nothing(boxes, box, wanted, rescue):
+    def keep(moved):
+        assert not os.path.exists(box.home)
+        os.close(os.open(f"{moved}/cur/mail", os.O_RDONLY))     # two more points to be killed at
+        return wanted
+
+    for count in range(100):
+        box.create(HASH, NOW)
+        os.mkdir(box.home + "/cur")
+        Path(box.home, "cur", "mail").write_text("mail")
+        died = _die_at(count, lambda: box.delete(keep=keep))
+        rescue(boxes, box)
+        assert _holds_mail(box) or not wanted and not os.path.exists(box.home + "/cur")
+        boxes.sweep(NOW)
+        assert names(boxes.root + "/chat.example") in ([ADDRESS], [])
+        box.delete()
+        if not died:
+            break
+    assert died == 0 and count > 5
+
+
+def test_a_second_look_that_fails_changes_nothing(boxes, box):
+    box.create(HASH, NOW)
+    os.mkdir(box.home + "/cur")
+    Path(box.home, "cur", "mail").write_text("mail")
+
+    def keep(moved):
+        raise FileNotFoundError(2, "No such file", moved)
+
+    with pytest.raises(StoreError):
+        box.delete(keep=keep)
+    assert _holds_mail(box) and names(boxes.root + "/chat.example") == [ADDRESS]
+
+
+def _killed_while_deciding(box):
+    box.create(HASH, NOW)
+    os.mkdir(box.home + "/cur")
+    Path(box.home, "cur", "mail").write_text("mail")
+    assert _die_at(99, lambda: box.delete(keep=lambda moved: os._exit(9))) == 9
+    assert not os.path.exists(box.home)
+
+
+def test_what_a_connected_client_makes_is_no_reason_to_give_up_an_account(boxes, box):
+    """Dovecot makes the directory anew for a client whose mailbox was moved aside."""
+    _killed_while_deciding(box)
+    os.makedirs(box.home + "/cur")
+    assert boxes.sweep(NOW, dry_run=True) == [] and not box.exists()
+    boxes.sweep(NOW)
+    assert _holds_mail(box)
+
+
+@pytest.mark.parametrize("change", [
+    lambda box: box.block(), lambda box: box.unblock(), lambda box: box.enforce_encryption(False),
+], ids=["block", "unblock", "set"])
+def test_what_an_admin_changes_is_put_back_first(boxes, box, change):
+    _killed_while_deciding(box)
+    change(box)
+    assert _holds_mail(box)
+    assert boxes.sweep(NOW) == [] and _holds_mail(box)
+
+
+def test_an_account_made_meanwhile_holds(boxes, box):
+    """By hand, say, as the address looked free; what was there before is nobody's any more."""
+    _killed_while_deciding(box)
+    os.mkdir(box.home)
+    Path(box.home, "password").write_text("{PLAIN}other\n")
+    assert len(boxes.sweep(NOW)) == 1
+    assert box.hash() == "{PLAIN}other" and names(os.path.dirname(box.home)) == [ADDRESS]
+
+
 def test_a_claim_is_used_up_once(boxes, box):
     os.mkdir(boxes.root + "/chat.example/.invites")
     claim = Path(boxes.root, "chat.example", ".invites", "token")

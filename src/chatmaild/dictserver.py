@@ -8,6 +8,7 @@ stays bounded and nobody else waits.
 import argparse
 import asyncio
 import contextlib
+import gc
 import logging
 import resource
 import traceback
@@ -275,6 +276,7 @@ def run(args: argparse.Namespace, service: Service) -> int:
     service.configure(config.load(args.config))
     sock = runtime.listening_socket(args.socket)
     allow_many_descriptors()
+    gc.freeze()     # a full collection would look at all that was imported: 5 ms without answers
 
     async def start() -> Callable[[], Awaitable[None]]:
         return await serve(service, sock)

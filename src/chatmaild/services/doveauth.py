@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import logging
 import os
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,8 +34,8 @@ log = logging.getLogger(__name__)
 PASSDB = b"shared/passdb/"
 USERDB = b"shared/userdb/"
 
-WRITERS = 8
-"""Creations that may wait for the disk at a time; it syncs them together."""
+MAKERS = 8
+"""Creations under way at a time, in threads: the disk syncs them together."""
 
 configure = dictserver.configure
 
@@ -42,9 +43,9 @@ configure = dictserver.configure
 class DoveAuth(dictserver.Service):
     def __init__(self) -> None:
         self._limits = signup.Limits()
+        self._makers = ThreadPoolExecutor(MAKERS, thread_name_prefix="make")
         # A hash takes 2 ms of a core: more at a time than there are cores would all be late.
-        self._hashers = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="hash")
-        self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="write")
+        self._cores = threading.Semaphore(os.cpu_count() or 1)
         self._creating: dict[str, asyncio.Future] = {}
 
     def configure(self, settings: Config) -> None:
@@ -61,8 +62,7 @@ class DoveAuth(dictserver.Service):
             log.error("%s", error)
 
     def close(self) -> None:
-        self._hashers.shutdown()
-        self._writers.shutdown()
+        self._makers.shutdown()
 
     def lookup(self, request: dictproto.Lookup, hello: dictproto.Hello) -> dictserver.Answer:
         if request.key.startswith(PASSDB):
@@ -115,13 +115,12 @@ class DoveAuth(dictserver.Service):
             await other
         done = self._creating[mailbox.address] = asyncio.get_running_loop().create_future()
         try:
-            stored = mailbox.hash()
-            if stored is None:
-                if refusal := await self._create(mailbox, password, client):
-                    log.info("signup refused: reason=%s user=%s domain=%s", refusal.value,
-                             self._label(mailbox.address), mailbox.domain.name)
-                    return dictproto.NOT_FOUND
-                stored = mailbox.hash()
+            mailbox.recover()
+            stored = mailbox.hash() or await self._create(mailbox, password, client)
+            if isinstance(stored, Refusal):
+                log.info("signup refused: reason=%s user=%s domain=%s", stored.value,
+                         self._label(mailbox.address), mailbox.domain.name)
+                return dictproto.NOT_FOUND
             return _account(mailbox, stored) if stored else dictproto.NOT_FOUND
         except StoreError as error:
             return self._trouble(mailbox, error)
@@ -129,7 +128,10 @@ class DoveAuth(dictserver.Service):
             del self._creating[mailbox.address]
             done.set_result(None)
 
-    async def _create(self, mailbox: Mailbox, password: bytes, client: bytes) -> Refusal | None:
+    async def _create(
+        self, mailbox: Mailbox, password: bytes, client: bytes
+    ) -> str | Refusal | None:
+        """The hash of the account, whoever made it; None if it is gone again."""
         claim = None
         if refusal := self._judge(mailbox, password, client):
             return refusal
@@ -140,16 +142,24 @@ class DoveAuth(dictserver.Service):
         if not self._limits.try_host(client, self._settings.max_signups_per_hour,
                                      time.monotonic()):
             return Refusal.HOST_LIMIT
+        outcome, hashed = await asyncio.get_running_loop().run_in_executor(
+            self._makers, self._make, mailbox, password, claim)
+        match outcome:
+            case Creation.DONE:
+                log.info("account created: user=%s domain=%s", self._label(mailbox.address),
+                         mailbox.domain.name)
+                return hashed
+            case Creation.BLOCKED:
+                return Refusal.BLOCKED
+            case Creation.CLAIM_GONE:
+                return Refusal.UNINVITED
+        return mailbox.hash()
 
-        loop = asyncio.get_running_loop()
-        hashed = await loop.run_in_executor(self._hashers, passwordhash.hash_password, password)
-        outcome = await loop.run_in_executor(self._writers, mailbox.create, hashed, time.time(),
-                                             claim)
-        if outcome is Creation.DONE:
-            log.info("account created: user=%s domain=%s", self._label(mailbox.address),
-                     mailbox.domain.name)
-        return {Creation.BLOCKED: Refusal.BLOCKED,
-                Creation.CLAIM_GONE: Refusal.UNINVITED}.get(outcome)
+    def _make(self, mailbox: Mailbox, password: bytes, claim: str | None) -> tuple[Creation, str]:
+        """Runs in a thread."""
+        with self._cores:
+            hashed = passwordhash.hash_password(password)
+        return mailbox.create(hashed, time.time(), claim), hashed
 
     def _judge(self, mailbox: Mailbox, password: bytes, client: bytes) -> Refusal | None:
         settings = self._settings

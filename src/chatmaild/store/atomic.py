@@ -77,7 +77,7 @@ def locked(directory: str, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
                         f"{directory}: another process keeps it locked; "
                         "find it with lsof and see why it hangs"
                     ) from None
-                time.sleep(0.002)
+                time.sleep(0.0005)
         yield
     finally:
         os.close(fd)

@@ -1,14 +1,15 @@
 """How mailboxes come into being and go: each as a whole, whenever we are killed.
 
 Beside the mailboxes of a domain, entries that begin with a dot are ours: accounts in the making
-and mailboxes on their way out. `sweep` removes those that a killed process left.
+and mailboxes on their way out. `sweep` removes those that a killed process left. Only what was
+moved aside to be looked at once more, and not decided on, goes back to where it was.
 """
 
 import contextlib
 import enum
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from chatmaild.store import atomic, directories
 from chatmaild.store.layout import BLOCKED, DAY, ENFORCE_ENCRYPTION, PASSWORD, explain, has
@@ -17,6 +18,8 @@ MAX_RUBBISH_AGE = 3600
 """Seconds after which an unfinished creation counts as abandoned."""
 
 _NEW = ".new-"
+_ASIDE = ".aside-"
+"""In front of an address whose mailbox may yet be put back."""
 _REMOVED = ".removed-"
 _CLAIM = ".claim-"
 
@@ -63,7 +66,7 @@ def inherit_owner(parent: str, *paths: str) -> None:
 def _put_in_place(home: str, new: str, claim: str | None) -> Creation:
     parent = os.path.dirname(home)
     removed = None
-    with atomic.locked(parent):
+    with settled(home):
         if has(home, BLOCKED):
             return Creation.BLOCKED
         if has(home, PASSWORD):
@@ -74,7 +77,7 @@ def _put_in_place(home: str, new: str, claim: str | None) -> Creation:
             except FileNotFoundError:
                 return Creation.CLAIM_GONE
         if os.path.lexists(home):
-            removed = _move_aside(home)
+            removed = _move_out(home)
         os.rename(new, home)
     atomic.sync_directory(parent)
     if claim:
@@ -89,18 +92,23 @@ def delete(home: str, block: bool, keep: Callable[[str], bool] | None) -> bool:
     """See `Mailbox.delete`."""
     parent = os.path.dirname(home)
     try:
-        with atomic.locked(parent):
+        with settled(home):
             existed = os.path.lexists(home)
             if block:
                 mark(home, BLOCKED)
                 removed = _empty(home)
-            elif existed:
-                removed = _move_aside(home)
-                if keep and keep(removed):
-                    os.rename(removed, home)
-                    return False
-            else:
+            elif not existed:
                 return False
+            elif keep:
+                os.rename(home, _aside(home))
+                try:
+                    if keep(_aside(home)):
+                        return False
+                    removed = _move_out(_aside(home))
+                finally:
+                    _put_back(home)
+            else:
+                removed = _move_out(home)
         atomic.sync_directory(parent)
         _remove_tree(removed)
     except OSError as error:
@@ -108,9 +116,48 @@ def delete(home: str, block: bool, keep: Callable[[str], bool] | None) -> bool:
     return existed
 
 
-def _move_aside(home: str) -> str:
-    removed = _own_name(os.path.dirname(home), _REMOVED)
-    os.rename(home, removed)
+@contextlib.contextmanager
+def settled(home: str) -> Iterator[None]:
+    """Hold the lock of the domain of `home`, with the mailbox where it belongs."""
+    with atomic.locked(os.path.dirname(home)):
+        _put_back(home)
+        yield
+
+
+def recover(home: str) -> None:
+    """See `Mailbox.recover`."""
+    if os.path.lexists(_aside(home)):
+        try:
+            with settled(home):
+                pass
+        except OSError as error:
+            raise explain(home, error) from None
+
+
+def _aside(home: str) -> str:
+    """Where the mailbox `home` is while it is decided, under the lock, whether it goes."""
+    parent, address = os.path.split(home)
+    return f"{parent}/{_ASIDE}{address}"
+
+
+def _put_back(home: str) -> None:
+    """Undo a move aside, by us or by who was killed. Under the lock of the domain.
+
+    A client that is still connected may have had Dovecot make the directory anew meanwhile; an
+    account that is there, or a block, was made since, and holds.
+    """
+    if os.path.lexists(_aside(home)):
+        if os.path.lexists(home):
+            if has(home, PASSWORD) or has(home, BLOCKED):
+                return
+            _move_out(home)
+        os.rename(_aside(home), home)
+
+
+def _move_out(path: str) -> str:
+    """From here on the mailbox at `path` is gone, whatever becomes of us."""
+    removed = _own_name(os.path.dirname(path), _REMOVED)
+    os.rename(path, removed)
     return removed
 
 
@@ -149,12 +196,11 @@ def sweep(directory: str, now: float, dry_run: bool) -> list[str]:
     try:
         with atomic.locked(directory):
             left = [entry.path for entry in os.scandir(directory)
-                    if entry.name.startswith((_NEW, _REMOVED))]
-            due = [path for path in left if _is_rubbish(path, now)]
+                    if entry.name.startswith((_NEW, _ASIDE, _REMOVED))]
             if not dry_run:
                 for path in left:
-                    if os.path.basename(path).startswith(_NEW):
-                        _restore_claim(path)
+                    _undo(path)
+            due = [path for path in left if os.path.lexists(path) and _is_rubbish(path, now)]
         if not dry_run:
             for path in due:
                 _remove_tree(path)
@@ -190,13 +236,27 @@ def _restore_claim(new: str) -> None:
         os.rename(f"{new}/{name}", f"{os.path.dirname(new)}/{directory}/{original}")
 
 
-def _is_rubbish(path: str, now: float) -> bool:
-    """Whether nobody uses `path`, which has one of our names, any more.
+def _undo(path: str) -> None:
+    """Take back what a killed process began and did not decide. Under the lock of the domain."""
+    name = os.path.basename(path)
+    if name.startswith(_NEW):
+        _restore_claim(path)
+    elif name.startswith(_ASIDE):
+        _put_back(_home_of(path))
 
-    What was moved aside is, as soon as the lock of the domain is free: only then is it decided.
-    """
-    if os.path.basename(path).startswith(_REMOVED):
+
+def _home_of(aside: str) -> str:
+    directory, name = os.path.split(aside)
+    return f"{directory}/{name.removeprefix(_ASIDE)}"
+
+
+def _is_rubbish(path: str, now: float) -> bool:
+    """Whether nobody uses `path`, which has one of our names, any more."""
+    name = os.path.basename(path)
+    if name.startswith(_REMOVED):
         return True
+    if name.startswith(_ASIDE):
+        return has(_home_of(path), PASSWORD)
     try:
         return os.lstat(path).st_mtime < now - MAX_RUBBISH_AGE
     except FileNotFoundError:

@@ -135,15 +135,23 @@ class Mailbox:
         Without `block` one rename takes both away, so that they end at the same moment. With
         it, the marker comes first and stays: at no moment could a login make the address anew.
         `keep`, if given, gets the directory once it is out of everybody's reach, and has the
-        last word: if it is true the mailbox is put back.
+        last word: if it is true the mailbox is put back. If we are killed before that,
+        `recover`, `create` or `sweep` puts it back.
         Raises `StoreError`.
         """
         return lifecycle.delete(self.home, block, keep)
 
+    def recover(self) -> None:
+        """Put the mailbox back if somebody was killed while he decided whether to delete it.
+
+        Costs one system call where nothing is to be done. Raises `StoreError`.
+        """
+        lifecycle.recover(self.home)
+
     def block(self) -> None:
         """From now on nobody logs in, nothing is delivered. Raises `StoreError`."""
         try:
-            with atomic.locked(os.path.dirname(self.home)):
+            with lifecycle.settled(self.home):
                 lifecycle.mark(self.home, BLOCKED)
         except OSError as error:
             raise explain(self.home, error) from None
@@ -151,7 +159,7 @@ class Mailbox:
     def unblock(self) -> bool:
         """Undo `block`; False if it was not blocked. Raises `StoreError`."""
         try:
-            with atomic.locked(os.path.dirname(self.home)):
+            with lifecycle.settled(self.home):
                 was_blocked = lifecycle.unmark(self.home, BLOCKED)
                 with contextlib.suppress(OSError):
                     os.rmdir(self.home)     # only if nothing else is in it
@@ -163,7 +171,7 @@ class Mailbox:
         """Refuse cleartext mail to this account, or take it. Raises `StoreError`."""
         change = lifecycle.mark if enforce else lifecycle.unmark
         try:
-            with atomic.locked(os.path.dirname(self.home)):
+            with lifecycle.settled(self.home):
                 if not self.exists():
                     raise StoreError(f"{self.address}: there is no such account")
                 change(self.home, ENFORCE_ENCRYPTION)
