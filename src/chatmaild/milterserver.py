@@ -45,6 +45,7 @@ class Server:
         self.label = label
         self.active: set[Session] = set()
         """Sessions with a transaction under way."""
+        self.sessions: set[Session] = set()
 
     def serve(self, fd: int) -> None:
         """Accept on the listening socket `fd` until libmilter gives up or is told to stop."""
@@ -94,6 +95,7 @@ class Session(Milter.Base):
         self._network_address = ""
         self._no_reply = 0
         self._reset()
+        server.sessions.add(self)
 
     def _reset(self) -> None:
         self._server.active.discard(self)
@@ -196,6 +198,7 @@ class Session(Milter.Base):
     @_callback
     def close(self) -> int:
         self._reset()
+        self._server.sessions.discard(self)
         return milter.CONTINUE
 
     def failed(self, callback: str) -> int:

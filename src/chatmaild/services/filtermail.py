@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 
 from chatmaild import config as configuration
-from chatmaild import milterserver, runtime
+from chatmaild import milterserver, runtime, succession
 from chatmaild.console import Console
 from chatmaild.errors import ChatmaildError, ConfigError
 from chatmaild.outside import Outside
@@ -33,7 +33,11 @@ log = logging.getLogger("filtermail")
 DRAIN = 0.7
 """Seconds that transactions under way get to finish after SIGTERM."""
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+LAST_SESSIONS = 900
+"""Seconds that sessions may go on in a process that has a successor; Postfix and libmilter end idle
+ones after 300 and 600."""
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 _GAVE_UP = 0
 
 
@@ -46,6 +50,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
+    predecessor = succession.predecessor()
     runtime.setup_logging()
     # Nothing of ours logs who called from which thread, so that is not looked up for each line.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
@@ -55,6 +60,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     gc.freeze()     # what was loaded stays; look for garbage once in some hundred messages
     gc.set_threshold(20_000, 5, 100)
     service = Service(lambda: configuration.load(args.config), Direction(args.direction))
+    if predecessor:
+        return service.run(predecessor.listener, predecessor.relieve)
     return service.run(runtime.listening_socket(args.socket))
 
 
@@ -88,13 +95,15 @@ class Service:
             for problem in error.problems:
                 log.error("not reloaded, the old configuration stays: %s", problem)
 
-    def run(self, listener: socket.socket) -> int:
+    def run(self, listener: socket.socket, begin: Callable[[], None] = lambda: None) -> int:
+        """Serve until told to stop. `begin` returns when this process may accept connections."""
         signals, wakeup = socket.socketpair()
         wakeup.setblocking(False)
         for number in _SIGNALS:
             signal.signal(number, lambda number, frame: None)
         signal.set_wakeup_fd(wakeup.fileno())   # one octet per signal, which no race can lose
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        begin()
         threading.Thread(target=self._serve, args=(listener.fileno(), wakeup), daemon=True).start()
         milterserver.wait_until_serving()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
@@ -108,6 +117,11 @@ class Service:
                 continue
             if number == _GAVE_UP:
                 raise ChatmaildError("the milter library gave up; its message is in the mail log")
+            if number == signal.SIGUSR2:
+                if succession.hand_over(listener, lambda: _accept_no_more(listener)):
+                    self._serve_last_sessions(signals)
+                    self._leave()
+                continue
             if number != signal.SIGHUP:
                 self._stop(listener)
             runtime.notify("RELOADING=1")
@@ -122,21 +136,38 @@ class Service:
         finally:
             wakeup.send(bytes([gave_up]))
 
-    def _stop(self, listener: socket.socket) -> None:
-        """Let transactions under way finish, then leave at once.
+    def _serve_last_sessions(self, signals: socket.socket) -> None:
+        """Return when all sessions have ended, or it is time to end them."""
+        deadline = time.monotonic() + LAST_SESSIONS
+        signals.settimeout(2)       # longer than a session accepted just now takes to show up
+        while time.monotonic() < deadline:
+            try:
+                if signals.recv(1)[0] in (signal.SIGTERM, signal.SIGINT):
+                    return
+            except TimeoutError:
+                if not self._server.sessions:
+                    return
 
-        New connections wait in the socket's queue for the next process: libmilter, which looks up
-        only every few seconds, is given an unused socket to accept on. A message is Postfix's
-        until it has our answer, so whatever is cut off here is deferred and never lost.
-        """
+    def _stop(self, listener: socket.socket) -> None:
+        """Leave; new connections wait in the socket's queue for the next process."""
         runtime.notify("STOPPING=1")
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as unused:
-            unused.bind("")
-            unused.listen(1)
-            os.dup2(unused.fileno(), listener.fileno())
+        _accept_no_more(listener)
+        self._leave()
+
+    def _leave(self) -> None:
+        """Let transactions under way finish, then leave at once. A message is Postfix's until it
+        has our answer, so whatever is cut off here is deferred and never lost."""
         deadline = time.monotonic() + DRAIN
         while self._server.active and time.monotonic() < deadline:
             time.sleep(0.01)
         time.sleep(0.05)    # libmilter writes the last answers after our callbacks returned
         log.info("stopped, %d transactions cut off", len(self._server.active))
         os._exit(0)
+
+
+def _accept_no_more(listener: socket.socket) -> None:
+    """libmilter, which looks up only every few seconds, is given an unused socket to accept on."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as unused:
+        unused.bind("")
+        unused.listen(1)
+        os.dup2(unused.fileno(), listener.fileno())
