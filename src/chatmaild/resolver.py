@@ -73,16 +73,20 @@ Records = tuple[bytes, ...] | None
 class Lookup:
     """The lookups of one message, started; `wait` collects them."""
 
-    def __init__(self, resolver: "Resolver", pending: Mapping[str, futures.Future]):
+    def __init__(self, resolver: "Resolver", pending: Mapping[str, futures.Future],
+                 known: dict[str, Records]):
         self._resolver = resolver
         self._pending = pending
+        self._known = known
         self._deadline = time.monotonic() + DNS_TIME
 
     def wait(self, names: Iterable[str]) -> dict[str, Records]:
         """What the DNS holds at `names`, at the latest `DNS_TIME` after the lookups began."""
         wanted = {name: self._pending[name] for name in names if name in self._pending}
-        self._resolver.wait(wanted.values(), self._deadline)
-        return {name: found.result() if found.done() else None for name, found in wanted.items()}
+        if wanted:
+            self._resolver.wait(wanted.values(), self._deadline)
+        return self._known | {name: future.result() if future.done() else None
+                              for name, future in wanted.items()}
 
 
 class Resolver:
@@ -102,7 +106,18 @@ class Resolver:
 
     def begin(self, names: Iterable[str]) -> Lookup:
         """Start to look `names` up, unless they are known; never blocks."""
-        return Lookup(self, {name: self._future(name) for name in names})
+        pending, known = {}, {}
+        with self._lock:
+            for name in names:
+                expires, records = self._cache.get(name, (0.0, None))
+                if expires > time.monotonic():
+                    self._cache.move_to_end(name)
+                    known[name] = records
+                elif future := self._future(name):
+                    pending[name] = future
+                else:
+                    known[name] = None
+        return Lookup(self, pending, known)
 
     def wait(self, pending: Iterable[futures.Future], deadline: float) -> None:
         """Wait for `pending` until `deadline` (monotonic), or less long if many wait already."""
@@ -120,22 +135,18 @@ class Resolver:
         finally:
             self._waiting.release()
 
-    def _future(self, name: str) -> futures.Future:
-        with self._lock:
-            expires, records = self._cache.get(name, (0.0, None))
-            if expires > time.monotonic():
-                self._cache.move_to_end(name)
-                return _done(records)
-            if name in self._running:
-                return self._running[name]
-            if len(self._running) >= MAX_LOOKUPS:
-                return _done(None)
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, name="dns", daemon=True).start()
-            future = asyncio.run_coroutine_threadsafe(self._fetch(name), self._loop)
-            self._running[name] = future
-            return future
+    def _future(self, name: str) -> futures.Future | None:
+        """The lookup of a name, begun if need be; None if there are too many. Needs the lock."""
+        if name in self._running:
+            return self._running[name]
+        if len(self._running) >= MAX_LOOKUPS:
+            return None
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            threading.Thread(target=self._loop.run_forever, name="dns", daemon=True).start()
+        future = asyncio.run_coroutine_threadsafe(self._fetch(name), self._loop)
+        self._running[name] = future
+        return future
 
     async def _fetch(self, name: str) -> Records:
         records, ttl = None, FAILURE_TTL
@@ -219,12 +230,6 @@ def _texts(rdatas: Iterable) -> tuple[bytes, ...]:
         if size <= MAX_ANSWER:
             texts.append(text)
     return tuple(texts)
-
-
-def _done(records: Records) -> futures.Future:
-    future: futures.Future = futures.Future()
-    future.set_result(records)
-    return future
 
 
 def _stamp(path: Path) -> tuple:

@@ -7,7 +7,6 @@ is valid decides; aligned means that `d=` equals the domain of From exactly.
 
 import functools
 import hashlib
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -175,16 +174,14 @@ def canonical_headers(fields: Fields, index: int, signature: Signature) -> bytes
     A name in `h=` stands for the lowest field of that name that was not yet taken; where there
     is none left it stands for nothing (RFC 6376 section 5.4.2).
     """
-    left = defaultdict(list)
-    for name, value in fields:
-        left[name.lower()].append((name, value))
-    relaxed = signature.relaxed_headers
-    parts = [
-        dkimcrypto.canonical_header(relaxed, *left[name].pop())
-        for name in signature.signed_fields if left[name]
-    ]
-    own = dkimcrypto.canonical_header(relaxed, fields[index][0], signature.unsigned)
-    return b"".join(parts) + own.removesuffix(b"\r\n")
+    left = {name: [] for name in signature.signed_fields}
+    for field in fields:
+        name = field[0].lower()
+        if name in left:
+            left[name].append(field)
+    signed = [left[name].pop() for name in signature.signed_fields if left[name]]
+    signed.append((fields[index][0], signature.unsigned))
+    return dkimcrypto.canonical_headers(signature.relaxed_headers, signed).removesuffix(b"\r\n")
 
 
 def from_results(fields: Fields, authserv_id: str, from_domain: str) -> Authenticity:
