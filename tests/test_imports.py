@@ -10,6 +10,7 @@ SRC = Path(__file__).parent.parent / "src"
 
 # A module may import from layers of a lower number; within one layer only from its own package.
 LAYERS = {
+    "absent": -1,
     "errors": 0, "lean": 0, "wire": 0, "config": 1, "policy": 2, "store": 3,
     "runtime": 4, "console": 4, "workers": 4, "metrics": 4, "resolver": 4,
     "dictserver": 5, "milterserver": 5, "succession": 5,

@@ -8,18 +8,17 @@ loaded with the first Ed25519 key, because it takes 3 MB and few domains have on
 
 import functools
 import hashlib
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from chatmaild.absent import absent
 from chatmaild.wire import modexp
 from chatmaild.wire.dkimsig import DkimSyntaxError, KeyRecord
 
-# dkimpy must never ask the DNS by itself; without its resolver it also loads in a third of the
-# memory.
-sys.modules.setdefault("dkim.dnsplug", None)  # type: ignore[arg-type]
-
-from dkim import canonicalization, crypto  # noqa: E402  (after its resolver was put aside)
+# dkimpy must never ask the DNS by itself; without its other companions it also loads in a third
+# of the memory.
+with absent("dkim.dnsplug", "aiodns", "authres", "nacl"):
+    from dkim import canonicalization, crypto
 
 MAX_RSA_BITS = 8192
 """Longer keys cost more time than a signature is worth; nobody publishes them."""
