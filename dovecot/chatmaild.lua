@@ -150,6 +150,21 @@ end
 
 local paused_until = 0
 
+-- Send doveauth the request, and return the first octet of its answer; or nil and the problem.
+local function ask(request, deadline)
+  local connection = unix()
+  connection:settimeout(math.max(0, deadline - socket.gettime()), "t")
+  local done, problem = connection:connect(RUN .. "doveauth.sock")
+  if done then done, problem = connection:send(request) end
+  local answer
+  if done then
+    connection:settimeout(math.max(0, deadline - socket.gettime()), "t")
+    answer, problem = connection:receive(1)
+  end
+  connection:close()
+  return answer, problem
+end
+
 -- Ask doveauth to create the account: true, false (refused), or nil and the reason. After a
 -- time-out this worker does not ask for a while: were all workers waiting for a daemon that
 -- hangs, logins of ordinary users would wait with them.
@@ -159,20 +174,12 @@ local function create(user, password, client)
   if start < paused_until and paused_until - start <= PAUSE then
     return nil, "doveauth did not answer in time a moment ago"
   end
-  local connection = unix()
-  connection:settimeout(LIMIT, "t")
-  local done, problem = connection:connect(RUN .. "doveauth.sock")
-  if done then
-    local key = 'shared/passdb/' .. quoted(password) .. '"' .. quoted(user)
-    done, problem = connection:send("H3\t2\t0\t" .. escaped(client) .. "\tauth\nL"
-                                    .. escaped(key) .. "\t" .. escaped(user) .. "\n")
-  end
-  local answer
-  if done then
-    connection:settimeout(math.max(0, start + LIMIT - socket.gettime()), "t")
-    answer, problem = connection:receive(1)
-  end
-  connection:close()
+  local key = 'shared/passdb/' .. quoted(password) .. '"' .. quoted(user)
+  local request = "H3\t2\t0\t" .. escaped(client) .. "\tauth\nL" .. escaped(key) .. "\t"
+                  .. escaped(user) .. "\n"
+  local answer, problem = ask(request, start + LIMIT)
+  -- It restarted meanwhile; an account that was made nevertheless is found by its password.
+  if problem == "closed" then answer, problem = ask(request, start + LIMIT) end
   if problem == "timeout" then paused_until = socket.gettime() + PAUSE end
   if answer == "O" then return true end
   if answer == "N" then return false end

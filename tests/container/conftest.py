@@ -6,6 +6,7 @@
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -79,10 +80,19 @@ def older_package(workshops) -> Path:
                          change="sed -i 's/Largest message/Greatest message/' doc/chatmaild.ini")
 
 
+@pytest.fixture(scope="session")
+def deltachat() -> Path:
+    """The directory with the packages of the real client, the same inside and outside."""
+    venv = subprocess.run([machine.TREE / "tests/rig/venv", "client"], text=True, check=True,
+                          stdout=subprocess.PIPE).stdout.strip()
+    packages, = Path(venv).glob("lib/python3*/site-packages")
+    return packages
+
+
 @pytest.fixture(scope="module")
-def ordinary(release):
+def ordinary(release, deltachat):
     """A clean Debian that serves ordinary mail for example.org and has never heard of us."""
-    host = MailHost(release, debian.clean_root(release))
+    host = MailHost(release, debian.clean_root(release), deltachat)
     host.create()
     host.boot()
     host.set_up_ordinary_mail()

@@ -48,9 +48,11 @@ def _check(result: int) -> None:
 class Machine:
     """One booted Debian. `root` is its root directory as seen from outside."""
 
-    def __init__(self, name: str, lower: Path):
+    def __init__(self, name: str, lower: Path, *visible: Path):
+        """`visible` are directories that are seen in there, at the same place, read-only."""
         self.name = name
         self.lower = lower
+        self._visible = visible
         self.root = SCRATCH / name / "root"
         self._process: subprocess.Popen | None = None
         self._leader = 0
@@ -72,7 +74,8 @@ class Machine:
                    f"--machine={self.name}", f"--hostname={NAME.partition('.')[0]}",
                    "--register=no", "--keep-unit", "--console=pipe", "--private-network",
                    "--resolv-conf=off", "--timezone=off",
-                   f"--bind-ro={TREE}:{TREE_INSIDE}", "--boot"]
+                   f"--bind-ro={TREE}:{TREE_INSIDE}",
+                   *(f"--bind-ro={path}" for path in self._visible), "--boot"]
         join = "".join(f"echo $$ >{group}/cgroup.procs || true; " for group in self._cgroups())
         self._process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", "sh", "-c", f"{join} exec {shlex.join(command)}"],

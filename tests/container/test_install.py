@@ -8,6 +8,7 @@ import pytest
 from container.load import encrypted
 from container.mailhost import CHAT_DOMAIN, INI
 from rig import stock
+from rig.machine import TREE_INSIDE
 from rig.until import until
 
 ALICE, BOB = stock.ORDINARY_USERS.items()
@@ -70,6 +71,15 @@ def test_mailboxes_belong_to_a_user_that_dovecot_accepts(idle):
 def test_check_is_green(host):
     done = host.run("chatmaild", "check", check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_delta_chat_logs_in_and_talks(host, deltachat):
+    """The real client, told an address and a password, on what the README alone has set up."""
+    done = host.run("/usr/bin/python3", f"{TREE_INSIDE}/tests/container/phones.py", deltachat,
+                    CHAT_DOMAIN, seconds=120)
+    assert done.stdout == "encrypted both ways\n"
+    for name in ("annaphone", "bertphone"):
+        assert host.path(f"{MAIL}/{CHAT_DOMAIN}/{name}@{CHAT_DOMAIN}/password").exists()
 
 
 def test_account_on_first_login_over_imap(host):

@@ -253,7 +253,13 @@ def hung(host):
 @contextlib.contextmanager
 def instead(host, talk):
     """Something else answers on doveauth's socket."""
-    with host.without("doveauth"), socket.socket(socket.AF_UNIX) as listener:
+    with host.without("doveauth"), listening(talk):
+        yield
+
+
+@contextlib.contextmanager
+def listening(talk):
+    with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(SOCKET))
         listener.listen()
 
@@ -294,6 +300,29 @@ def dribbles(host):
             connection.recv(1)
             threading.Event().wait(60)
     return instead(host, talk)
+
+
+def test_a_first_login_that_a_restart_cuts_off_is_tried_again(host, address):
+    """Whoever answers hangs up on the first caller, and hands the second one to doveauth."""
+    path, callers = f"{SOCKET}.real", []
+
+    def talk(connection):
+        callers.append(connection)
+        if len(callers) == 1:
+            connection.recv(4)
+            return connection.close()
+        with connection, socket.socket(socket.AF_UNIX) as real:
+            real.connect(path)
+            real.sendall(connection.recv(4096))
+            connection.sendall(real.recv(4096))
+
+    SOCKET.rename(path)
+    try:
+        with listening(talk):
+            assert login(host, address) == "in"
+    finally:
+        Path(path).rename(SOCKET)
+    assert len(callers) == 2
 
 
 @pytest.mark.parametrize("trouble", [
