@@ -26,7 +26,6 @@ FOREIGN = {
     "nacl": {"chatmaild.wire.dkimcrypto"},
     "authres": {"chatmaild.wire.authres"},
     "dns": {"chatmaild.resolver"},
-    "Milter": {"chatmaild.milterserver"},
     "milter": {"chatmaild.milterserver"},
 }
 MODULES = {

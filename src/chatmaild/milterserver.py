@@ -2,18 +2,20 @@
 verdicts become answers.
 
 Knows nothing about mail. libmilter calls from changing threads, one at a time per session, so all
-state is in the `Session`. Whatever goes wrong in here is a temporary failure: mail is neither lost
-nor let through.
+state is in the `_Session`, which libmilter's context of the connection keeps. Whatever goes wrong
+in here is a temporary failure: mail is neither lost nor let through.
+
+Each callback costs every message its time, so these are plain functions for the C module
+`milter`, and not methods behind the classes of `Milter`. Postfix is asked for no more than is
+needed, and waits for an answer at four places only: MAIL, RCPT, the end of headers, the end of the
+message.
 """
 
 import logging
 import os
 import signal
 import time
-from collections.abc import Callable
-from functools import wraps
 
-import Milter
 import milter
 
 from chatmaild import runtime
@@ -30,10 +32,11 @@ MTA_TIMEOUT = 600
 MAX_HEADER_OCTETS = 512 * 1024
 """Octets in all headers of a message; more are refused unread."""
 
-_PROTOCOL = (milter.P_NOHELO | milter.P_NOUNKNOWN | milter.P_NR_CONN | milter.P_NR_HDR
-             | milter.P_NR_BODY | milter.P_HDR_LEADSPC)
-_MACROS = {milter.M_ENVFROM: "i {auth_authen}", milter.M_ENVRCPT: "{rcpt_addr}",
-           milter.M_DATA: "i", milter.M_EOM: "i"}
+_ACTIONS = milter.CHGHDRS | milter.SETSYMLIST
+_PROTOCOL = (milter.P_NOHELO | milter.P_NOUNKNOWN | milter.P_NODATA | milter.P_NR_CONN
+             | milter.P_NR_HDR | milter.P_NR_BODY | milter.P_HDR_LEADSPC)
+_MACROS = {milter.M_ENVFROM: "{auth_authen}", milter.M_ENVRCPT: "{rcpt_addr}",
+           milter.M_EOH: "i", milter.M_EOM: "i"}
 
 
 class Server:
@@ -43,16 +46,218 @@ class Server:
     def __init__(self, site: Site, label: runtime.AddressLabel):
         self.site = site
         self.label = label
-        self.active: set[Session] = set()
+        self.sessions: set[_Session] = set()
+        self.active: set[_Session] = set()
         """Sessions with a transaction under way."""
-        self.sessions: set[Session] = set()
 
     def serve(self, fd: int) -> None:
         """Accept on the listening socket `fd` until libmilter gives up or is told to stop."""
-        Milter.factory = lambda: Session(self)
-        milter.set_flags(milter.CHGHDRS | milter.SETSYMLIST)
+        milter.set_flags(_ACTIONS)
         milter.set_exception_policy(milter.TEMPFAIL)
-        Milter.runmilter("chatmaild", f"fd:{fd}", MTA_TIMEOUT)
+        milter.set_connect_callback(_connect)
+        milter.set_envfrom_callback(_mail)
+        milter.set_envrcpt_callback(_recipient)
+        milter.set_header_callback(_header)
+        milter.set_eoh_callback(_end_of_headers)
+        milter.set_body_callback(_body)
+        milter.set_eom_callback(_end_of_message)
+        milter.set_abort_callback(_abort)
+        milter.set_close_callback(_close)
+        milter.register("chatmaild", negotiate=self._negotiate)
+        milter.setconn(f"fd:{fd}")
+        milter.settimeout(MTA_TIMEOUT)
+        milter.main()
+
+    def _negotiate(self, ctx: "milter.milterContext", options: list[int]) -> int:
+        """Ask Postfix for nothing that is not needed; wait for no answer that is always the same.
+        """
+        session = _Session(self)
+        ctx.setpriv(session)
+        self.sessions.add(session)
+        if options[0] & milter.SETSYMLIST:
+            for stage, macros in _MACROS.items():
+                ctx.setsymlist(stage, macros)
+        options[0] &= _ACTIONS
+        session.protocol = options[1] = options[1] & _PROTOCOL
+        options[2] = options[3] = 0
+        return milter.CONTINUE
+
+
+class _Session:
+    """One connection from Postfix, and of its messages the one under way."""
+
+    __slots__ = ("server", "protocol", "network_address", "transaction", "sender", "queue_id",
+                 "headers", "header_octets", "broken")
+
+    def __init__(self, server: Server):
+        self.server = server
+        self.protocol = 0
+        self.network_address = ""
+        self.reset()
+
+    def reset(self) -> None:
+        self.server.active.discard(self)
+        self.transaction: Transaction | None = None
+        self.headers: list[tuple[str, bytes]] | None = None
+        self.header_octets = 0
+        self.sender = ""
+        self.queue_id = "NOQUEUE"
+        self.broken = False
+
+
+# Every callback has the same shape: do, return; whatever goes wrong is a temporary failure, told
+# at the next place where Postfix waits for an answer.
+
+def _connect(ctx, hostname: str, family: int, address: tuple | str | None) -> int:
+    session = ctx.getpriv()
+    try:
+        if isinstance(address, tuple):
+            session.network_address = address[0]
+    except Exception:
+        _failed(session)
+    return milter.NOREPLY if session.protocol & milter.P_NR_CONN else milter.CONTINUE
+
+
+def _mail(ctx, path: bytes, *parameters: bytes) -> int:
+    session = ctx.getpriv()
+    try:
+        session.reset()
+        server = session.server
+        site = server.site
+        if not site.config.domains:
+            return milter.ACCEPT
+        server.active.add(session)
+        session.headers = []
+        session.sender = path.decode("utf-8", "surrogateescape")
+        session.transaction = Transaction(site)
+        client = Client(session.network_address, ctx.getsymval("{auth_authen}") or "")
+        found = session.transaction.mail(session.sender, client, _size(parameters),
+                                         time.monotonic())
+        return milter.CONTINUE if found is None else _end(ctx, session, found)
+    except Exception:
+        return _deferred(ctx, session)
+
+
+def _recipient(ctx, path: bytes, *parameters: bytes) -> int:
+    session = ctx.getpriv()
+    try:
+        # Where Postfix takes it, also out of forms like user%chat.example@mail.example.
+        resolved = ctx.getsymval("{rcpt_addr}") or path.decode("utf-8", "surrogateescape")
+        found = session.transaction.recipient(resolved)
+        return milter.CONTINUE if found is None else _answer(ctx, session, found)
+    except Exception:
+        return _deferred(ctx, session)
+
+
+def _header(ctx, name: str, value: bytes) -> int:
+    session = ctx.getpriv()
+    try:
+        session.header_octets += len(name) + len(value) + 4
+        if (session.header_octets <= MAX_HEADER_OCTETS
+                and len(session.headers) <= header_policy.MAX_HEADERS):
+            session.headers.append((name, value))
+    except Exception:
+        _failed(session)
+    return milter.NOREPLY if session.protocol & milter.P_NR_HDR else milter.CONTINUE
+
+
+def _end_of_headers(ctx) -> int:
+    session = ctx.getpriv()
+    try:
+        if session.broken:
+            return _deferred(ctx, session)
+        session.queue_id = ctx.getsymval("i") or session.queue_id
+        headers, session.headers = session.headers, None
+        found = session.transaction.data()
+        if found is None and (session.header_octets > MAX_HEADER_OCTETS
+                              or len(headers) > header_policy.MAX_HEADERS):
+            found = Verdict("headers-too-large", verdicts.UNENCRYPTED)
+        if found is None:
+            found = session.transaction.headers(headers)
+        return milter.CONTINUE if found is None else _end(ctx, session, found)
+    except Exception:
+        return _deferred(ctx, session)
+
+
+def _body(ctx, chunk: bytes) -> int:
+    session = ctx.getpriv()
+    try:
+        if not session.broken:
+            session.transaction.body(chunk)
+    except Exception:
+        _failed(session)
+    return milter.NOREPLY if session.protocol & milter.P_NR_BODY else milter.CONTINUE
+
+
+def _end_of_message(ctx) -> int:
+    session = ctx.getpriv()
+    try:
+        if session.broken:
+            return _deferred(ctx, session)
+        session.queue_id = ctx.getsymval("i") or session.queue_id
+        return _end(ctx, session, session.transaction.finish())
+    except Exception:
+        return _deferred(ctx, session)
+
+
+def _abort(ctx) -> int:
+    ctx.getpriv().reset()
+    return milter.CONTINUE
+
+
+def _close(ctx) -> int:
+    session = ctx.getpriv()
+    if session is not None:     # None: it never came to a negotiation
+        session.reset()
+        session.server.sessions.discard(session)
+    return milter.CONTINUE
+
+
+def _end(ctx, session: _Session, found: Verdict) -> int:
+    """The answer that ends the transaction."""
+    answer = _answer(ctx, session, found)
+    session.reset()
+    return answer
+
+
+def _answer(ctx, session: _Session, found: Verdict) -> int:
+    """Carry out a verdict, and write it down if the message is to or from one of ours."""
+    direction = session.transaction.direction
+    if direction:
+        log.info("%s: %s %s reason=%s from=%s", session.queue_id, direction, found.word,
+                 found.reason, session.server.label(session.sender.strip("<>")))
+    space = " " if session.protocol & milter.P_HDR_LEADSPC else ""
+    for change in found.changes:
+        value = "" if change.value is None else space + change.value
+        ctx.chgheader(change.name, change.index, value)
+    return milter.ACCEPT if found.reply is None else _refused(ctx, found.reply)
+
+
+def _refused(ctx, reply: verdicts.Reply) -> int:
+    ctx.setreply(reply.code, reply.status, reply.text)
+    return milter.TEMPFAIL if reply.code[0] == "4" else milter.REJECT
+
+
+def _failed(session: _Session) -> None:
+    """Remember the exception being handled; Postfix waits for no answer now."""
+    log.exception("%s: unexpected error, deferred", session.queue_id)
+    session.broken = True
+
+
+def _deferred(ctx, session: _Session) -> int:
+    """The answer to an exception, the one being handled or an earlier one."""
+    if not session.broken:
+        _failed(session)
+    session.reset()
+    return _refused(ctx, verdicts.TROUBLE)
+
+
+def _size(parameters: tuple[bytes, ...]) -> int:
+    """The SIZE that MAIL declares, RFC 1870; 0 without one."""
+    for parameter in parameters:
+        if parameter[:5].upper() == b"SIZE=" and parameter[5:].isdigit():
+            return int(parameter[5:25])
+    return 0
 
 
 def wait_until_serving() -> None:
@@ -71,184 +276,3 @@ def wait_until_serving() -> None:
                 return
         time.sleep(0.001)
     log.warning("libmilter's threads cannot be seen in /proc; stopping may take 5 seconds")
-
-
-def _callback(function: Callable) -> Callable:
-    """The one shape of all callbacks: do, return; whatever goes wrong is a temporary failure."""
-
-    @wraps(function)
-    def guarded(session: "Session", *args):
-        try:
-            return function(session, *args)
-        except Exception:
-            return session.failed(function.__name__)
-
-    return guarded
-
-
-class Session(Milter.Base):
-    """One connection from Postfix. libmilter calls it from changing threads, one at a time."""
-
-    def __init__(self, server: Server):
-        self._server = server
-        self._site: Site | None = None
-        self._network_address = ""
-        self._no_reply = 0
-        self._reset()
-        server.sessions.add(self)
-
-    def _reset(self) -> None:
-        self._server.active.discard(self)
-        self._transaction: Transaction | None = None
-        self._headers: list[tuple[str, bytes]] = []
-        self._header_octets = 0
-        self._queue_id = "NOQUEUE"
-        self._sender = ""
-        self._broken = False
-
-    def negotiate(self, opts: list[int]) -> int:
-        """Ask Postfix for nothing that is not needed; wait for no answer that is always the same.
-        """
-        offered = opts[1]
-        opts[0] &= milter.CHGHDRS | milter.SETSYMLIST
-        self._actions = opts[0]
-        if opts[0] & milter.SETSYMLIST:
-            for stage, macros in _MACROS.items():
-                self._ctx.setsymlist(stage, macros)
-        self._protocol = opts[1] = offered & _PROTOCOL
-        opts[2] = opts[3] = 0
-        self._no_reply = self._protocol
-        return milter.CONTINUE
-
-    @_callback
-    def connect(self, hostname: str, family: int, address: tuple | str | None) -> int:
-        self._site = self._server.site
-        if isinstance(address, tuple):
-            self._network_address = address[0]
-        return self._answer(milter.P_NR_CONN)
-
-    @_callback
-    def envfrom_bytes(self, path: bytes, *parameters: bytes) -> int:
-        self._reset()
-        site = self._site = self._server.site
-        if not site.config.domains:
-            return milter.ACCEPT
-        self._server.active.add(self)
-        self._sender = path.decode("utf-8", "surrogateescape")
-        login = self.getsymval("{auth_authen}") or ""
-        self._transaction = Transaction(site)
-        return self._reply(self._transaction.mail(
-            self._sender, Client(self._network_address, login), _size(parameters),
-            time.monotonic()))
-
-    def envfrom(self, path: str, *parameters: str) -> int:
-        return self.envfrom_bytes(*(part.encode("utf-8", "surrogateescape")
-                                    for part in (path, *parameters)))
-
-    @_callback
-    def envrcpt_bytes(self, path: bytes, *parameters: bytes) -> int:
-        # Where Postfix takes it, also out of forms like user%chat.example@mail.example.
-        resolved = self.getsymval("{rcpt_addr}") or path.decode("utf-8", "surrogateescape")
-        return self._reply(self._transaction.recipient(resolved), ends=False)
-
-    def envrcpt(self, path: str, *parameters: str) -> int:
-        return self.envrcpt_bytes(path.encode("utf-8", "surrogateescape"))
-
-    @_callback
-    def data(self) -> int:
-        self._queue_id = self.getsymval("i") or self._queue_id
-        return self._reply(self._transaction.data())
-
-    @_callback
-    def header_bytes(self, name: str, value: bytes) -> int:
-        self._header_octets += len(name) + len(value) + 4
-        if (self._header_octets <= MAX_HEADER_OCTETS
-                and len(self._headers) <= header_policy.MAX_HEADERS):
-            self._headers.append((name, value))
-        return self._answer(milter.P_NR_HDR)
-
-    @_callback
-    def eoh(self) -> int:
-        if self._broken:
-            return self._tempfail()
-        if (self._header_octets > MAX_HEADER_OCTETS
-                or len(self._headers) > header_policy.MAX_HEADERS):
-            return self._reply(Verdict("headers-too-large", verdicts.UNENCRYPTED))
-        headers, self._headers = self._headers, []
-        return self._reply(self._transaction.headers(headers))
-
-    @_callback
-    def body(self, chunk: bytes) -> int:
-        if not self._broken:
-            self._transaction.body(chunk)
-        return self._answer(milter.P_NR_BODY)
-
-    @_callback
-    def eom(self) -> int:
-        if self._broken:
-            return self._tempfail()
-        self._queue_id = self.getsymval("i") or self._queue_id
-        return self._reply(self._transaction.finish())
-
-    @_callback
-    def abort(self) -> int:
-        self._reset()
-        return milter.CONTINUE
-
-    @_callback
-    def close(self) -> int:
-        self._reset()
-        self._server.sessions.discard(self)
-        return milter.CONTINUE
-
-    def failed(self, callback: str) -> int:
-        """Answer to an exception in `callback`. Where Postfix waits for no answer it is given at
-        the next callback where it does."""
-        log.exception("%s: unexpected error in %s, deferred", self._queue_id, callback)
-        self._broken = True
-        if callback == "connect" or callback in ("header_bytes", "body"):
-            return self._answer({"connect": milter.P_NR_CONN, "body": milter.P_NR_BODY}.get(
-                callback, milter.P_NR_HDR))
-        if callback in ("abort", "close"):
-            return milter.CONTINUE
-        return self._tempfail()
-
-    def _answer(self, no_reply: int) -> int:
-        return milter.NOREPLY if self._no_reply & no_reply else milter.CONTINUE
-
-    def _reply(self, found: Verdict | None, ends: bool = True) -> int:
-        """Carry out a verdict; None goes on."""
-        if found is None:
-            return milter.CONTINUE
-        direction = self._transaction.direction
-        if direction:
-            log.info("%s: %s %s reason=%s from=%s", self._queue_id, direction, found.word,
-                     found.reason, self._server.label(self._sender.strip("<>")))
-        for change in found.changes:
-            value = "" if change.value is None else self._space + change.value
-            self.chgheader(change.name, change.index, value)
-        if ends:
-            self._reset()
-        if found.accepted:
-            return milter.ACCEPT
-        return self._refuse(found.reply)
-
-    @property
-    def _space(self) -> str:
-        return " " if self._protocol & milter.P_HDR_LEADSPC else ""
-
-    def _refuse(self, reply: verdicts.Reply) -> int:
-        self.setreply(reply.code, reply.status, reply.text)
-        return milter.TEMPFAIL if reply.code[0] == "4" else milter.REJECT
-
-    def _tempfail(self) -> int:
-        self._reset()
-        return self._refuse(verdicts.TROUBLE)
-
-
-def _size(parameters: tuple[bytes, ...]) -> int:
-    """The SIZE that MAIL declares, RFC 1870; 0 without one."""
-    for parameter in parameters:
-        if parameter[:5].upper() == b"SIZE=" and parameter[5:].isdigit():
-            return int(parameter[5:25])
-    return 0

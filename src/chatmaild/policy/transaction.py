@@ -39,7 +39,7 @@ class Rules(Protocol):
 
     @property
     def wanted(self) -> bool:
-        """Asked at DATA; False: accept without a look at the message."""
+        """Asked after the last recipient; False: accept without a look at the message."""
 
     def recipient(self, path: str) -> Verdict | None: ...
 
@@ -103,7 +103,7 @@ class Transaction:
         return found
 
     def data(self) -> Verdict | None:
-        """DATA: the last recipient was seen."""
+        """The last recipient was seen; the message comes."""
         if not self._rules.wanted:
             self.direction = ""
             return Verdict("not-ours")
