@@ -7,6 +7,7 @@ Bodies are not kept. Of the ciphertext the first 24 KiB, a window in every 48 Ki
 looked at, to tell it from plain text (`textlike`); the rest may be skipped unread.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from chatmaild.wire import sessionkey, textlike
@@ -26,10 +27,13 @@ _LOOKED_AT_WHOLE = 24 * 1024
 _EVERY = 48 * 1024
 _LARGE = 1 << 62
 
-# A version 1 body holds a prefix of 18 octets, a packet of at least 8 and an MDC of 22; version 2
-# four octets of parameters, a salt of 32, a chunk of at least 8 and two tags of 16.
-_SMALLEST_V1 = 1 + 18 + 8 + 22
-_SMALLEST_V2 = 4 + 32 + 8 + 16 + 16
+_STEP = 3072
+_LONGEST_HEADER = 6
+
+# By version. Version 1 is followed by a prefix of 18 octets, a packet of at least 8 and an MDC of
+# 22; version 2 and its parameters by a salt of 32, a chunk of at least 8 and two tags of 16.
+_PARAMETERS = {1: 1, 2: 4}
+_SMALLEST = {1: 1 + 18 + 8 + 22, 2: 4 + 32 + 8 + 16 + 16}
 
 _NAMES = {
     0: "reserved", 2: "signature", 4: "one-pass-signature", 5: "secret-key", 6: "public-key",
@@ -38,7 +42,7 @@ _NAMES = {
 }
 
 
-@dataclass
+@dataclass(frozen=True)
 class Summary:
     """The packets found so far, in a form for people."""
 
@@ -55,70 +59,89 @@ class Summary:
         return found
 
 
+_State = Callable[["PacketReader", bytes, int, int], int]
+
+
 class PacketReader:
-    """Feed it the octets in order, or `skip` some where `skippable` allows it.
+    """Feed it the octets in order, or `skip` some where `ahead` allows it: what is looked at
+    depends on nothing but the place in the ciphertext, however it arrives.
 
     Raises `Refusal`, whose offset counts from the first octet fed. After one the reader must not
     be used again. Memory: at most one session-key packet and one window.
     """
 
+    __slots__ = (
+        "_position", "_pending", "_state", "_keys", "_key_tag",
+        "_version", "_partial", "_body", "_body_position", "_piece", "_last_piece",
+        "_small_pieces", "_quiet_until")
+
     def __init__(self, max_session_keys: int = MAX_SESSION_KEYS):
-        self.summary = Summary()
-        self._max_session_keys = max_session_keys
         self._position = 0
         self._pending = b""
-        self._state = self._packet_header
-        self._keys = 0
-        self._recipients: set[bytes] = set()
-        # Recipients, and the n-th field of all packets: nothing random in between hides text.
-        self._key_fields: list[textlike.Sampler] = []
+        self._state: _State = PacketReader._packet_header
+        self._keys = sessionkey.SessionKeys(max_session_keys)
+        self._key_tag = 0
+        self._version = 0           # of the ciphertext
+        self._partial = False
         self._body = textlike.Sampler()
-        self._body_position = 0
-        self._piece = 0
+        self._body_position = 0     # behind version and parameters
+        self._piece = 0             # octets left in this piece, or in the session-key packet
         self._last_piece = False
         self._small_pieces = 0
-        self._smallest = 0
         self._quiet_until = 0       # place in the ciphertext up to which nothing is looked at
 
+    @property
+    def summary(self) -> Summary:
+        """What was found so far."""
+        if not self._version:
+            return Summary(dict(self._keys.kinds))
+        return Summary(dict(self._keys.kinds), f"SEIPD v{self._version}",
+                       _PARAMETERS[self._version] + self._body_position, self._partial)
+
     def feed(self, octets: bytes) -> None:
-        data = self._pending + octets
+        data = self._pending + octets if self._pending else octets
         start = self._position - len(self._pending)
         at = 0
-        while True:
-            used = self._state(data, at, start + at)
-            if not used:
-                break
+        while used := self._state(self, data, at, start + at):
             at += used
         self._pending = data[at:]
         self._position = start + len(data)
 
-    def skippable(self) -> int:
-        """How many of the next octets no test will look at."""
-        if self._state != self._ciphertext:
-            return 0
-        if self._body_position >= self._quiet_until:
-            self._find_quiet()
-        return max(0, min(self._quiet_until - self._body_position, self._piece))
+    def ahead(self) -> tuple[int, int]:
+        """(quiet, loud): so many octets may be skipped, and about so many behind them are wanted;
+        more or fewer of those may be fed."""
+        if self._state is not PacketReader._ciphertext:
+            return 0, _STEP
+        here = self._body_position
+        if here >= self._quiet_until:
+            loud = self._find_quiet(here) - here
+            if loud:
+                return 0, min(loud, _LOOKED_AT_WHOLE)
+        quiet = self._quiet_until - here
+        if quiet >= self._piece:
+            return self._piece, _LONGEST_HEADER
+        return quiet, textlike.WINDOW
 
     def skip(self, count: int) -> None:
-        """Pass over `count` octets, at most `skippable()`."""
+        """Pass over `count` octets, at most `ahead()[0]`."""
         self._body.gap()
         self._position += count
         self._advance(count)
 
     def finish(self) -> None:
         """No more octets come."""
-        if self._state == self._after_end and not self._pending:
+        if self._state is PacketReader._after_end and not self._pending:
             self._finish_ciphertext()
             return
-        if not self._keys and not self.summary.ciphertext and not self._pending:
+        if not self._keys.kinds and not self._pending:
             raise Refusal("no-packets", self._position)
-        if self._state == self._packet_header and not self._pending:
+        if self._state is PacketReader._packet_header and not self._pending:
             raise Refusal("session-keys-without-ciphertext", self._position)
         raise Refusal("packet-truncated", self._position)
 
     # Each state takes the data it was given from `at` (octet `position` of the stream) and
-    # answers how many octets it used; 0 means that it needs more.
+    # answers how many octets it used; 0 means that it needs more. `_state` is a function, not a
+    # bound method: that would be a cycle, which only the garbage collector ends.
 
     def _packet_header(self, data: bytes, at: int, position: int) -> int:
         if at == len(data):
@@ -129,7 +152,7 @@ class PacketReader:
         tag = first & 0x3F if first & 0x40 else first >> 2 & 15
         if tag not in (sessionkey.PKESK, sessionkey.SKESK, SEIPD):
             raise Refusal(f"packet-{_NAMES.get(tag, 'unknown')}", position)
-        if tag == SEIPD and not self._keys:
+        if tag == SEIPD and not self._keys.kinds:
             raise Refusal("ciphertext-without-session-key", position)
         octets, length, partial = _length(data, at + 1, None if first & 0x40 else first & 3,
                                           position)
@@ -142,83 +165,47 @@ class PacketReader:
                 raise Refusal("partial-length", position)
             if length > _MAX_KEY_PACKET:
                 raise Refusal("session-key-too-long", position)
-            self._begin_key(tag, length, position)
+            self._keys.count(position)
+            self._key_tag = tag
+            self._piece = length
+            self._state = PacketReader._session_key
         return 1 + octets
 
-    def _begin_key(self, tag: int, length: int, position: int) -> None:
-        self._keys += 1
-        if self._keys > self._max_session_keys:
-            raise Refusal("too-many-session-keys", position)
-
-        def key_body(data: bytes, at: int, body_position: int) -> int:
-            if len(data) - at < length:
-                return 0
-            self._key(tag, data[at:at + length], body_position)
-            self._state = self._packet_header
-            return length
-
-        self._state = key_body
-
-    def _key(self, tag: int, body: bytes, position: int) -> None:
-        if not body:
-            raise Refusal("session-key-truncated", position)
-        try:
-            key = sessionkey.parse(tag, body)
-        except Refusal as refusal:
-            raise Refusal(refusal.reason, position) from None
-        self.summary.session_keys[key.kind] = self.summary.session_keys.get(key.kind, 0) + 1
-        while len(self._key_fields) <= len(key.material):
-            self._key_fields.append(textlike.Sampler())
-        if key.recipient and key.recipient not in self._recipients:
-            self._recipients.add(key.recipient)
-            self._key_fields[0].feed(key.recipient, position)
-        # The last field ends where the body ends; so much is known of base64 characters' places.
-        offset = position + len(body) - sum(map(len, key.material))
-        for sampler, octets in zip(self._key_fields[1:], key.material):
-            for start in range(0, len(octets), textlike.WINDOW):
-                if textlike.is_text(octets[start:start + textlike.WINDOW], offset + start):
-                    raise Refusal("session-key-is-text", position)
-            sampler.feed(octets, position)
-            offset += len(octets)
-        self._check_key_fields()
-
-    def _check_key_fields(self) -> None:
-        for sampler in self._key_fields:
-            if sampler.text_at is not None:
-                raise Refusal("session-key-is-text", sampler.text_at)
+    def _session_key(self, data: bytes, at: int, position: int) -> int:
+        length = self._piece
+        if len(data) - at < length:
+            return 0
+        self._keys.add(self._key_tag, data[at:at + length], position)
+        self._state = PacketReader._packet_header
+        return length
 
     def _begin_ciphertext(self, length: int, partial: bool, position: int) -> None:
         if partial and length < FIRST_PARTIAL:
             raise Refusal("first-partial-length", position)
-        if not partial and length < _SMALLEST_V1:
+        if not partial and length < _SMALLEST[1]:
             raise Refusal("ciphertext-too-short", position)
-        for sampler in self._key_fields:
-            sampler.finish()
-        self._check_key_fields()
-        self.summary.partial = partial
+        self._keys.finish()
+        self._partial = partial
         self._piece = length
         self._last_piece = not partial
-        self._state = self._parameters
+        self._state = PacketReader._parameters
 
     def _parameters(self, data: bytes, at: int, position: int) -> int:
         if at == len(data):
             return 0
         version = data[at]
-        if version == 1:
-            used, self._smallest = 1, _SMALLEST_V1
-        elif version == 2:
-            used, self._smallest = 4, _SMALLEST_V2
-            if len(data) - at < used:
-                return 0
+        used = _PARAMETERS.get(version)
+        if not used:
+            raise Refusal("ciphertext-version", position)
+        if len(data) - at < used:
+            return 0
+        if version == 2:
             cipher, aead, chunk = data[at + 1:at + 4]
             if cipher not in range(7, 14) or aead not in (1, 2, 3) or chunk > 16:
                 raise Refusal("ciphertext-parameters", position)
-        else:
-            raise Refusal("ciphertext-version", position)
-        self.summary.ciphertext = f"SEIPD v{version}"
-        self.summary.ciphertext_octets = used
+        self._version = version
         self._piece -= used
-        self._state = self._ciphertext
+        self._state = PacketReader._ciphertext
         return used
 
     def _ciphertext(self, data: bytes, at: int, position: int) -> int:
@@ -229,8 +216,7 @@ class PacketReader:
         return used
 
     def _look(self, octets: bytes, position: int) -> None:
-        """Hand to the tests what of `octets` they look at. Which that is depends on nothing but
-        the place in the ciphertext, however it arrives."""
+        """Hand to the tests what of `octets` they look at."""
         at, length = 0, len(octets)
         while at < length:
             here = self._body_position + at
@@ -245,17 +231,15 @@ class PacketReader:
         if self._body.text_at is not None:
             raise Refusal("ciphertext-is-text", self._body.text_at)
 
-    def _find_quiet(self, here: int | None = None) -> int:
+    def _find_quiet(self, here: int) -> int:
         """Set the end of the quiet stretch that holds the place `here` of the ciphertext, or
         none; answer where the loud stretch ends that holds it (`here` itself if it is quiet)."""
-        if here is None:
-            here = self._body_position
+        if here < _LOOKED_AT_WHOLE:
+            return _LOOKED_AT_WHOLE
         tail = _LARGE
         if self._last_piece:
             tail = self._body_position + self._piece - textlike.WINDOW
         into = here % _EVERY
-        if here < _LOOKED_AT_WHOLE:
-            return _LOOKED_AT_WHOLE
         if here >= tail:
             return _LARGE
         if into < textlike.WINDOW:
@@ -265,10 +249,10 @@ class PacketReader:
 
     def _advance(self, count: int) -> None:
         self._body_position += count
-        self.summary.ciphertext_octets += count
         self._piece -= count
         if not self._piece:
-            self._state = self._after_end if self._last_piece else self._next_piece
+            self._state = (PacketReader._after_end if self._last_piece
+                           else PacketReader._next_piece)
 
     def _next_piece(self, data: bytes, at: int, position: int) -> int:
         octets, length, partial = _length(data, at, None, position)
@@ -281,7 +265,7 @@ class PacketReader:
         self._piece = length
         self._last_piece = not partial
         self._quiet_until = min(self._quiet_until, self._body_position)
-        self._state = self._ciphertext if length else self._after_end
+        self._state = PacketReader._ciphertext if length else PacketReader._after_end
         return octets
 
     def _after_end(self, data: bytes, at: int, position: int) -> int:
@@ -290,7 +274,7 @@ class PacketReader:
         return 0
 
     def _finish_ciphertext(self) -> None:
-        if self.summary.ciphertext_octets < self._smallest:
+        if _PARAMETERS[self._version] + self._body_position < _SMALLEST[self._version]:
             raise Refusal("ciphertext-too-short", self._position)
         self._body.finish()
         if self._body.text_at is not None:

@@ -10,11 +10,16 @@ Every octet is part of the grammar or ends in a `Refusal`:
 Lines end with CRLF. Armor lines are all of one width, a multiple of four and at most 76, only
 the last may be shorter or padded: so each line can be decoded by itself, a run of them can be
 checked in one step at C speed, and a line slipped in between is noticed by its length.
+
+Two shortcuts answer what the lines would answer. Clients write the same words before the armor in
+every message, so what was once read line by line is remembered (`_is_known_head`). And of a run of
+full armor lines only those are decoded that the packet reader wants to see (`_run_of_lines`).
 """
 
+import functools
 import re
 from binascii import a2b_base64
-from collections.abc import Generator
+from collections.abc import Callable
 
 from chatmaild.wire import parthead
 from chatmaild.wire.openpgp import PacketReader
@@ -36,13 +41,14 @@ _LAST_LINE = re.compile(rb"[A-Za-z0-9+/]*={0,2}")
 _CR = 13
 _BEGIN = b"-----BEGIN PGP MESSAGE-----"
 _END = b"-----END PGP MESSAGE-----"
+_ARMOR_STARTS = b"\r\n" + _BEGIN + b"\r\n\r\n"
+_LONGEST_HEAD = 4096
 
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _CLASS = bytes(b"A"[0] if octet in _ALPHABET else octet if octet in b"\r\n" else 0
                for octet in range(256))
 _RUN = 1024
 _RUNS: dict[int, bytes] = {}
-_STEP = 64
 
 
 class BodyReader:
@@ -52,25 +58,29 @@ class BodyReader:
     Memory: one line, and what the packet reader keeps.
     """
 
+    __slots__ = ("_packets", "_delimiter", "_tolerant", "_state", "_rest", "_line_at", "_seen",
+                 "_lines", "_width", "_data_at", "_data_width")
+
     def __init__(self, boundary: bytes, tolerant: bool, packets: PacketReader):
         self._packets = packets
+        self._delimiter = b"--" + boundary
         self._tolerant = tolerant
+        self._state: _State = _preamble
         self._rest = b""
         self._line_at = 0       # offset in the body of the line that is read next
+        self._seen = 0          # of the one line that may be there, or of those that are counted
+        self._lines: list[bytes] = []   # of the head of a part
         self._width = 0         # of armor lines while more of them may come, else 0
         self._data_at = 0       # offset in the body of the first armor line
         self._data_width = 0
-        self._complete = False
-        self._lines = self._grammar(boundary)
-        next(self._lines)
 
     def feed(self, chunk: bytes) -> None:
         data = self._rest + chunk if self._rest else chunk
         start = self._line_at
-        at = 0
+        at = 0 if start else self._known_head(data)
         try_bulk = True
-        send = self._lines.send
         while True:
+            self._line_at = start + at
             if self._width and try_bulk:
                 done = self._run_of_lines(data, at)
                 try_bulk = done >= 0
@@ -84,13 +94,12 @@ class BodyReader:
             if end == at or data[end - 1] != _CR:
                 raise Refusal("line-without-cr", self._line_at)
             try:
-                send(data[at:end - 1])
+                self._state = self._state(self, data[at:end - 1])
             except Refusal as refusal:
                 if refusal.offset is None:
                     refusal.offset = self._line_at
                 raise
             at = end + 1
-            self._line_at = start + at
         if len(data) - at > MAX_LINE + 1:
             raise Refusal("line-too-long", self._line_at)
         self._rest = data[at:]
@@ -99,84 +108,20 @@ class BodyReader:
         """The body is over."""
         if self._rest:
             raise Refusal("last-line-without-end", self._line_at)
-        if not self._complete:
+        if self._state is not _epilogue:
             raise Refusal("closing-delimiter-missing", self._line_at)
 
-    def _grammar(self, boundary: bytes) -> Generator[None, bytes, None]:
-        delimiter = b"--" + boundary
-        sentence = False
-        while (line := (yield)) != delimiter:
-            if line and (sentence or not _PREAMBLE.fullmatch(line)):
-                raise Refusal("text-before-first-part")
-            sentence = sentence or bool(line)
-
-        yield from self._part_head("application/pgp-encrypted")
-        versions = 0
-        while (line := (yield)) != delimiter:
-            versions += line == b"Version: 1"
-            if line and (line != b"Version: 1" or versions > 1):
-                raise Refusal("text-in-version-part")
-        if not versions:
-            raise Refusal("version-part-empty")
-
-        yield from self._part_head("application/octet-stream")
-        while not (line := (yield)):
-            pass
-        if line != _BEGIN:
-            raise Refusal("text-before-armor")
-        yield from self._armor()
-        while not (line := (yield)):
-            pass
-        if line != delimiter + b"--":
-            raise Refusal("text-after-armor")
-
-        self._complete = True
-        while not (line := (yield)):
-            pass
-        raise Refusal("text-after-last-part")
-
-    def _part_head(self, media_type: str) -> Generator[None, bytes, None]:
-        lines: list[bytes] = []
-        octets = 0
-        while line := (yield):
-            octets += len(line)
-            if octets > parthead.MAX_OCTETS:
-                raise Refusal("part-head-too-long")
-            lines.append(line)
-        parthead.check(media_type, self._tolerant, tuple(lines))
-
-    def _armor(self) -> Generator[None, bytes, None]:
-        headers = 0
-        while line := (yield):
-            headers += 1
-            if (not self._tolerant or headers > _MAX_ARMOR_HEADERS
-                    or not _ARMOR_HEADER.fullmatch(line)):
-                raise Refusal("armor-header")
-        line = yield
-        self._data_at = self._line_at
-        self._width = self._data_width = len(line) if _LAST_LINE.fullmatch(line) else 0
-        if self._width > MAX_WIDTH:
-            raise Refusal("armor-line-length")
-        while not line.startswith((b"=", b"-")):
-            if not _LAST_LINE.fullmatch(line):
-                raise Refusal("text-in-armor")
-            if not line or len(line) > self._width or len(line) % 4:
-                raise Refusal("armor-line-length")
-            self._octets(a2b_base64(line))
-            if len(line) < self._width or line.endswith(b"="):
-                self._width = 0     # that was the last line
-            line = yield
-        self._width = 0
-        if line.startswith(b"="):
-            if not _CHECKSUM.fullmatch(line):
-                raise Refusal("armor-checksum")
-            line = yield
-        if line != _END:
-            raise Refusal("text-in-armor")
-        try:
-            self._packets.finish()
-        except Refusal as refusal:
-            raise Refusal(refusal.reason, self._place(refusal.offset)) from None
+    def _known_head(self, data: bytes) -> int:
+        """Where the first armor line begins, if everything before it is a known head; else 0."""
+        end = data.find(_ARMOR_STARTS, 0, _LONGEST_HEAD)
+        head = data[:end + 2]
+        # With the delimiter taken out heads are the same in all messages of a client. NUL, which
+        # no line may have, stands for it.
+        if end < 0 or b"\0" in head or not _is_known_head(head.replace(self._delimiter, b"\0"),
+                                                          self._tolerant):
+            return 0
+        self._state = _first_armor_line
+        return end + len(_ARMOR_STARTS)
 
     def _run_of_lines(self, data: bytes, at: int) -> int:
         """Take as many full lines of armor from `at` as there are; answers where they end, or
@@ -189,26 +134,32 @@ class BodyReader:
         pattern = _RUNS.get(stride)
         if pattern is None:
             pattern = _RUNS[stride] = (b"A" * self._width + b"\r\n") * _RUN
-        octets = self._width // 4 * 3
-        packets = self._packets
         while lines := min((stop - at) // stride, _RUN):
             run = data[at:at + lines * stride]
             if not pattern.startswith(run.translate(_CLASS)):
                 return -1
-            done = 0
-            while done < lines:
-                quiet = packets.skippable()
-                skip = min(lines - done, quiet // octets)
-                if skip:
-                    packets.skip(skip * octets)
-                    done += skip
-                else:
-                    step = 1 if quiet else _STEP    # a piece of the packet ends in this line
-                    some = run[done * stride:(done + step) * stride]
-                    self._octets(a2b_base64(some))
-                    done += step
+            self._decode(run, lines)
             at += lines * stride
         return at
+
+    def _decode(self, run: bytes, lines: int) -> None:
+        """Give the packet reader what it wants to see of these full lines."""
+        packets = self._packets
+        stride = self._width + 2
+        octets = self._width // 4 * 3
+        at, total = 0, lines * octets
+        while at < total:
+            quiet, loud = packets.ahead()
+            if quiet:
+                quiet = min(quiet, total - at)
+                packets.skip(quiet)
+                at += quiet
+            if loud and at < total:
+                first, into = divmod(at, octets)
+                last = -(-min(at + loud, total) // octets)
+                some = a2b_base64(run[first * stride:last * stride])[into:into + loud]
+                self._octets(some)
+                at += len(some)
 
     def _octets(self, octets: bytes) -> None:
         try:
@@ -222,3 +173,138 @@ class BodyReader:
             return self._data_at
         line, rest = divmod(octet, self._data_width // 4 * 3)
         return self._data_at + line * (self._data_width + 2) + rest * 4 // 3
+
+
+# The grammar. Each function is a state: it takes a line and answers which state takes the next.
+# (They are no methods, because a reader that held a method of its own would be garbage that only
+# the collector finds.)
+
+_State = Callable[[BodyReader, bytes], "_State"]
+
+
+def _preamble(reader: BodyReader, line: bytes) -> "_State":
+    if line == reader._delimiter:
+        return _version_head
+    if line and (reader._seen or not _PREAMBLE.fullmatch(line)):
+        raise Refusal("text-before-first-part")
+    reader._seen |= bool(line)
+    return _preamble
+
+
+def _version_head(reader: BodyReader, line: bytes) -> "_State":
+    if _collect_head(reader, line, "application/pgp-encrypted"):
+        return _version_head
+    reader._seen = 0
+    return _version
+
+
+def _collect_head(reader: BodyReader, line: bytes, media_type: str) -> bool:
+    """Whether the head of this part goes on; at its end it is checked."""
+    if line:
+        reader._lines.append(line)
+        if sum(map(len, reader._lines)) > parthead.MAX_OCTETS:
+            raise Refusal("part-head-too-long")
+        return True
+    lines, reader._lines = reader._lines, []
+    parthead.check(media_type, reader._tolerant, tuple(lines))
+    return False
+
+
+def _version(reader: BodyReader, line: bytes) -> "_State":
+    if line == reader._delimiter:
+        if not reader._seen:
+            raise Refusal("version-part-empty")
+        return _data_head
+    reader._seen += line == b"Version: 1"
+    if line and (line != b"Version: 1" or reader._seen > 1):
+        raise Refusal("text-in-version-part")
+    return _version
+
+
+def _data_head(reader: BodyReader, line: bytes) -> "_State":
+    if _collect_head(reader, line, "application/octet-stream"):
+        return _data_head
+    return _before_armor
+
+
+def _before_armor(reader: BodyReader, line: bytes) -> "_State":
+    if not line:
+        return _before_armor
+    if line != _BEGIN:
+        raise Refusal("text-before-armor")
+    reader._seen = 0
+    return _armor_header
+
+
+def _armor_header(reader: BodyReader, line: bytes) -> "_State":
+    if not line:
+        return _first_armor_line
+    reader._seen += 1
+    if (not reader._tolerant or reader._seen > _MAX_ARMOR_HEADERS
+            or not _ARMOR_HEADER.fullmatch(line)):
+        raise Refusal("armor-header")
+    return _armor_header
+
+
+def _first_armor_line(reader: BodyReader, line: bytes) -> "_State":
+    reader._data_at = reader._line_at
+    reader._width = reader._data_width = len(line) if _LAST_LINE.fullmatch(line) else 0
+    if reader._width > MAX_WIDTH:
+        raise Refusal("armor-line-length")
+    return _armor_line(reader, line)
+
+
+def _armor_line(reader: BodyReader, line: bytes) -> "_State":
+    if line.startswith(b"="):
+        if not _CHECKSUM.fullmatch(line):
+            raise Refusal("armor-checksum")
+        reader._width = 0
+        return _armor_end
+    if line.startswith(b"-"):
+        return _armor_end(reader, line)
+    if not _LAST_LINE.fullmatch(line):
+        raise Refusal("text-in-armor")
+    if not line or len(line) > reader._width or len(line) % 4:
+        raise Refusal("armor-line-length")
+    reader._octets(a2b_base64(line))
+    if len(line) < reader._width or line.endswith(b"="):
+        reader._width = 0     # that was the last line
+    return _armor_line
+
+
+def _armor_end(reader: BodyReader, line: bytes) -> "_State":
+    reader._width = 0
+    if line != _END:
+        raise Refusal("text-in-armor")
+    try:
+        reader._packets.finish()
+    except Refusal as refusal:
+        raise Refusal(refusal.reason, reader._place(refusal.offset)) from None
+    return _after_armor
+
+
+def _after_armor(reader: BodyReader, line: bytes) -> "_State":
+    if not line:
+        return _after_armor
+    if line != reader._delimiter + b"--":
+        raise Refusal("text-after-armor")
+    return _epilogue
+
+
+def _epilogue(reader: BodyReader, line: bytes) -> "_State":
+    if line:
+        raise Refusal("text-after-last-part")
+    return _epilogue
+
+
+@functools.lru_cache(maxsize=256)
+def _is_known_head(head: bytes, tolerant: bool) -> bool:
+    """Whether these lines, NUL for the delimiter, are all that may stand before the armor, and no
+    delimiter is hidden in another line."""
+    reader = BodyReader(b"", tolerant, PacketReader())
+    reader._delimiter = b"\0"
+    try:
+        reader.feed(head)
+    except Refusal:
+        return False    # read line by line it will be found again, with its place
+    return reader._state is _before_armor and not reader._rest and head.count(b"\0") == 2

@@ -10,6 +10,7 @@ what remains, the key material, must look as random as it is, so that no text hi
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from chatmaild.wire import textlike
 from chatmaild.wire.refusal import Refusal
 
 PKESK = 1
@@ -228,3 +229,59 @@ _VERSIONS = {
     (SKESK, 5): _skesk5,
     (SKESK, 6): _skesk6,
 }
+
+
+class SessionKeys:
+    """All session-key packets of a message: how many they may be, and that they hide no text, each
+    field by itself, and all of them one after the other.
+    """
+
+    def __init__(self, limit: int):
+        self.kinds: dict[str, int] = {}
+        """How many of each kind were found."""
+        self._limit = limit
+        self._number = 0
+        self._recipients: set[bytes] = set()
+        # Recipients, and the n-th field of all packets: nothing random in between hides text.
+        self._fields: list[textlike.Sampler] = []
+
+    def count(self, position: int) -> None:
+        """One more is coming."""
+        self._number += 1
+        if self._number > self._limit:
+            raise Refusal("too-many-session-keys", position)
+
+    def add(self, tag: int, body: bytes, position: int) -> None:
+        """The packet with that tag and body, which begins at `position`. Raises `Refusal`."""
+        if not body:
+            raise Refusal("session-key-truncated", position)
+        try:
+            key = parse(tag, body)
+        except Refusal as refusal:
+            raise Refusal(refusal.reason, position) from None
+        self.kinds[key.kind] = self.kinds.get(key.kind, 0) + 1
+        while len(self._fields) <= len(key.material):
+            self._fields.append(textlike.Sampler())
+        if key.recipient and key.recipient not in self._recipients:
+            self._recipients.add(key.recipient)
+            self._fields[0].feed(key.recipient, position)
+        # The last field ends where the body ends; so much is known of base64 characters' places.
+        offset = position + len(body) - sum(map(len, key.material))
+        for sampler, octets in zip(self._fields[1:], key.material):
+            for start in range(0, len(octets), textlike.WINDOW):
+                if textlike.is_text(octets[start:start + textlike.WINDOW], offset + start):
+                    raise Refusal("session-key-is-text", position)
+            sampler.feed(octets, position)
+            offset += len(octets)
+        self._check()
+
+    def finish(self) -> None:
+        """No more of them come. Raises `Refusal`."""
+        for sampler in self._fields:
+            sampler.finish()
+        self._check()
+
+    def _check(self) -> None:
+        for sampler in self._fields:
+            if sampler.text_at is not None:
+                raise Refusal("session-key-is-text", sampler.text_at)

@@ -34,6 +34,7 @@ _TEXT = frozenset(b"\0\t\r\n" + bytes(range(0x20, 0x7F)))
 _TEXT_CLASS = bytes(b"."[0] if octet in _TEXT else 0 for octet in range(256))
 _LOWER = b"abcdefghijklmnopqrstuvwxyz"
 _LETTERS = _LOWER + _LOWER.upper()
+_EVERY_OCTET = bytes(range(256))
 
 
 def _distinct_limits(longest: int) -> list[int]:
@@ -97,7 +98,7 @@ def is_text(octets: bytes, offset: int = 0) -> bool:
     length = len(octets)
     if length <= SMALLEST_BODY // 2:
         return False
-    if len(set(octets)) <= _DISTINCT_LIMITS[length]:
+    if 256 - len(_EVERY_OCTET.translate(None, octets)) <= _DISTINCT_LIMITS[length]:
         return True
     characters = b2a_base64(octets[-offset % 3:], newline=False)
     count = len(characters)
