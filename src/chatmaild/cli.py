@@ -39,11 +39,24 @@ COMMANDS = {
 DAEMONS = ("doveauth", "lastlogin", "metadata", "notifier", "filtermail")
 
 
+class _HelpFormatter(argparse.HelpFormatter):
+    """As wide as the terminal; the original loads a megabyte of modules to find that out."""
+
+    def __init__(self, prog: str):
+        columns = os.environ.get("COLUMNS", "")
+        try:
+            width = int(columns) if columns.isdecimal() else os.get_terminal_size(1).columns
+        except OSError:
+            width = 80
+        super().__init__(prog, width=width - 2)
+
+
 def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="chatmaild",
         description="Turns a mail host that runs Postfix and Dovecot into a chatmail server.",
         epilog="Each command has --help and a manual page, see chatmaild(8).",
+        formatter_class=_HelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"chatmaild {__version__}")
     parser.add_argument(
@@ -53,7 +66,8 @@ def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (module, summary) in COMMANDS.items():
-        command = commands.add_parser(name, help=summary, description=summary)
+        command = commands.add_parser(name, help=summary, description=summary,
+                                      formatter_class=_HelpFormatter)
         if name in argv:
             importlib.import_module(module).configure(command)
             if name in DAEMONS:

@@ -11,7 +11,6 @@ default file.
 """
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -284,6 +283,7 @@ class _Reader:
                 self._problem(line.number, f"{key}: holds for the host, so it belongs in "
                               "[chatmaild], not in a domain's section")
                 continue
+            import difflib
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
             hint = f"; did you mean {near[0]}?" if near else "; chatmaild.ini(5) lists the keys"
             self._problem(line.number, f"{key}: unknown key{hint}")

@@ -57,9 +57,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
     logging._srcfile = None
     if args.direction == Direction.INCOMING.value:
         import chatmaild.policy.authenticity  # noqa: F401  (missing packages are told at the start)
-    gc.freeze()     # what was loaded stays; look for garbage once in some hundred messages
-    gc.set_threshold(20_000, 5, 100)
     service = Service(lambda: configuration.load(args.config), Direction(args.direction))
+    runtime.share_heap()
+    gc.collect()
+    gc.freeze()     # what was loaded stays, and messages leave no cycles behind
     if predecessor:
         return service.run(predecessor.listener, predecessor.relieve)
     return service.run(runtime.listening_socket(args.socket))
