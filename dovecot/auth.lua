@@ -7,38 +7,38 @@
 
 local CONFIG = "/etc/chatmaild/chatmaild.ini"
 local MAIN = "/usr/share/chatmaild/chatmaild.lua"
-local MAILBOXES = "/var/lib/chatmaild/mail"
+local KNOWN = "/var/lib/chatmaild/domains"
 
 local auth = dovecot.auth
 local main
 
+local function content(path)
+  local file = io.open(path)
+  local text = file and file:read("a")
+  if file then file:close() end
+  return text or ""
+end
+
 -- Whether `user` is in a chat domain, told with the least that can work: a mail_domains line in
--- the configuration; without one, a directory where mailboxes are by default.
+-- the configuration; without one, what the main part wrote down when it last could read it.
 local function is_chat(user)
   local domain = tostring(user):lower():match("@([a-z0-9._-]+)$")
   if not domain then return false end
-  local is_told, is_listed = false, false
-  local file = io.open(CONFIG)
-  if file then
-    for line in file:lines() do
-      local names = line:match("^%s*mail_domains%s*=(.*)")
-      is_told = is_told or names ~= nil
-      for name in (names or ""):lower():gmatch("[^%s,]+") do
-        is_listed = is_listed or name == domain
-      end
-    end
-    file:close()
+  local listed
+  for names in ("\n" .. content(CONFIG)):gmatch("\n%s*mail_domains%s*=([^\n]*)") do
+    listed = (listed or "") .. " " .. names
   end
-  if is_told then return is_listed end
-  local directory = io.open(MAILBOXES .. "/" .. domain)
-  return directory ~= nil and directory:close()
+  for name in (listed or content(KNOWN)):lower():gmatch("[^%s,]+") do
+    if name == domain then return true end
+  end
+  return false
 end
 
 -- Calls the function `name` of the main part; an error of ours is a temporary failure.
 local function call(name, failure, unknown, request, ...)
   if not main then
     local loaded, result = pcall(dofile, MAIN)
-    if loaded and type(result) == "function" then loaded, result = pcall(result, CONFIG) end
+    if loaded and type(result) == "function" then loaded, result = pcall(result, CONFIG, KNOWN) end
     if loaded and type(result) == "table" then
       main = result
     else

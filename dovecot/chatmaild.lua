@@ -5,7 +5,8 @@
 -- differently is returned for each of them, so that no global setting changes for anybody else.
 --
 -- /etc/chatmaild/auth.lua loads this file and catches its errors. The result is a function that
--- takes the path of chatmaild.ini and returns a table of functions.
+-- takes the path of chatmaild.ini, and of the file that remembers which domains were in there, and
+-- returns a table of functions.
 
 local RUN = "/run/chatmaild/"
 local PUSH = "/usr/share/chatmaild/push.lua"
@@ -54,6 +55,8 @@ end
 local function parse(text)
   local found = sections(text)
   local host = found.chatmaild or {}
+  -- Cut short or misspelt: everybody's mail would come back as "unknown user".
+  if not host.mail_domains then error("mail_domains: missing from [chatmaild]", 0) end
   local config = {
     root = host.mailboxes_dir or "/var/lib/chatmaild/mail",
     owner = host.mail_user or "_chatmaild",
@@ -65,7 +68,7 @@ local function parse(text)
     error("mailboxes_dir: must be an absolute path without %", 0)
   end
   if not config.owner:find("^[a-z_][a-z0-9_-]*$") then error("mail_user: no user name", 0) end
-  for name in (host.mail_domains or ""):lower():gmatch("[^%s,]+") do
+  for name in host.mail_domains:lower():gmatch("[^%s,]+") do
     if not name:find("^[a-z0-9_-][a-z0-9._-]*$") then error("mail_domains: " .. name, 0) end
     local own = found["domain " .. name] or {}
     config.quota[name] = size(own.max_mailbox_size or host.max_mailbox_size or "500M")
@@ -80,8 +83,27 @@ local function parse(text)
   return config
 end
 
+-- Keep the names of the chat domains for auth.lua, in case that the configuration gets lost: nothing
+-- else can tell then whose temporary failure it is. Where we may not write, nothing is kept.
+local function remember(path, config)
+  local names = {}
+  for name in pairs(config.quota) do names[#names + 1] = name .. "\n" end
+  table.sort(names)
+  local text = table.concat(names)
+  local old = io.open(path)
+  local known = old and old:read("a")
+  if old then old:close() end
+  if known == text then return end
+  local new = path .. "." .. tostring(config):match("0x%x+")    -- ours alone, whoever else writes
+  local file = io.open(new, "w")
+  if not file then return end
+  local written = file:write(text)
+  written = file:close() and written
+  if not written or not os.rename(new, path) then os.remove(new) end
+end
+
 -- Read at each request, parsed when it has changed. nil and a reason if it cannot be used.
-local function reader(path)
+local function reader(path, known)
   local seen, config, reason
   return function()
     local file, problem = io.open(path)
@@ -92,6 +114,7 @@ local function reader(path)
     if text ~= seen then
       local good, result = pcall(parse, text)
       seen, config, reason = text, good and result or nil, path .. ": " .. tostring(result)
+      if config then remember(known, config) end
     end
     return config, not config and reason or nil
   end
@@ -124,7 +147,7 @@ local function stored_hash(home)
   if blocked then return false, "blocked" end
   local file, reason, number = io.open(home .. "/password")
   if file then
-    local hash = (file:read(MAX_HASH) or ""):match("^%s*(%S+)[^\n]*\n?")
+    local hash = (file:read(MAX_HASH) or ""):match("^%s*([^\n]*%S)")    -- {PLAIN} may have blanks
     file:close()
     return hash, home .. "/password: no hash in it"
   end
@@ -252,8 +275,8 @@ end
 
 -- The requests -------------------------------------------------------------------------------
 
-return function(config_path)
-  local settings = reader(config_path)
+return function(config_path, known_path)
+  local settings = reader(config_path, known_path)
 
   -- Address (as it is on disk), home and domain of the request's user, or nil; an error if the
   -- configuration is broken, which the caller turns into a temporary failure for chat users.

@@ -100,7 +100,8 @@ def connect(host, user, password, source=None):
     number = next(SOURCES)
     imap = host.imap_connection(source or f"127.1.{number // 250}.{number % 250 + 1}")
     try:
-        imap.authenticate("PLAIN", lambda _: f"\0{user}\0{password}".encode())
+        secret = password if isinstance(password, bytes) else password.encode()
+        imap.authenticate("PLAIN", lambda _: b"\0%s\0%s" % (user.encode(), secret))
     except BaseException:
         imap.shutdown()
         raise
@@ -210,16 +211,41 @@ def test_a_blocked_account(host, address):
     assert login(host, address) == "in"
 
 
-def test_an_account_of_a_relay(host, address):
+SCHEMES = ("SHA512-CRYPT", "BLF-CRYPT", "ARGON2ID", "SHA256-CRYPT", "SSHA512", "PLAIN")
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_an_account_of_a_relay(host, address, scheme):
     """A mailbox that was moved here, with a hash that we would not make."""
     home = host.mailbox(address)
     home.mkdir(mode=0o700)
-    host.run("doveadm", "pw", "-s", "BLF-CRYPT", "-p", PASSWORD)
-    hashed = host.run("doveadm", "pw", "-s", "BLF-CRYPT", "-p", PASSWORD).stdout
+    hashed = host.run("doveadm", "pw", "-s", scheme, "-p", PASSWORD).stdout
+    assert hashed.startswith(f"{{{scheme}}}")
     (home / "password").write_text(hashed)
     host.run("chown", "-R", "_chatmaild:_chatmaild", home)
     assert login(host, address) == "in" and login(host, address, WRONG) == "refused"
     assert (home / "password").read_text() == hashed
+
+
+@pytest.mark.parametrize("password", [
+    bytes(range(0x20, 0x7f)), bytes(range(0x80, 0x100)), b"x" * 511, b"123456789", b" " * 9,
+    bytes(byte for byte in range(2, 0x20) if byte not in b"\t\r\n"), b"%{user}%u%%%w$HOME`id`",
+], ids=["ASCII", "Latin-1", "longest", "shortest", "blanks", "controls", "percent"])
+def test_passwords_are_octets(host, address, password):
+    assert login(host, address, password) == "in"
+    assert login(host, address, password) == "in"
+    other = password[:-1] + bytes([password[-1] ^ 1])
+    assert login(host, address, other) == "refused"
+
+
+@pytest.mark.parametrize("octet", b"\0\1\t\r\n", ids=["NUL", "SOH", "TAB", "CR", "LF"])
+def test_what_dovecot_does_not_hand_over_makes_no_account(host, address, octet):
+    """Or one whose owner comes back in, where this Dovecot does hand it over."""
+    password = b"in front" + bytes([octet]) + b"behind"
+    first = login(host, address, password)
+    assert first == login(host, address, password)
+    if first == "refused":
+        assert not host.mailbox(address).exists()
 
 
 def test_deliveries_create_nothing(host, address):
@@ -361,47 +387,94 @@ def test_a_flood_of_newcomers_while_doveauth_hangs_does_not_hold_up_others(host)
         for thread in flood:
             thread.join()
     assert outcomes == ["try later"] * 64
-    assert longest < 2.5 + 1, f"a login of PAM took {longest:.1f} s"
+    assert longest < 2.5, f"a login of PAM took {longest:.1f} s"
     host.restart_dovecot()
+
+
+A_DIRECTORY = object()
 
 
 @contextlib.contextmanager
 def changed(path, content):
-    """A file with other content, or missing, for a while; permissions as before."""
+    """A file with other content, or missing (None), for a while; permissions as before."""
     before = path.read_bytes()
-    if content is None:
-        path.unlink()
-    else:
+    path.unlink()
+    if content is A_DIRECTORY:
+        path.mkdir()
+    elif content is not None:
         path.write_text(content)
+        path.chmod(0o644)
     try:
         yield
     finally:
+        path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
         path.write_bytes(before)
         path.chmod(0o644)
 
 
-@pytest.mark.parametrize("path, content", [
-    (Path("/etc/chatmaild/chatmaild.ini"), None),
-    (Path("/etc/chatmaild/chatmaild.ini"), "[chatmaild]\nmail_domains = chat.example.org\n}{\n"),
-    (Path("/etc/chatmaild/chatmaild.ini"),
-     "[chatmaild]\nmail_domains = chat.example.org\nmax_mailbox_size = much\n"),
-    (MAIN_LUA, None),
-    (MAIN_LUA, "this is no Lua"),
-    (MAIN_LUA, "error('broken')"),
-    (MAIN_LUA, "return 5"),
-    (MAIN_LUA, "return function() return {} end"),
-], ids=["no ini", "broken ini", "wrong value", "no Lua", "no syntax", "an error", "nothing",
-        "no functions"])
+INI = Path("/etc/chatmaild/chatmaild.ini")
+BROKEN = {
+    "no ini": (INI, None),
+    "empty ini": (INI, ""),
+    "ini is a directory": (INI, A_DIRECTORY),
+    "no mail_domains": (INI, "[chatmaild]\nmail_domians = chat.example.org\n"),
+    "broken ini": (INI, "[chatmaild]\nmail_domains = chat.example.org\n}{\n"),
+    "wrong value": (INI, "[chatmaild]\nmail_domains = chat.example.org\nmax_mailbox_size = much\n"),
+    "no Lua": (MAIN_LUA, None),
+    "no syntax": (MAIN_LUA, "this is no Lua"),
+    "an error": (MAIN_LUA, "error('broken')"),
+    "nothing": (MAIN_LUA, "return 5"),
+    "no functions": (MAIN_LUA, "return function() return {} end"),
+}
+
+
+def chat_is_put_off_and_nobody_else(host, address):
+    assert login(host, address) == "try later"
+    assert login(host, new_address(host)) == "try later"
+    assert deliver(address) == 451 and deliver(new_address(host)) == 451
+    ordinary_users_notice_nothing(host)
+
+
+@pytest.mark.parametrize("path, content", BROKEN.values(), ids=BROKEN)
 def test_a_broken_part_of_ours_is_a_temporary_failure_of_chat_alone(host, address, path, content):
     assert login(host, address) == "in"
     with changed(path, content):
         host.restart_dovecot()
-        assert login(host, address) == "try later"
-        assert login(host, new_address(host)) == "try later"
-        assert deliver(address) == 451 and deliver(new_address(host)) == 451
-        ordinary_users_notice_nothing(host)
+        chat_is_put_off_and_nobody_else(host, address)
     host.restart_dovecot()
     assert login(host, address) == "in" and deliver(address) == 250
+
+
+def test_a_lost_configuration_where_the_mailboxes_are_elsewhere(host, address):
+    """Nothing in the usual places tells then which domains are for chat, but what Lua remembers."""
+    elsewhere = Path("/srv/chat")
+    host.run("install", "-d", "-o", "_chatmaild", "-m", "0750", elsewhere)
+    away = host.mailboxes.with_name("away")
+    host.mailboxes.rename(away)
+    try:
+        with reconfigured(host, with_key("mailboxes_dir", elsewhere)):
+            assert login(host, address) == "in" and deliver(address) == 250
+            assert (elsewhere / host.chat_domain / address / "password").exists()
+            for content in (None, "", "[chatmaild]\nmailboxes_dir = /srv/chat\n"):
+                with changed(INI, content):
+                    chat_is_put_off_and_nobody_else(host, address)
+                    host.restart_dovecot()
+                    chat_is_put_off_and_nobody_else(host, address)
+            assert login(host, address) == "in"
+    finally:
+        away.rename(host.mailboxes)
+    host.services["doveauth"].reload()
+    host.restart_dovecot()
+
+
+def test_a_domain_that_is_for_chat_no_longer_is_forgotten(host, address):
+    assert login(host, address) == "in"
+    with changed(INI, INI.read_text().replace(host.chat_domain, "other.example.org")):
+        assert deliver(address) == 550
+        INI.unlink()
+        assert deliver(address) == 550
+        assert deliver("somebody1@other.example.org") == 451
+        INI.touch()
 
 
 def test_a_repaired_configuration_needs_no_reload(host, address):
@@ -506,16 +579,25 @@ def test_two_chat_domains(host, release):
 
 
 def test_a_hundred_clients_race_for_one_address(host, address):
+    before = host.services["doveauth"].log_text().count("account created")
     outcomes = []
-    race = [threading.Thread(target=lambda: outcomes.append(login(host, address)))
-            for _ in range(100)]
+    ready = threading.Barrier(100)
+
+    def client():
+        ready.wait()
+        outcomes.append(login(host, address))
+
+    race = [threading.Thread(target=client) for _ in range(100)]
     for thread in race:
         thread.start()
     for thread in race:
         thread.join()
-    assert len(outcomes) == 100 and "refused" not in outcomes
-    assert outcomes.count("in") > 50, "the others found a machine too busy to answer in time"
-    assert login(host, address) == "in"
+    assert outcomes == ["in"] * 100
+    assert host.services["doveauth"].log_text().count("account created") == before + 1
+    home = host.mailbox(address)
+    assert (home / "password").read_text().count("$6$") == 1
+    assert not [each for each in os.listdir(home.parent) if each.startswith(".new-")]
+    assert login(host, address) == "in" and login(host, address, WRONG) == "refused"
 
 
 def test_no_password_in_any_log(host):
@@ -523,6 +605,6 @@ def test_no_password_in_any_log(host):
     logs = host.logs()
     assert "Debug" in logs["dovecot.log"]
     for secret in (PASSWORD, WRONG, CAROLS_PASSWORD, *ORDINARY_USERS.values(), "pässword",
-                   "an ASCII password", "p\\xc3"):
+                   "an ASCII password", "p\\xc3", "in front", "$HOME`id`", "0123456789:;"):
         for name, text in logs.items():
             assert secret not in text, f"{secret} in {name}"
