@@ -80,24 +80,24 @@ local function parse(text)
       if value ~= "" then config.server[name]["mail_server_" .. key] = value end
     end
   end
+  local names = {}
+  for name in pairs(config.quota) do names[#names + 1] = name .. "\n" end
+  table.sort(names)
+  config.domains = table.concat(names)
   return config
 end
 
 -- Keep the names of the chat domains for auth.lua, in case that the configuration gets lost: nothing
 -- else can tell then whose temporary failure it is. Where we may not write, nothing is kept.
 local function remember(path, config)
-  local names = {}
-  for name in pairs(config.quota) do names[#names + 1] = name .. "\n" end
-  table.sort(names)
-  local text = table.concat(names)
-  local old = io.open(path)
-  local known = old and old:read("a")
-  if old then old:close() end
-  if known == text then return end
+  local file = io.open(path)
+  local kept = file and file:read("a")
+  if file then file:close() end
+  if kept == config.domains then return end
   local new = path .. "." .. tostring(config):match("0x%x+")    -- ours alone, whoever else writes
-  local file = io.open(new, "w")
+  file = io.open(new, "w")
   if not file then return end
-  local written = file:write(text)
+  local written = file:write(config.domains)
   written = file:close() and written
   if not written or not os.rename(new, path) then os.remove(new) end
 end
@@ -114,8 +114,8 @@ local function reader(path, known)
     if text ~= seen then
       local good, result = pcall(parse, text)
       seen, config, reason = text, good and result or nil, path .. ": " .. tostring(result)
-      if config then remember(known, config) end
     end
+    if config then remember(known, config) end      -- another worker may have kept other ones
     return config, not config and reason or nil
   end
 end

@@ -1,6 +1,9 @@
 """Integration tests run inside a private host: ``sudo tests/rig/enter -- pytest FILE``."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -31,3 +34,19 @@ def host(running_host):
     for service in running_host.services.values():
         if not service.running:
             service.start()
+
+
+@pytest.fixture(scope="session")
+def core(tmp_path_factory):
+    """A running deltachat-rpc-server."""
+    venv = subprocess.run([Path(__file__).parents[1] / "rig/venv", "client"], text=True,
+                          check=False, stdout=subprocess.PIPE).stdout.strip()
+    if not venv:
+        text = "needs deltachat-rpc-server: sudo tests/rig/venv client"
+        pytest.fail(text) if os.environ.get("CI") == "true" else pytest.skip(text)
+    packages, = Path(venv).glob("lib/python3*/site-packages")
+    sys.path.append(str(packages))
+    from deltachat_rpc_client import DeltaChat, Rpc
+    directory = tmp_path_factory.mktemp("deltachat") / "accounts"
+    with Rpc(str(directory), packages / "deltachat_rpc_server/deltachat-rpc-server") as rpc:
+        yield DeltaChat(rpc)

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 from urllib.parse import quote
@@ -14,22 +12,6 @@ from rig.until import until
 
 PASSWORD = "the clients' own secret"
 SIZE = 2_000_000
-
-
-@pytest.fixture(scope="module")
-def core(tmp_path_factory):
-    """A running deltachat-rpc-server."""
-    venv = subprocess.run([Path(__file__).parents[1] / "rig/venv", "client"], text=True,
-                          check=False, stdout=subprocess.PIPE).stdout.strip()
-    if not venv:
-        text = "needs deltachat-rpc-server: sudo tests/rig/venv client"
-        pytest.fail(text) if os.environ.get("CI") == "true" else pytest.skip(text)
-    packages, = Path(venv).glob("lib/python3*/site-packages")
-    sys.path.append(str(packages))
-    from deltachat_rpc_client import DeltaChat, Rpc
-    directory = tmp_path_factory.mktemp("deltachat") / "accounts"
-    with Rpc(str(directory), packages / "deltachat_rpc_server/deltachat-rpc-server") as rpc:
-        yield DeltaChat(rpc)
 
 
 @pytest.fixture(scope="module")

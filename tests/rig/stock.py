@@ -85,8 +85,8 @@ def write() -> None:
 
 
 def _certificate() -> None:
-    names = ("DNS:mail.example.org,DNS:chat.example.org,DNS:example.org,DNS:localhost,"
-             "IP:127.0.0.1,IP:192.0.2.1")
+    names = ("DNS:mail.example.org,DNS:chat.example.org,DNS:_chat.example.org,DNS:example.org,"
+             "DNS:localhost,IP:127.0.0.1,IP:192.0.2.1")
     run("openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-days", "30",
         "-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", "/CN=example.org",
         "-addext", f"subjectAltName={names}", "-keyout", str(_KEY), "-out", str(CERTIFICATE))
