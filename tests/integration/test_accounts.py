@@ -54,17 +54,13 @@ passdb passwd-file {
 userdb passwd-file {
   passwd_file_path = /etc/dovecot/users
 }
+auth_internal_failure_delay = 0
 auth_verbose = yes
 log_debug = category=auth or category=mail or category=lua or category=dict
 """,
 }
 NO_PENALTY = """\
 auth_failure_delay = 0
-service anvil {
-  unix_listener anvil-auth-penalty {
-    mode = 0
-  }
-}
 """
 
 
