@@ -123,6 +123,7 @@ end
 -- The account on disk ------------------------------------------------------------------------
 
 local ENOENT = 2
+local UNDECIDED = "chatmaild expire looks at it, or was killed then; a login or its next run puts it back"
 
 -- The mailbox directory of `user` and the domain; nil if it can have none. Nothing but plain
 -- names of our domains gets through, so that the result is safe as a path.
@@ -149,13 +150,16 @@ local function stored_hash(home)
   if file then
     local hash = (file:read(MAX_HASH) or ""):match("^%s*([^\n]*%S)")    -- {PLAIN} may have blanks
     file:close()
+    if hash and hash:find("^%$") then hash = "{CRYPT}" .. hash end      -- as /etc/shadow has it
     return hash, home .. "/password: no hash in it"
   end
   if number ~= ENOENT then return nil, reason end
   -- Is it the account that is missing, or the disk with all of them?
-  local parent = home:match("^(.*)/")
-  if is_there(parent) then return false, "no such account" end
-  return nil, parent .. ": missing; mount it, or restart chatmaild-doveauth, which creates it"
+  local parent, address = home:match("^(.*)/(.*)$")
+  if not is_there(parent) then
+    return nil, parent .. ": missing; mount it, or restart chatmaild-doveauth, which creates it"
+  end
+  return false, is_there(parent .. "/.aside-" .. address) and UNDECIDED or "no such account"
 end
 
 -- The first login ----------------------------------------------------------------------------
@@ -314,7 +318,9 @@ return function(config_path, known_path)
     local hash, problem = false, "not a valid address"
     if user then hash, problem = stored_hash(home) end
     if hash then return auth.PASSDB_RESULT_OK, {user = user, password = hash} end
-    if hash == false then return auth.PASSDB_RESULT_USER_UNKNOWN, problem end
+    if hash == false and problem ~= UNDECIDED then
+      return auth.PASSDB_RESULT_USER_UNKNOWN, problem
+    end
     return auth.PASSDB_RESULT_INTERNAL_FAILURE, problem
   end
 
@@ -322,7 +328,9 @@ return function(config_path, known_path)
     local user, home, domain, config = find(request)
     if not user then return auth.USERDB_RESULT_USER_UNKNOWN, "not a chat user" end
     local hash, problem = stored_hash(home)
-    if hash == false then return auth.USERDB_RESULT_USER_UNKNOWN, problem end
+    if hash == false and problem ~= UNDECIDED then
+      return auth.USERDB_RESULT_USER_UNKNOWN, problem
+    end
     if not hash then return auth.USERDB_RESULT_INTERNAL_FAILURE, problem end
     local service = request.protocol or request.service   -- 2.4, 2.3
     local fields = {user = user, home = home, uid = config.owner, gid = config.owner,

@@ -112,6 +112,11 @@ def test_what_cannot_be_done(command, arguments, code):
     assert command(*arguments)[0] == code
 
 
+def test_a_name_that_cannot_be_is_told_from_another_domain(command):
+    assert "no name that a mailbox can have" in command("show", "a+b@chat.example.org")[2]
+    assert "no address of a chat domain" in command("show", "a+b@elsewhere.example")[2]
+
+
 def test_create(command, find):
     code, out, _ = command("create", "postmaster@chat.example.org", "--json")
     made = json.loads(out)

@@ -352,11 +352,21 @@ def _killed_while_deciding(box):
     assert not os.path.exists(box.home)
 
 
+def test_until_it_is_put_back_nobody_is_told_that_there_is_no_such_account(box):
+    """Mail to it would be bounced, though it may have an owner who just logged in."""
+    _killed_while_deciding(box)
+    for call in (box.exists, box.enforces_encryption):
+        with pytest.raises(StoreError, match="puts it back"):
+            call()
+    box.recover()
+    assert box.exists()
+
+
 def test_what_a_connected_client_makes_is_no_reason_to_give_up_an_account(boxes, box):
     """Dovecot makes the directory anew for a client whose mailbox was moved aside."""
     _killed_while_deciding(box)
     os.makedirs(box.home + "/cur")
-    assert boxes.sweep(NOW, dry_run=True) == [] and not box.exists()
+    assert boxes.sweep(NOW, dry_run=True) == [] and box.hash() is None
     boxes.sweep(NOW)
     assert _holds_mail(box)
 

@@ -249,6 +249,30 @@ def test_what_dovecot_does_not_hand_over_makes_no_account(host, address, octet):
         assert not host.mailbox(address).exists()
 
 
+def test_a_hash_without_a_scheme(host, address):
+    """As /etc/shadow has it."""
+    assert login(host, address) == "in"
+    password = host.mailbox(address) / "password"
+    password.write_text(password.read_text().removeprefix("{SHA512-CRYPT}"))
+    assert login(host, address) == "in" and login(host, address, WRONG) == "refused"
+    assert login(host, address, password.read_text().strip()) == "refused"
+
+
+def test_an_account_over_whose_removal_the_run_was_killed(host, address):
+    """It may have an owner who logged in at that moment: no mail bounces, and a login is enough."""
+    assert login(host, address) == "in"
+    home = host.mailbox(address)
+    home.rename(home.with_name(f".aside-{address}"))
+    assert deliver(address) == 451
+    with host.smtp(port=25, source=host.stranger) as smtp:
+        smtp.ehlo()
+        smtp.mail("stranger@example.net")
+        assert smtp.rcpt(address)[0] == 451
+    with reconfigured(host, with_key("signup", "closed")):
+        assert login(host, address, WRONG) == "refused"
+        assert login(host, address) == "in" and deliver(address) == 250
+
+
 def test_deliveries_create_nothing(host, address):
     assert deliver(address) == 550
     assert login(host, address) == "in", "and the refusal was not remembered"

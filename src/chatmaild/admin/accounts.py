@@ -73,6 +73,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
 def _find(settings: Config, address: str) -> Mailbox:
     """The mailbox of that name, which need not exist. Raises `UsageError`."""
     mailbox = Mailboxes(settings).find(address)
+    if mailbox is None and settings.domain_of(address):
+        raise UsageError(f"{address}: no name that a mailbox can have: up to 64 of a-z 0-9 . _ -, "
+                         "and the first a letter, a digit or _")
     if mailbox is None:
         domains = ", ".join(settings.mail_domains) or "none is configured"
         raise UsageError(f"{address}: no address of a chat domain ({domains})")

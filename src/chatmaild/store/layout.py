@@ -15,6 +15,8 @@ PASSWORD = "password"
 ENFORCE_ENCRYPTION = "enforceE2EEincoming"
 BLOCKED = "blocked"
 
+_ASIDE = ".aside-"
+
 DAY = 86_400
 """Seconds; the grain in which logins are remembered."""
 
@@ -49,3 +51,15 @@ def explain(path: str, error: OSError) -> StoreError:
         errno.EROFS: "; the disk is read-only: see the kernel's log",
     }
     return StoreError(f"{path}: {error.strerror}{ways_out.get(error.errno, '')}")
+
+
+def aside(home: str) -> str:
+    """Where the mailbox `home` is while it is decided, under the lock, whether it goes."""
+    parent, address = os.path.split(home)
+    return f"{parent}/{_ASIDE}{address}"
+
+
+def home_of(path: str) -> str | None:
+    """The `home` for which `path` is its `aside`; None if it is for none."""
+    parent, name = os.path.split(path)
+    return f"{parent}/{name.removeprefix(_ASIDE)}" if name.startswith(_ASIDE) else None

@@ -12,14 +12,14 @@ import stat
 from collections.abc import Callable, Iterator
 
 from chatmaild.store import atomic, directories
-from chatmaild.store.layout import BLOCKED, DAY, ENFORCE_ENCRYPTION, PASSWORD, explain, has
+from chatmaild.store.layout import (
+    BLOCKED, DAY, ENFORCE_ENCRYPTION, PASSWORD, aside, explain, has, home_of,
+)
 
 MAX_RUBBISH_AGE = 3600
 """Seconds after which an unfinished creation counts as abandoned."""
 
 _NEW = ".new-"
-_ASIDE = ".aside-"
-"""In front of an address whose mailbox may yet be put back."""
 _REMOVED = ".removed-"
 _CLAIM = ".claim-"
 
@@ -100,11 +100,11 @@ def delete(home: str, block: bool, keep: Callable[[str], bool] | None) -> bool:
             elif not existed:
                 return False
             elif keep:
-                os.rename(home, _aside(home))
+                os.rename(home, aside(home))
                 try:
-                    if keep(_aside(home)):
+                    if keep(aside(home)):
                         return False
-                    removed = _move_out(_aside(home))
+                    removed = _move_out(aside(home))
                 finally:
                     _put_back(home)
             else:
@@ -126,18 +126,12 @@ def settled(home: str) -> Iterator[None]:
 
 def recover(home: str) -> None:
     """See `Mailbox.recover`."""
-    if os.path.lexists(_aside(home)):
+    if os.path.lexists(aside(home)):
         try:
             with settled(home):
                 pass
         except OSError as error:
             raise explain(home, error) from None
-
-
-def _aside(home: str) -> str:
-    """Where the mailbox `home` is while it is decided, under the lock, whether it goes."""
-    parent, address = os.path.split(home)
-    return f"{parent}/{_ASIDE}{address}"
 
 
 def _put_back(home: str) -> None:
@@ -146,12 +140,12 @@ def _put_back(home: str) -> None:
     A client that is still connected may have had Dovecot make the directory anew meanwhile; an
     account that is there, or a block, was made since, and holds.
     """
-    if os.path.lexists(_aside(home)):
+    if os.path.lexists(aside(home)):
         if os.path.lexists(home):
             if has(home, PASSWORD) or has(home, BLOCKED):
                 return
             _move_out(home)
-        os.rename(_aside(home), home)
+        os.rename(aside(home), home)
 
 
 def _move_out(path: str) -> str:
@@ -196,7 +190,7 @@ def sweep(directory: str, now: float, dry_run: bool) -> list[str]:
     try:
         with atomic.locked(directory):
             left = [entry.path for entry in os.scandir(directory)
-                    if entry.name.startswith((_NEW, _ASIDE, _REMOVED))]
+                    if entry.name.startswith((_NEW, _REMOVED)) or home_of(entry.path)]
             if not dry_run:
                 for path in left:
                     _undo(path)
@@ -238,25 +232,18 @@ def _restore_claim(new: str) -> None:
 
 def _undo(path: str) -> None:
     """Take back what a killed process began and did not decide. Under the lock of the domain."""
-    name = os.path.basename(path)
-    if name.startswith(_NEW):
+    if home := home_of(path):
+        _put_back(home)
+    elif os.path.basename(path).startswith(_NEW):
         _restore_claim(path)
-    elif name.startswith(_ASIDE):
-        _put_back(_home_of(path))
-
-
-def _home_of(aside: str) -> str:
-    directory, name = os.path.split(aside)
-    return f"{directory}/{name.removeprefix(_ASIDE)}"
 
 
 def _is_rubbish(path: str, now: float) -> bool:
     """Whether nobody uses `path`, which has one of our names, any more."""
-    name = os.path.basename(path)
-    if name.startswith(_REMOVED):
+    if os.path.basename(path).startswith(_REMOVED):
         return True
-    if name.startswith(_ASIDE):
-        return has(_home_of(path), PASSWORD)
+    if home := home_of(path):
+        return has(home, PASSWORD)
     try:
         return os.lstat(path).st_mtime < now - MAX_RUBBISH_AGE
     except FileNotFoundError:

@@ -13,7 +13,7 @@ from chatmaild.config import Config, DomainConfig
 from chatmaild.errors import StoreError
 from chatmaild.store import atomic, lifecycle
 from chatmaild.store.layout import (
-    BLOCKED, DAY, ENFORCE_ENCRYPTION, PASSWORD, assert_domain_directory, explain, has,
+    BLOCKED, DAY, ENFORCE_ENCRYPTION, PASSWORD, aside, assert_domain_directory, explain, has,
 )
 from chatmaild.store.lifecycle import Creation
 
@@ -76,7 +76,12 @@ class Mailbox:
 
     def exists(self) -> bool:
         """Whether there is such an account. Raises `StoreError` if that cannot be told."""
-        return has(self.home, PASSWORD)
+        if has(self.home, PASSWORD):
+            return True
+        if os.path.lexists(aside(self.home)):
+            raise StoreError(f"{self.home}: chatmaild expire looks at it, or was killed then; a "
+                             "login or its next run puts it back")
+        return False
 
     def is_blocked(self) -> bool:
         """Raises `StoreError` if that cannot be told."""
