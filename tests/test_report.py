@@ -110,13 +110,16 @@ def test_without_a_run_so_far_it_says_so(host):
 
 
 def test_the_textfile_is_for_prometheus(host, tmp_path):
-    host.mailbox("today", 0, [(0.5, 10)])
+    host.mailbox("today", 0, [(0.5, 10), (5, 20_000), (50, 10)])
     path = tmp_path / "x.prom"
     assert host.report("--textfile", str(path)).out == ""
     assert os.stat(path).st_mode & 0o777 == 0o644
     lines = path.read_text().splitlines()
     assert f'chatmaild_accounts{{domain="{DOMAIN}"}} 1' in lines
     assert f'chatmaild_accounts_active{{domain="{DOMAIN}",days="7"}} 1' in lines
+    for metric in ('age{domain="%s",days="3"} 1', 'age{domain="%s",days="40"} 2',
+                   'size{domain="%s",bytes="10000"} 2', 'size{domain="%s",bytes="10000000"} 3'):
+        assert f"chatmaild_messages_by_{metric % DOMAIN}" in lines
     assert [line.split()[2] for line in lines if line.startswith("# TYPE")] == [
         line.split()[2] for line in lines if line.startswith("# HELP")]
 

@@ -119,15 +119,20 @@ def _metrics(found: dict[str, Census], last: LastRun | None, now: int) -> list[m
         return gauge(name, meaning, {
             (("domain", domain),): getattr(each, attribute) for domain, each in found.items()})
 
-    active = {}
-    for domain, each in found.items():
-        for index, days in enumerate(LOGIN_DAYS, 1):
-            active[("domain", domain), ("days", str(days))] = sum(each.logins[:index])
+    def up_to(name: str, meaning: str, attribute: str, label: str,
+              bounds: Sequence[int]) -> metrics.Metric:
+        return gauge(name, meaning, {
+            (("domain", domain), (label, str(bound))): sum(getattr(each, attribute)[:index])
+            for domain, each in found.items() for index, bound in enumerate(bounds, 1)})
+
     held_back = last.held_back if last else {}
     return [
         by_domain("accounts", "Accounts.", "accounts"),
-        gauge("accounts_active", "Accounts with a login in the last days.", active),
+        up_to("accounts_active", "Accounts with a login in the last days.", "logins", "days",
+              LOGIN_DAYS),
         by_domain("messages", "Messages stored.", "messages"),
+        up_to("messages_by_age", "Messages saved in the last days.", "ages", "days", AGE_DAYS),
+        up_to("messages_by_size", "Messages of at most so many octets.", "sizes", "bytes", SIZES),
         by_domain("mail_bytes", "Size of the messages before compression.", "octets"),
         by_domain("mailboxes_over_quota_mark", "Mailboxes that the next run trims.",
                   "over_quota_mark"),
