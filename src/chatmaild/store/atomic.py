@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import threading
 import time
 from collections.abc import Iterator
 
@@ -57,27 +58,37 @@ def sync_directory(path: str) -> None:
         os.close(fd)
 
 
+_turn = threading.Lock()
+
+
 @contextlib.contextmanager
 def locked(directory: str, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
     """Hold the exclusive lock of `directory`, against threads and other processes alike.
 
-    The lock (flock(2) on the directory itself) leaves no file and ends with its process. Raises
-    `StoreError` when it cannot be had within `timeout` seconds, OSError without the directory.
+    The lock (flock(2) on the directory itself) leaves no file and ends with its process. Whoever
+    holds one must not ask for another. Raises `StoreError` when it cannot be had within `timeout`
+    seconds, OSError without the directory.
     """
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    deadline = time.monotonic() + timeout
+    # flock(2) has no time-out and so is asked again and again; threads of ours take turns.
+    has_turn = _turn.acquire(timeout=timeout)
     try:
-        deadline = time.monotonic() + timeout
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise StoreError(
-                        f"{directory}: another process keeps it locked; "
-                        "find it with lsof and see why it hangs"
-                    ) from None
-                time.sleep(0.0005)
+        while not (has_turn and _try_lock(fd)):
+            if time.monotonic() > deadline:
+                raise StoreError(f"{directory}: another process keeps it locked; "
+                                 "find it with lsof and see why it hangs")
+            time.sleep(0.001)
         yield
     finally:
+        if has_turn:
+            _turn.release()
         os.close(fd)
+
+
+def _try_lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
