@@ -82,7 +82,7 @@ def older_package(workshops) -> Path:
 
 @pytest.fixture(scope="session")
 def deltachat() -> Path:
-    """The directory with the packages of the real client, the same inside and outside."""
+    """The directory with the packages of the real client; in a host it is in /usr/src."""
     venv = subprocess.run([machine.TREE / "tests/rig/venv", "client"], text=True, check=True,
                           stdout=subprocess.PIPE).stdout.strip()
     packages, = Path(venv).glob("lib/python3*/site-packages")

@@ -49,7 +49,7 @@ class Machine:
     """One booted Debian. `root` is its root directory as seen from outside."""
 
     def __init__(self, name: str, lower: Path, *visible: Path):
-        """`visible` are directories that are seen in there, at the same place, read-only."""
+        """`visible` are directories that are seen in there as /usr/src/NAME, read-only."""
         self.name = name
         self.lower = lower
         self._visible = visible
@@ -75,7 +75,7 @@ class Machine:
                    "--register=no", "--keep-unit", "--console=pipe", "--private-network",
                    "--resolv-conf=off", "--timezone=off",
                    f"--bind-ro={TREE}:{TREE_INSIDE}",
-                   *(f"--bind-ro={path}" for path in self._visible), "--boot"]
+                   *(f"--bind-ro={path}:/usr/src/{path.name}" for path in self._visible), "--boot"]
         join = "".join(f"echo $$ >{group}/cgroup.procs || true; " for group in self._cgroups())
         self._process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", "sh", "-c", f"{join} exec {shlex.join(command)}"],

@@ -75,8 +75,8 @@ def test_check_is_green(host):
 
 def test_delta_chat_logs_in_and_talks(host, deltachat):
     """The real client, told an address and a password, on what the README alone has set up."""
-    done = host.run("/usr/bin/python3", f"{TREE_INSIDE}/tests/container/phones.py", deltachat,
-                    CHAT_DOMAIN, seconds=120)
+    done = host.run("/usr/bin/python3", f"{TREE_INSIDE}/tests/container/phones.py",
+                    f"/usr/src/{deltachat.name}", CHAT_DOMAIN, seconds=120)
     assert done.stdout == "encrypted both ways\n"
     for name in ("annaphone", "bertphone"):
         assert host.path(f"{MAIL}/{CHAT_DOMAIN}/{name}@{CHAT_DOMAIN}/password").exists()

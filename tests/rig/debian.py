@@ -34,6 +34,9 @@ MACHINE = ("python3-flake8", "python3-segno", "rnp", "python3-venv", "mmdebstrap
            "systemd-container")
 """What the machine needs that runs the tests: style, the real client, other releases, booting."""
 
+RECIPES = ("opendkim", "opendkim-tools", "rspamd", "rsyslog", "rsync")
+"""What a host may have beside chatmaild, for which doc/ has recipes."""
+
 PACKAGING = ("build-essential", "lintian", "autopkgtest", "mandoc", "groff", "man-db", "dpkg-dev",
              "po-debconf", "python3-flake8")
 """What building and checking the package takes besides, together with its Build-Depends."""
@@ -66,6 +69,11 @@ def clean_root(suite: str) -> Path:
     What the package uses but does not depend on is missing there, and so found out.
     """
     return _directory(suite, SYSTEM, _relations("Depends", "Recommends"))
+
+
+def recipes_root(suite: str) -> Path:
+    """`suite` as in `clean_root`, and the programs that doc/ has recipes for."""
+    return _directory(suite, SYSTEM, _relations("Depends", "Recommends"), RECIPES)
 
 
 def packaging_root(suite: str) -> Path:

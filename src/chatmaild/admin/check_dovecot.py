@@ -45,23 +45,36 @@ def check(
     yield from _protocols(dovecot)
 
 
+def _ours_among(dovecot: Dovecot, kind: str) -> tuple[Block | None, list[Block], list[Block]]:
+    """Our passdb or userdb, and those that Dovecot asks before and after it."""
+    blocks = list(dovecot.tree.all(kind))
+    at = next((number for number, block in enumerate(blocks) if is_ours(block)), None)
+    return (None, blocks, []) if at is None else (blocks[at], blocks[:at], blocks[at + 1:])
+
+
+def _missing(dovecot: Dovecot, kind: str, consequence: str) -> Finding:
+    return failure(f"{kind}-missing", f"{dovecot.path}: {kind}", consequence,
+                   f"install {CONFIG_FILE} as the README says, then: doveadm reload")
+
+
+def _order(kind: str, place: str, before: list[Block], consequence: str) -> Finding:
+    if not before:
+        return ok(f"{kind}-order", place, "asked first")
+    names = ", ".join(block.get("driver", block.name) for block in before)
+    return failure(f"{kind}-order", place, f"{names} {consequence}",
+                   f"our file must sort before 10-auth.conf: mv FILE {CONFIG_FILE}")
+
+
 def _passdb(dovecot: Dovecot, config: Config) -> Iterator[Finding]:
-    passdbs = list(dovecot.tree.all("passdb"))
-    ours = next((p for p in passdbs if is_ours(p)), None)
+    ours, before, _ = _ours_among(dovecot, "passdb")
     if ours is None:
-        yield failure("passdb-missing", f"{dovecot.path}: passdb",
-                      "Dovecot does not ask chatmaild about anybody",
-                      f"install {CONFIG_FILE} as the README says, then: doveadm reload")
+        yield _missing(dovecot, "passdb", "Dovecot does not ask chatmaild about anybody")
         return
     place = f"{dovecot.path}: passdb {lua_file(ours)}"
-    before = [p.get("driver", p.name) for p in passdbs[:passdbs.index(ours)]
-              if not p.get("username_filter") and p.get("master") != "yes"]
-    if before:
-        yield failure("passdb-order", place,
-                      f"{', '.join(before)} is asked first: each chat login waits for its refusal",
-                      f"our file must sort before 10-auth.conf: mv FILE {CONFIG_FILE}")
-    else:
-        yield ok("passdb-order", place, "asked first")
+    yield _order("passdb", place,
+                 [block for block in before
+                  if not block.get("username_filter") and block.get("master") != "yes"],
+                 "is asked first: each chat login waits for its refusal")
     yield from _filter(ours, place, config)
     for key in ("result_failure", "result_internalfail"):
         if ours.get(key) != "return-fail":
@@ -104,26 +117,18 @@ def _filter(ours: Block, place: str, config: Config) -> Iterator[Finding]:
 
 
 def _userdb(dovecot: Dovecot) -> Iterator[Finding]:
-    userdbs = list(dovecot.tree.all("userdb"))
-    ours = next((u for u in userdbs if is_ours(u)), None)
+    ours, before, after = _ours_among(dovecot, "userdb")
     if ours is None:
-        yield failure("userdb-missing", f"{dovecot.path}: userdb",
-                      "Dovecot does not learn from chatmaild where mailboxes are",
-                      f"install {CONFIG_FILE} as the README says, then: doveadm reload")
+        yield _missing(dovecot, "userdb",
+                       "Dovecot does not learn from chatmaild where mailboxes are")
         return
     place = f"{dovecot.path}: userdb {lua_file(ours)}"
-    before = [u.get("driver", u.name) for u in userdbs[:userdbs.index(ours)]]
-    if before:
-        yield failure("userdb-order", place,
-                      f"{', '.join(before)} is asked first and may answer for chat addresses",
-                      f"our file must sort before 10-auth.conf: mv FILE {CONFIG_FILE}")
-    else:
-        yield ok("userdb-order", place, "asked first")
+    yield _order("userdb", place, before, "is asked first and may answer for chat addresses")
     if ours.get("result_internalfail") != "return-fail":
         yield failure("userdb-result", place,
                       "result_internalfail is not return-fail: while a disk is away, another "
                       "database is asked about chat addresses", "result_internalfail = return-fail")
-    for other in userdbs[userdbs.index(ours) + 1:]:
+    for other in after:
         everybody = ("allow_all_users=yes" in other.get("args").split()
                      or other.get("static_allow_all_users", other.get("allow_all_users")) == "yes")
         if other.get("driver", other.name) == "static" and everybody:

@@ -1,15 +1,11 @@
 """Dovecot as it is configured: the answer of doveconf(1) as a tree, for 2.3 and 2.4 alike."""
 
-import os
 import re
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from chatmaild.admin import hosttool
 from chatmaild.errors import ChatmaildError
-
-TIMEOUT = 10
-"""Seconds that doveconf may take."""
 
 SERVICES = ("imap-login", "imap", "auth", "auth-worker", "lmtp")
 """The services whose settings the checks ask for."""
@@ -123,15 +119,7 @@ def observe(path: str | None = None) -> Dovecot:
 
 
 def _run(command: list[str]) -> str:
-    search = os.environ.get("PATH", "") + ":/usr/sbin:/usr/bin"
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=TIMEOUT, text=True,
-                              errors="surrogateescape", env={**os.environ, "PATH": search},
-                              stdin=subprocess.DEVNULL)
-    except FileNotFoundError:
-        raise DovecotError("doveconf is not installed: is there a Dovecot?") from None
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise DovecotError(f"doveconf: {error}") from None
+    done = hosttool.ask(command, "Dovecot", DovecotError)
     if done.returncode:
         raise DovecotError(" ".join(done.stderr.split()) or "doveconf failed")
     return done.stdout

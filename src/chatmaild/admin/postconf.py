@@ -2,14 +2,11 @@
 
 import os
 import re
-import subprocess
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from chatmaild.admin import hosttool
 from chatmaild.errors import ChatmaildError
-
-TIMEOUT = 10
-"""Seconds that one command of Postfix may take."""
 
 PARAMETERS = (
     "alias_maps", "always_bcc", "canonical_maps", "cleanup_service_name", "command_directory",
@@ -197,15 +194,7 @@ def observe(directory: str | None = None) -> Postfix:
 
 def _run(command: list[str], may_fail: bool = False) -> tuple[str, list[str]]:
     """stdout and warnings of `command`; when it fails, its own complaint as `PostfixError`."""
-    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=TIMEOUT, text=True,
-                              errors="surrogateescape", env={**os.environ, "PATH": path},
-                              stdin=subprocess.DEVNULL)
-    except FileNotFoundError:
-        raise PostfixError(f"{command[0]} is not installed: is there a Postfix?") from None
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise PostfixError(f"{command[0]}: {error}") from None
+    done = hosttool.ask(command, "Postfix", PostfixError)
     complaint = [line for line in done.stderr.splitlines() if "unused parameter" not in line]
     fatal = next((line for line in complaint if "fatal:" in line), None)
     if done.returncode and (fatal or not may_fail):

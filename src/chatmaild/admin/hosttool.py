@@ -1,0 +1,24 @@
+"""Asking a program of the host, such as postconf(1), as root or not."""
+
+import os
+import subprocess
+
+TIMEOUT = 10
+"""Seconds that it may take."""
+
+
+def ask(command: list[str], server: str,
+        trouble: type[Exception]) -> subprocess.CompletedProcess[str]:
+    """What `command`, a part of `server`, says; its exit code is for the caller to judge.
+
+    Raises `trouble` if it cannot be run.
+    """
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/usr/bin:/sbin"
+    try:
+        return subprocess.run(command, capture_output=True, timeout=TIMEOUT, text=True,
+                              errors="surrogateescape", env={**os.environ, "PATH": path},
+                              stdin=subprocess.DEVNULL)
+    except FileNotFoundError:
+        raise trouble(f"{command[0]} is not installed: is there a {server}?") from None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise trouble(f"{command[0]}: {error}") from None

@@ -1,0 +1,230 @@
+"""The recipes of doc/, as they stand: other milters, log privacy, a relay's accounts, Debian 13.
+
+The host has what many mail hosts have: OpenDKIM, rspamd, rsyslog.
+"""
+
+import re
+import smtplib
+import time
+
+import dkim
+import pytest
+
+from container.load import encrypted
+from container.mailhost import CHAT_DOMAIN, MailHost, sh_blocks
+from container.test_install import ALICE, BOB, CHATTER, LISTENER, MAIL, cleartext
+from rig import debian
+from rig.until import until
+
+OPENDKIM = """\
+Syslog yes
+PidFile /run/opendkim/opendkim.pid
+Mode s
+UserID opendkim
+Socket inet:8891@localhost
+KeyTable /etc/opendkim/key.table
+SigningTable refile:/etc/opendkim/signing.table
+Canonicalization relaxed/simple
+OversignHeaders From
+"""
+REFUSE_ALL = 'ANYBODY { type = "from"; map = "regexp;/etc/rspamd/anybody.map"; score = 100; }\n'
+NO_DNS = 'dns { nameserver = ["127.0.0.1"]; timeout = 0.1s; retransmits = 1; }\n'
+
+
+@pytest.fixture(scope="module")
+def host(release, package):
+    """A host that signs its ordinary mail, with chat as the README says."""
+    host = MailHost(f"recipes-{release}", debian.recipes_root(release))
+    host.create()
+    host.boot()
+    host.set_up_ordinary_mail()
+    host.path("/etc/opendkim.conf").write_text(OPENDKIM)
+    host.shell("""
+        mkdir -p /etc/opendkim
+        opendkim-genkey --directory=/etc/dkimkeys --domain=example.org --selector=mail
+        chown opendkim: /etc/dkimkeys/mail.private
+        echo "mail._domainkey.example.org example.org:mail:/etc/dkimkeys/mail.private" \
+            >/etc/opendkim/key.table
+        echo "*@example.org mail._domainkey.example.org" >/etc/opendkim/signing.table
+        systemctl restart opendkim
+        postconf -e smtpd_milters=inet:localhost:8891
+        postfix reload
+    """)
+    host.install(package, CHAT_DOMAIN)
+    host.allow_accounts_while_busy()
+    host.follow_readme()
+    host.imap(*CHATTER).logout()
+    host.imap(*LISTENER).logout()
+    yield host
+    host.destroy()
+
+
+def follow(host, document, *numbers, **replaced):
+    """Run blocks of a document as they stand, but for shell variables set to another value."""
+    script = "".join(sh_blocks(document)[number] for number in numbers)
+    for name, value in replaced.items():
+        script, count = re.subn(rf"^{name}=.*", f"{name}={value}", script, flags=re.MULTILINE)
+        assert count == 1, name
+    return host.run("sh", "-exc", script)
+
+
+def last_mail(host, user, text):
+    """The message of `user` that holds `text`."""
+    client = host.imap(*user)
+    found = until(lambda: next((message for message in host.mail_of(client) if text in message),
+                               None), f"a message with {text}")
+    client.logout()
+    return found
+
+
+def signature_verifies(host, message):
+    """By the record that opendkim-genkey wrote for the DNS."""
+    selector = re.search(rb"\bs=(\w+)", message)[1].decode()
+    record = b"".join(re.findall(rb'"(.*?)"', host.path(
+        f"/etc/dkimkeys/{selector}.txt").read_bytes()))
+    return dkim.verify(message, dnsfunc=lambda name, timeout=5: record)
+
+
+def test_opendkim_signs_what_has_been_cleaned(host):
+    follow(host, "doc/other-milters.md", 1)
+    telling = encrypted(CHATTER[0], "signed").replace(
+        b"\r\nTo:", b"\r\nX-Mailer: telling\r\nTo:", 1)
+    with host.smtp(*CHATTER) as smtp:
+        smtp.sendmail(CHATTER[0], [LISTENER[0]], telling)
+    message = last_mail(host, LISTENER, b"<signed@localhost>")
+    assert b"X-Mailer" not in message and b"\nSubject: [...]" in message
+    assert f"d={CHAT_DOMAIN};".encode() in message
+    assert signature_verifies(host, message)
+
+
+def test_ordinary_mail_is_signed_as_before(host):
+    with host.smtp(*ALICE) as smtp:
+        smtp.sendmail("alice@example.org", ["bob@example.org"],
+                      cleartext("alice@example.org", "bob@example.org", "signed by example.org"))
+    message = last_mail(host, BOB, b"Subject: signed by example.org")
+    assert b"d=example.org;" in message and signature_verifies(host, message)
+
+
+def test_rspamd_leaves_chat_alone(host):
+    """Told to refuse everybody, it refuses ordinary mail, until the recipe for chat mail too."""
+    host.path("/etc/rspamd/anybody.map").write_text("/./\n")
+    host.path("/etc/rspamd/local.d/multimap.conf").write_text(REFUSE_ALL)
+    host.path("/etc/rspamd/local.d/options.inc").write_text(NO_DNS)
+    host.shell("""
+        systemctl restart rspamd
+        postconf -e smtpd_milters=inet:localhost:8891,inet:localhost:11332
+    """)
+    follow(host, "doc/other-milters.md", 0)
+
+    def send(recipient, *user, message):
+        with host.smtp(*user) as smtp:
+            smtp.sendmail(user[0], [recipient], message)
+
+    chat = encrypted(CHATTER[0], "past-rspamd")
+    until(lambda: host.shell("ss -ltn | grep -c :11332 || true").stdout != "0\n", "rspamd", 60)
+    with pytest.raises(smtplib.SMTPDataError):
+        send(LISTENER[0], *CHATTER, message=chat)
+    follow(host, "doc/other-milters.md", 2)
+
+    def refused(*arguments, **message):
+        try:
+            send(*arguments, **message)
+        except smtplib.SMTPDataError as error:
+            return error.smtp_code
+        return None
+
+    until(lambda: not refused(LISTENER[0], *CHATTER, message=chat), "rspamd to let chat pass", 60)
+    last_mail(host, LISTENER, b"<past-rspamd@localhost>")
+    assert refused("bob@example.org", "alice", ALICE[1], message=cleartext(
+        "alice@example.org", "bob@example.org")) == 554
+    host.shell("""
+        postconf -e smtpd_milters=inet:localhost:8891
+        systemctl stop rspamd
+    """)
+    follow(host, "doc/other-milters.md", 0)
+
+
+def test_logs_name_no_chat_user(host, release):
+    """Where both log to syslog; ordinary users are logged as ever."""
+    on_13 = release != "bookworm"
+    host.shell("""
+        postconf -X maillog_file
+        sed -i /^log_path/d /etc/dovecot/local.conf
+        systemctl restart postfix dovecot
+        rm -f /var/log/mail.log
+    """)
+    follow(host, "doc/log-privacy.md", *((0, 1) if on_13 else (0,)))
+    cursor = host.shell("journalctl -n 1 --show-cursor -o cat | sed -n 's/^-- cursor: //p'").stdout
+    with host.smtp(*CHATTER) as smtp:
+        smtp.sendmail(CHATTER[0], [LISTENER[0]], encrypted(CHATTER[0], "unlogged"))
+        with pytest.raises(smtplib.SMTPDataError):
+            smtp.sendmail(CHATTER[0], [LISTENER[0]], cleartext(CHATTER[0], LISTENER[0]))
+    last_mail(host, LISTENER, b"<unlogged@localhost>")
+    with host.smtp(*ALICE) as smtp:
+        smtp.sendmail("alice@example.org", ["bob@example.org"],
+                      cleartext("alice@example.org", "bob@example.org", "logged"))
+    last_mail(host, BOB, b"Subject: logged")
+
+    def written():
+        text = host.shell("cat /var/log/mail.log /var/log/syslog").stdout
+        return text if "to=<bob@example.org>" in text and "user=<bob>" in text else None
+
+    logs = [until(written, "ordinary users in the log")]
+    if on_13:
+        journal = host.run("journalctl", "--no-pager", f"--after-cursor={cursor.strip()}").stdout
+        assert "to=<bob@example.org>" in journal
+        logs.append(journal)
+    for text in logs:
+        for person in (CHATTER[0], LISTENER[0]):
+            assert person.partition("@")[0] not in text
+
+
+def test_a_relays_accounts_are_taken_over(host):
+    """The copy of a tree as relays have it, from the same host."""
+    address = f"relay1234@{CHAT_DOMAIN}"
+    date = int(time.time()) - 5 * 86_400
+    host.shell(f"""
+        useradd --system --no-create-home vmail
+        box=/home/vmail/mail/{CHAT_DOMAIN}/{address}
+        mkdir -p $box/cur $box/new $box/tmp
+        touch $box/enforceE2EEincoming
+        doveadm pw -s SHA512-CRYPT -p 'a secret of the relay' >$box/password
+        printf 'From: <bert@relay.example>\\nSubject: [...]\\n\\nfrom the relay\\n' \
+            >$box/cur/{date}.M1P1.relay:2,S
+        touch -d @{date} $box/password
+        chown -R vmail: /home/vmail
+    """)
+    done = follow(host, "doc/relay-takeover.md", 0, relay="")
+    stored = host.path(f"{MAIL}/{CHAT_DOMAIN}/{address}/password")
+    assert stored.stat().st_mtime == date, done
+    done = follow(host, "doc/relay-takeover.md", 1)
+    assert last_mail(host, (address, "a secret of the relay"), b"from the relay")
+
+
+def test_a_host_goes_from_debian_12_to_13(containers, package):
+    """What such an upgrade leaves of the host is carried to a machine with Debian 13."""
+    old = MailHost("upgraded-12", debian.clean_root("bookworm"))
+    new = MailHost("upgraded-13", debian.clean_root("trixie"))
+    for machine in (old, new):
+        machine.create()
+        machine.boot()
+        machine.set_up_ordinary_mail()
+        machine.install(package, CHAT_DOMAIN)
+    old.allow_accounts_while_busy()
+    old.follow_readme()
+    with old.smtp(*CHATTER) as smtp:
+        smtp.sendmail(CHATTER[0], [CHATTER[0]], encrypted(CHATTER[0], "of-bookworm"))
+    last_mail(old, CHATTER, b"<of-bookworm@localhost>")
+    follow(old, "doc/upgrade-to-debian-13.md", 0)
+    old.shell("tar -C / -cf /root/kept.tar var/lib/chatmaild etc/chatmaild etc/postfix")
+    new.path("/root/kept.tar").write_bytes(old.path("/root/kept.tar").read_bytes())
+    old.destroy()
+    new.shell("systemctl stop dovecot postfix chatmaild.target 'chatmaild-*'; "
+              "tar -C / -xf /root/kept.tar; systemctl start postfix")
+    follow(new, "doc/upgrade-to-debian-13.md", 1)
+    last_mail(new, CHATTER, b"<of-bookworm@localhost>")
+    with new.smtp(*CHATTER) as smtp:
+        smtp.sendmail(CHATTER[0], [CHATTER[0]], encrypted(CHATTER[0], "of-trixie"))
+    last_mail(new, CHATTER, b"<of-trixie@localhost>")
+    new.imap(*ALICE).logout()
+    new.destroy()
