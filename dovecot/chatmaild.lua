@@ -9,7 +9,9 @@
 -- returns a table of functions.
 
 local RUN = "/run/chatmaild/"
-local PUSH = "/usr/share/chatmaild/push.lua"
+local ARRIVALS = RUN .. "arrivals/"
+local MAX_EXPECTED = 8
+local WORKER = tostring({}):match("%x+$")   -- differs from process to process
 
 local LIMIT = 2         -- seconds that a first login may wait; Postfix itself gives up after 10
 local PAUSE = 30        -- seconds without asking again once doveauth took longer than that
@@ -22,6 +24,7 @@ local has_socket, socket = pcall(require, "socket")
 
 -- chatmaild.ini ------------------------------------------------------------------------------
 
+local NO = {no = true, ["false"] = true, off = true, ["0"] = true}
 local SIZE_UNITS = {[""] = 1, k = 1024, m = 1024 ^ 2, g = 1024 ^ 3, t = 1024 ^ 4}
 
 local function size(text)
@@ -61,6 +64,7 @@ local function parse(text)
     root = host.mailboxes_dir or "/var/lib/chatmaild/mail",
     owner = host.mail_user or "_chatmaild",
     quota = {},
+    push = {},
     server = {},
   }
   -- Dovecot expands "%" in what we return
@@ -72,6 +76,7 @@ local function parse(text)
     if not name:find("^[a-z0-9_-][a-z0-9._-]*$") then error("mail_domains: " .. name, 0) end
     local own = found["domain " .. name] or {}
     config.quota[name] = size(own.max_mailbox_size or host.max_mailbox_size or "500M")
+    config.push[name] = not NO[(own.push or host.push or "yes"):lower()]
     -- IMAP METADATA /shared/comment and /shared/admin, which Dovecot answers by itself
     config.server[name] = {}
     for _, key in ipairs({"comment", "admin"}) do
@@ -219,46 +224,40 @@ local function quota_target(quota)
   return string.format("%d", quota * EMPTY_TO // 100 // 1024 ^ 2)
 end
 
-local function plugins(service, common, has_push)
-  if service == "imap" then return common .. " imap_quota last_login" end
-  if service == "lmtp" and has_push then
-    return common .. " mail_lua notify push_notification push_notification_lua"
-  end
-  return common
+local function plugins(service, common)
+  return service == "imap" and common .. " imap_quota last_login" or common
 end
 
-local function dict_socket(service)
-  -- Only deliveries may say that mail has come, so they have a socket of their own.
-  return RUN .. (service == "lmtp" and "metadata-lmtp.sock" or "metadata.sock")
-end
-
-local function fields_2_3(fields, service, quota, has_push)
+local function fields_2_3(fields, service, quota)
   fields.mail = "maildir:" .. fields.home
-  fields.mail_plugins = plugins(service, "zlib quota", has_push)
+  fields.mail_plugins = plugins(service, "zlib quota")
   fields.zlib_save = "gz"
-  fields.imap_capability = "+XDELTAPUSH XCHATMAIL"
-  fields.mail_attribute_dict = "proxy:" .. dict_socket(service) .. ":metadata"
-  fields.last_login_dict = "proxy:" .. RUN .. "lastlogin.sock:lastlogin"
+  if service ~= "lmtp" then
+    fields.imap_capability = "+XDELTAPUSH XCHATMAIL"
+    fields.mail_attribute_dict = "proxy:" .. RUN .. "metadata.sock:metadata"
+    fields.last_login_dict = "proxy:" .. RUN .. "lastlogin.sock:lastlogin"
+  end
   fields.quota = "maildir:User quota"
   fields.quota_grace = "0"
   fields.quota_rule = string.format("*:storage=%dB", quota)
   fields.quota_warning = string.format("storage=%d%%%% chatmaild-quota %s %s", WARN_AT,
                                        quota_target(quota), fields.user)
-  if has_push then fields.push_notification_driver = "lua:file=" .. PUSH end
 end
 
-local function fields_2_4(fields, service, quota, has_push)
+local function fields_2_4(fields, service, quota)
   fields.mail_driver, fields.mail_path, fields.mail_inbox_path = "maildir", fields.home, "."
-  fields.mail_plugins = plugins(service, "mail_compress quota", has_push)
+  fields.mail_plugins = plugins(service, "mail_compress quota")
   fields.mail_compress_write_method = "gz"
-  fields["imap_capability/XDELTAPUSH"] = "yes"
-  fields["imap_capability/XCHATMAIL"] = "yes"
-  for dict, path in pairs({["mail_attribute/dict"] = dict_socket(service),
-                           ["last_login/dict"] = RUN .. "lastlogin.sock"}) do
-    fields[dict] = "proxy"
-    fields[dict .. "/proxy/dict_driver"] = "proxy"
-    fields[dict .. "/proxy/dict_proxy_name"] = path:match("lastlogin") or "metadata"
-    fields[dict .. "/proxy/dict_proxy_socket_path"] = path
+  if service ~= "lmtp" then
+    fields["imap_capability/XDELTAPUSH"] = "yes"
+    fields["imap_capability/XCHATMAIL"] = "yes"
+    for dict, name in pairs({mail_attribute = "metadata", last_login = "lastlogin"}) do
+      local path = dict .. "/dict"
+      fields[path] = "proxy"
+      fields[path .. "/proxy/dict_driver"] = "proxy"
+      fields[path .. "/proxy/dict_proxy_name"] = name
+      fields[path .. "/proxy/dict_proxy_socket_path"] = RUN .. name .. ".sock"
+    end
   end
   fields.quota = "chat"
   fields["quota/chat/quota_driver"] = "maildir"
@@ -270,10 +269,28 @@ local function fields_2_4(fields, service, quota, has_push)
   fields[warning .. "execute"] = "chatmaild-quota"
   fields[warning .. "execute/chatmaild-quota/execute_args"] =
     quota_target(quota) .. " " .. fields.user
-  if has_push then
-    fields.push_notification = "lua"
-    fields["push_notification/lua/push_notification_driver"] = "lua"
-    fields["push_notification/lua/lua_file"] = PUSH
+end
+
+-- Push -----------------------------------------------------------------------------------------
+
+-- Lets chatmaild-metadata see that `user` is about to get a message, by an empty file for each
+-- of them. It waits for nobody, and a delivery gets no plugin of Dovecot's for it, each of which
+-- costs several times as much. Made elsewhere and renamed: we may be root, in a directory of the
+-- mail user, whose symbolic links a rename does not follow. There are more than a few only when
+-- nobody takes them away; then these few are enough to have the mailbox looked at.
+local function expect_mail(user)
+  for number = 1, MAX_EXPECTED do
+    local path = ARRIVALS .. user .. "," .. WORKER .. "," .. number
+    if not is_there(path) then
+      local new = RUN .. ".arrival-" .. WORKER
+      local file, problem = io.open(new, "w")
+      if file then
+        file:close()
+        file, problem = os.rename(new, path)
+      end
+      if not file then dovecot.i_warning("chatmaild: " .. problem .. "; no phone rings") end
+      return
+    end
   end
 end
 
@@ -333,11 +350,15 @@ return function(config_path, known_path)
     end
     if not hash then return auth.USERDB_RESULT_INTERNAL_FAILURE, problem end
     local service = request.protocol or request.service   -- 2.4, 2.3
-    local fields = {user = user, home = home, uid = config.owner, gid = config.owner,
-                    imap_metadata = "yes", last_login_precision = "s"}
+    local fields = {user = user, home = home, uid = config.owner, gid = config.owner}
+    if service ~= "lmtp" then
+      fields.imap_metadata, fields.last_login_precision = "yes", "s"
+      for key, value in pairs(config.server[domain]) do fields[key] = value end
+    elseif config.push[domain] then
+      expect_mail(user)
+    end
     local complete = request.protocol and fields_2_4 or fields_2_3
-    complete(fields, service, config.quota[domain], is_there(PUSH))
-    for key, value in pairs(config.server[domain]) do fields[key] = value end
+    complete(fields, service, config.quota[domain])
     return auth.USERDB_RESULT_OK, fields
   end
 

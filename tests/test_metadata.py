@@ -38,7 +38,7 @@ class Recorder:
         self.announced = []
         self._accounts = accounts
 
-    def announce(self, ref):
+    def announce(self, ref, done=None):
         self.announced.append(self._accounts.tokens.current(ref, time.time()))
 
     async def settle(self):

@@ -31,6 +31,8 @@ STOP_TIMEOUT = 3.0
 
 PROBE_TIMEOUT = 40.0
 
+Done = Callable[[], None]
+
 log = logging.getLogger(__name__)
 
 
@@ -46,37 +48,40 @@ class Handover:
         self._path = path
         self._tokens = tokens
         self._gone = gone
-        self._waiting: dict[str, None] = {}
-        self._under_way: dict[int, str] = {}
+        self._waiting: dict[str, list[Done]] = {}
+        self._under_way: dict[int, tuple[str, list[Done]]] = {}
         self._number = 0
         self._writer: asyncio.StreamWriter | None = None
         self._settled = asyncio.Event()
         self._overflowed = False
 
-    def announce(self, ref: str) -> None:
+    def announce(self, ref: str, done: Done | None = None) -> None:
         """There is news for the account `ref`. Never waits, never raises for the notifier's sake.
 
+        `done` is called when the notifier has it on disk, or when there is nobody to ring.
         Raises `StoreError` if its tokens cannot be read.
         """
+        waiting = [done] if done else []
         if self._writer is None or len(self._under_way) >= WINDOW:
-            self._wait_with(ref)
+            self._wait_with(ref, waiting)
         else:
-            self._send(ref)
+            self._send(ref, waiting)
 
-    def _wait_with(self, ref: str) -> None:
-        if len(self._waiting) < MAX_WAITING:
-            self._waiting[ref] = None
+    def _wait_with(self, ref: str, waiting: list[Done]) -> None:
+        if ref in self._waiting or len(self._waiting) < MAX_WAITING:
+            self._waiting.setdefault(ref, []).extend(waiting)
         elif not self._overflowed:
             self._overflowed = True
             log.error("the notifier at %s is away and %d accounts have news: the phones of others "
                       "stay silent until it is back", self._path, MAX_WAITING)
 
-    def _send(self, ref: str) -> None:
+    def _send(self, ref: str, waiting: list[Done]) -> None:
         tokens = self._tokens(ref)
         if not tokens:
+            _call(waiting)
             return
         self._number += 1
-        self._under_way[self._number] = ref
+        self._under_way[self._number] = (ref, waiting)
         self._settled.clear()
         self._writer.write(handover.encode(Announce(self._number, ref, tokens)))
 
@@ -105,16 +110,16 @@ class Handover:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
-        unconfirmed = dict.fromkeys(self._under_way.values())
+        later, self._waiting = self._waiting, {}
+        for ref, waiting in (*self._under_way.values(), *later.items()):
+            self._waiting.setdefault(ref, []).extend(waiting)
         self._under_way.clear()
-        self._waiting = unconfirmed | self._waiting
 
     def _tell_waiting(self) -> None:
         while self._waiting and len(self._under_way) < WINDOW:
             ref = next(iter(self._waiting))
-            del self._waiting[ref]
             try:
-                self._send(ref)
+                self._send(ref, self._waiting.pop(ref))
             except StoreError as error:
                 log.error("%s", error)
         self._overflowed = False
@@ -123,7 +128,8 @@ class Handover:
         while line := await reader.readline():
             match handover.decode(line):
                 case Stored(number):
-                    self._under_way.pop(number, None)
+                    _, waiting = self._under_way.pop(number, ("", []))
+                    _call(waiting)
                     self._tell_waiting()
                     if not self._under_way:
                         self._settled.set()
@@ -136,6 +142,11 @@ class Handover:
         if self._under_way:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._settled.wait(), STOP_TIMEOUT)
+
+
+def _call(waiting: list[Done]) -> None:
+    for done in waiting:
+        done()
 
 
 async def probe(path: Path, ref: str, token: str) -> Probed:

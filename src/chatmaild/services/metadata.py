@@ -1,8 +1,8 @@
 """``chatmaild metadata``: the dict behind Dovecot's IMAP METADATA for chat users.
 
 Dovecot's imap processes speak to metadata.sock: clients set their device token and read what the
-admin has configured. Its lmtp processes speak to metadata-lmtp.sock, and only there does
-`messagenew`, which the push Lua sets at each delivery, ring the phones.
+admin has configured. Deliveries ring the phones: those of Dovecot's lmtp, which pickup.py finds,
+and what another delivery agent tells by setting `messagenew` on metadata-lmtp.sock.
 """
 
 import argparse
@@ -19,8 +19,9 @@ from chatmaild.clientkeys import ClientKeys
 from chatmaild.config import Config
 from chatmaild.console import Console
 from chatmaild.errors import StoreError, UsageError
-from chatmaild.handover import SOCKET, Handover
-from chatmaild.store import devicetokens
+from chatmaild.handover import SOCKET, Done, Handover
+from chatmaild.pickup import Pickup
+from chatmaild.store import arrivals, devicetokens
 from chatmaild.store.devicetokens import DeviceTokens
 from chatmaild.store.mailboxes import Mailbox, Mailboxes
 from chatmaild.wire import dictproto
@@ -58,8 +59,20 @@ class Accounts:
         self._mailboxes = Mailboxes(settings)
         self.keys = {name: ClientKeys(domain) for name, domain in settings.domains.items()}
 
-    def find(self, user: bytes) -> Mailbox | None:
-        return self._mailboxes.find(user.decode("utf-8", "replace"))
+    def find(self, user: str) -> Mailbox | None:
+        return self._mailboxes.find(user)
+
+    def find_to_ring(self, user: str) -> Mailbox | None:
+        """The mailbox of `user` if a message rings somewhere."""
+        mailbox = self.find(user)
+        if mailbox is None or not mailbox.domain.push:
+            return None
+        try:
+            has_tokens = self._current(devicetokens.ref(mailbox.address))
+        except StoreError as error:
+            log.error("%s", error)
+            return None
+        return mailbox if has_tokens or self.tokens.is_from_relay(mailbox.home) else None
 
     def in_worker(self, work: Callable, *args) -> asyncio.Future:
         """Run what waits for the disk where nobody else has to wait for it."""
@@ -70,17 +83,20 @@ class Accounts:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def announce(self, mailbox: Mailbox) -> None:
+    def announce(self, mailbox: Mailbox, done: Done | None = None) -> None:
         """There is a new message in `mailbox`: ring, now or when the notifier is back."""
         try:
-            self.handover.announce(devicetokens.ref(mailbox.address))
+            self.handover.announce(devicetokens.ref(mailbox.address), done)
         except StoreError as error:
             log.error("%s", error)
 
-    async def take_over(self, mailbox: Mailbox) -> None:
-        """Import what a chatmail relay left in `mailbox`, then announce the new message."""
-        ref = devicetokens.ref(mailbox.address)
-        await self.in_worker(_logged, self.tokens.take_over, ref, mailbox.home, time.time())
+    def take_over(self, mailbox: Mailbox) -> None:
+        """Import what a chatmail relay left in `mailbox`. Blocks; raises `StoreError`."""
+        if self.tokens.is_from_relay(mailbox.home):
+            self.tokens.take_over(devicetokens.ref(mailbox.address), mailbox.home, time.time())
+
+    async def take_over_and_announce(self, mailbox: Mailbox) -> None:
+        await self.in_worker(_logged, self.take_over, mailbox)
         self.announce(mailbox)
 
     async def expire(self) -> None:
@@ -117,7 +133,7 @@ class Metadata(dictserver.Service):
         self._accounts = accounts
 
     def lookup(self, request: dictproto.Lookup, hello: dictproto.Hello) -> dictserver.Answer:
-        mailbox = self._accounts.find(request.user)
+        mailbox = self._accounts.find(_text(request.user))
         if mailbox is None:
             return dictproto.NOT_FOUND
         if _TOKEN_KEY.fullmatch(request.key):
@@ -134,7 +150,7 @@ class Metadata(dictserver.Service):
         changes = transaction.changes
         if all(_NEWS_KEY.fullmatch(change.key) for change in changes):
             return dictproto.COMMITTED      # a client that plays delivery: nobody rings
-        mailbox = self._accounts.find(transaction.user)
+        mailbox = self._accounts.find(_text(transaction.user))
         if mailbox is None or not all(_TOKEN_KEY.fullmatch(change.key) for change in changes):
             return NO_SUCH_KEY
         tokens = [None if change.value is None else change.value.decode("utf-8", "surrogateescape")
@@ -161,7 +177,7 @@ class Metadata(dictserver.Service):
 
 
 class Deliveries(dictserver.Service):
-    """What Dovecot's lmtp tells, on metadata-lmtp.sock. It is acknowledged whatever happens."""
+    """What delivery agents tell, on metadata-lmtp.sock. It is acknowledged whatever happens."""
 
     def __init__(self, accounts: Accounts):
         self._accounts = accounts
@@ -169,13 +185,17 @@ class Deliveries(dictserver.Service):
     def commit(self, transaction: dictserver.Transaction) -> dictserver.Answer:
         if not all(_NEWS_KEY.fullmatch(change.key) for change in transaction.changes):
             return NO_SUCH_KEY
-        mailbox = self._accounts.find(transaction.user)
+        mailbox = self._accounts.find(_text(transaction.user))
         if mailbox is not None and mailbox.domain.push:
             if self._accounts.tokens.is_from_relay(mailbox.home):
-                self._accounts.in_background(self._accounts.take_over(mailbox))
+                self._accounts.in_background(self._accounts.take_over_and_announce(mailbox))
             else:
                 self._accounts.announce(mailbox)
         return dictproto.COMMITTED
+
+
+def _text(user: bytes) -> str:
+    return user.decode("utf-8", "replace")
 
 
 def _answer(value: bytes | None) -> bytes:
@@ -189,7 +209,10 @@ async def _awaited(value: Awaitable[bytes | None]) -> bytes:
 def configure(parser: argparse.ArgumentParser) -> None:
     dictserver.configure(parser)
     parser.add_argument("--lmtp-socket", metavar="SPEC",
-                        help="with --socket: the socket for deliveries; without it none ring")
+                        help="with --socket: the socket for other delivery agents")
+    parser.add_argument("--arrivals", metavar="PATH", type=Path, default=arrivals.DIRECTORY,
+                        help="where Dovecot's deliveries are seen "
+                        f"(default: {arrivals.DIRECTORY})")
     parser.add_argument("--notifier", metavar="PATH", type=Path, default=SOCKET,
                         help=f"the notifier's socket (default: {SOCKET})")
 
@@ -209,6 +232,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
     async def start() -> Callable[[], Awaitable[None]]:
         services = (Metadata(accounts), Deliveries(accounts))
+        pickup = Pickup(args.arrivals, accounts.find_to_ring, accounts.take_over,
+                        accounts.announce)
+        accounts.in_background(pickup.run())
         accounts.in_background(accounts.handover.run())
         accounts.in_background(accounts.expire())
         stops = [await dictserver.serve(service, sock)

@@ -1,0 +1,91 @@
+"""Who is about to get mail: a file for each message, made by Dovecot's auth before a delivery.
+
+Dovecot's lmtp asks for the account at each RCPT, and chatmaild.lua, which answers, moves an empty
+file to DIRECTORY/ADDRESS,WHATEVER. We move it on to claimed/ until the notification is where it
+is safe, and remove it there: so what a kill leaves behind is known at the next start.
+
+In /run, because it is worth nothing after a reboot, and an empty file takes no space there.
+"""
+
+import contextlib
+import fcntl
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from chatmaild.errors import StoreError
+
+DIRECTORY = Path("/run/chatmaild/arrivals")
+CLAIMED = "claimed"
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A message that is about to come."""
+
+    address: str
+    since: float
+    """When that was known, in seconds since the epoch: the message was saved later."""
+    name: str
+    """Of its file."""
+
+
+class Arrivals:
+    """The arrivals in `directory`. Blocking calls; `prepare` and `claim` raise `StoreError`."""
+
+    def __init__(self, directory: Path):
+        self._path = os.fspath(directory)
+        self._claimed = f"{self._path}/{CLAIMED}"
+        self._descriptor = -1
+
+    def prepare(self) -> None:
+        """Call this before the others. What a kill left under way is found by `claim` again."""
+        try:
+            for path in (self._path, self._claimed):
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(path, 0o700)
+            self.close()
+            self._descriptor = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            for name in os.listdir(self._claimed):
+                os.rename(f"{self._claimed}/{name}", f"{self._path}/{name}")
+        except OSError as error:
+            raise self._explain(error) from None
+
+    def watch(self) -> None:
+        """Have the kernel send SIGIO at the next arrival, once.
+
+        dnotify and not inotify: of the instances of the latter a user has 128, and Dovecot's imap
+        processes, which run as the same user, use them up.
+        """
+        with contextlib.suppress(OSError):  # a kernel without it: then somebody has to look
+            fcntl.fcntl(self._descriptor, fcntl.F_NOTIFY, fcntl.DN_CREATE)
+
+    def claim(self) -> list[Arrival]:
+        """What has come since the last call."""
+        found = []
+        try:
+            for name in os.listdir(self._path):
+                if name != CLAIMED:
+                    address = name.partition(",")[0]
+                    mine = f"{address},{time.time_ns()}"    # the other will be there again
+                    os.rename(f"{self._path}/{name}", f"{self._claimed}/{mine}")
+                    since = os.stat(f"{self._claimed}/{mine}").st_mtime
+                    found.append(Arrival(address, since, mine))
+        except OSError as error:
+            raise self._explain(error) from None
+        return found
+
+    def done(self, arrival: Arrival) -> None:
+        """It need not be known any more."""
+        with contextlib.suppress(OSError):
+            os.unlink(f"{self._claimed}/{arrival.name}")
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _explain(self, error: OSError) -> StoreError:
+        return StoreError(f"{self._path}: {error.strerror}; it must be a directory of the user "
+                          "that chatmaild-metadata runs as (systemd-tmpfiles --create makes it)")
