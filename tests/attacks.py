@@ -264,6 +264,7 @@ def session_keys(good):
         "unknown version": packet(1, b"\7" + LONG[:400]),
         "version 2": packet(1, b"\2" + noise(8) + b"\1" + mpi(TEXT * 3)),
         "more behind the number": pkesk(material=mpi(noise(256)) + TEXT),
+        "number with leading zeros": pkesk(material=b"\x08\0\0" + TEXT[:12] + noise(243)),
         "number longer than the packet": packet(1, b"\3" + noise(8) + b"\1\x08\0" + TEXT),
         "bits beyond the number": pkesk(material=b"\0\x09" + TEXT[:2] + TEXT),
         "key ids are text": b"".join(pkesk(keyid=word) for word in words),
@@ -514,6 +515,9 @@ def unencrypted():
     yield "securejoin, part header", mixed, parts((text_plain + b"\r\nX-Note: " + TEXT, request))
     yield "securejoin, part Message-ID", mixed, parts((text_plain + b"\r\nMessage-ID: <" + TEXT + b"@x>", request))
     yield "securejoin, nested", mixed, parts((b'Content-Type: multipart/mixed; boundary="yy"', b"--yy\r\n" + text_plain + b"\r\n\r\n" + request + b"--yy--\r\n" + TEXT))
+    yield "securejoin, file name", [*join, ("Content-Disposition", b'attachment; filename="' + TEXT + b'"')], request
+    yield "securejoin, white space that tells", join, request + b" \t\t \r\n" * 400
+    yield "securejoin, other header", [*join, ("Secure-Join-Note", b"noon")], request
     yield "securejoin, NUL", join, request[:-2] + b"\0" + TEXT + b"\r\n"
     yield "securejoin, bare CR", join, request[:-2] + b"\r" + TEXT + b"\r\n"
     yield "securejoin, long", join, request + b" " * 5000 + TEXT + b"\r\n"

@@ -110,6 +110,7 @@ def clients():
                        b"\tfilename=encrypted.asc\r\nContent-Type: application/octet-stream;\r\n"
                        b"\tname=encrypted.asc\r\n" + encrypted),
         "blank lines at the end": parts(one, two, after=b"\r\n\r\n"),
+        "no line end at the end": parts(one, two)[:-2],
     }
 
 
@@ -162,6 +163,8 @@ def with_headers():
     yield "Autocrypt RSA", [*headers(), ("Autocrypt", ADDRESS + b64encode(b"".join(rsa)))], None
     yield "Autocrypt ML-KEM", [*headers(), ("Autocrypt", ADDRESS + b64encode(
         b"\xc6\xd2\xff\6" + noise(5054) + KEY[1]))], None
+    yield "Autocrypt, half a signature", [*headers(), ("Autocrypt", ADDRESS + b64encode(
+        b"".join(KEY)[:-60]))], None
     for subject in (b"...", b"[...]", b"Re: hello", b"=?utf-8?q?=5B=2E=2E=2E=5D?=", b"Encrypted Message", b""):
         yield f"Subject {subject.decode()}", attacks.replaced("Subject", subject), None
     for date in (b"Sun, 22 Nov 2026 16:00:00 +0000", b"22 Nov 2026 16:00:00 GMT", b"Sun,  1 Nov 2026 6:00:00 -0500"):

@@ -21,7 +21,8 @@ _BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]
 
 def free_text(value: bytes) -> int:
     """How many octets of the header value are text of the sender's choosing: everything but the
-    key's numbers. Raises `Refusal` if the key is none.
+    key's numbers. Octets behind the key that are no packet count. Raises `Refusal` if the key is
+    none.
     """
     match = _KEYDATA.search(value)
     if not match:
@@ -39,7 +40,13 @@ def free_text(value: bytes) -> int:
 def _text_in_key(key: bytes) -> int:
     at, text = 0, 0
     while at < len(key):
-        tag, begin, end = _packet(key, at)
+        try:
+            tag, begin, end = _packet(key, at)
+        except Refusal:
+            if not at:
+                raise
+            text += _opaque(key[at:])       # no packet, but behind a key
+            break
         if (tag == _PUBLIC_KEY) != (at == 0):
             raise Refusal("autocrypt-key")
         body = key[begin:end]
@@ -47,12 +54,19 @@ def _text_in_key(key: bytes) -> int:
             text += len(body)
         elif tag not in (_PUBLIC_KEY, _SIGNATURE, _SUBKEY) or body[:1] not in _VERSIONS:
             raise Refusal("autocrypt-key")
-        elif textlike.has_text_run(body) or textlike.resembles_text(body):
-            raise Refusal("autocrypt-key-is-text")
+        else:
+            _opaque(body)
         at = end
     if not at:
         raise Refusal("autocrypt-key")
     return text
+
+
+def _opaque(octets: bytes) -> int:
+    """How many octets these are. Raises `Refusal` if they are text."""
+    if textlike.has_text_run(octets) or textlike.resembles_text(octets):
+        raise Refusal("autocrypt-key-is-text")
+    return len(octets)
 
 
 _VERSIONS = (b"\3", b"\4", b"\5", b"\6")

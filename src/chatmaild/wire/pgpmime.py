@@ -107,7 +107,10 @@ class BodyReader:
     def finish(self) -> None:
         """The body is over."""
         if self._rest:
-            raise Refusal("last-line-without-end", self._line_at)
+            # The line end before a closing delimiter is the delimiter's; behind it none is needed.
+            if self._state is not _after_armor or self._rest != self._delimiter + b"--":
+                raise Refusal("last-line-without-end", self._line_at)
+            self._state = _epilogue
         if self._state is not _epilogue:
             raise Refusal("closing-delimiter-missing", self._line_at)
 

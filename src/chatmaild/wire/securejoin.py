@@ -16,6 +16,11 @@ MAX_BODY = 4096
 
 STEPS = (b"vc-request", b"vg-request")
 
+MAX_TEXT = 256
+"""Octets of its text as it is encoded, of which the words take 24."""
+
+_OTHERS = ("secure-join-invitenumber", "secure-join-group")
+_DESCRIPTIONS = ("content-disposition", "content-description", "content-id", "content-location")
 _IDENTIFIER = re.compile(rb"[0-9A-Za-z_-]{1,128}\Z")
 _MESSAGE_ID = re.compile(rb"<[0-9A-Za-z_.$+=-]{1,100}@[0-9A-Za-z_.-]{1,253}>\Z")
 _HEADER = re.compile(rb"([A-Za-z-]{1,40}):[ \t]*(.*)", re.DOTALL)
@@ -34,21 +39,26 @@ _BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]
 def step(headers: list[tuple[str, bytes]]) -> bytes | None:
     """The request that the message headers announce, names in lower case; None without one.
 
-    Raises `Refusal` if a ``Secure-Join`` header is there, but wrong.
+    Raises `Refusal` if a ``Secure-Join`` header is there, but wrong, or in company that a request
+    does not have.
     """
     found = None
+    described = False
     for name, value in headers:
-        if not name.startswith("secure-join"):
-            continue
         value = value.strip()
+        if not name.startswith("secure-join"):
+            described |= (name in _DESCRIPTIONS and value.lower() != b"inline")
+            continue
         if name == "secure-join":
             if found is not None:
                 raise Refusal("securejoin-twice")
             found = value.lower()
             if found not in STEPS:
                 raise Refusal("securejoin-step")
-        elif not _IDENTIFIER.match(value):
+        elif name not in _OTHERS or not _IDENTIFIER.match(value):
             raise Refusal("securejoin-header")
+    if found and described:
+        raise Refusal("securejoin-header")
     return found
 
 
@@ -100,7 +110,8 @@ class BodyReader:
         for key, values in _VALUES.items():
             if media_type.parameters.get(key, values[0]).lower() not in values:
                 raise Refusal("content-type", 0)
-        if _decode(encoding, lines).strip().lower() != self._text:
+        if (sum(map(len, lines)) + 2 * len(lines) > MAX_TEXT
+                or _decode(encoding, lines).strip(b" \r\n").lower() != self._text):
             raise Refusal("securejoin-text", 0)
 
 

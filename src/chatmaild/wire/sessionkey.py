@@ -54,13 +54,15 @@ class _Fields:
         self._at = end
         return field
 
-    def mpi(self) -> bytes:
+    def mpi(self, exact: bool = True) -> bytes:
+        """A number with its length in bits, which must be `exact`: without leading zeros."""
         bits = int.from_bytes(self.take(2), "big")
         octets = (bits + 7) // 8
         if not 0 < octets <= _MAX_MPI:
             raise Refusal("session-key-number-length")
         number = self.take(octets)
-        if number[0] >> ((bits - 1) % 8 + 1):
+        first = number[0].bit_length()
+        if first > (bits - 1) % 8 + 1 or exact and first != (bits - 1) % 8 + 1:
             raise Refusal("session-key-number-length")
         return number
 
@@ -113,7 +115,7 @@ def _elgamal(fields: _Fields, version: int) -> tuple[bytes, ...]:
 
 
 def _ecdh(fields: _Fields, version: int) -> tuple[bytes, ...]:
-    point = fields.mpi()
+    point = fields.mpi(exact=False)     # GnuPG writes points that may begin with zeros
     if len(point) > 133:
         raise Refusal("session-key-number-length")
     wrapped = fields.take(fields.octet())
