@@ -48,6 +48,7 @@ class DomainConfig:
     max_user_send_burst_size: int = setting(integer(1, 100_000), "10")
     max_header_text: int = setting(integer(0, 1_000_000), "4096")
     max_session_keys: int = setting(integer(1, 100_000), "2000")
+    allow_autocrypt_setup: bool = setting(boolean, "no")
     passthrough_senders: frozenset[str] = setting(address_patterns, "")
     passthrough_recipients: frozenset[str] = setting(address_patterns, "")
 

@@ -20,7 +20,7 @@ MAX_HEADERS = 1000
 _MIME = ("mime-version", "content-type", "content-transfer-encoding")
 _ONCE = frozenset((
     "from", "sender", "reply-to", "to", "cc", "subject", "date", "message-id", "in-reply-to",
-    "references", "chat-version", "autocrypt", "auto-submitted", *_MIME,
+    "references", "chat-version", "autocrypt", "autocrypt-setup-message", "auto-submitted", *_MIME,
 ))
 _FAMILIES = ("chat-", "secure-join", "autocrypt-gossip", "list-")
 _DATE = re.compile(

@@ -60,6 +60,7 @@ class Outgoing:
         self._sender = sender
         self._recipients = 0
         self._listed = 0
+        self._to_self = 0
         self._size = 0
         self._exempt = False
         self._cleaned = header_policy.Cleaned(0, ())
@@ -67,7 +68,9 @@ class Outgoing:
 
     def recipient(self, path: str) -> Verdict | None:
         self._recipients += 1
-        self._listed += matches(self._domain.passthrough_recipients, path.strip("<> "))
+        recipient = path.strip("<> ")
+        self._listed += matches(self._domain.passthrough_recipients, recipient)
+        self._to_self += recipient.lower() == self._sender.lower()
         return None
 
     def headers(self, headers: Headers) -> Verdict | None:
@@ -88,8 +91,9 @@ class Outgoing:
                   + header_policy.MAX_TEXT_PER_RECIPIENT * self._recipients)
         if self._cleaned.text > budget:
             return Verdict("header-text", verdict.UNENCRYPTED)
-        self.reader = MessageReader(
-            lowered, Limits(max_session_keys=self._domain.max_session_keys))
+        self.reader = MessageReader(lowered, Limits(
+            setup=self._domain.allow_autocrypt_setup and 0 < self._recipients == self._to_self,
+            max_session_keys=self._domain.max_session_keys))
         return self._refused_content()
 
     def body(self, chunk: bytes) -> None:
@@ -112,7 +116,7 @@ class Outgoing:
 
     def _refused_content(self) -> Verdict | None:
         content = self.reader.content
-        if content is None or content.kind in (Kind.ENCRYPTED, Kind.SECUREJOIN):
+        if content is None or content.kind in (Kind.ENCRYPTED, Kind.SECUREJOIN, Kind.SETUP):
             return None
         return Verdict(content.reason or content.kind.value, verdict.UNENCRYPTED,
                        offset=content.offset)

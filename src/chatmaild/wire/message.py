@@ -11,7 +11,7 @@ a few KB whatever its size.
 import enum
 from dataclasses import dataclass
 
-from chatmaild.wire import mediatype, openpgp, pgpmime, securejoin
+from chatmaild.wire import autocryptsetup, mediatype, openpgp, pgpmime, securejoin
 from chatmaild.wire.refusal import Refusal
 
 Headers = list[tuple[str, bytes]]
@@ -27,6 +27,7 @@ def lower_names(headers: Headers) -> Headers:
 class Kind(enum.Enum):
     ENCRYPTED = "encrypted"
     SECUREJOIN = "securejoin"
+    SETUP = "autocrypt-setup"
     REPORT = "report"
     CLEARTEXT = "cleartext"
     """Well-formed or not: no octet of it is known to be encrypted."""
@@ -44,9 +45,11 @@ class Content:
 
 @dataclass(frozen=True)
 class Limits:
-    """`tolerant` admits what other programs than chat clients write; for incoming mail."""
+    """`tolerant` admits what other programs than chat clients write; for incoming mail. `setup`
+    admits an Autocrypt Setup Message."""
 
     tolerant: bool = False
+    setup: bool = False
     max_session_keys: int = openpgp.MAX_SESSION_KEYS
 
 
@@ -56,7 +59,8 @@ class MessageReader:
     def __init__(self, headers: Headers, limits: Limits = Limits()):
         self.content: Content | None = None
         self.packets = openpgp.PacketReader(limits.max_session_keys)
-        self._body: pgpmime.BodyReader | securejoin.BodyReader | None = None
+        self._body: (
+            pgpmime.BodyReader | securejoin.BodyReader | autocryptsetup.BodyReader | None) = None
         self._kind = Kind.CLEARTEXT
         try:
             self._begin(headers, limits)
@@ -71,6 +75,11 @@ class MessageReader:
             self._kind = Kind.ENCRYPTED
             self._body = pgpmime.BodyReader(
                 mediatype.boundary(media_type), limits.tolerant, self.packets)
+            return
+        if media_type.name == "multipart/mixed" and limits.setup and autocryptsetup.is_announced(
+                headers):
+            self._kind = Kind.SETUP
+            self._body = autocryptsetup.BodyReader(media_type)
             return
         step = securejoin.step(headers)
         if media_type.name in ("text/plain", "multipart/mixed") and step:

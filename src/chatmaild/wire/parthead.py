@@ -45,7 +45,7 @@ def check(media_type: str, tolerant: bool, lines: tuple[bytes, ...]) -> None:
     """
     seen: set[str] = set()
     tolerated = 0
-    for name, value in _fields(lines):
+    for name, value in fields(lines):
         if name in seen:
             raise Refusal("part-header-twice")
         seen.add(name)
@@ -58,7 +58,7 @@ def check(media_type: str, tolerant: bool, lines: tuple[bytes, ...]) -> None:
         raise Refusal("part-content-type")
 
 
-def _fields(lines: tuple[bytes, ...]) -> Iterator[tuple[str, bytes]]:
+def fields(lines: tuple[bytes, ...]) -> Iterator[tuple[str, bytes]]:
     """The header fields in `lines`, unfolded, their names in lower case."""
     at = 0
     while at < len(lines):

@@ -178,6 +178,14 @@ class BodyReader:
         return self._data_at + line * (self._data_width + 2) + rest * 4 // 3
 
 
+def read_armor(armored: bytes, packets: PacketReader) -> None:
+    """One armored message by itself, lines ending with CRLF. Raises `Refusal`."""
+    reader = BodyReader(b"", False, packets)
+    reader._state = _before_armor
+    reader.feed(armored + b"\r\n----\r\n")
+    reader.finish()
+
+
 # The grammar. Each function is a state: it takes a line and answers which state takes the next.
 # (They are no methods, because a reader that held a method of its own would be garbage that only
 # the collector finds.)

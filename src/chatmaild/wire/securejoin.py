@@ -32,7 +32,7 @@ _VALUES = {
     "hp": (b"clear",),
     "hp-legacy-display": (b"1",),
 }
-_ENCODINGS = ("", "7bit", "8bit", "quoted-printable", "base64")
+ENCODINGS = ("", "7bit", "8bit", "quoted-printable", "base64")
 _BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\Z")
 
 
@@ -77,7 +77,7 @@ class BodyReader:
         self._body += chunk
 
     def finish(self) -> None:
-        if self._encoding not in _ENCODINGS:
+        if self._encoding not in ENCODINGS:
             raise Refusal("transfer-encoding")
         lines = self._body.split(b"\r\n")
         if any(b"\r" in line or b"\n" in line or b"\0" in line for line in lines):
@@ -111,7 +111,7 @@ class BodyReader:
             if media_type.parameters.get(key, values[0]).lower() not in values:
                 raise Refusal("content-type", 0)
         if (sum(map(len, lines)) + 2 * len(lines) > MAX_TEXT
-                or _decode(encoding, lines).strip(b" \r\n").lower() != self._text):
+                or decode(encoding, lines).strip(b" \r\n").lower() != self._text):
             raise Refusal("securejoin-text", 0)
 
 
@@ -129,7 +129,7 @@ def _part_head(lines: list[bytes]) -> tuple[mediatype.MediaType, str]:
         seen.add(name)
         if name == b"content-type":
             media_type = mediatype.parse(value)
-        elif name == b"content-transfer-encoding" and value.lower().decode("latin-1") in _ENCODINGS:
+        elif name == b"content-transfer-encoding" and value.lower().decode("latin-1") in ENCODINGS:
             encoding = value.lower().decode("ascii")
         elif not (name == b"message-id" and _MESSAGE_ID.match(value)
                   or name == b"mime-version" and value == b"1.0"
@@ -138,7 +138,8 @@ def _part_head(lines: list[bytes]) -> tuple[mediatype.MediaType, str]:
     return media_type, encoding
 
 
-def _decode(encoding: str, lines: list[bytes]) -> bytes:
+def decode(encoding: str, lines: list[bytes]) -> bytes:
+    """What these lines in one of `ENCODINGS` mean. Raises `Refusal`."""
     body = b"\r\n".join(lines)
     if encoding == "quoted-printable":
         return a2b_qp(body)
