@@ -169,6 +169,27 @@ def test_a_domain_that_is_a_link_is_a_problem(tree):
     assert old.exists()
 
 
+def test_nothing_is_swept_through_a_link(tree):
+    elsewhere = tree.path / "elsewhere"
+    (elsewhere / ".removed-1234").mkdir(parents=True)
+    (tree.mail / DOMAIN).rmdir()
+    (tree.mail / DOMAIN).symlink_to(elsewhere)
+    tree.expire(code=1)
+    assert (elsewhere / ".removed-1234").exists()
+
+
+def test_a_domain_that_somebody_keeps_locked_does_not_stop_the_run(tree, monkeypatch):
+    monkeypatch.setattr("chatmaild.store.atomic.LOCK_TIMEOUT", 0.01)
+    tree.configure(domains=f"{DOMAIN} other.example")
+    old = [put(tree.mailbox("bob", domain) / "cur", name(21))
+           for domain in (DOMAIN, "other.example")]
+    lock = os.open(tree.mail / DOMAIN, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    assert "keeps it locked" in tree.expire(code=1).err
+    os.close(lock)
+    assert not any(path.exists() for path in old)
+
+
 def test_only_chat_mailboxes_are_touched(tree):
     kept = []
     for directory in (

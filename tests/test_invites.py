@@ -111,5 +111,5 @@ def test_a_batch_has_a_sensible_size(boxes, invites, uses):
 def test_invitations_are_no_mailboxes(boxes, invites):
     invites.create(boxes.domain, 2, 7, NOW)
     assert list(boxes.of_domain(DOMAIN)) == []
-    boxes.sweep(NOW + 10 ** 9)
+    boxes.sweep(DOMAIN, NOW + 10 ** 9)
     assert len(os.listdir(f"{boxes.root}/{DOMAIN}/.invites")) == 2

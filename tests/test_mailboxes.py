@@ -15,6 +15,7 @@ from chatmaild.store.mailboxes import Mailboxes
 
 NOW = 20_000 * DAY + 12_345
 HASH = "{SHA512-CRYPT}$6$salt$hash"
+DOMAIN = "chat.example"
 ADDRESS = "somebody1@chat.example"
 
 
@@ -263,7 +264,7 @@ def test_killed_at_any_point_of_a_creation_leaves_all_or_nothing(boxes, box):
         made = box.hash() == HASH
         if not made:
             assert not os.path.exists(box.home)
-        boxes.sweep(NOW + 10 ** 9)
+        boxes.sweep(DOMAIN, NOW + 10 ** 9)
         assert names(directory) == [".invites"] + [ADDRESS] * made
         assert claim.exists() is not made
         if made:
@@ -289,7 +290,7 @@ def test_killed_at_any_point_of_a_deletion_never_resurrects(boxes, box, block):
         elif not box.exists():
             assert box.create(HASH, NOW) is Creation.BLOCKED
         assert box.delete(block) in (True, False)
-        boxes.sweep(NOW + 10 ** 9)
+        boxes.sweep(DOMAIN, NOW + 10 ** 9)
         assert names(os.path.dirname(box.home)) == [ADDRESS] * block
         if not died:
             break
@@ -301,7 +302,7 @@ def _holds_mail(box):
 
 
 RESCUES = {
-    "sweep": lambda boxes, box: boxes.sweep(NOW),
+    "sweep": lambda boxes, box: boxes.sweep(DOMAIN, NOW),
     "login": lambda boxes, box: box.recover(),
     "creation": lambda boxes, box: box.create("{PLAIN}other", NOW),
     "next run": lambda boxes, box: box.delete(keep=lambda moved: True),
@@ -323,7 +324,7 @@ def test_killed_at_any_point_of_a_second_look_loses_nothing(boxes, box, wanted, 
         died = _die_at(count, lambda: box.delete(keep=keep))
         rescue(boxes, box)
         assert _holds_mail(box) or not wanted and not os.path.exists(box.home + "/cur")
-        boxes.sweep(NOW)
+        boxes.sweep(DOMAIN, NOW)
         assert names(boxes.root + "/chat.example") in ([ADDRESS], [])
         box.delete()
         if not died:
@@ -366,8 +367,8 @@ def test_what_a_connected_client_makes_is_no_reason_to_give_up_an_account(boxes,
     """Dovecot makes the directory anew for a client whose mailbox was moved aside."""
     _killed_while_deciding(box)
     os.makedirs(box.home + "/cur")
-    assert boxes.sweep(NOW, dry_run=True) == [] and box.hash() is None
-    boxes.sweep(NOW)
+    assert boxes.sweep(DOMAIN, NOW, dry_run=True) == [] and box.hash() is None
+    boxes.sweep(DOMAIN, NOW)
     assert _holds_mail(box)
 
 
@@ -378,7 +379,7 @@ def test_what_an_admin_changes_is_put_back_first(boxes, box, change):
     _killed_while_deciding(box)
     change(box)
     assert _holds_mail(box)
-    assert boxes.sweep(NOW) == [] and _holds_mail(box)
+    assert boxes.sweep(DOMAIN, NOW) == [] and _holds_mail(box)
 
 
 def test_an_account_made_meanwhile_holds(boxes, box):
@@ -386,7 +387,7 @@ def test_an_account_made_meanwhile_holds(boxes, box):
     _killed_while_deciding(box)
     os.mkdir(box.home)
     Path(box.home, "password").write_text("{PLAIN}other\n")
-    assert len(boxes.sweep(NOW)) == 1
+    assert len(boxes.sweep(DOMAIN, NOW)) == 1
     assert box.hash() == "{PLAIN}other" and names(os.path.dirname(box.home)) == [ADDRESS]
 
 

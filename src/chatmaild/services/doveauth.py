@@ -55,11 +55,14 @@ class DoveAuth(dictserver.Service):
         self._label = runtime.AddressLabel(settings.log_addresses)
         try:
             self._mailboxes.prepare()
-            self._mailboxes.sweep(time.time())
-            for domain in settings.domains:
-                self._invites.sweep(domain, time.time())
         except StoreError as error:
             log.error("%s", error)
+        for domain in settings.domains:
+            try:
+                self._mailboxes.sweep(domain, time.time())
+                self._invites.sweep(domain, time.time())
+            except StoreError as error:
+                log.error("%s", error)
 
     def close(self) -> None:
         self._makers.shutdown()

@@ -62,13 +62,14 @@ _turn = threading.Lock()
 
 
 @contextlib.contextmanager
-def locked(directory: str, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
+def locked(directory: str, timeout: float | None = None) -> Iterator[None]:
     """Hold the exclusive lock of `directory`, against threads and other processes alike.
 
     The lock (flock(2) on the directory itself) leaves no file and ends with its process. Whoever
     holds one must not ask for another. Raises `StoreError` when it cannot be had within `timeout`
-    seconds, OSError without the directory.
+    seconds (`LOCK_TIMEOUT`), OSError without the directory.
     """
+    timeout = LOCK_TIMEOUT if timeout is None else timeout
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     deadline = time.monotonic() + timeout
     # flock(2) has no time-out and so is asked again and again; threads of ours take turns.

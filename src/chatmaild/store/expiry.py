@@ -36,12 +36,21 @@ class Expiry:
         self._recorded: dict[str, bool] = {}
 
     def sweep(self) -> None:
-        """Remove what killed processes left beside the mailboxes. Raises `StoreError`."""
-        for path in Mailboxes(self._config).sweep(self._now, self._dry_run):
-            if self._dry_run or not os.path.lexists(path):
-                self._gone(Reason.LEFTOVER, path)
-            else:
-                self._problem(path, StoreError("could not be removed; see to whom it belongs"))
+        """Remove what killed processes left beside the mailboxes."""
+        for domain in self._config.domains:
+            directory = f"{self._config.mailboxes_dir}/{domain}"
+            if os.path.islink(directory):
+                continue    # `walk` complains
+            try:
+                swept = Mailboxes(self._config).sweep(domain, self._now, self._dry_run)
+            except StoreError as error:
+                self._problem(directory, error)
+                continue
+            for path in swept:
+                if self._dry_run or not os.path.lexists(path):
+                    self._gone(Reason.LEFTOVER, path)
+                else:
+                    self._problem(path, StoreError("could not be removed; see to whom it belongs"))
 
     def walk(self, step: Callable[[], None]) -> None:
         """Deal with every mailbox of this share; `step` is called once per directory entry."""

@@ -186,7 +186,7 @@ def unmark(home: str, name: str) -> bool:
 
 
 def sweep(directory: str, now: float, dry_run: bool) -> list[str]:
-    """See `Mailboxes.sweep`; for one domain."""
+    """See `Mailboxes.sweep`."""
     try:
         with atomic.locked(directory):
             left = [entry.path for entry in os.scandir(directory)

@@ -241,13 +241,10 @@ class Mailboxes:
         except OSError as error:
             raise explain(self.root, error) from None
 
-    def sweep(self, now: float, dry_run: bool = False) -> list[str]:
+    def sweep(self, domain: str, now: float, dry_run: bool = False) -> list[str]:
         """Remove what killed processes left half-made or half-deleted; returns the paths.
 
         What somebody may still be making is left alone for `MAX_RUBBISH_AGE`. With `dry_run`
         nothing is changed. Raises `StoreError`.
         """
-        swept = []
-        for name in self._domains:
-            swept += lifecycle.sweep(f"{self.root}/{name}", now, dry_run)
-        return swept
+        return lifecycle.sweep(f"{self.root}/{domain}", now, dry_run)
