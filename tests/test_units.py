@@ -59,6 +59,11 @@ def test_deletion_runs_from_its_timer_only():
     assert Unit("chatmaild-expire.timer")["Timer"]["Persistent"] == ["true"]
 
 
+@pytest.mark.parametrize("service", ["chatmaild-doveauth", "chatmaild-expire"])
+def test_nobody_mistakes_an_empty_mount_point_for_the_mailboxes(service):
+    assert Unit(f"{service}.service")["Unit"]["RequiresMountsFor"] == ["/var/lib/chatmaild/mail"]
+
+
 @pytest.mark.parametrize("socket", SOCKETS)
 def test_socket_outlives_its_service(socket):
     unit = Unit(f"{socket}.socket")
