@@ -128,6 +128,7 @@ def test_every_socket_of_ours_is_asked():
         ("lastlogin", "/run/chatmaild/lastlogin.sock", "/"),
         ("metadata", "/run/chatmaild/metadata.sock", "/"),
         ("metadata", "/run/chatmaild/metadata-lmtp.sock", "/"),
+        ("recipients", "/run/chatmaild/recipients.sock", "/"),
         ("filtermail-incoming", f"{queue}/chatmaild/filtermail-incoming.sock", queue),
         ("filtermail", f"{queue}/chatmaild/filtermail.sock", queue),
     ]

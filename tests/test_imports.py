@@ -14,7 +14,8 @@ LAYERS = {
     "errors": 0, "lean": 0, "wire": 0, "config": 1, "policy": 2, "store": 3,
     "runtime": 4, "console": 4, "workers": 4, "metrics": 4, "resolver": 4,
     "dictserver": 5, "milterserver": 5, "succession": 5,
-    "outside": 5, "pickup": 5, "handover": 5, "clientkeys": 5, "pushgateway": 5, "pushmetrics": 5,
+    "outside": 5, "mailboxstates": 5, "pickup": 5, "handover": 5, "clientkeys": 5,
+    "pushgateway": 5, "pushmetrics": 5,
     "pushsender": 6, "services": 7, "admin": 7, "cli": 8, "__main__": 9,
 }
 FOREIGN = {

@@ -1,4 +1,4 @@
-"""filter-test explains the check of signatures; what the rules ask of a real store."""
+"""filter-test explains the check of signatures."""
 
 import json
 
@@ -6,10 +6,7 @@ import dkimkit
 import pytest
 from test_incoming import encrypted, signed
 
-from chatmaild import cli, config
-from chatmaild.errors import StoreError
-from chatmaild.outside import Outside
-from chatmaild.policy.recipients import MailboxState
+from chatmaild import cli
 
 
 @pytest.fixture
@@ -61,23 +58,3 @@ def test_without_a_signature(explained):
     code, text = explained(encrypted(), zone(dkimkit.rsa()), "--json")
     document = json.loads(text)
     assert (code, document["reason"], document["signatures"]) == (1, "no-signature", [])
-
-
-def test_the_state_of_a_mailbox(tmp_path):
-    ini = f"[chatmaild]\nmail_domains = chat.example\nmailboxes_dir = {tmp_path}\n"
-    outside = Outside(config.parse(ini.encode(), tmp_path / "ini"), sees_mailboxes=True)
-    with pytest.raises(StoreError) as caught:
-        outside.mailbox("alice@chat.example")
-    assert "alice" not in str(caught.value)
-    home = tmp_path / "chat.example" / "alice@chat.example"
-    home.mkdir(parents=True)
-    assert outside.mailbox("alice@chat.example") is MailboxState.UNKNOWN
-    (home / "password").write_text("{SHA512-CRYPT}$6$x\n")
-    assert outside.mailbox("Alice+x@chat.example") is MailboxState.OPEN
-    (home / "enforceE2EEincoming").touch()
-    assert outside.mailbox("alice@CHAT.example") is MailboxState.ENFORCING
-    (home / "blocked").touch()
-    assert outside.mailbox("alice+x@chat.example") is MailboxState.BLOCKED
-    assert outside.mailbox("../x@chat.example") is MailboxState.UNKNOWN
-    unseen = Outside(config.parse(ini.encode(), tmp_path / "ini"), sees_mailboxes=False)
-    assert unseen.mailbox("nobody@chat.example") is MailboxState.ENFORCING

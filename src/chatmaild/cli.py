@@ -33,10 +33,12 @@ COMMANDS = {
     "quota-expire": ("chatmaild.services.quota_expire", "make room in one mailbox"),
     "report": ("chatmaild.admin.report", "show what is stored, and when mail was last deleted"),
     "filtermail": ("chatmaild.services.filtermail", "check chat users' mail as a milter (service)"),
+    "recipients": ("chatmaild.services.recipients",
+                   "tell the outgoing filter who has an account (service)"),
     "filter-test": ("chatmaild.admin.filtertest", "say what the filter says about a message"),
 }
 
-DAEMONS = ("doveauth", "lastlogin", "metadata", "notifier", "filtermail")
+DAEMONS = ("doveauth", "lastlogin", "metadata", "notifier", "recipients", "filtermail")
 
 
 class _HelpFormatter(argparse.HelpFormatter):

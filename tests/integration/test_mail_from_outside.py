@@ -177,6 +177,48 @@ def test_mynetworks_and_users_need_no_signature_but_encryption(host, person):
     arrived(host, person, 2)
 
 
+def test_a_user_of_the_host_may_write_cleartext_to_who_takes_it(host, person):
+    clear = chatmessages.cleartext("alice@example.org", person, "Lunch at noon")
+    with host.smtp("alice", ORDINARY_USERS["alice"], 587, host.stranger) as smtp:
+        with pytest.raises(smtplib.SMTPDataError) as refused:
+            smtp.sendmail("alice@example.org", [person], clear)
+        assert refused.value.smtp_code == 523
+        accepts_cleartext(host, person)
+        assert smtp.sendmail("alice@example.org", [person], clear) == {}
+    got, = arrived(host, person)
+    assert b"Lunch at noon" in got
+    assert send(host, clear, person, "alice@example.org", "127.0.0.1") is None
+
+
+@pytest.mark.parametrize("port", [587, 465])
+def test_submissions_to_nobody_are_refused_at_rcpt(host, person, port):
+    other = f"inco{next(NUMBERS):05d}@{host.chat_domain}"
+    host.imap(other, PASSWORD).logout()
+    users = (("alice", ORDINARY_USERS["alice"], "alice@example.org"),
+             (person, PASSWORD, person))
+    (host.mailbox(other) / "blocked").touch()
+    for login, password, sender in users:
+        with host.smtp(login, password, port, host.stranger) as smtp:
+            smtp.mail(sender)
+            for nobody in (f"nobody000@{host.chat_domain}", other):
+                code, text = smtp.rcpt(nobody)
+                assert (code, text[:5]) == (550, b"5.1.1")
+            assert smtp.rcpt(person)[0] == 250
+            assert smtp.rcpt(BOB)[0] == 250
+
+
+def test_without_an_answer_about_a_recipient_nothing_is_decided(host, person):
+    sender = f"inco{next(NUMBERS):05d}@{host.chat_domain}"
+    host.imap(sender, PASSWORD).logout()
+    with host.hanging("recipients"), \
+            host.smtp(sender, PASSWORD, 587, host.stranger) as smtp:
+        smtp.mail(sender)
+        assert smtp.rcpt(person)[0] == 451
+    with host.smtp(sender, PASSWORD, 587, host.stranger) as smtp:
+        smtp.mail(sender)
+        assert smtp.rcpt(person)[0] == 250
+
+
 def test_a_delivery_report(host, person):
     head = ("From: MAILER-DAEMON@sender.example (Mail Delivery System)\r\n"
             f"To: {person}\r\nAuto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\nDate: now\r\n"

@@ -24,7 +24,8 @@ from rig.until import until
 from rig.wiring import configure, follow_readme
 
 LOOPBACK = "127.0.0.1"
-SERVICES = ("doveauth", "lastlogin", "notifier", "metadata", "filtermail", "filtermail-incoming")
+SERVICES = ("doveauth", "lastlogin", "notifier", "metadata", "recipients", "filtermail",
+            "filtermail-incoming")
 
 
 class Host:

@@ -54,7 +54,8 @@ MILTER_QUESTION = Question(
 
 
 def doors(config: Config, postfix: Postfix | None) -> Iterator[Door]:
-    """Every socket of ours that Dovecot and, as far as it is configured, Postfix use."""
+    """Every socket of ours that Dovecot, our own filter and, as far as it is configured, Postfix
+    use."""
     probe = f"{PROBE_NAME}@{config.mail_domains[0]}"
     root = Identity("root", 0, 0, frozenset({0}))
     owner = hostfiles.identity(config.mail_user, "dovecot") or root
@@ -65,6 +66,9 @@ def doors(config: Config, postfix: Postfix | None) -> Iterator[Door]:
     for name in ("metadata", "metadata-lmtp"):
         yield Door("metadata", f"{RUN}/{name}.sock", owner,
                    dict_question("metadata", "shared/none/comment"))
+    filter_user = hostfiles.identity("_chatmaild-filter") or root
+    yield Door("recipients", f"{RUN}/recipients.sock", filter_user,
+               dict_question("recipients", f"shared/mailbox/{probe}"))
     if postfix is None:
         return
     queue = postfix.get("queue_directory")

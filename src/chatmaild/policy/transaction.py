@@ -12,6 +12,7 @@ from typing import Protocol
 from chatmaild.config import Config
 from chatmaild.policy import outgoing, verdict
 from chatmaild.policy.rates import Rates
+from chatmaild.policy.recipients import MailboxState, Recipients
 from chatmaild.policy.verdict import Verdict
 from chatmaild.wire import address
 from chatmaild.wire.message import Headers
@@ -52,12 +53,14 @@ class Rules(Protocol):
 
 @dataclass(frozen=True)
 class Site:
-    """What all transactions share. `incoming` makes the rule set for one transaction of the
-    client with that envelope sender path."""
+    """What all transactions share. `mailbox` tells the state of the mailbox of a chat address;
+    `incoming` makes the rule set for one transaction of the client with that envelope sender
+    path."""
 
     config: Config
     direction: Direction
     rates: Rates
+    mailbox: Callable[[str], MailboxState]
     incoming: Callable[[Client, str], Rules]
 
 
@@ -65,12 +68,14 @@ class Transaction:
     """Each method answers None (go on) or the verdict; after one for the whole message no more
     methods are called."""
 
-    __slots__ = ("direction", "_site", "_rules")
+    __slots__ = ("direction", "_site", "_rules", "_sender", "_recipients")
 
     def __init__(self, site: Site):
         self.direction = ""
         self._site = site
         self._rules: Rules | None = None
+        self._sender = ""
+        self._recipients: Recipients | None = None
 
     def mail(self, path: str, client: Client, size: int, now: float) -> Verdict | None:
         """MAIL FROM. `path` as SMTP has it; `size` in octets as declared, 0 if not; `now` of a
@@ -93,14 +98,23 @@ class Transaction:
                                       domain.max_user_send_burst_size):
             return Verdict("too-fast", verdict.TOO_FAST)
         self._rules = outgoing.Outgoing(domain, sender)
+        self._sender = sender.lower()
+        self._recipients = Recipients(config, self._site.mailbox, split=False)
         return None
 
     def recipient(self, path: str) -> Verdict | None:
         """RCPT TO."""
-        found = self._rules.recipient(path)
+        found = self._unknown_recipient(path) or self._rules.recipient(path)
         if found:
             self.direction = self.direction or "incoming"
         return found
+
+    def _unknown_recipient(self, path: str) -> Verdict | None:
+        """A chat user's mail to a chat address that has no account is refused as anybody's is.
+        He himself has one, and his other devices get a copy of all he sends."""
+        if self._recipients is None or address.strip_path(path).lower() == self._sender:
+            return None
+        return self._recipients.add(path)
 
     def data(self) -> Verdict | None:
         """The last recipient was seen; the message comes."""

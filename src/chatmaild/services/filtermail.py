@@ -18,15 +18,19 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from chatmaild import config as configuration
 from chatmaild import milterserver, runtime, succession
 from chatmaild.console import Console
 from chatmaild.errors import ChatmaildError, ConfigError
+from chatmaild.mailboxstates import SOCKET as RECIPIENTS
+from chatmaild.mailboxstates import Seen, Told
 from chatmaild.outside import Outside
 from chatmaild.policy.incoming import Incoming
 from chatmaild.policy.rates import Rates
 from chatmaild.policy.transaction import Direction, Site
+from chatmaild.store.mailboxes import Mailboxes
 
 log = logging.getLogger("filtermail")
 
@@ -47,6 +51,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="what a client without login is taken for (default: outgoing)")
     parser.add_argument("--socket", metavar="SPEC",
                         help="unix:/path, inet:port@host or fd:N (default: the inherited socket)")
+    parser.add_argument("--recipients", metavar="PATH", type=Path, default=RECIPIENTS,
+                        help="outgoing: the socket of chatmaild recipients "
+                             f"(default: {RECIPIENTS})")
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -57,7 +64,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     logging._srcfile = None
     if args.direction == Direction.INCOMING.value:
         import chatmaild.policy.authenticity  # noqa: F401  (missing packages are told at the start)
-    service = Service(lambda: configuration.load(args.config), Direction(args.direction))
+    service = Service(lambda: configuration.load(args.config), Direction(args.direction),
+                      args.recipients)
     runtime.share_heap()
     gc.collect()
     gc.freeze()     # what was loaded stays, and messages leave no cycles behind
@@ -70,8 +78,10 @@ class Service:
     """The process: configuration, socket, signals. The milter runs in a thread of its own, since
     libmilter in the main thread takes seconds to notice a signal and keeps SIGHUP for itself."""
 
-    def __init__(self, load: Callable[[], configuration.Config], direction: Direction):
+    def __init__(self, load: Callable[[], configuration.Config], direction: Direction,
+                 recipients: Path):
         self._load = load
+        self._recipients = recipients
         self._direction = direction
         self._rates = Rates()
         self._server = milterserver.Server(*self._read())
@@ -79,8 +89,10 @@ class Service:
     def _read(self) -> tuple[Site, runtime.AddressLabel]:
         """What the configuration says. Raises `ConfigError`."""
         config = self._load()
-        outside = Outside(config, sees_mailboxes=self._direction is Direction.INCOMING)
-        site = Site(config, self._direction, self._rates,
+        mailbox = (Seen(Mailboxes(config)) if self._direction is Direction.INCOMING
+                   else Told(self._recipients))
+        outside = Outside(config, mailbox)
+        site = Site(config, self._direction, self._rates, mailbox,
                     incoming=lambda client, path: Incoming(config, outside, client, path))
         if config.domains:
             log.info("checking mail of %s", ", ".join(config.domains))

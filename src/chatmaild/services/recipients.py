@@ -1,0 +1,41 @@
+"""``chatmaild recipients``: tells the outgoing filter, which sees no mailbox, about recipients.
+
+That is whether an address has an account, is blocked, and takes cleartext; nothing else is
+answered, and nothing changed.
+"""
+
+from chatmaild import lean  # noqa: F401  before all that imports asyncio
+
+import argparse
+import logging
+
+from chatmaild import dictserver
+from chatmaild.config import Config
+from chatmaild.console import Console
+from chatmaild.errors import StoreError
+from chatmaild.mailboxstates import PREFIX, Seen, answer
+from chatmaild.store.mailboxes import Mailboxes
+from chatmaild.wire import dictproto
+
+log = logging.getLogger(__name__)
+
+configure = dictserver.configure
+
+
+class RecipientService(dictserver.Service):
+    def configure(self, settings: Config) -> None:
+        self._state = Seen(Mailboxes(settings))
+
+    def lookup(self, request: dictproto.Lookup, hello: dictproto.Hello) -> dictserver.Answer:
+        address = request.key.removeprefix(PREFIX)
+        if address == request.key or not address.isascii():
+            return dictproto.NOT_FOUND
+        try:
+            return answer(self._state(address.decode("ascii")))
+        except StoreError as error:
+            log.error("%s", error)
+            return dictproto.FAILURE
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    return dictserver.run(args, RecipientService())
