@@ -83,6 +83,17 @@ def client(running):
 GOOD = openpgpmessages.mime_body(openpgpmessages.gpg_symmetric())
 
 
+def test_ordinary_mail_from_outside_is_never_shown(tmp_path):
+    filter_ = Filter(tmp_path, "[chatmaild]\nmail_domains = chat.test\n", "--direction", "incoming")
+    client = filter_.client()
+    for sender in ("alice@one.test", ""):
+        outcome = client.transaction(sender, ["bob@two.test"], [("From", b"x")], b"hi\r\n")
+        assert (outcome.answer, outcome.at) == (ACCEPT, b"T")
+    client.close()
+    filter_.stop()
+    assert "accept " not in filter_.logged()
+
+
 def test_several_messages_on_one_connection(client):
     for sender in (ALICE, ALICE):
         outcome = client.transaction(sender, [BOB], openpgpmessages.headers(sender), GOOD,

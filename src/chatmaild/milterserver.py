@@ -7,8 +7,8 @@ in here is a temporary failure: mail is neither lost nor let through.
 
 Each callback costs every message its time, so these are plain functions for the C module
 `milter`, and not methods behind the classes of `Milter`. Postfix is asked for no more than is
-needed, and waits for an answer at four places only: MAIL, RCPT, the end of headers, the end of the
-message.
+needed, and waits for an answer at few places only: MAIL, RCPT, the end of headers, the end of the
+message; and at DATA on port 25, where most mail need not be seen at all.
 """
 
 import logging
@@ -21,7 +21,7 @@ import milter
 from chatmaild import runtime
 from chatmaild.policy import headers as header_policy
 from chatmaild.policy import verdict as verdicts
-from chatmaild.policy.transaction import Client, Site, Transaction
+from chatmaild.policy.transaction import Client, Direction, Site, Transaction
 from chatmaild.policy.verdict import Verdict
 
 log = logging.getLogger("filtermail")
@@ -33,8 +33,8 @@ MAX_HEADER_OCTETS = 512 * 1024
 """Octets in all headers of a message; more are refused unread."""
 
 _ACTIONS = milter.CHGHDRS | milter.SETSYMLIST
-_PROTOCOL = (milter.P_NOHELO | milter.P_NOUNKNOWN | milter.P_NODATA | milter.P_NR_CONN
-             | milter.P_NR_HDR | milter.P_NR_BODY | milter.P_HDR_LEADSPC)
+_PROTOCOL = (milter.P_NOHELO | milter.P_NOUNKNOWN | milter.P_NR_CONN | milter.P_NR_HDR
+             | milter.P_NR_BODY | milter.P_HDR_LEADSPC)
 _MACROS = {milter.M_ENVFROM: "{auth_authen}", milter.M_ENVRCPT: "{rcpt_addr}",
            milter.M_EOH: "i", milter.M_EOM: "i"}
 
@@ -63,7 +63,7 @@ class Server:
         milter.set_eom_callback(_end_of_message)
         milter.set_abort_callback(_abort)
         milter.set_close_callback(_close)
-        milter.register("chatmaild", negotiate=self._negotiate)
+        milter.register("chatmaild", data=_data, negotiate=self._negotiate)
         milter.setconn(f"fd:{fd}")
         milter.settimeout(MTA_TIMEOUT)
         milter.main()
@@ -78,7 +78,10 @@ class Server:
             for stage, macros in _MACROS.items():
                 ctx.setsymlist(stage, macros)
         options[0] &= _ACTIONS
-        session.protocol = options[1] = options[1] & _PROTOCOL
+        wanted = _PROTOCOL
+        if self.site.direction is Direction.OUTGOING:
+            wanted |= milter.P_NODATA   # nearly all is a chat user's, and has to be seen
+        session.protocol = options[1] = options[1] & wanted
         options[2] = options[3] = 0
         return milter.CONTINUE
 
@@ -145,6 +148,15 @@ def _recipient(ctx, path: bytes, *parameters: bytes) -> int:
         resolved = ctx.getsymval("{rcpt_addr}") or path.decode("utf-8", "surrogateescape")
         found = session.transaction.recipient(resolved)
         return milter.CONTINUE if found is None else _answer(ctx, session, found)
+    except Exception:
+        return _deferred(ctx, session)
+
+
+def _data(ctx) -> int:
+    session = ctx.getpriv()
+    try:
+        found = session.transaction.data()
+        return milter.CONTINUE if found is None else _end(ctx, session, found)
     except Exception:
         return _deferred(ctx, session)
 
