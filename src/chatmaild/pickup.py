@@ -111,9 +111,9 @@ class Pickup:
                     async with asyncio.timeout(min(max(pause, 0), INTERVAL)):
                         await self._wake.wait()
         finally:
-            loop.remove_signal_handler(signal.SIGIO)
             self._thread.shutdown()
-            self._arrivals.close()
+            self._arrivals.close()      # before: without a handler SIGIO kills
+            loop.remove_signal_handler(signal.SIGIO)
 
     async def _round(self, loop: asyncio.AbstractEventLoop) -> None:
         now, names = loop.time(), []

@@ -37,16 +37,22 @@ def host(running_host):
 
 
 @pytest.fixture(scope="session")
-def core(tmp_path_factory):
-    """A running deltachat-rpc-server."""
+def client_packages():
+    """Where the packages of the real client are."""
     venv = subprocess.run([Path(__file__).parents[1] / "rig/venv", "client"], text=True,
                           check=False, stdout=subprocess.PIPE).stdout.strip()
     if not venv:
-        text = "needs deltachat-rpc-server: sudo tests/rig/venv client"
+        text = "needs the Delta Chat core: sudo tests/rig/venv client"
         pytest.fail(text) if os.environ.get("CI") == "true" else pytest.skip(text)
     packages, = Path(venv).glob("lib/python3*/site-packages")
-    sys.path.append(str(packages))
+    return packages
+
+
+@pytest.fixture(scope="session")
+def core(client_packages, tmp_path_factory):
+    """A running deltachat-rpc-server."""
+    sys.path.append(str(client_packages))
     from deltachat_rpc_client import DeltaChat, Rpc
     directory = tmp_path_factory.mktemp("deltachat") / "accounts"
-    with Rpc(str(directory), packages / "deltachat_rpc_server/deltachat-rpc-server") as rpc:
+    with Rpc(str(directory), client_packages / "deltachat_rpc_server/deltachat-rpc-server") as rpc:
         yield DeltaChat(rpc)

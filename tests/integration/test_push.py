@@ -7,10 +7,13 @@ import json
 import queue
 import re
 import smtplib
+import subprocess
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from rig.until import until
@@ -135,6 +138,39 @@ def test_a_delivery_rings_each_device(host, gateway, address):
     deliver(f"{address.replace('@', '+tag@')}")
     assert {gateway.next(), gateway.next()} == {"phone-token", "tablet-token"}
     assert gateway.rung.empty()
+
+
+@pytest.fixture
+def phone(host, client_packages, tmp_path):
+    """Makes a phone with the real core online, with an address and a token of its system."""
+    phones = []
+
+    def make(address, token):
+        login = (f"dclogin:{address}?p={quote(PASSWORD)}&v=1&ih=127.0.0.1&ip=993&is=ssl"
+                 "&sh=127.0.0.1&sp=465&ss=ssl&ic=3")
+        phones.append(subprocess.Popen(
+            [sys.executable, host.tree / "tests/rig/phone.py",
+             client_packages / "deltachat/capi.abi3.so", tmp_path / token, login, token],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        assert phones[-1].stdout.readline() == "registered\n"
+
+    yield make
+    for process in phones:
+        process.communicate(timeout=30)
+
+
+def test_the_real_clients_phones_ring(host, gateway, address, phone):
+    phone(address, "apns-token-of-a-phone")
+    with logged_in(host, address) as imap:
+        token = getmetadata(imap, "INBOX", "/private/devicetoken")["/private/devicetoken"]
+        assert token.startswith("openpgp:") and "apns" not in token
+        deliver(address)
+        assert gateway.next() == token
+        phone(address, "fcm-token-of-a-tablet")
+        tokens = getmetadata(imap, "INBOX", "/private/devicetoken")["/private/devicetoken"].split()
+        assert len(tokens) == 2 and token in tokens
+    deliver(address)
+    assert sorted([gateway.next(), gateway.next()]) == sorted(tokens)
 
 
 def test_the_own_copy_does_not_ring(host, gateway, address):
