@@ -179,6 +179,7 @@ def test_sockets_come_back_where_their_directories_are_gone(host):
     host.imap(f"gerda1234@{CHAT_DOMAIN}", "a secret of Gerda's").logout()
     with host.smtp(*CHATTER) as smtp:
         smtp.sendmail(CHATTER[0], [LISTENER[0]], encrypted(CHATTER[0]))
+    assert host.run("stat", "-c", "%U %a", "/run/chatmaild/arrivals").stdout == "_chatmaild 700\n"
 
 
 def test_full_disk_is_a_temporary_failure_and_locks_nobody_out(host):
