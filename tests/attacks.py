@@ -301,6 +301,7 @@ def ciphertexts(good):
         "text before noise": LONG + noise(1000),
         "text in the middle": noise(3000) + LONG + noise(3000),
         "text at the end of much noise": noise(60_000) + LONG,
+        "three lines between two windows": noise(30_000) + TEXT + TEXT + noise(30_000),
         "text after 30 KB": noise(30_000) + LONG * 60 + noise(30_000),
         "short text": TEXT,
         "49 letters": TEXT[:49],

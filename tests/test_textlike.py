@@ -2,8 +2,10 @@
 
 import math
 import os
+from base64 import b64encode
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatmaild.wire import textlike
@@ -50,6 +52,26 @@ def test_a_sampler_does_not_depend_on_where_octets_are_cut(octets, cuts, offset)
     whole.finish()
     pieces.finish()
     assert whole.text_at == pieces.text_at
+
+
+@pytest.mark.parametrize("width", [4, 32, 60, 64, 72, 76])
+@given(st.integers(0, 40), st.integers(0, 120))
+@settings(max_examples=30, deadline=None)
+def test_text_in_whole_lines_is_found_where_it_begins(width, before, inside):
+    octets = width // 4 * 3
+    needed = textlike.lines_needed(width)
+    text = (b"The meeting is at noon. " * 20)[:needed * octets + inside]
+    data = b"\xff" * (before * octets) + text + b"\xff" * 200
+    data = data[:len(data) // octets * octets]
+    lines = b"".join(b64encode(data[at:at + octets]) + b"\r\n"
+                     for at in range(0, len(data), octets))
+    assert textlike.find_lines_of_text(lines, width) == before
+
+
+def test_lines_of_noise_are_no_text():
+    assert 99 ** 96 << 131 < 256 ** 96
+    noise = b"".join(b64encode(os.urandom(48)) + b"\r\n" for _ in range(20_000))
+    assert textlike.find_lines_of_text(noise, 64) == -1
 
 
 def test_noise_passes():

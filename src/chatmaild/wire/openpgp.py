@@ -23,7 +23,9 @@ FIRST_PARTIAL = 512
 
 _MAX_KEY_PACKET = 6144
 _MAX_SMALL_PIECES = 4096
-_LOOKED_AT_WHOLE = 24 * 1024
+LOOKED_AT_WHOLE = 24 * 1024
+"""Octets at the begin of the ciphertext that are looked at without a gap."""
+
 _EVERY = 48 * 1024
 _LARGE = 1 << 62
 
@@ -116,7 +118,7 @@ class PacketReader:
         if here >= self._quiet_until:
             loud = self._find_quiet(here) - here
             if loud:
-                return 0, min(loud, _LOOKED_AT_WHOLE)
+                return 0, min(loud, LOOKED_AT_WHOLE)
         quiet = self._quiet_until - here
         if quiet >= self._piece:
             return self._piece, _LONGEST_HEADER
@@ -234,8 +236,8 @@ class PacketReader:
     def _find_quiet(self, here: int) -> int:
         """Set the end of the quiet stretch that holds the place `here` of the ciphertext, or
         none; answer where the loud stretch ends that holds it (`here` itself if it is quiet)."""
-        if here < _LOOKED_AT_WHOLE:
-            return _LOOKED_AT_WHOLE
+        if here < LOOKED_AT_WHOLE:
+            return LOOKED_AT_WHOLE
         tail = _LARGE
         if self._last_piece:
             tail = self._body_position + self._piece - textlike.WINDOW

@@ -21,8 +21,8 @@ import re
 from binascii import a2b_base64
 from collections.abc import Callable
 
-from chatmaild.wire import parthead
-from chatmaild.wire.openpgp import PacketReader
+from chatmaild.wire import parthead, textlike
+from chatmaild.wire.openpgp import LOOKED_AT_WHOLE, PacketReader
 from chatmaild.wire.refusal import Refusal
 
 MAX_LINE = 998
@@ -59,7 +59,7 @@ class BodyReader:
     """
 
     __slots__ = ("_packets", "_delimiter", "_tolerant", "_state", "_rest", "_line_at", "_seen",
-                 "_lines", "_width", "_data_at", "_data_width")
+                 "_lines", "_width", "_last_lines", "_data_at", "_data_width")
 
     def __init__(self, boundary: bytes, tolerant: bool, packets: PacketReader):
         self._packets = packets
@@ -71,6 +71,7 @@ class BodyReader:
         self._seen = 0          # of the one line that may be there, or of those that are counted
         self._lines: list[bytes] = []   # of the head of a part
         self._width = 0         # of armor lines while more of them may come, else 0
+        self._last_lines = b""  # that text may have begun in
         self._data_at = 0       # offset in the body of the first armor line
         self._data_width = 0
 
@@ -82,7 +83,7 @@ class BodyReader:
         while True:
             self._line_at = start + at
             if self._width and try_bulk:
-                done = self._run_of_lines(data, at)
+                done = self._run_of_lines(data, at, start)
                 try_bulk = done >= 0
                 at = max(at, done)
                 self._line_at = start + at
@@ -126,7 +127,7 @@ class BodyReader:
         self._state = _first_armor_line
         return end + len(_ARMOR_STARTS)
 
-    def _run_of_lines(self, data: bytes, at: int) -> int:
+    def _run_of_lines(self, data: bytes, at: int, start: int) -> int:
         """Take as many full lines of armor from `at` as there are; answers where they end, or
         -1 if some line among them is wrong and all must be read one by one."""
         stride = self._width + 2
@@ -141,9 +142,27 @@ class BodyReader:
             run = data[at:at + lines * stride]
             if not pattern.startswith(run.translate(_CLASS)):
                 return -1
-            self._decode(run, lines)
+            self._line_at = start + at
+            self._take(run, lines)
             at += lines * stride
         return at
+
+    def _take(self, run: bytes, lines: int) -> None:
+        """Hand on these full lines of armor, the first of which is at `_line_at`."""
+        stride = self._width + 2
+        known = self._last_lines
+        # As soon as the packet reader does not look at everything any more.
+        skipped = max(0, LOOKED_AT_WHOLE // (self._width // 4 * 3)
+                      - (self._line_at - self._data_at) // stride)
+        searched = known + run[skipped * stride:]
+        text_at = textlike.find_lines_of_text(searched, self._width) if searched else -1
+        needed = textlike.lines_needed(self._width)
+        self._last_lines = searched[max(0, len(searched) - (needed - 1) * stride):]
+        if text_at >= 0:
+            text_at += skipped - len(known) // stride
+            self._decode(run, text_at + needed)     # which may find another fault before
+            raise Refusal("ciphertext-is-text", self._line_at + text_at * stride)
+        self._decode(run, lines)
 
     def _decode(self, run: bytes, lines: int) -> None:
         """Give the packet reader what it wants to see of these full lines."""
@@ -277,9 +296,11 @@ def _armor_line(reader: BodyReader, line: bytes) -> "_State":
         raise Refusal("text-in-armor")
     if not line or len(line) > reader._width or len(line) % 4:
         raise Refusal("armor-line-length")
-    reader._octets(a2b_base64(line))
     if len(line) < reader._width or line.endswith(b"="):
         reader._width = 0     # that was the last line
+        reader._octets(a2b_base64(line))
+    else:
+        reader._take(line + b"\r\n", 1)
     return _armor_line
 
 

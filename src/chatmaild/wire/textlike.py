@@ -14,13 +14,16 @@ distinct   k different values in n octets: at most C(256,k) * (k/256)**n. Text i
            values.
 letters    the share of lower-case letters, or of letters, among the base64 characters, by the
            Chernoff bound: finds words that were spelled in the base64 alphabet itself.
+lines      96 octets or more of nothing but that text, in whole lines of armor.
 weight     a likelihood ratio. For any distribution q the sum of log2(256 * q(octet)) exceeds t
            on uniform octets with a probability below 2**-t (Markov's inequality). q resembles
            English text, so that about 26 letters reach 80 bits.
 """
 
+import functools
 import math
-from binascii import b2a_base64
+import operator
+from binascii import a2b_base64, b2a_base64
 
 WINDOW = 768
 """Octets that one test looks at; a multiple of three, so that base64 characters line up."""
@@ -124,6 +127,41 @@ def is_all_text(octets: bytes) -> bool:
 
 
 _RUN_OF_TEXT = b"." * _RUN
+
+_LINES = 96
+"""Octets in lines of armor that follow each other and are text throughout: (99/256)**96 < 2**-131.
+"""
+
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+# 1 for the base64 characters that may begin an octet of text, the first of a group of four.
+_MAY_BEGIN_TEXT = bytes(
+    any(_BASE64.find(character) << 2 | low in _TEXT for low in range(4)) if character in _BASE64
+    else 0 for character in range(256))
+
+
+def lines_needed(width: int) -> int:
+    """How many lines of that many base64 characters hold text enough to tell it from noise."""
+    return -(-_LINES // (width // 4 * 3))
+
+
+def find_lines_of_text(lines: bytes, width: int) -> int:
+    """Which of these lines of `width` base64 characters and CRLF is the first of `lines_needed`
+    that hold nothing but text; -1 if there are none.
+
+    So all of a large ciphertext is looked at. Four characters of each line, a column at a time,
+    say where it may be text; of noise that is one line in thirty, two lines in a thousand, and
+    only those are decoded.
+    """
+    stride, needed = width + 2, lines_needed(width)
+    count = len(lines) // stride
+    columns = (lines[width * quarter // 16 * 4::stride].translate(_MAY_BEGIN_TEXT)
+               for quarter in range(4))
+    marks = functools.reduce(operator.and_, (int.from_bytes(c, "little") for c in columns))
+    candidates, searched = marks.to_bytes(count, "little"), b"\1" * needed
+    at = candidates.find(searched)
+    while at >= 0 and not _TEXT.issuperset(a2b_base64(lines[at * stride:(at + needed) * stride])):
+        at = candidates.find(searched, at + 1)
+    return at
 
 
 class Sampler:
