@@ -5,7 +5,7 @@ import smtplib
 
 import pytest
 
-from container.load import Load, PASSWORD
+from container.load import Load, PASSWORD, encrypted
 from container.mailhost import CHAT_DOMAIN, INI, sh_blocks
 from container.test_install import ALICE, BOB, cleartext
 from rig.until import until
@@ -62,6 +62,23 @@ def test_upgrade_keeps_the_admins_changes_without_asking(host):
     text = host.path(INI).read_text()
     assert "\nmax_user_send_per_minute = 100000\n" in text
     assert f"\nmail_domains = {CHAT_DOMAIN}\n" in text
+
+
+def test_upgrade_over_a_broken_configuration_leaves_the_filters_at_work(host, package):
+    """dpkg is content, the filters go on as they were, and a repair brings everything back."""
+    good = host.path(INI).read_text()
+    host.path(INI).write_text(good + "no_such_key = 1\n")
+    try:
+        output = host.install(package, "", "--reinstall")
+        assert output.count("still runs in its former version") == len(FILTERS)
+        with host.smtp(RECIPIENT, PASSWORD) as smtp:
+            smtp.sendmail(RECIPIENT, [RECIPIENT], encrypted(RECIPIENT))
+        assert "no_such_key: unknown key" in host.journal(FILTERS[0])
+    finally:
+        host.path(INI).write_text(good)
+        host.run("systemctl", "restart", "chatmaild.target")
+    host.imap(f"nora12345@{CHAT_DOMAIN}", PASSWORD).logout()
+    assert "half" not in host.run("dpkg-query", "-W", "-f", "${Status}", "chatmaild").stdout
 
 
 def test_removal_while_dovecot_still_loads_our_files(host):
