@@ -1,6 +1,7 @@
 """From `apt install` to chat, with the README alone, on a host that serves ordinary mail."""
 
 import imaplib
+import re
 import smtplib
 
 import pytest
@@ -208,3 +209,35 @@ def test_full_disk_is_a_temporary_failure_and_locks_nobody_out(host):
           "the queue to be empty")
     listener.logout()
     host.imap(f"herta1234@{CHAT_DOMAIN}", "a secret of Herta's").logout()
+
+
+def test_a_second_chat_domain_as_check_says(host, release):
+    """Nothing but what `chatmaild check` tells for it is done, and then it is green again."""
+    host.set_ini("mail_domains", f"{CHAT_DOMAIN} talk.example.org")
+    host.run("systemctl", "restart", "chatmaild.target")
+    said = host.run("chatmaild", "check", check=False)
+    assert said.returncode == 1
+
+    def told(pattern):
+        return re.search(pattern, said.stdout, re.MULTILINE)[1]
+
+    main_cf = host.path("/etc/postfix/main.cf")
+    header = told(r"^ +main.cf, within the braces of chat_received:  (.*)")
+    main_cf.write_text(main_cf.read_text().replace("IGNORE } }", f"IGNORE }} {header} }}"))
+    host.run("postconf", "-e", told(r"^ +(virtual_mailbox_domains = .*)"))
+    ours = host.path("/etc/dovecot/conf.d/05-chatmaild.conf")
+    ours.write_text(re.sub(r"username_filter = .*", told(r"^ +(username_filter = .*)"),
+                           ours.read_text()))
+    if release != "bookworm":
+        lmtp = host.path("/etc/dovecot/conf.d/99-chatmaild-lmtp.conf")
+        lmtp.write_text(told(r"(protocol lmtp \{\n.*\n +\})"))
+    host.run("postfix", "reload")
+    host.run("doveadm", "reload")
+    again = host.run("chatmaild", "check", check=False)
+    assert again.returncode == 0, again.stdout
+    ines = "ines12345@talk.example.org", "a secret of Ines's"
+    client = host.imap(*ines)
+    with host.smtp(*ines) as smtp:
+        smtp.sendmail(ines[0], [ines[0], LISTENER[0]], encrypted(ines[0]))
+    received, = host.mail_of(client)
+    assert b"127.0.0.1" not in received.split(b"\r\n\r\n", 1)[0]

@@ -55,8 +55,11 @@ def _lmtp_user(dovecot: Dovecot, domain: str) -> Iterator[Finding]:
     elif keeps:
         yield ok("lmtp-username", place, f"leaves addresses of {domain} whole")
     elif keeps is None:
+        added = good.removeprefix("%{user | username | lower}")
         yield failure("lmtp-username", place,
-                      f"{value} has a condition that does not name {domain}", cure)
+                      f"{value} has a condition that does not name {domain}",
+                      cure if dovecot.is_23 else
+                      f"protocol lmtp {{\n  auth_username_format = {value}{added}\n}}")
     else:
         yield failure("lmtp-username", place,
                       f"{value} cuts the domain off: mail for alice@{domain} lands in the mailbox "

@@ -260,16 +260,20 @@ def _received(postfix: Postfix, service: Service, domain: str) -> Iterator[Findi
                       "REPLACE writes the original line to the mail log; IGNORE does not")
         return
     escaped = domain.replace(".", r"\.")
+    line = rf"/^Received: .*\(Authenticated sender: [^)]*@{escaped}\)/ IGNORE"
+    wrong = (f"the Received header shows the client address of {domain}'s users to everybody they "
+             "write to")
+    if postfix.get("cleanup_service_name", service) == "chat-cleanup":     # as in the README
+        yield failure("received", place, wrong,
+                      f"main.cf, within the braces of chat_received:  {{ {line} }}")
+        return
     yield failure(
-        "received", place,
-        f"the Received header shows the client address of {domain}'s users to everybody they "
-        "write to",
+        "received", place, wrong,
         f"master.cf, {service.name}:  -o smtpd_sasl_authenticated_header=yes "
         "-o cleanup_service_name=chat_cleanup\n"
         "master.cf:  chat_cleanup unix n - y - 0 cleanup "
         "-o header_checks=regexp:/etc/postfix/chat_header_checks\n"
-        "chat_header_checks:  "
-        rf"/^Received: .*\(Authenticated sender: [^)]*@{escaped}\)/ IGNORE",
+        f"chat_header_checks:  {line}",
     )
 
 
