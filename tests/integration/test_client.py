@@ -1,17 +1,26 @@
 """The real Delta Chat core as the client: onboarding, contact, messages and files."""
 
+import gzip
 import json
 import os
+import random
+import re
 import time
+import zipfile
+from itertools import chain
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+import test_outgoing
 
+from chatmaild.policy.outgoing import Outgoing
 from rig.until import until
 
 PASSWORD = "the clients' own secret"
 SIZE = 2_000_000
+PATIENCE = 75
+"""Seconds that a core may take to send, who limits himself to a few messages a minute."""
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +94,81 @@ def test_the_client_learns_where_to_relay_calls(host, core, turn_server):
     _, username = until(lambda: next((pair for pair in servers() if pair[0] == turn_server), None),
                         f"{turn_server} among the servers")
     assert int(username) > time.time() + 4 * 86_400, "credentials are good for five days"
+
+
+def _kinds(anna, bert, tmp_path):
+    """name: what makes a core send a message of that kind."""
+    # Both send, because a core sends itself no more than some six messages a minute.
+    to_bert, to_anna = anna.create_chat(bert), bert.create_chat(anna)
+    picture, app = tmp_path / "picture.png", tmp_path / "app.xdc"
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n" + os.urandom(30_000))
+    with zipfile.ZipFile(app, "w") as archive:
+        archive.writestr("index.html", "<html>hello</html>")
+    yield "text", lambda: to_bert.send_text("hello")
+    last = until(lambda: to_anna.get_messages(), "the text at bert's")[-1]
+    yield "reaction", lambda: last.send_reaction("\N{THUMBS UP SIGN}")
+    yield "read receipt", lambda: last.mark_seen()
+    yield "picture", lambda: to_anna.send_file(str(picture))
+    yield "app", lambda: to_anna.send_file(str(app))
+    yield "app update", lambda: to_anna.get_messages()[-1].send_webxdc_status_update(
+        {"payload": "moved", "summary": "moved"}, "")
+    group = anna.create_group("Group")
+    group.add_contact(anna.create_contact(bert))
+    yield "group", lambda: group.send_text("hello, all")
+    channel = anna.create_broadcast("Channel")
+    yield "joining a channel", lambda: bert.secure_join(channel.get_qr_code())
+    until(lambda: channel.get_contacts(), "bert in the channel", PATIENCE)
+    yield "channel", lambda: channel.send_text("hello, everybody")
+    bert.set_config("bcc_self", "1")
+    yield "to oneself", lambda: bert.self_contact.create_chat().send_text("a note")
+
+
+def _stored(host, names):
+    """The messages in these mailboxes as they were delivered, by Message-ID."""
+    found = {}
+    for name in names:
+        for path in host.mailbox(f"{name}@{host.chat_domain}").glob("**/*"):
+            if path.parent.name in ("new", "cur"):
+                octets = path.read_bytes()
+                octets = gzip.decompress(octets) if octets[:2] == b"\x1f\x8b" else octets
+                octets = octets.replace(b"\r\n", b"\n")
+                found[re.search(rb"(?im)^message-id:\s*(\S+)", octets)[1]] = octets
+    return found
+
+
+def _submitted(octets):
+    """Sender, headers and body of a delivered message, without what servers wrote on top."""
+    head, _, body = octets.partition(b"\n\n")
+    headers = []
+    for line in re.split(rb"\n(?![ \t])", head):
+        name, _, value = line.partition(b":")
+        if name.lower() not in (b"received", b"return-path", b"delivered-to"):
+            headers.append((name.decode(), value.strip()))
+    sender = re.search(rb"<(.+)>", dict(headers)["From"])[1].decode()
+    return sender, headers, body.replace(b"\n", b"\r\n")
+
+
+def test_every_kind_of_message_is_encrypted_however_it_is_cut(host, people, tmp_path):
+    """What the core really sends, captured here, read again in pieces of any size."""
+    names = ("annaphone", "bertphone")
+    seen = set()
+    for kind, send in chain([("securejoin", lambda: None)], _kinds(*people, tmp_path)):
+        send()
+        until(lambda: _stored(host, names).keys() - seen, f"a message: {kind}", PATIENCE)
+        for key, octets in _stored(host, names).items():
+            if key in seen:
+                continue
+            seen.add(key)
+            sender, headers, body = _submitted(octets)
+            for largest in (65535, 5000, 100):
+                rules = Outgoing(test_outgoing.DOMAIN, sender)
+                rules.recipient(f"<{sender}>")
+                assert rules.headers(headers) is None, (kind, headers)
+                cuts = random.Random(len(body))
+                at = 0
+                while at < len(body):
+                    cut = cuts.randint(1, largest)
+                    rules.body(body[at:at + cut])
+                    at += cut
+                found = rules.finish()
+                assert found.reason in ("encrypted", "securejoin"), (kind, found, headers)
