@@ -125,7 +125,11 @@ class BodyReader:
                                                           self._tolerant):
             return 0
         self._state = _first_armor_line
-        return end + len(_ARMOR_STARTS)
+        at = end + len(_ARMOR_STARTS)
+        width = data.find(b"\r", at) - at
+        if 0 < width <= MAX_WIDTH and not width % 4:    # a run may begin with the first line
+            self._data_at, self._width, self._data_width = at, width, width
+        return at
 
     def _run_of_lines(self, data: bytes, at: int, start: int) -> int:
         """Take as many full lines of armor from `at` as there are; answers where they end, or
@@ -142,6 +146,7 @@ class BodyReader:
             run = data[at:at + lines * stride]
             if not pattern.startswith(run.translate(_CLASS)):
                 return -1
+            self._state = _armor_line
             self._line_at = start + at
             self._take(run, lines)
             at += lines * stride
