@@ -36,7 +36,7 @@ PATIENCE = 600.0
 QUIET = 1.0
 """Seconds after a ring until the next one of the same account: a burst rings twice."""
 
-LONGEST_REST = 0.1
+LONGEST_REST = 0.05
 """Seconds; a round that took long because the machine was busy must not cost more."""
 
 INTERVAL = 5.0
