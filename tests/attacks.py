@@ -240,6 +240,7 @@ def packets(good):
     yield "ciphertext version 0", body(key + packet(18, b"\0" + LONG))
     yield "ciphertext version 3", body(key + packet(18, b"\3" + LONG))
     yield "ciphertext v2 with text for parameters", body(key + packet(18, b"\2The" + noise(100) + LONG))
+    yield "ciphertext v2 with text for a salt", body(key + packet(18, b"\2\x09\2\x06" + TEXT[:32] + noise(200)))
     yield "session key after the ciphertext", body(key + secret + pkesk(material=mpi(b"\x80" + TEXT)))
     yield "first bit not set", body(LONG)
 

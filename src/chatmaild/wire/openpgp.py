@@ -35,7 +35,8 @@ _LONGEST_HEADER = 6
 # By version. Version 1 is followed by a prefix of 18 octets, a packet of at least 8 and an MDC of
 # 22; version 2 and its parameters by a salt of 32, a chunk of at least 8 and two tags of 16.
 _PARAMETERS = {1: 1, 2: 4}
-_SMALLEST = {1: 1 + 18 + 8 + 22, 2: 4 + 32 + 8 + 16 + 16}
+_SALT = 32
+_SMALLEST = {1: 1 + 18 + 8 + 22, 2: 4 + _SALT + 8 + 16 + 16}
 
 _NAMES = {
     0: "reserved", 2: "signature", 4: "one-pass-signature", 5: "secret-key", 6: "public-key",
@@ -199,9 +200,12 @@ class PacketReader:
         used = _PARAMETERS.get(version)
         if not used:
             raise Refusal("ciphertext-version", position)
-        if len(data) - at < used:
-            return 0
         if version == 2:
+            salt = data[at + used:at + used + _SALT]
+            if len(salt) < _SALT:
+                return 0
+            if textlike.is_text(salt, position + used):
+                raise Refusal("ciphertext-is-text", position + used)
             cipher, aead, chunk = data[at + 1:at + 4]
             if cipher not in range(7, 14) or aead not in (1, 2, 3) or chunk > 16:
                 raise Refusal("ciphertext-parameters", position)
