@@ -28,7 +28,13 @@ for service in smtp/inet smtpd/pass; do
     postconf -P $service/smtpd_milters='$chat_incoming_milters'
 done
 
-# Our filter comes first, so that your own milters see, and sign, what it has changed.
-postconf -e "chat_submission_milters = \$chat_filter $(postconf -h smtpd_milters 2>/dev/null)" \
-    "chat_incoming_milters = \$chat_incoming_filter $(postconf -h smtpd_milters 2>/dev/null)" \
+# Our filter comes first, so that your own milters see, and sign, what it has changed. On port 25
+# it stays behind them if you have put it there, to let it believe a verifier.
+own=$(postconf -h smtpd_milters 2>/dev/null)
+case "$(postconf -h chat_incoming_milters 2>/dev/null)" in
+'' | '$chat_incoming_filter'*) incoming="\$chat_incoming_filter $own" ;;
+*) incoming="$own \$chat_incoming_filter" ;;
+esac
+postconf -e "chat_submission_milters = \$chat_filter $own" \
+    "chat_incoming_milters = $incoming" \
     "chat_header_checks = \$chat_received $(postconf -h header_checks 2>/dev/null)"

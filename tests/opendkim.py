@@ -19,30 +19,54 @@ def running(directory: Path, key: bytes, canonical: str):
     """OpenDKIM that signs for sender.example with selector s1; yields its socket."""
     (directory / "key.pem").write_bytes(key)
     (directory / "key.pem").chmod(0o600)
-    (directory / "opendkim.conf").write_text(f"""
+    path = directory / "milter.sock"
+    with _daemon(directory, f"""
 Mode s
 Domain sender.example
 Selector s1
 KeyFile {directory}/key.pem
 Canonicalization {canonical}
-Socket local:{directory}/milter.sock
+Socket local:{path}
 OversignHeaders From
 RequireSafeKeys no
-""")
+""", path):
+        yield path
+
+
+@contextmanager
+def verifying(directory: Path, keys: dict[str, bytes], authserv_id: str):
+    """OpenDKIM that verifies with these key records; yields what Postfix calls its socket."""
+    path = Path("/var/spool/postfix/opendkim.sock")     # within the chroot of smtpd and cleanup
+    (directory / "keys").write_text("".join(
+        f"{name} {record.decode()}\n" for name, record in keys.items()))
+    with _daemon(directory, f"""
+Mode v
+AuthservID {authserv_id}
+AlwaysAddARHeader yes
+TestPublicKeys {directory}/keys
+Socket local:{path}
+UMask 0
+""", path):
+        yield f"unix:{path.name}"
+
+
+@contextmanager
+def _daemon(directory: Path, configuration: str, path: Path):
+    (directory / "opendkim.conf").write_text(configuration)
     command = [DAEMON, "-f", "-x", directory / "opendkim.conf"]
     with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
         try:
             deadline = time.monotonic() + 20
             while True:
                 client = socket.socket(socket.AF_UNIX)
-                if client.connect_ex(str(directory / "milter.sock")) == 0:
+                if client.connect_ex(str(path)) == 0:
                     client.close()
                     break
                 client.close()
                 assert process.poll() is None, process.stderr.read()
                 assert time.monotonic() < deadline, "OpenDKIM does not listen"
                 time.sleep(0.01)
-            yield directory / "milter.sock"
+            yield
         finally:
             process.kill()  # on SIGTERM libmilter takes five seconds
 

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from chatmaild import config
 from chatmaild.admin import (
-    check_delivery, check_dovecot, check_host, check_mail, check_postfix, check_sockets, doveconf,
-    postconf,
+    check_delivery, check_dovecot, check_host, check_mail, check_postfix, check_sockets,
+    check_trust, doveconf, postconf,
 )
 from chatmaild.admin.findings import Finding, Level, failure, unseen
 from chatmaild.config import Config
@@ -67,6 +67,7 @@ def examine(settings: Config, args: argparse.Namespace) -> Iterator[Finding]:
     yield from problems
     if postfix is not None:
         yield from check_postfix.check(postfix, settings)
+        yield from check_trust.check(postfix, settings)
         yield from check_delivery.check(postfix, dovecot, settings)
     if dovecot is not None:
         yield from check_dovecot.check(dovecot, settings)

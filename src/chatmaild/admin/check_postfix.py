@@ -63,7 +63,7 @@ def check(postfix: Postfix, config: Config) -> Iterator[Finding]:
         if service.is_way_back:
             continue
         if service.is_port_25 or service not in submission and not service.is_loopback:
-            yield from _incoming(postfix, service)
+            yield from _incoming(postfix, config, service)
         elif service in submission:
             yield from _outgoing(postfix, service)
         if service in submission:
@@ -95,7 +95,7 @@ def _outgoing(postfix: Postfix, service: Service) -> Iterator[Finding]:
     yield from _milter_settings(postfix, service, "chat_submission_milters", LINE_OUTGOING)
 
 
-def _incoming(postfix: Postfix, service: Service) -> Iterator[Finding]:
+def _incoming(postfix: Postfix, config: Config, service: Service) -> Iterator[Finding]:
     """A service for everybody: only the incoming filter takes them for strangers."""
     place = _place(postfix, service)
     ours = _ours(postfix, service)
@@ -111,7 +111,8 @@ def _incoming(postfix: Postfix, service: Service) -> Iterator[Finding]:
         yield failure("milter-direction", place,
                       f"takes mail from outside but asks {ours[0].endpoint}, the outgoing filter",
                       cure)
-    yield from _milter_settings(postfix, service, "chat_incoming_milters", LINE_INCOMING)
+    believes = config.incoming_authenticity.startswith("authentication-results")
+    yield from _milter_settings(postfix, service, "chat_incoming_milters", LINE_INCOMING, believes)
 
 
 def _submission(postfix: Postfix, config: Config, service: Service) -> Iterator[Finding]:
@@ -133,9 +134,10 @@ def _cure_milters(postfix: Postfix, name: str, line: str) -> str:
 
 
 def _milter_settings(
-    postfix: Postfix, service: Service, name: str, line: str
+    postfix: Postfix, service: Service, name: str, line: str, believes_another: bool = False
 ) -> Iterator[Finding]:
-    """What can make a service pass our filter by although it names it."""
+    """What can make a service pass our filter by although it names it. `believes_another`: ours
+    reads what a verifier before it found."""
     place = _place(postfix, service)
     entries = milters(postfix.get("smtpd_milters", service))
     ours = _ours(postfix, service)
@@ -151,7 +153,14 @@ def _milter_settings(
             "more: mail of all users leaves without it",
             _cure_milters(postfix, name, line),
         )
-    elif not entries[0].is_ours:
+    elif believes_another and entries[0].is_ours:
+        yield warning(
+            "milter-order", place,
+            "incoming_authenticity is authentication-results, but no verifier comes before our "
+            "filter, which sees the results of those before it only",
+            f"{name} = {postfix.get('smtpd_milters')} {line}",
+        )
+    elif not entries[0].is_ours and not believes_another:
         yield warning(
             "milter-order", place,
             f"{entries[0].endpoint} comes before our filter, so it sees, and may sign, what ours "

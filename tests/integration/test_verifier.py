@@ -1,0 +1,97 @@
+"""A verifier that the host already runs: the real OpenDKIM before our filter, as documented."""
+
+import itertools
+import re
+import smtplib
+
+import pytest
+
+import chatmessages
+import dkimkit
+import opendkim
+from rig.machine import TREE_INSIDE
+from rig.stock import postconf
+from rig.until import until
+
+PASSWORD = "correct horse battery"
+NUMBERS = itertools.count(1)
+ALICE = "alice@sender.example"
+FORGED = b"Authentication-Results: mx.example.org; dkim=pass header.d=sender.example\r\n"
+HEADER_CHECKS = re.search(r"(?m)^    (/\^Authentication-Results.*)$",
+                          (TREE_INSIDE / "doc/incoming.md").read_text())[1]
+ORDER = re.search(r"(?m)^ +chat_incoming_milters = (.*)$",
+                  (TREE_INSIDE / "doc/other-milters.md").read_text())[1]
+MASTER = TREE_INSIDE / "postfix/master.sh"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def verifier(running_host, tmp_path_factory):
+    ini = running_host.ini.read_text()
+    keys = {"s1._domainkey.sender.example": dkimkit.rsa().record}
+    names = ("smtpd_milters", "chat_incoming_milters")
+    before = {name: running_host.run("postconf", "-h", name).stdout.strip() for name in names}
+    with opendkim.verifying(tmp_path_factory.mktemp("dkim"), keys, "mx.example.org") as milter:
+        order = ORDER.replace("inet:localhost:8891", milter)
+        postconf("-e", {"smtpd_milters": milter, "chat_incoming_milters": order})
+        running_host.run("sh", MASTER)
+        assert running_host.run("postconf", "-h", "chat_incoming_milters").stdout.strip() == order
+        running_host.reload_postfix()
+        running_host.configure(ini.replace(
+            "[chatmaild]\n", "[chatmaild]\nincoming_authenticity = authentication-results\n"
+            "authserv_id = mx.example.org\n", 1))
+        yield order
+    postconf("-e", before)
+    running_host.run("sh", MASTER)
+    running_host.reload_postfix()
+    running_host.configure(ini)
+
+
+@pytest.fixture
+def person(host):
+    address = f"veri{next(NUMBERS):05d}@{host.chat_domain}"
+    host.imap(address, PASSWORD).logout()
+    return address
+
+
+def reply(host, message, recipient):
+    with host.smtp(port=25, source=host.stranger) as smtp:
+        try:
+            smtp.sendmail(ALICE, [recipient], message)
+            return 250
+        except smtplib.SMTPResponseException as error:
+            return error.smtp_code
+
+
+def signed(person):
+    return dkimkit.sign(chatmessages.encrypted(ALICE, person, "hello"), dkimkit.rsa(),
+                        include_headers=[b"from", b"to", b"date", b"from"])
+
+
+def test_what_opendkim_says_decides(host, person):
+    assert until(lambda: reply(host, signed(person), person) == 250, "OpenDKIM is believed")
+    unsigned = chatmessages.encrypted(ALICE, person, "hello")
+    assert reply(host, unsigned, person) == 554
+    assert reply(host, signed(person).replace(b"Date: ", b"Date:  X", 1), person) == 554
+    with host.imap(person, PASSWORD) as imap:
+        got, *_ = host.wait_for_mail(imap, 1)
+    assert b"Authentication-Results: mx.example.org" in got
+
+
+def test_a_forged_result_is_not_believed(host, person):
+    unsigned = chatmessages.encrypted(ALICE, person, "hello")
+    assert reply(host, FORGED + unsigned, person) == 554
+
+
+def test_header_checks_remove_it_even_where_nobody_verifies(host, person, verifier):
+    """OpenDKIM is out of the way; only then the filter believes what a stranger wrote."""
+    unsigned = chatmessages.encrypted(ALICE, person, "hello")
+    postconf("-e", {"chat_incoming_milters": "$chat_incoming_filter"})
+    host.reload_postfix()
+    try:
+        until(lambda: reply(host, FORGED + unsigned, person) == 250, "the danger is there")
+        postconf("-e", {"header_checks": "regexp:{ { %s } }" % HEADER_CHECKS})
+        host.reload_postfix()
+        until(lambda: reply(host, FORGED + unsigned, person) == 554, "the line removes it")
+    finally:
+        postconf("-e", {"header_checks": "", "chat_incoming_milters": verifier})
+        host.reload_postfix()
