@@ -71,11 +71,12 @@ class Stranger:
     """A server that answers every question by `answer`: a message, octets, or None for silence.
     `asked` counts the questions that came."""
 
-    def __init__(self, answer: Answer):
+    def __init__(self, answer: Answer, address: str = "127.0.0.1"):
         self._answer = answer
         self.asked = 0
-        self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._sock.bind(("127.0.0.1", 0))
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self._sock = socket.socket(family, socket.SOCK_DGRAM)
+        self._sock.bind((address, 0))
         self.port = self._sock.getsockname()[1]
         self._thread = threading.Thread(target=self._serve, daemon=True)
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from rig.machine import TREE_INSIDE
 from rig.stock import ORDINARY_USERS
 
 PASSWORD = "correct horse battery"
+TREE = Path(__file__).parents[2]
 NUMBERS = itertools.count(1)
-BLOCKS = re.findall(r"(?:^    .*\n)+", (TREE_INSIDE / "doc/incoming.md").read_text()
+BLOCKS = re.findall(r"(?:^    .*\n)+", (TREE / "doc/incoming.md").read_text()
                     .partition("## Full mailboxes")[2].partition("\n## ")[0], re.MULTILINE)
 
 

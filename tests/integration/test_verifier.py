@@ -3,25 +3,26 @@
 import itertools
 import re
 import smtplib
+from pathlib import Path
 
 import pytest
 
 import chatmessages
 import dkimkit
 import opendkim
-from rig.machine import TREE_INSIDE
 from rig.stock import postconf
 from rig.until import until
 
 PASSWORD = "correct horse battery"
+TREE = Path(__file__).parents[2]
 NUMBERS = itertools.count(1)
 ALICE = "alice@sender.example"
 FORGED = b"Authentication-Results: mx.example.org; dkim=pass header.d=sender.example\r\n"
 HEADER_CHECKS = re.search(r"(?m)^    (/\^Authentication-Results.*)$",
-                          (TREE_INSIDE / "doc/incoming.md").read_text())[1]
+                          (TREE / "doc/incoming.md").read_text())[1]
 ORDER = re.search(r"(?m)^ +chat_incoming_milters = (.*)$",
-                  (TREE_INSIDE / "doc/other-milters.md").read_text())[1]
-MASTER = TREE_INSIDE / "postfix/master.sh"
+                  (TREE / "doc/other-milters.md").read_text())[1]
+MASTER = TREE / "postfix/master.sh"
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -1,0 +1,91 @@
+"""What a DNS in trouble does to chat mail, and does not do to the mail beside it."""
+
+import itertools
+import smtplib
+import threading
+
+import pytest
+
+import chatmessages
+import dkimkit
+import dns.rcode
+from dnsservers import Stranger, reply
+
+PASSWORD = "correct horse battery"
+NUMBERS = itertools.count(1)
+BOB = "bob@example.org"
+DOMAINS = 20
+
+
+def answer(query):
+    """Silence, SERVFAIL, a key that is somebody else's, or the right one, by the name's sake."""
+    name = str(query.question[0].name)
+    if "silent" in name:
+        return None
+    if "servfail" in name:
+        return reply(query, rcode=dns.rcode.SERVFAIL)
+    if "nxdomain" in name:
+        return reply(query, rcode=dns.rcode.NXDOMAIN)
+    record = (dkimkit.rsa(1024) if "lying" in name else dkimkit.rsa()).record.decode()
+    return reply(query, f'{name} 3600 IN TXT "{record[:200]}" "{record[200:]}"')
+
+
+@pytest.fixture(scope="module", autouse=True, params=["127.0.0.1", "::1"])
+def world(running_host, request):
+    """The host asks that server, and takes nobody at his word."""
+    before = running_host.ini.read_text()
+    with Stranger(answer, request.param) as server:
+        running_host.configure(before.replace(
+            "[chatmaild]\n", f"[chatmaild]\ndns_servers = {request.param}@{server.port}\n"
+            "trusted_networks = 192.0.2.200\n", 1))
+        yield
+    running_host.configure(before)
+
+
+@pytest.fixture
+def person(host):
+    address = f"dnst{next(NUMBERS):05d}@{host.chat_domain}"
+    host.imap(address, PASSWORD).logout()
+    return address
+
+
+def message(person, domain):
+    clear = chatmessages.encrypted(f"alice@{domain}", person, "hello")
+    return dkimkit.sign(clear, dkimkit.rsa(), domain=domain.encode(),
+                        include_headers=[b"from", b"to", b"date", b"from"])
+
+
+def send(host, sender, recipient, content):
+    try:
+        with host.smtp(port=25, source="127.0.0.1") as smtp:
+            smtp.sendmail(sender, [recipient], content)
+            return 250, b""
+    except smtplib.SMTPResponseException as error:
+        return error.smtp_code, error.smtp_error[:5]
+
+
+@pytest.mark.parametrize("domain, code", [
+    ("right.example", (250, b"")), ("servfail.example", (451, b"4.7.1")),
+    ("lying.example", (554, b"5.7.1")), ("nxdomain.example", (554, b"5.7.1")),
+])
+def test_answers(host, person, domain, code):
+    assert send(host, f"alice@{domain}", person, message(person, domain)) == code
+
+
+def test_ordinary_mail_goes_on_beside_a_hundred_that_wait(host, person):
+    contents = [message(person, f"silent{number}.example") for number in range(DOMAINS)]
+    codes = []
+
+    def chat(number):
+        sender = f"alice@silent{number % DOMAINS}.example"
+        codes.append(send(host, sender, person, contents[number % DOMAINS]))
+
+    threads = [threading.Thread(target=chat, args=(number,)) for number in range(100)]
+    for thread in threads:
+        thread.start()
+    meanwhile = 0
+    while any(thread.is_alive() for thread in threads):
+        assert send(host, "carol@other.example", BOB, b"Subject: x\r\n\r\nx\r\n")[0] == 250
+        meanwhile += 1
+    assert codes == [(451, b"4.7.1")] * 100
+    assert meanwhile > 20, "ordinary messages had to wait for the DNS of others"
