@@ -23,6 +23,7 @@ KEYS = {
     "Elgamal": pkesk(algorithm=16, material=mpi(noise(256)) + mpi(noise(255))),
     "RSA 4096": pkesk(material=mpi(noise(512))),
     "RSA with a short number": pkesk(material=mpi(b"\1" + noise(254))),
+    "RSA of Go": pkesk(material=b"\x08\0" + b"\0\x17" + noise(254)),
     "ML-KEM-768": packet(1, b"\6" + V6_FINGERPRINT + b"\x23" + noise(32 + 1088) + b"\x28" + noise(40)),
     "ML-KEM-1024": packet(1, b"\6" + V6_FINGERPRINT + b"\x24" + noise(56 + 1568) + b"\x28" + noise(40)),
     "SKESK v4": skesk(b"\4\x09\3\x08" + noise(8) + b"\xff"),

@@ -54,15 +54,17 @@ class _Fields:
         self._at = end
         return field
 
-    def mpi(self, exact: bool = True) -> bytes:
-        """A number with its length in bits, which must be `exact`: without leading zeros."""
+    def mpi(self, is_number: bool = True) -> bytes:
+        """A number with its length in bits. If it is one and no point, it has no leading zeros
+        but for those that golang.org/x/crypto counts: up to its modulus in octets."""
         bits = int.from_bytes(self.take(2), "big")
         octets = (bits + 7) // 8
         if not 0 < octets <= _MAX_MPI:
             raise Refusal("session-key-number-length")
         number = self.take(octets)
         first = number[0].bit_length()
-        if first > (bits - 1) % 8 + 1 or exact and first != (bits - 1) % 8 + 1:
+        said = (bits - 1) % 8 + 1
+        if first > said or is_number and first < said and (said < 8 or number[:2] == b"\0\0"):
             raise Refusal("session-key-number-length")
         return number
 
@@ -115,7 +117,7 @@ def _elgamal(fields: _Fields, version: int) -> tuple[bytes, ...]:
 
 
 def _ecdh(fields: _Fields, version: int) -> tuple[bytes, ...]:
-    point = fields.mpi(exact=False)     # GnuPG writes points that may begin with zeros
+    point = fields.mpi(is_number=False)   # GnuPG writes points that may begin with zeros
     if len(point) > 133:
         raise Refusal("session-key-number-length")
     wrapped = fields.take(fields.octet())
