@@ -18,6 +18,8 @@ from chatmaild.wire.dkimsig import DkimSyntaxError, KeyRecord, parse_key_record
     (True, b"B ", b" Y\t\r\n\tZ  ", b"b:Y Z\r\n"),
     (True, b"Subject", b"", b"subject:\r\n"),
     (True, b"Subject", b" \xff\xfe", b"subject:\xff\xfe\r\n"),
+    (True, b"A", b" \x0bx \t\x0c\t", b"a:\x0bx \x0c\r\n"),
+    (True, b"A", b" x\r", b"a:x\r\r\n"),
 ])
 def test_canonical_header(relaxed, name, value, expected):
     """The examples of RFC 6376 section 3.4.5, and some more."""

@@ -74,14 +74,22 @@ def _key_steps(signature: Signature, records: tuple[bytes, ...] | None, min_rsa_
     steps = [("key name", signature.key_name)]
     if records is None:
         return steps + [("key record", "the DNS did not answer")]
-    steps += [("key record", ascii(record.decode("latin-1"))[1:-1]) for record in records]
+    if not records:
+        return steps + [("key record", "the DNS has none of that name")]
+    for text in records:
+        steps += [("key record", ascii(text.decode("latin-1"))[1:-1]),
+                  ("key", _key(text, min_rsa_bits))]
+    return steps
+
+
+def _key(text: bytes, min_rsa_bits: int) -> str:
     try:
-        record = authenticity.choose_record(records)
+        record = authenticity.key_record(text)
         key = dkimcrypto.public_key(record, min_rsa_bits)
     except DkimSyntaxError as error:
-        return steps + [("key", str(error))]
+        return str(error)
     flags = ", the domain is only testing (t=y)" if record.testing else ""
-    return steps + [("key", f"{key.key_type}, {key.bits} bits{flags}")]
+    return f"{key.key_type}, {key.bits} bits{flags}"
 
 
 def _text(digest: bytes) -> str:

@@ -14,13 +14,16 @@ from enum import Enum
 from chatmaild.wire import authres, dkimcrypto, dkimsig
 from chatmaild.wire.authres import DkimResult
 from chatmaild.wire.dkimbody import BodyHash
-from chatmaild.wire.dkimsig import DkimSyntaxError, KeyRecord, Signature
+from chatmaild.wire.dkimsig import DkimSyntaxError, Signature
 
 MAX_SIGNATURES = 5
 """Aligned signatures that are looked at; honest senders use one or two."""
 
 CLOCK_DRIFT = 300
-"""Seconds that `x=` may have passed before a signature counts as expired."""
+"""Seconds that `x=` may have passed before a signature counts as expired, and that `t=` may be
+ahead of our clock."""
+
+key_record = functools.lru_cache(maxsize=256)(dkimsig.parse_key_record)
 
 Fields = Sequence[tuple[bytes, bytes]]
 """Header fields from top to bottom: the name, and all behind the colon with folds as CRLF."""
@@ -33,7 +36,7 @@ class State(Enum):
     VALID = "valid"
     INVALID = "invalid"
     UNKNOWN = "unknown"
-    """The DNS could not tell; ask again later."""
+    """It cannot be told now: the DNS gave no answer, or the signature is from the future."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,13 @@ class Authenticity:
 
 
 _VALID = Authenticity(State.VALID, "valid", "the signature is valid")
+_FUTURE = Authenticity(State.UNKNOWN, "signature-in-future",
+                       "by the clock of this host it will be signed in the future (t=)")
 _DNS_TROUBLE = Authenticity(State.UNKNOWN, "dns-trouble", "the DNS did not answer for the key")
+
+
+_BEST_FIRST = ("valid", "signature-in-future", "signature-wrong", "key-unusable")
+"""What may come of a key record."""
 
 
 class SignatureCheck:
@@ -61,6 +70,11 @@ class SignatureCheck:
         self.header_hash = hashlib.sha256(canonical_headers(fields, index, signature))
         self.expired = (
             signature.expiration is not None and signature.expiration + CLOCK_DRIFT < now
+        )
+        # RFC 6376 section 3.5 lets verifiers ignore it. It may be our clock that is wrong, and
+        # who is deferred instead of refused loses no mail by it.
+        self.in_future = (
+            signature.timestamp is not None and signature.timestamp - CLOCK_DRIFT > now
         )
 
     def judge(
@@ -75,8 +89,16 @@ class SignatureCheck:
             return _DNS_TROUBLE
         if not records:
             return Authenticity.invalid("no-key", "the DNS has no key of that name")
+        # RFC 6376 section 3.6.2.2 leaves open what several records mean. Their order changes from
+        # answer to answer, so a verdict that is the same each time has to look at all of them;
+        # those of other kinds, which a wildcard puts there, do not count beside a key.
+        return min([self._judge_with(record, min_rsa_bits) for record in records],
+                   key=lambda found: _BEST_FIRST.index(found.code))
+
+    def _judge_with(self, text: bytes, min_rsa_bits: int) -> Authenticity:
+        """The same, as far as one TXT record goes."""
         try:
-            record = choose_record(records)
+            record = key_record(text)
             key = dkimcrypto.public_key(record, min_rsa_bits)
             if key.key_type != self.signature.key_type:
                 raise DkimSyntaxError("the key is not of the type that a= names")
@@ -87,7 +109,7 @@ class SignatureCheck:
         if not dkimcrypto.verify(key, self.header_hash, self.signature.value):
             return Authenticity.invalid(
                 "signature-wrong", "the header is not the one that was signed")
-        return _VALID
+        return _FUTURE if self.in_future else _VALID
 
 
 class DkimCheck:
@@ -152,32 +174,17 @@ class DkimCheck:
         return self._problem
 
 
-@functools.lru_cache(maxsize=256)
-def choose_record(records: tuple[bytes, ...]) -> KeyRecord:
-    """The first key among the TXT records of a name. Raises `DkimSyntaxError`.
-
-    A wildcard may put records of other kinds beside it (RFC 6376 section 3.6.2.2 leaves that
-    open), so those that are no keys do not count while there is one that is.
-    """
-    problem: DkimSyntaxError | None = None
-    for record in records:
-        try:
-            return dkimsig.parse_key_record(record)
-        except DkimSyntaxError as error:
-            problem = problem or error
-    raise problem or DkimSyntaxError("the DNS has no key of that name")
-
-
 def canonical_headers(fields: Fields, index: int, signature: Signature) -> bytes:
     """What `b=` was computed over: the fields of `h=`, and the signature at `index` itself.
 
     A name in `h=` stands for the lowest field of that name that was not yet taken; where there
-    is none left it stands for nothing (RFC 6376 section 5.4.2).
+    is none left it stands for nothing (RFC 6376 section 5.4.2). The signature itself was not
+    there yet when they were taken.
     """
     left = {name: [] for name in signature.signed_fields}
-    for field in fields:
+    for position, field in enumerate(fields):
         name = field[0].lower()
-        if name in left:
+        if name in left and position != index:
             left[name].append(field)
     signed = [left[name].pop() for name in signature.signed_fields if left[name]]
     signed.append((fields[index][0], signature.unsigned))

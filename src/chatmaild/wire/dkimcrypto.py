@@ -1,13 +1,14 @@
 """Canonical headers and public-key signatures of DKIM: the only importer of dkimpy and PyNaCl.
 
 dkimpy's own interface wants a whole message in memory and looks keys up itself. What is used
-here is one layer below: its header canonicalisation, its reading of RSA keys and its encoding of
-RSA signatures. The tests pin that layer, so that a release that changes it is noticed. PyNaCl is
-loaded with the first Ed25519 key, because it takes 3 MB and few domains have one.
+here is one layer below: its reading of RSA keys and its encoding of RSA signatures. The tests pin
+that layer, so that a release that changes it is noticed. PyNaCl is loaded with the first Ed25519
+key, because it takes 3 MB and few domains have one.
 """
 
 import functools
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,12 +19,15 @@ from chatmaild.wire.dkimsig import DkimSyntaxError, KeyRecord
 # dkimpy must never ask the DNS by itself; without its other companions it also loads in a third
 # of the memory.
 with absent("dkim.dnsplug", "aiodns", "authres", "nacl"):
-    from dkim import canonicalization, crypto
+    from dkim import crypto
 
 MAX_RSA_BITS = 8192
 """Longer keys cost more time than a signature is worth; nobody publishes them."""
 
 MAX_RSA_EXPONENT = 1 << 32
+
+
+_BLANKS = re.compile(rb"[ \t]+")
 
 
 @dataclass(frozen=True)
@@ -38,11 +42,17 @@ class PublicKey:
 def canonical_headers(relaxed: bool, fields: Sequence[tuple[bytes, bytes]]) -> bytes:
     """Header fields as they are hashed, each ending in CRLF (RFC 6376 sections 3.4.1 and 3.4.2).
 
-    A value is everything behind the colon without the final line end, folds as CRLF.
+    A value is everything behind the colon without the final line end, folds as CRLF. White space
+    is SP and HTAB alone (dkimpy's function also takes VT, FF and CR from the ends of a value).
     """
-    algorithm = canonicalization.Relaxed if relaxed else canonicalization.Simple
-    return b"".join([b"%b:%b" % field for field in algorithm.canonicalize_headers(
-        [(name, value + b"\r\n") for name, value in fields])])
+    if not relaxed:
+        return b"".join([b"%b:%b\r\n" % field for field in fields])
+    return b"".join([b"%b:%b\r\n" % (name.lower().rstrip(b" \t"), _relaxed_value(value))
+                     for name, value in fields])
+
+
+def _relaxed_value(value: bytes) -> bytes:
+    return _BLANKS.sub(b" ", value.replace(b"\r\n", b"")).strip(b" ")
 
 
 @functools.lru_cache(maxsize=256)

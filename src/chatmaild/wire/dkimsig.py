@@ -49,6 +49,8 @@ class Signature:
     """The decoded `b=`."""
     identity_domain: str
     """The domain of `i=`, which is `d=` or below it."""
+    timestamp: int | None
+    """`t=`, seconds since 1970; None if it does not say when it was made."""
     expiration: int | None
     """`x=`, seconds since 1970; None if it never expires."""
     unsigned: bytes
@@ -114,8 +116,8 @@ def parse_signature(field: bytes) -> Signature:
     if b"from" not in fields:
         raise DkimSyntaxError("h= does not name From")
     signed, expires = _time(tags, b"t"), _time(tags, b"x")
-    if signed is not None and expires is not None and expires < signed:
-        raise DkimSyntaxError("x= is before t=")
+    if signed is not None and expires is not None and expires <= signed:
+        raise DkimSyntaxError("x= is not later than t=")
     body_hash = _base64(tags, b"bh")
     if len(body_hash) != 32:
         raise DkimSyntaxError("bh= has the wrong length")
@@ -125,7 +127,7 @@ def parse_signature(field: bytes) -> Signature:
         relaxed_headers=_CANONICALIZATION[headers],
         relaxed_body=_CANONICALIZATION[body or b"simple"],
         signed_fields=fields, body_hash=body_hash, value=_base64(tags, b"b"),
-        identity_domain=identity.decode("latin-1"), expiration=expires,
+        identity_domain=identity.decode("latin-1"), timestamp=signed, expiration=expires,
         unsigned=_without_b(field),
     )
 
