@@ -216,9 +216,10 @@ class PacketReader:
 
     def _ciphertext(self, data: bytes, at: int, position: int) -> int:
         used = min(self._piece, len(data) - at)
-        if self._body_position + used > self._quiet_until:
-            self._look(data[at:at + used], position)
-        self._advance(used)
+        if used:
+            if self._body_position + used > self._quiet_until:
+                self._look(data[at:at + used], position)
+            self._advance(used)
         return used
 
     def _look(self, octets: bytes, position: int) -> None:

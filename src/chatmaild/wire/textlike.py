@@ -36,7 +36,10 @@ _RUN = 72
 _TEXT = frozenset(b"\0\t\r\n" + bytes(range(0x20, 0x7F)))
 _TEXT_CLASS = bytes(b"."[0] if octet in _TEXT else 0 for octet in range(256))
 _LOWER = b"abcdefghijklmnopqrstuvwxyz"
-_LETTERS = _LOWER + _LOWER.upper()
+# One bit for a letter, another for a lower-case one: in a number bits are counted at once.
+_LETTER_MARKS = bytes(3 if octet in _LOWER else 1 if octet in _LOWER.upper() else 0
+                      for octet in range(256))
+_ANY_LETTER = int.from_bytes(b"\1" * (WINDOW // 3 * 4), "little")
 _EVERY_OCTET = bytes(range(256))
 
 
@@ -105,8 +108,10 @@ def is_text(octets: bytes, offset: int = 0) -> bool:
         return True
     characters = b2a_base64(octets[-offset % 3:], newline=False)
     count = len(characters)
-    if (len(characters.translate(None, _LOWER)) <= count - _LOWER_LIMITS[count]
-            or len(characters.translate(None, _LETTERS)) <= count - _LETTER_LIMITS[count]):
+    marks = int.from_bytes(characters.translate(_LETTER_MARKS), "little")
+    letters = (marks & _ANY_LETTER).bit_count()
+    if (letters >= _LETTER_LIMITS[count]
+            or marks.bit_count() - letters >= _LOWER_LIMITS[count]):
         return True
     return length < WINDOW and resembles_text(octets)
 
