@@ -104,11 +104,11 @@ class PacketReader:
     def feed(self, octets: bytes) -> None:
         data = self._pending + octets if self._pending else octets
         start = self._position - len(self._pending)
-        at = 0
-        while used := self._state(self, data, at, start + at):
+        at, length = 0, len(data)
+        while at < length and (used := self._state(self, data, at, start + at)):
             at += used
         self._pending = data[at:]
-        self._position = start + len(data)
+        self._position = start + length
 
     def ahead(self) -> tuple[int, int]:
         """(quiet, loud): so many octets may be skipped, and about so many behind them are wanted;
@@ -142,13 +142,11 @@ class PacketReader:
             raise Refusal("session-keys-without-ciphertext", self._position)
         raise Refusal("packet-truncated", self._position)
 
-    # Each state takes the data it was given from `at` (octet `position` of the stream) and
-    # answers how many octets it used; 0 means that it needs more. `_state` is a function, not a
-    # bound method: that would be a cycle, which only the garbage collector ends.
+    # Each state takes the data it was given from `at` (octet `position` of the stream), at least
+    # one octet, and answers how many it used; 0 means that it needs more. `_state` is a function,
+    # not a bound method: that would be a cycle, which only the garbage collector ends.
 
     def _packet_header(self, data: bytes, at: int, position: int) -> int:
-        if at == len(data):
-            return 0
         first = data[at]
         if not first & 0x80:
             raise Refusal("not-a-packet", position)
@@ -169,6 +167,8 @@ class PacketReader:
             if length > _MAX_KEY_PACKET:
                 raise Refusal("session-key-too-long", position)
             self._keys.count(position)
+            if not length:
+                raise Refusal("session-key-truncated", position + 1 + octets)
             self._key_tag = tag
             self._piece = length
             self._state = PacketReader._session_key
@@ -194,8 +194,6 @@ class PacketReader:
         self._state = PacketReader._parameters
 
     def _parameters(self, data: bytes, at: int, position: int) -> int:
-        if at == len(data):
-            return 0
         version = data[at]
         used = _PARAMETERS.get(version)
         if not used:
@@ -216,10 +214,9 @@ class PacketReader:
 
     def _ciphertext(self, data: bytes, at: int, position: int) -> int:
         used = min(self._piece, len(data) - at)
-        if used:
-            if self._body_position + used > self._quiet_until:
-                self._look(data[at:at + used], position)
-            self._advance(used)
+        if self._body_position + used > self._quiet_until:
+            self._look(data[at:at + used], position)
+        self._advance(used)
         return used
 
     def _look(self, octets: bytes, position: int) -> None:
@@ -271,14 +268,13 @@ class PacketReader:
                 raise Refusal("too-many-partial-lengths", position)
         self._piece = length
         self._last_piece = not partial
-        self._quiet_until = min(self._quiet_until, self._body_position)
+        if not partial:     # the end is near, which is looked at
+            self._quiet_until = min(self._quiet_until, self._body_position)
         self._state = PacketReader._ciphertext if length else PacketReader._after_end
         return octets
 
     def _after_end(self, data: bytes, at: int, position: int) -> int:
-        if at < len(data):
-            raise Refusal("data-after-ciphertext", position)
-        return 0
+        raise Refusal("data-after-ciphertext", position)
 
     def _finish_ciphertext(self) -> None:
         if _PARAMETERS[self._version] + self._body_position < _SMALLEST[self._version]:

@@ -257,8 +257,6 @@ class SessionKeys:
 
     def add(self, tag: int, body: bytes, position: int) -> None:
         """The packet with that tag and body, which begins at `position`. Raises `Refusal`."""
-        if not body:
-            raise Refusal("session-key-truncated", position)
         try:
             key = parse(tag, body)
         except Refusal as refusal:

@@ -200,16 +200,17 @@ class Sampler:
 
     def gap(self) -> None:
         """The octets that come next do not follow the last ones."""
-        self._test_rest()
-        self._pending = self._before = b""
+        if self._pending:
+            self._test_rest()
+            self._pending = b""
+        self._before = b""
 
     def finish(self) -> None:
         """The data is over: test what is left, together with what came before it."""
-        self._test_rest()
+        if self._pending:
+            self._test_rest()
 
     def _test_rest(self) -> None:
-        if not self._pending:
-            return
         rest = (self._before + self._pending)[-WINDOW:]
         offset = self._start - (len(rest) - len(self._pending))
         self._test(rest, offset)
