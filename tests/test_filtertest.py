@@ -87,6 +87,52 @@ def test_incoming_is_tolerant_of_armor_headers(tmp_path):
     assert b"no-signature" in filter_test(*incoming, message=message).stdout
 
 
+@pytest.fixture
+def host(tmp_path):
+    """A configuration with mailboxes: one takes encrypted mail only, one cleartext, one none."""
+    config = tmp_path / "chatmaild.ini"
+    config.write_text(f"[chatmaild]\nmail_domains = chat.test\nmailboxes_dir = {tmp_path}/mail\n"
+                      "incoming_authenticity = off\n")
+    for name, marker in (("bob", "enforceE2EEincoming"), ("open", "x"), ("gone", "blocked")):
+        home = tmp_path / "mail/chat.test" / f"{name}@chat.test"
+        home.mkdir(parents=True)
+        (home / "password").write_text("{SHA512-CRYPT}$6$x\n")
+        (home / marker).touch()
+    return config
+
+
+@pytest.mark.parametrize("name, state, reason", [
+    ("bob", "takes encrypted mail only", "not-encrypted"),
+    ("Open+tag", "takes cleartext", "cleartext-allowed"),
+    ("gone", "blocked", "recipient-blocked"), ("nobody", "unknown", "recipient-unknown"),
+])
+def test_the_mailbox_counts_as_it_is(host, name, state, reason):
+    plain = b"From: <x@elsewhere.test>\n\nHello\n"
+    done = filter_test("--direction", "incoming", "--rcpt", f"{name}@chat.test", "--json", "-",
+                       config=host, message=plain)
+    found = json.loads(done.stdout)
+    assert found["mailboxes"] == {f"{name}@chat.test": state}
+    assert found["reason"] == reason
+
+
+def test_outgoing_mail_to_a_chat_user_who_is_not_there(host):
+    message = raw(attacks.replaced("From", b"<alice@chat.test>"), BODY)
+    for recipient, code in (("bob", 0), ("alice", 0), ("nobody", 1)):
+        done = filter_test("--rcpt", f"{recipient}@chat.test", "-", config=host, message=message)
+        assert done.returncode == code, done.stdout
+    assert b"recipient-unknown" in done.stdout and b"nobody@chat.test: unknown" in done.stdout
+
+
+def test_what_cannot_be_known_of_a_mailbox_is_said(host):
+    (host.parent / "mail").rename(host.parent / "elsewhere")
+    message = raw(headers(), BODY)
+    for recipient in ("bob@chat.test", "bob@any.test"):
+        done = filter_test("--direction", "incoming", "--rcpt", recipient, "-", config=host,
+                           message=message.replace(b"chat.test", b"other.test"))
+        assert done.returncode == 0
+        assert f"mailbox {recipient}: not known here" in done.stdout.decode()
+
+
 def test_usage():
     assert filter_test("/no/such/file").returncode == 2
     assert filter_test().returncode == 2

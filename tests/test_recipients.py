@@ -1,10 +1,12 @@
 """What the outgoing filter is told of a mailbox, from the disk through the socket."""
 
+import json
 import socket
 
 import pytest
 
-from chatmaild import config
+from chatmaild import cli, config
+from chatmaild.admin import filtertest
 from chatmaild.errors import StoreError
 from chatmaild.mailboxstates import Seen, Told
 from chatmaild.policy.rates import Rates
@@ -73,6 +75,20 @@ def test_told_is_what_is_seen(settings, home, path):
                         "a\tb\n@chat.example", "\udcff@chat.example", "x" * 5000):
             assert told(address) is seen(address), address
     assert told(ALICE) is MailboxState.BLOCKED
+
+
+def test_filter_test_asks_where_it_cannot_see(path, home, tmp_path, monkeypatch, capsys):
+    (home / "password").write_text("{SHA512-CRYPT}$6$x\n")
+    monkeypatch.setattr(filtertest, "SOCKET", path)
+    blind = tmp_path / "blind.ini"
+    blind.write_text(f"[chatmaild]\nmail_domains = chat.example\nmailboxes_dir = {tmp_path}/no\n"
+                     "incoming_authenticity = off\n")
+    mail = tmp_path / "mail.eml"
+    mail.write_text(f"From: x@elsewhere.example\nTo: {ALICE}\n\nHello\n")
+    assert cli.main(["-c", str(blind), "filter-test", "--direction", "incoming", "--json",
+                     str(mail)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["mailboxes"] == {ALICE: "takes cleartext"}
 
 
 def test_nothing_else_is_answered(path, home):

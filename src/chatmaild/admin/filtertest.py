@@ -6,23 +6,26 @@ headers; nothing is sent, counted or stored.
 
 import argparse
 import dataclasses
+import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from chatmaild import config as configuration
 from chatmaild.admin.signatures import Report, as_json, explain
 from chatmaild.config import Config, DomainConfig
 from chatmaild.console import Console
-from chatmaild.errors import UsageError
+from chatmaild.errors import StoreError, UsageError
+from chatmaild.mailboxstates import SOCKET, Seen, Told
 from chatmaild.policy.incoming import Incoming, fields
 from chatmaild.policy.outgoing import Outgoing
-from chatmaild.policy.recipients import MailboxState
+from chatmaild.policy.recipients import MailboxState, Recipients
 from chatmaild.policy.transaction import Client, Direction, Rules
 from chatmaild.policy.verdict import Verdict
 from chatmaild.resolver import Resolver, ZoneFile
+from chatmaild.store.mailboxes import Mailboxes
 from chatmaild.wire import address
 from chatmaild.wire.message import Headers
 
@@ -51,24 +54,56 @@ def run(args: argparse.Namespace, console: Console) -> int:
     signatures: list[Report] = []
     sender = args.sender if args.sender is not None else _sender(headers)
     recipients = args.rcpt or _recipients(headers)
+    mailboxes = _MailboxStates(config)
     if args.direction == Direction.OUTGOING.value:
         rules: Rules = Outgoing(_domain(config, sender), sender)
+        refused = _refused_recipient(Recipients(config, mailboxes, split=False).add,
+                                     [to for to in recipients if to.lower() != sender.lower()])
     else:
-        world = _World(args.dns_file, config)
-        rules = _incoming(config, world, sender, recipients)
+        world = _World(args.dns_file, config, mailboxes)
+        rules, refused = _incoming(config, world, sender, recipients), None
         if config.incoming_authenticity in ("dkim", "dkim-log"):
             signatures = explain(fields(headers), body, address.domain_of(_sender(headers)),
                                  world.now(), config.dkim_min_rsa_bits, world.look_up)
-    verdict = _verdict(rules, recipients, headers, body)
-    _show(console, rules, verdict, body_at, signatures)
+    verdict = refused or _verdict(rules, recipients, headers, body)
+    _show(console, rules, verdict, body_at, signatures, mailboxes.found)
     return 0 if verdict.accepted else 1
 
 
-class _World:
-    """What incoming mail is told of the world: every mailbox takes encrypted mail only, and keys
-    are in the DNS or in a file."""
+class _MailboxStates:
+    """The states of chat users' mailboxes: from the store if this user may see it, or from
+    chatmaild-recipients; if neither tells, they are taken for enforcing. What was found stays in
+    `found`, by address, with None for what nobody told."""
 
-    def __init__(self, dns_file: Path | None, config: Config):
+    def __init__(self, config: Config):
+        self._domains = config.domains
+        self._sources: list[Callable[[str], MailboxState]] = [Seen(Mailboxes(config))]
+        if os.path.exists(SOCKET):
+            self._sources.append(Told(SOCKET))
+        self.found: dict[str, MailboxState | None] = {}
+
+    def __call__(self, mail_address: str) -> MailboxState:
+        state = self._ask(mail_address)
+        self.found[mail_address] = state
+        return state or MailboxState.ENFORCING
+
+    def _ask(self, mail_address: str) -> MailboxState | None:
+        if address.domain_of(mail_address) not in self._domains:
+            return None     # only taken for a chat user's
+        for source in self._sources:
+            try:
+                return source(mail_address)
+            except StoreError:
+                continue
+        return None
+
+
+class _World:
+    """What incoming mail is told of the world; keys are in the DNS or in a file."""
+
+    def __init__(self, dns_file: Path | None, config: Config,
+                 mailbox: Callable[[str], MailboxState]):
+        self.mailbox = mailbox
         self._source = ZoneFile(dns_file) if dns_file else Resolver(config.dns_servers)
 
     def now(self) -> float:
@@ -82,9 +117,6 @@ class _World:
 
     def wait(self, names: Iterable[str]) -> Mapping[str, tuple[bytes, ...] | None]:
         return self.look_up(names)
-
-    def mailbox(self, mail_address: str) -> MailboxState:
-        return MailboxState.ENFORCING
 
     def begin_lookup(self, names: Iterable[str]) -> "_World":
         return self
@@ -170,11 +202,14 @@ def _recipients(headers: Headers) -> list[str]:
     return [raw.decode("latin-1") for raw in found] or ["undisclosed@recipients.invalid"]
 
 
+def _refused_recipient(add: Callable[[str], Verdict | None], recipients: list[str]
+                       ) -> Verdict | None:
+    """The verdict on the first recipient that is refused."""
+    return next(filter(None, map(add, recipients)), None)
+
+
 def _verdict(rules: Rules, recipients: list[str], headers: Headers, body: bytes) -> Verdict:
-    for recipient in recipients:
-        if refused := rules.recipient(recipient):
-            return refused
-    if refused := rules.headers(headers):
+    if refused := _refused_recipient(rules.recipient, recipients) or rules.headers(headers):
         return refused
     for at in range(0, len(body), _CHUNK):
         rules.body(body[at:at + _CHUNK])
@@ -182,7 +217,7 @@ def _verdict(rules: Rules, recipients: list[str], headers: Headers, body: bytes)
 
 
 def _show(console: Console, rules: Rules, verdict: Verdict, body_at: int,
-          signatures: list[Report]) -> None:
+          signatures: list[Report], mailboxes: Mapping[str, MailboxState | None]) -> None:
     packets = rules.reader.packets.summary.lines() if rules.reader else []
     offset = None if verdict.offset is None else body_at + verdict.offset
     reply = verdict.reply and dataclasses.astuple(verdict.reply)
@@ -191,6 +226,7 @@ def _show(console: Console, rules: Rules, verdict: Verdict, body_at: int,
         "reason": verdict.reason,
         "reply": reply and " ".join(reply),
         "offset": offset,
+        "mailboxes": {name: state and state.value for name, state in mailboxes.items()},
         "packets": packets,
         "signatures": [as_json(report) for report in signatures],
         "header_changes": [dataclasses.asdict(change) for change in reversed(verdict.changes)],
@@ -201,6 +237,9 @@ def _show(console: Console, rules: Rules, verdict: Verdict, body_at: int,
         console.line("reply: " + " ".join(reply))
     if offset is not None:
         console.line(f"offset: {offset} (octets from the beginning, lines ending in CRLF)")
+    for name, state in mailboxes.items():
+        console.line(f"mailbox {name}: " + (state.value if state else (
+            "not known here, taken for one that takes encrypted mail only (try as root)")))
     for number, report in enumerate(signatures, 1):
         aligned = "" if report.aligned else ", not aligned"
         console.line(f"signature {number}{aligned}: {report.verdict.detail}")
