@@ -11,14 +11,15 @@ and, for the proxy, python3-aiosmtpd (left out if that is missing).
 
 import argparse
 import os
-import shutil
 import smtplib
-import socket
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import privatepostfix
+from privatepostfix import DIR, drain, memory, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
@@ -26,7 +27,6 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
 import openpgpmessages  # noqa: E402
 from milterclient import MilterClient  # noqa: E402
 
-DIR = Path("/run/chatmaild-bench")
 PORTS = {"none": 2525, "filtermail": 2526, "accept-all": 2527, "proxy": 2528}
 REINJECT = 2530
 SENDER, RECIPIENT = "alice@chat.test", "bob@elsewhere.test"
@@ -36,61 +36,9 @@ max_user_send_per_minute = 100000
 max_user_send_burst_size = 100000
 max_message_size = 50M
 """
-MAIN = f"""
-compatibility_level = 3.6
-queue_directory = {DIR}/queue
-data_directory = {DIR}/data
-maillog_file = {DIR}/log
-maillog_file_prefixes = {DIR}
-inet_interfaces = 127.0.0.1
-inet_protocols = ipv4
-mynetworks = 127.0.0.0/8
-mydestination =
-disable_dns_lookups = yes
-smtpd_peername_lookup = no
-smtpd_client_connection_count_limit = 0
-smtpd_recipient_restrictions = permit_mynetworks, reject
-default_transport = discard:
-local_transport = discard:
-message_size_limit = 60000000
-milter_default_action = tempfail
-alias_maps =
-"""
-SERVICE = "127.0.0.1:{port} inet n - n - 100 smtpd -o syslog_name=bench\n  {option}\n"
-MASTER = """
-postlog unix-dgram n - n - 1 postlogd
-pickup unix n - n 60 1 pickup
-cleanup unix n - n - 0 cleanup
-qmgr unix n - n 300 1 qmgr
-rewrite unix - - n - - trivial-rewrite
-bounce unix - - n - 0 bounce
-defer unix - - n - 0 bounce
-trace unix - - n - 0 bounce
-discard unix - - n - - discard
-error unix - - n - - error
-anvil unix - - n - 1 anvil
-scache unix - - n - 1 scache
-proxymap unix - - n - - proxymap
-proxywrite unix - - n - 1 proxymap
-verify unix - - n - 1 verify
-retry unix - - n - - error
-showq unix n - n - - showq
-"""
-
-
-def enter():
-    """Run again as root of namespaces of our own."""
-    os.execvp("unshare", ["unshare", "--mount", "--net", "--pid", "--fork", "--mount-proc",
-                          sys.executable, __file__, "--inside", *sys.argv[1:]])
 
 
 def start_postfix():
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    DIR.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "none", DIR], check=True)
-    for name in ("etc", "queue", "data"):
-        (DIR / name).mkdir()
-    shutil.chown(DIR / "data", "postfix")
     login = "-o milter_macro_defaults={auth_authen}=" + SENDER
     options = {
         "none": "-o smtpd_milters=",
@@ -98,28 +46,8 @@ def start_postfix():
         "accept-all": f"-o smtpd_milters=unix:{DIR}/acceptall.sock\n  {login}",
         "proxy": "-o smtpd_proxy_filter=127.0.0.1:2529",
     }
-    master = MASTER + "".join(SERVICE.format(port=PORTS[name], option=option)
-                              for name, option in options.items())
-    master += SERVICE.format(port=REINJECT, option="-o smtpd_milters=")
-    (DIR / "etc/main.cf").write_text(MAIN)
-    (DIR / "etc/master.cf").write_text(master)
-    subprocess.run(["postfix", "-c", DIR / "etc", "start"], check=True,
-                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def wait_for(path_or_port):
-    deadline = time.monotonic() + 20
-    while True:
-        family = socket.AF_INET if isinstance(path_or_port, int) else socket.AF_UNIX
-        where = ("127.0.0.1", path_or_port) if isinstance(path_or_port, int) else str(path_or_port)
-        with socket.socket(family) as probe:
-            try:
-                probe.connect(where)
-                return
-            except OSError:
-                if time.monotonic() > deadline:
-                    raise
-        time.sleep(0.02)
+    services = {PORTS[name]: option for name, option in options.items()}
+    privatepostfix.start(services | {REINJECT: "-o smtpd_milters="}, processes=100)
 
 
 def start_filters():
@@ -159,29 +87,12 @@ def message(size):
 
 
 def send(port, path, sessions, count):
-    """Messages per second."""
-    began = time.monotonic()
-    subprocess.run(["smtp-source", "-s", str(sessions), "-m", str(count), "-d", "-f", SENDER,
-                    "-t", RECIPIENT, "-F", path, f"127.0.0.1:{port}"], check=True)
-    return count / (time.monotonic() - began)
+    return privatepostfix.send(port, path, SENDER, RECIPIENT, sessions, count)
 
 
 def cpu_seconds(process):
     fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def memory(process, key):
-    """VmRSS or VmHWM in MB."""
-    for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
-        if line.startswith(key):
-            return int(line.split()[1]) / 1024
-
-
-def drain():
-    while any(files for name in ("incoming", "active", "maildrop")
-              for _, _, files in os.walk(DIR / "queue" / name)):
-        time.sleep(0.05)
 
 
 def throughput(variants, processes, size, sessions, count, rounds):
@@ -251,7 +162,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="small numbers, for a first look")
     args = parser.parse_args()
     if not args.inside:
-        enter()
+        privatepostfix.enter()
     start_postfix()
     processes = start_filters()
     variants = ["none", *processes]
@@ -265,7 +176,7 @@ def main():
         print((DIR / "log").read_text()[-3000:], file=sys.stderr)
         raise
     finally:
-        subprocess.run(["postfix", "-c", DIR / "etc", "stop"], stderr=subprocess.DEVNULL)
+        privatepostfix.stop()
         for process in processes.values():
             process.kill()
 

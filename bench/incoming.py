@@ -11,15 +11,16 @@ memory with 20 signed messages of 20 MB at once. Needs root, Postfix and gpg.
 
 import argparse
 import os
-import shutil
 import smtplib
-import socket
 import statistics
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+
+import privatepostfix
+from privatepostfix import DIR, drain, memory, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
@@ -28,70 +29,15 @@ import dkimkit  # noqa: E402
 import openpgpmessages  # noqa: E402
 from dnsservers import Stranger, reply  # noqa: E402
 
-DIR = Path("/run/chatmaild-bench")
 PORTS = {"none": 2525, "incoming": 2526}
 ALICE = "alice@sender.example"
 CHAT, ORDINARY = "bob@chat.example", "bob@ordinary.example"
-MAIN = f"""
-compatibility_level = 3.6
-queue_directory = {DIR}/queue
-data_directory = {DIR}/data
-maillog_file = {DIR}/log
-maillog_file_prefixes = {DIR}
-inet_interfaces = 127.0.0.1
-inet_protocols = ipv4
-in_flow_delay = 0
-mynetworks = 127.0.0.0/8
-mydestination =
-disable_dns_lookups = yes
-smtpd_peername_lookup = no
-smtpd_client_connection_count_limit = 0
-smtpd_recipient_restrictions = permit_mynetworks, reject
-default_transport = discard:
-local_transport = discard:
-message_size_limit = 60000000
-milter_default_action = tempfail
-alias_maps =
-"""
-SERVICE = "127.0.0.1:{port} inet n - n - 300 smtpd\n  -o smtpd_milters={milters}\n"
-MASTER = """
-postlog unix-dgram n - n - 1 postlogd
-pickup unix n - n 60 1 pickup
-cleanup unix n - n - 0 cleanup
-qmgr unix n - n 300 1 qmgr
-rewrite unix - - n - - trivial-rewrite
-bounce unix - - n - 0 bounce
-defer unix - - n - 0 bounce
-trace unix - - n - 0 bounce
-discard unix - - n - - discard
-error unix - - n - - error
-anvil unix - - n - 1 anvil
-proxymap unix - - n - - proxymap
-proxywrite unix - - n - 1 proxymap
-retry unix - - n - - error
-"""
-
-
-def enter():
-    """Run again as root of namespaces of our own."""
-    os.execvp("unshare", ["unshare", "--mount", "--net", "--pid", "--fork", "--mount-proc",
-                          sys.executable, __file__, "--inside", *sys.argv[1:]])
 
 
 def start_postfix():
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    DIR.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "none", DIR], check=True)
-    for name in ("etc", "queue", "data"):
-        (DIR / name).mkdir()
-    shutil.chown(DIR / "data", "postfix")
     milters = {"none": "", "incoming": f"unix:{DIR}/incoming.sock"}
-    (DIR / "etc/main.cf").write_text(MAIN)
-    (DIR / "etc/master.cf").write_text(MASTER + "".join(
-        SERVICE.format(port=port, milters=milters[name])
-        for name, port in PORTS.items()))
-    subprocess.run(["postfix", "-c", DIR / "etc", "start"], check=True,
-                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    services = {port: f"-o smtpd_milters={milters[name]}" for name, port in PORTS.items()}
+    privatepostfix.start(services, processes=300, main="in_flow_delay = 0\n")
 
 
 def unit_environment():
@@ -116,13 +62,8 @@ def start_filter(dns_port):
         env=os.environ | {"PYTHONPATH": str(ROOT / "src"), **unit_environment()},
         stdin=subprocess.DEVNULL,
         stderr=open(DIR / "filter.log", "wb"))
-    deadline = time.monotonic() + 20
-    while True:
-        with socket.socket(socket.AF_UNIX) as probe:
-            if probe.connect_ex(f"{DIR}/incoming.sock") == 0:
-                return process
-        assert time.monotonic() < deadline, (DIR / "filter.log").read_text()
-        time.sleep(0.02)
+    wait_for(DIR / "incoming.sock")
+    return process
 
 
 def message(size, recipient, domain=b"sender.example"):
@@ -142,17 +83,7 @@ def as_file(content):
 
 
 def send(port, path, recipient, sessions, count):
-    """Messages per second."""
-    began = time.monotonic()
-    subprocess.run(["smtp-source", "-s", str(sessions), "-m", str(count), "-d", "-f", ALICE,
-                    "-t", recipient, "-F", path, f"127.0.0.1:{port}"], check=True)
-    return count / (time.monotonic() - began)
-
-
-def drain():
-    while any(files for name in ("incoming", "active")
-              for _, _, files in os.walk(DIR / "queue" / name)):
-        time.sleep(0.05)
+    return privatepostfix.send(port, path, ALICE, recipient, sessions, count)
 
 
 def ratio(path, recipient, count, rounds):
@@ -166,12 +97,6 @@ def ratio(path, recipient, count, rounds):
             rates[name].append(send(port, path, recipient, 10, count))
     ratios = [ours / none for ours, none in zip(rates["incoming"], rates["none"])]
     return *(statistics.median(rates[name]) for name in PORTS), statistics.median(ratios)
-
-
-def memory(process, key):
-    for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
-        if line.startswith(key):
-            return int(line.split()[1]) / 1024
 
 
 def one_by_one(count):
@@ -229,7 +154,7 @@ def main():
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if not args.inside:
-        enter()
+        privatepostfix.enter()
     part = 10 if args.quick else 1
     start_postfix()
     record = dkimkit.rsa().record.decode()
@@ -259,8 +184,7 @@ def main():
             print(f"longest wait for a DNS that never answers: {longest:.1f} s")
         finally:
             process.kill()
-            subprocess.run(["postfix", "-c", DIR / "etc", "abort"], check=False,
-                           stderr=subprocess.DEVNULL)
+            privatepostfix.stop()
 
 
 if __name__ == "__main__":
