@@ -1,5 +1,7 @@
 """Outgoing mail: may this chat user send this message?"""
 
+from itertools import chain
+
 from chatmaild.config import DomainConfig
 from chatmaild.policy import headers as header_policy
 from chatmaild.policy import verdict
@@ -41,8 +43,10 @@ def check_from(headers: Headers, sender: str) -> Verdict | None:
 
 def matches(patterns: frozenset[str], mail_address: str) -> bool:
     """Whether an address is listed, itself or by its @domain."""
+    if not patterns:
+        return False
     lowered = mail_address.lower()
-    return bool(patterns) and (lowered in patterns or "@" + lowered.rpartition("@")[2] in patterns)
+    return lowered in patterns or "@" + lowered.rpartition("@")[2] in patterns
 
 
 class Outgoing:
@@ -75,7 +79,7 @@ class Outgoing:
 
     def headers(self, headers: Headers) -> Verdict | None:
         """The verdict, if the headers already decide."""
-        self._size = sum(len(name) + len(value) + 4 for name, value in headers)
+        self._size = 4 * len(headers) + sum(map(len, chain.from_iterable(headers)))
         lowered = lower_names(headers)
         if refused := self._too_large() or check_from(lowered, self._sender):
             return refused

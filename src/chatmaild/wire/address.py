@@ -25,6 +25,7 @@ _LOCAL = re.compile(_ATOM + rb"(?:\." + _ATOM + rb")*\Z")
 _QUOTED = rb'"(?:[^"\\\x00-\x1f\x7f]|\\[ -~])*"'
 _PHRASE = rb'(?:[^\x00-\x1f\x7f()<>@,;:\\"\[\]]|' + _QUOTED + rb")*"
 _MAILBOX = re.compile(rb"\s*(?:(" + _PHRASE + rb")<\s*([^\s<>]+)\s*>|([^\s<>]+))\s*\Z")
+_FOLD = re.compile(rb"\r?\n(?=[ \t])")
 _ENCODED_WORD = re.compile(rb"=\?[^?\s]+\?([bq])\?([^?\s]*)\?=", re.I)
 _LOOKS_LIKE_ADDRESS = re.compile(rb"[^\s<>\"'(),:;@]+@[^\s<>\"'(),:;@]+\.[^\s<>\"'(),:;@.]{2,}")
 
@@ -75,7 +76,7 @@ def parse_mailbox(value: bytes) -> Mailbox | None:
     """The mailbox in the value of a From or Sender header; None unless it is exactly one."""
     if len(value) > MAX_MAILBOX:
         return None
-    match = _MAILBOX.match(re.sub(rb"\r?\n(?=[ \t])", b"", value))
+    match = _MAILBOX.match(_FOLD.sub(b"", value))
     if not match:
         return None
     raw = match[2] if match[2] is not None else match[3]

@@ -44,7 +44,11 @@ class _Fields:
         self._at = 0
 
     def octet(self) -> int:
-        return self.take(1)[0]
+        at = self._at
+        if at == len(self._body):
+            raise Refusal("session-key-truncated")
+        self._at = at + 1
+        return self._body[at]
 
     def take(self, length: int) -> bytes:
         end = self._at + length
