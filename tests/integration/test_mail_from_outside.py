@@ -97,6 +97,18 @@ def test_signed_by_opendkim(host, person, canonical, tmp_path):
     arrived(host, person)
 
 
+@pytest.mark.parametrize("canonical", [b"simple/simple", b"relaxed/relaxed"])
+def test_odd_header_fields_come_through_postfix_as_they_were_signed(host, person, canonical):
+    odd = (b"X-Octets:caf\xe9 \xff\r\nX-Empty:\r\nX-Blank: \r\nX-Tab:\tone\t two\x0b3 \t \r\n"
+           b"X-Folded:\r\n \t first\t\r\n\tsecond\r\n  third \r\nX-Long: " + b"x" * 900 + b"\r\n")
+    names = [b"from", b"x-octets", b"x-empty", b"x-blank", b"x-tab", b"x-folded", b"x-long"]
+    message = signed(odd + encrypted(person), include_headers=names, canonical=canonical)
+    assert send(host, message, person) is None
+    arrived(host, person)
+    code, _ = send(host, message.replace(b"second", b"Second"), person)
+    assert code == 554
+
+
 def test_not_authentic(host, person):
     message = signed(encrypted(person))
     for broken in (encrypted(person), message.replace(b"From: <alice@", b"From: <mallory@"),
