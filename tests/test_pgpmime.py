@@ -1,5 +1,6 @@
 """Real messages of OpenPGP programs pass, however their octets are cut."""
 
+import attacks
 import openpgpmessages
 import pytest
 
@@ -34,3 +35,15 @@ def test_real_messages_are_encrypted_without_checksum(real):
         lines = [line for line in armored.splitlines(True) if not line.startswith(b"=")]
         content, _ = read(openpgpmessages.headers(), openpgpmessages.mime_body(b"".join(lines)))
         assert content == ENCRYPTED, (name, content)
+
+
+@pytest.mark.parametrize("behind", [b"", attacks.pkesk(), attacks.seipd()])
+def test_an_empty_session_key_is_found_whatever_follows_it(behind):
+    key = attacks.x25519(attacks.noise(8), attacks.noise(32), attacks.noise(40))
+    body = attacks.body(key + attacks.packet(1, b"") + behind)
+    first_line = body.index(attacks.ARMOR_BEGIN) + len(attacks.ARMOR_BEGIN)
+    octet = len(key) + len(attacks.packet(1, b""))
+    place = first_line + octet // 48 * 66 + octet % 48 * 4 // 3
+    for chunk in (65535, 100, 7, 1):
+        content, _ = read(openpgpmessages.headers(), body, chunk)
+        assert content == Content(Kind.CLEARTEXT, "session-key-truncated", place)
