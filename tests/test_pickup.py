@@ -162,6 +162,22 @@ def test_a_burst_rings_at_once_and_when_it_is_over(host, monkeypatch):
     run(scenario)
 
 
+def test_a_message_that_another_device_takes_away_at_once_rings(host, monkeypatch):
+    monkeypatch.setattr(pickup, "QUIET", 0.5)
+
+    async def scenario():
+        async with host.running():
+            host.deliver(ALICE)
+            await host.until_rung(ALICE)
+            await asyncio.sleep(0.1)
+            host.rcpt(ALICE)
+            path = host.save(ALICE)
+            await asyncio.sleep(0.2)
+            path.unlink()
+            await host.until_rung(ALICE, ALICE)
+    run(scenario)
+
+
 def test_what_nobody_confirmed_rings_again_after_a_kill(host):
     host.confirm = False
 

@@ -36,6 +36,10 @@ PATIENCE = 600.0
 QUIET = 1.0
 """Seconds after a ring until the next one of the same account: a burst rings twice."""
 
+CLOSEST = 0.02
+"""Seconds between looks for new arrivals of the same account. A device that is online may fetch
+and delete a message at once, and the others shall ring all the same; so this is no longer."""
+
 LONGEST_REST = 0.05
 """Seconds; a round that took long because the machine was busy must not cost more."""
 
@@ -60,7 +64,11 @@ class _Expected:
     """When its last arrival was seen."""
     pause: float = FIRST_LOOK
     due: float = 0.0
+    has_news: bool = False
+    """A message was seen that has not rung yet."""
+    saw: float = float("-inf")
     rang: float = float("-inf")
+    """When such a message was last seen, and when the phones last rang."""
     under_way: int = 0
     """Rings that the notifier has not confirmed."""
 
@@ -171,7 +179,7 @@ class Pickup:
         expected.awaited += 1
         expected.since = min(expected.since, arrival.since)
         expected.latest, expected.pause = now, FIRST_LOOK
-        self._look_again(arrival.address, max(now + FIRST_LOOK, expected.rang + QUIET))
+        self._look_again(arrival.address, max(now + FIRST_LOOK, expected.saw + CLOSEST))
 
     def _look_again(self, name: str, due: float) -> None:
         self._expected[name].due = due
@@ -182,22 +190,30 @@ class Pickup:
         if now - expected.latest > PATIENCE:
             expected.awaited = 0
         if has_news:
-            expected.rang = now
+            expected.saw, expected.has_news = now, True
+        quiet = expected.rang + QUIET
+        if expected.has_news and now >= quiet:
+            expected.has_news, expected.rang, quiet = False, now, now + QUIET
             expected.under_way += 1
             self._ring(expected.mailbox, lambda: self._confirmed(expected))
         self._release(expected)
-        if not expected.arrivals and now >= expected.rang + QUIET:
+        if not expected.arrivals and now >= quiet:
             del self._expected[name]
         else:
             expected.pause = min(expected.pause * 2, LONGEST_PAUSE)
-            self._look_again(name, max(now + expected.pause, expected.rang + QUIET))
+            due = now + expected.pause
+            if expected.awaited <= 0:
+                due = max(due, quiet)
+            if expected.has_news:
+                due = min(due, quiet)
+            self._look_again(name, due)
 
     def _confirmed(self, expected: _Expected) -> None:
         expected.under_way -= 1
         self._release(expected)
 
     def _release(self, expected: _Expected) -> None:
-        if expected.awaited <= 0 and not expected.under_way:
+        if expected.awaited <= 0 and not (expected.under_way or expected.has_news):
             for arrival in expected.arrivals:
                 self._arrivals.done(arrival)
             expected.arrivals.clear()
