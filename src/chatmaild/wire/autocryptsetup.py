@@ -8,10 +8,11 @@ clients and languages, so they are bounded in length; who may get such a message
 
 import re
 
-from chatmaild.wire import mediatype, parthead, securejoin
+from chatmaild.wire import mediatype, parthead
 from chatmaild.wire.openpgp import PacketReader
 from chatmaild.wire.pgpmime import read_armor
 from chatmaild.wire.refusal import Refusal
+from chatmaild.wire.wholebody import ENCODINGS, WholeBody, decode
 
 MAX_BODY = 128 * 1024
 """Octets in the body of such a message."""
@@ -36,23 +37,16 @@ def is_announced(headers: list[tuple[str, bytes]]) -> bool:
     return [value.strip() for name, value in headers if name == _HEADER] == [b"v1"]
 
 
-class BodyReader:
+class BodyReader(WholeBody):
     """Collects the body and judges it at the end. Raises `Refusal`."""
 
     def __init__(self, media_type: mediatype.MediaType):
+        super().__init__(MAX_BODY, "setup-too-long")
         mediatype.check_parameters(media_type, ("boundary", "charset"), "content-type")
         self._delimiter = b"--" + mediatype.boundary(media_type)
-        self._body = b""
-
-    def feed(self, chunk: bytes) -> None:
-        if len(self._body) + len(chunk) > MAX_BODY:
-            raise Refusal("setup-too-long", MAX_BODY)
-        self._body += chunk
 
     def finish(self) -> None:
-        lines = self._body.split(b"\r\n")
-        if any(b"\r" in line or b"\n" in line or b"\0" in line for line in lines):
-            raise Refusal("line-without-cr", 0)
+        lines = self.lines()
         begins = [at for at, line in enumerate(lines) if line == self._delimiter]
         ends = [at for at, line in enumerate(lines) if line == self._delimiter + b"--"]
         if len(begins) != 2 or len(ends) != 1 or ends[0] < begins[1]:
@@ -88,9 +82,9 @@ def _part(lines: list[bytes]) -> tuple[str, bytes]:
             encoding = value.lower().decode("latin-1")
         elif name != "mime-version" or value != b"1.0":
             raise Refusal("part-header", 0)
-    if encoding not in securejoin.ENCODINGS:
+    if encoding not in ENCODINGS:
         raise Refusal("transfer-encoding", 0)
-    return media_type, securejoin.decode(encoding, lines[blank + 1:])
+    return media_type, decode(encoding, lines[blank + 1:], "setup-parts")
 
 
 def _check_file_name(parsed: mediatype.MediaType, key: str, others: tuple[str, ...]) -> None:

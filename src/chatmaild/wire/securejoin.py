@@ -5,11 +5,10 @@ whole text. Clients send the text bare or as the only part of a multipart/mixed.
 """
 
 import re
-from binascii import Error as Base64Error
-from binascii import a2b_base64, a2b_qp
 
 from chatmaild.wire import mediatype
 from chatmaild.wire.refusal import Refusal
+from chatmaild.wire.wholebody import ENCODINGS, WholeBody, decode
 
 MAX_BODY = 4096
 """Octets in the body of such a message."""
@@ -19,6 +18,7 @@ STEPS = (b"vc-request", b"vg-request")
 MAX_TEXT = 256
 """Octets of its text as it is encoded, of which the words take 24."""
 
+_NOT_THE_TEXT = "securejoin-text"
 _OTHERS = ("secure-join-invitenumber", "secure-join-group")
 _DESCRIPTIONS = ("content-disposition", "content-description", "content-id", "content-location")
 _IDENTIFIER = re.compile(rb"[0-9A-Za-z_-]{1,128}\Z")
@@ -32,8 +32,6 @@ _VALUES = {
     "hp": (b"clear",),
     "hp-legacy-display": (b"1",),
 }
-ENCODINGS = ("", "7bit", "8bit", "quoted-printable", "base64")
-_BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\Z")
 
 
 def step(headers: list[tuple[str, bytes]]) -> bytes | None:
@@ -62,26 +60,19 @@ def step(headers: list[tuple[str, bytes]]) -> bytes | None:
     return found
 
 
-class BodyReader:
+class BodyReader(WholeBody):
     """Collects the short body and judges it at the end. Raises `Refusal`."""
 
     def __init__(self, step: bytes, media_type: mediatype.MediaType, encoding: str):
+        super().__init__(MAX_BODY, "securejoin-too-long")
         self._text = b"secure-join: " + step
         self._media_type = media_type
         self._encoding = encoding
-        self._body = b""
-
-    def feed(self, chunk: bytes) -> None:
-        if len(self._body) + len(chunk) > MAX_BODY:
-            raise Refusal("securejoin-too-long", MAX_BODY)
-        self._body += chunk
 
     def finish(self) -> None:
         if self._encoding not in ENCODINGS:
             raise Refusal("transfer-encoding")
-        lines = self._body.split(b"\r\n")
-        if any(b"\r" in line or b"\n" in line or b"\0" in line for line in lines):
-            raise Refusal("line-without-cr", 0)
+        lines = self.lines()
         if self._media_type.name == "multipart/mixed":
             self._mixed(lines)
         else:
@@ -111,8 +102,8 @@ class BodyReader:
             if media_type.parameters.get(key, values[0]).lower() not in values:
                 raise Refusal("content-type", 0)
         if (sum(map(len, lines)) + 2 * len(lines) > MAX_TEXT
-                or decode(encoding, lines).strip(b" \r\n").lower() != self._text):
-            raise Refusal("securejoin-text", 0)
+                or decode(encoding, lines, _NOT_THE_TEXT).strip(b" \r\n").lower() != self._text):
+            raise Refusal(_NOT_THE_TEXT, 0)
 
 
 def _part_head(lines: list[bytes]) -> tuple[mediatype.MediaType, str]:
@@ -136,19 +127,3 @@ def _part_head(lines: list[bytes]) -> tuple[mediatype.MediaType, str]:
                   or name == b"content-disposition" and value.lower() == b"inline"):
             raise Refusal("part-header", 0)
     return media_type, encoding
-
-
-def decode(encoding: str, lines: list[bytes]) -> bytes:
-    """What these lines in one of `ENCODINGS` mean. Raises `Refusal`."""
-    body = b"\r\n".join(lines)
-    if encoding == "quoted-printable":
-        return a2b_qp(body)
-    if encoding == "base64":
-        encoded = b"".join(lines)
-        if not _BASE64.match(encoded):
-            raise Refusal("securejoin-text", 0)
-        try:
-            return a2b_base64(encoded)
-        except Base64Error:
-            raise Refusal("securejoin-text", 0) from None
-    return body
