@@ -1,5 +1,7 @@
 """DNS servers on loopback: Knot for what is right, and small ones for all that can go wrong."""
 
+import contextlib
+import errno
 import os
 import shutil
 import socket
@@ -7,7 +9,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import dns.flags
@@ -21,12 +22,24 @@ Answer = Callable[[dns.message.Message], dns.message.Message | bytes | None]
 
 
 def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+    """A port that nobody has, by UDP or TCP, IPv4 or IPv6."""
+    while True:
+        with contextlib.ExitStack() as stack:
+            port = 0
+            try:
+                for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+                    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+                        sock = stack.enter_context(socket.socket(family, kind))
+                        sock.bind((address, port))
+                        port = sock.getsockname()[1]
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                continue
+            return port
 
 
-@contextmanager
+@contextlib.contextmanager
 def knot(directory: Path, zone: str, records: str, port: int | None = None) -> Iterator[int]:
     """A real name server for `zone`, with `records` in master format; yields its port."""
     port = port or free_port()
