@@ -18,6 +18,7 @@ import sys
 import time
 from pathlib import Path
 
+import asunit
 import privatepostfix
 from privatepostfix import DIR, drain, memory, wait_for
 
@@ -54,21 +55,21 @@ def start_filters():
     """name: process; "proxy" only if it can be had."""
     (DIR / "chatmaild.ini").write_text(INI)
     os.umask(0)
-    run = dict(env=os.environ | {"PYTHONPATH": str(ROOT / "src")}, stdin=subprocess.DEVNULL)
     with open(DIR / "filter.log", "wb") as log:
         started = {
-            "filtermail": subprocess.Popen(
-                [sys.executable, "-m", "chatmaild", "-c", DIR / "chatmaild.ini", "filtermail",
-                 "--socket", f"unix:{DIR}/filtermail.sock"], stderr=log, **run),
+            "filtermail": asunit.filtermail(
+                "chatmaild-filtermail", DIR / "chatmaild.ini",
+                ["--socket", f"unix:{DIR}/filtermail.sock"], log),
             "accept-all": subprocess.Popen(
                 [sys.executable, ROOT / "bench/acceptall.py", f"{DIR}/acceptall.sock"],
-                stderr=log, **run),
+                stdin=subprocess.DEVNULL, stderr=log),
         }
         python = os.environ.get("AIOSMTPD_PYTHON", sys.executable)
         has_aiosmtpd = subprocess.run([python, "-c", "import aiosmtpd"], stderr=subprocess.DEVNULL)
         if has_aiosmtpd.returncode == 0:
             started["proxy"] = subprocess.Popen(
-                [python, ROOT / "bench/proxy.py", "2529", str(REINJECT)], stderr=log, **run)
+                [python, ROOT / "bench/proxy.py", "2529", str(REINJECT)],
+                stdin=subprocess.DEVNULL, stderr=log)
     wait_for(DIR / "filtermail.sock")
     wait_for(DIR / "acceptall.sock")
     if "proxy" in started:

@@ -13,12 +13,12 @@ import argparse
 import os
 import smtplib
 import statistics
-import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
+import asunit
 import privatepostfix
 from privatepostfix import DIR, drain, memory, wait_for
 
@@ -37,14 +37,7 @@ CHAT, ORDINARY = "bob@chat.example", "bob@ordinary.example"
 def start_postfix():
     milters = {"none": "", "incoming": f"unix:{DIR}/incoming.sock"}
     services = {port: f"-o smtpd_milters={milters[name]}" for name, port in PORTS.items()}
-    privatepostfix.start(services, processes=300, main="in_flow_delay = 0\n")
-
-
-def unit_environment():
-    """What the unit sets, so that memory is measured as it is."""
-    unit = (ROOT / "systemd/chatmaild-filtermail-incoming.service").read_text()
-    return dict(line.partition("=")[2].split("=", 1) for line in unit.splitlines()
-                if line.startswith("Environment="))
+    privatepostfix.start(services, processes=300)
 
 
 def start_filter(dns_port):
@@ -56,12 +49,10 @@ def start_filter(dns_port):
         f"[chatmaild]\nmail_domains = chat.example\nmailboxes_dir = {DIR}/mail\n"
         f"dns_servers = 127.0.0.1@{dns_port}\ntrusted_networks =\n")
     os.umask(0)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "chatmaild", "-c", DIR / "chatmaild.ini", "filtermail",
-         "--direction", "incoming", "--socket", f"unix:{DIR}/incoming.sock"],
-        env=os.environ | {"PYTHONPATH": str(ROOT / "src"), **unit_environment()},
-        stdin=subprocess.DEVNULL,
-        stderr=open(DIR / "filter.log", "wb"))
+    with open(DIR / "filter.log", "wb") as log:
+        process = asunit.filtermail(
+            "chatmaild-filtermail-incoming", DIR / "chatmaild.ini",
+            ["--direction", "incoming", "--socket", f"unix:{DIR}/incoming.sock"], log)
     wait_for(DIR / "incoming.sock")
     return process
 

@@ -62,9 +62,13 @@ def share_heap() -> None:
     """Let all threads that start from now on allocate from one heap. Otherwise each has one of its
     own, and keeps what its largest work needed; behind Python's lock that saves them no time."""
     import ctypes
-    ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+    libc = ctypes.CDLL(None)
+    libc.mallopt(_M_ARENA_MAX, 1)
+    # Pieces of messages come and go at its end. Given back at once, each costs page faults again.
+    libc.mallopt(_M_TRIM_THRESHOLD, 1 << 20)
 
 
+_M_TRIM_THRESHOLD = -1
 _M_ARENA_MAX = -8
 """Of mallopt(3), in <malloc.h>."""
 

@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import logging
 import os
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -34,8 +33,8 @@ log = logging.getLogger(__name__)
 PASSDB = b"shared/passdb/"
 USERDB = b"shared/userdb/"
 
-MAKERS = 8
-"""Creations under way at a time, in threads: the disk syncs them together."""
+MAKERS = 4
+"""Accounts that are written at a time, in threads: the disk syncs them together."""
 
 configure = dictserver.configure
 
@@ -43,9 +42,9 @@ configure = dictserver.configure
 class DoveAuth(dictserver.Service):
     def __init__(self) -> None:
         self._limits = signup.Limits()
-        self._makers = ThreadPoolExecutor(MAKERS, thread_name_prefix="make")
         # A hash takes 2 ms of a core: more at a time than there are cores would all be late.
-        self._cores = threading.Semaphore(os.cpu_count() or 1)
+        self._hashers = ThreadPoolExecutor(os.cpu_count() or 1, "hash")
+        self._makers = ThreadPoolExecutor(MAKERS, "make")
         self._creating: dict[str, asyncio.Future] = {}
 
     def configure(self, settings: Config) -> None:
@@ -65,6 +64,7 @@ class DoveAuth(dictserver.Service):
                 log.error("%s", error)
 
     def close(self) -> None:
+        self._hashers.shutdown()
         self._makers.shutdown()
 
     def lookup(self, request: dictproto.Lookup, hello: dictproto.Hello) -> dictserver.Answer:
@@ -145,8 +145,10 @@ class DoveAuth(dictserver.Service):
         if not self._limits.try_host(client, self._settings.max_signups_per_hour,
                                      time.monotonic()):
             return Refusal.HOST_LIMIT
-        outcome, hashed = await asyncio.get_running_loop().run_in_executor(
-            self._makers, self._make, mailbox, password, claim)
+        loop = asyncio.get_running_loop()
+        hashed = await loop.run_in_executor(self._hashers, passwordhash.hash_password, password)
+        outcome = await loop.run_in_executor(
+            self._makers, mailbox.create, hashed, time.time(), claim)
         match outcome:
             case Creation.DONE:
                 log.info("account created: user=%s domain=%s", self._label(mailbox.address),
@@ -157,12 +159,6 @@ class DoveAuth(dictserver.Service):
             case Creation.CLAIM_GONE:
                 return Refusal.UNINVITED
         return mailbox.hash()
-
-    def _make(self, mailbox: Mailbox, password: bytes, claim: str | None) -> tuple[Creation, str]:
-        """Runs in a thread."""
-        with self._cores:
-            hashed = passwordhash.hash_password(password)
-        return mailbox.create(hashed, time.time(), claim), hashed
 
     def _judge(self, mailbox: Mailbox, password: bytes, client: bytes) -> Refusal | None:
         settings = self._settings

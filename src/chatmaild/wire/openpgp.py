@@ -30,7 +30,6 @@ _EVERY = 48 * 1024
 _LARGE = 1 << 62
 
 _STEP = 3072
-_LONGEST_HEADER = 6
 
 # By version. Version 1 is followed by a prefix of 18 octets, a packet of at least 8 and an MDC of
 # 22; version 2 and its parameters by a salt of 32, a chunk of at least 8 and two tags of 16.
@@ -122,7 +121,7 @@ class PacketReader:
                 return 0, min(loud, LOOKED_AT_WHOLE)
         quiet = self._quiet_until - here
         if quiet >= self._piece:
-            return self._piece, _LONGEST_HEADER
+            return self._piece, 1       # the next piece's length, if it is a partial one
         return quiet, textlike.WINDOW
 
     def skip(self, count: int) -> None:

@@ -16,6 +16,7 @@ every message, so what was once read line by line is remembered (`_is_known_head
 full armor lines only those are decoded that the packet reader wants to see (`_run_of_lines`).
 """
 
+import ctypes
 import functools
 import re
 from binascii import a2b_base64
@@ -45,10 +46,12 @@ _ARMOR_STARTS = b"\r\n" + _BEGIN + b"\r\n\r\n"
 _LONGEST_HEAD = 4096
 
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-_CLASS = bytes(b"A"[0] if octet in _ALPHABET else octet if octet in b"\r\n" else 0
-               for octet in range(256))
-_RUN = 1024
-_RUNS: dict[int, bytes] = {}
+
+# Three times as fast as anything in Python that looks at each octet. PyDLL: it keeps Python's
+# lock, since the call is over before another thread could have made use of it.
+_strspn = ctypes.PyDLL(None).strspn
+_strspn.argtypes = (ctypes.c_char_p, ctypes.c_char_p)
+_strspn.restype = ctypes.c_size_t
 
 
 class BodyReader:
@@ -134,23 +137,21 @@ class BodyReader:
     def _run_of_lines(self, data: bytes, at: int, start: int) -> int:
         """Take as many full lines of armor from `at` as there are; answers where they end, or
         -1 if some line among them is wrong and all must be read one by one."""
-        stride = self._width + 2
         stop = len(data)
         for end in b"=-":
             found = data.find(end, at, stop)
             stop = found if found >= 0 else stop
-        pattern = _RUNS.get(stride)
-        if pattern is None:
-            pattern = _RUNS[stride] = (b"A" * self._width + b"\r\n") * _RUN
-        while lines := min((stop - at) // stride, _RUN):
-            run = data[at:at + lines * stride]
-            if not pattern.startswith(run.translate(_CLASS)):
-                return -1
-            self._state = _armor_line
-            self._line_at = start + at
-            self._take(run, lines)
-            at += lines * stride
-        return at
+        lines = (stop - at) // (self._width + 2)
+        if not lines:
+            return at
+        stop = at + lines * (self._width + 2)
+        run = data[at:stop]
+        if not _are_full_lines(run, self._width, lines):
+            return -1
+        self._state = _armor_line
+        self._line_at = start + at
+        self._take(run, lines)
+        return stop
 
     def _take(self, run: bytes, lines: int) -> None:
         """Hand on these full lines of armor, the first of which is at `_line_at`."""
@@ -200,6 +201,16 @@ class BodyReader:
             return self._data_at
         line, rest = divmod(octet, self._data_width // 4 * 3)
         return self._data_at + line * (self._data_width + 2) + rest * 4 // 3
+
+
+def _are_full_lines(run: bytes, width: int, lines: int) -> bool:
+    """Whether this is that many lines, each of `width` base64 characters and CRLF."""
+    characters = bytearray(run)
+    for place, end in ((width, b"\r"), (width + 1, b"\n")):
+        if characters[place::width + 2] != end * lines:
+            return False
+        characters[place::width + 2] = b"A" * lines     # now all must be base64 characters
+    return _strspn(bytes(characters), _ALPHABET) == len(run)
 
 
 def read_armor(armored: bytes, packets: PacketReader) -> None:
