@@ -5,12 +5,15 @@ import logging
 import os
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from dictclient import DictClient, Running
 
 from chatmaild import config
+from chatmaild.errors import ChatmaildError
 from chatmaild.services import doveauth, lastlogin
+from chatmaild.store import passwordhash
 from chatmaild.store.invites import Invites
 from chatmaild.store.layout import DAY
 from chatmaild.store.mailboxes import Mailboxes
@@ -254,6 +257,76 @@ def test_a_hundred_clients_race_for_one_address(service):
     assert parsed(answers.pop())["password"] + "\n" == (service.home() / "password").read_text()
     for client in clients:
         client.socket.close()
+
+
+@pytest.fixture
+def hashing(monkeypatch):
+    """Passwords are hashed once `go` is set, or not at all if `broken`; `begun` counts them."""
+    hash_password = passwordhash.hash_password
+    hashing = SimpleNamespace(go=threading.Event(), begun=threading.Semaphore(0), broken=False)
+
+    def slowly(password):
+        hashing.begun.release()
+        assert hashing.go.wait(10)
+        if hashing.broken:
+            raise ChatmaildError("libcrypt made no SHA-512 hash")
+        return hash_password(password)
+
+    monkeypatch.setattr(passwordhash, "hash_password", slowly)
+    return hashing
+
+
+@pytest.mark.parametrize("act, answer, left", [
+    (lambda box: box.create("{PLAIN}other", 0), b"O", ["enforceE2EEincoming", "password"]),
+    (lambda box: box.block(), b"N", ["blocked"]),
+    (lambda box: box.delete(block=True), b"N", ["blocked"]),
+], ids=["create", "block", "delete --block"])
+def test_an_admin_who_comes_while_a_password_is_hashed_wins(
+        service, client, hashing, act, answer, left):
+    box = Mailboxes(service.settings()).find(ADDRESS)
+    client.send(passdb() + b"\n")
+    assert hashing.begun.acquire(timeout=10)
+    act(box)
+    hashing.go.set()
+    said = client.line()
+    assert said[:1] == answer and sorted(os.listdir(service.home())) == left
+    assert answer == b"N" or parsed(said)["password"] == "{PLAIN}other"
+
+
+def test_an_invitation_outlives_a_hash_that_fails_and_no_revocation(service, client, hashing):
+    service.configure("signup = invite")
+    invites = Invites(Mailboxes(service.settings()))
+    batch, [invitation] = invites.create(service.settings().domains["chat.example"], 1, 7,
+                                         time.time())
+    request = passdb(invitation.address, invitation.password.encode())
+    hashing.broken = True
+    hashing.go.set()
+    assert client.ask(request) == b"Ftemporary failure\n"
+    assert [left.left for left in invites.batches("chat.example")] == [1]
+    hashing.broken = False
+    hashing.go.clear()
+    assert hashing.begun.acquire(timeout=10)
+    client.send(request + b"\n")
+    assert hashing.begun.acquire(timeout=10)
+    assert invites.revoke("chat.example", batch) == 1
+    hashing.go.set()
+    assert client.line() == b"N\n"
+    assert os.listdir(service.mail / "chat.example") == [".invites"]
+
+
+def test_stopping_and_reloading_while_a_password_is_hashed(service, client, hashing):
+    racer = service.client()
+    for each in (client, racer):
+        each.send(passdb() + b"\n")
+    assert hashing.begun.acquire(timeout=10)
+    service.configure("signup = closed")
+    service.running.begin_to_stop()
+    hashing.go.set()
+    hashed = parsed(client.line())["password"]
+    assert parsed(racer.line())["password"] == hashed and client.line() == b""
+    service.running.stop()
+    assert (service.home() / "password").read_text() == hashed + "\n"
+    racer.socket.close()
 
 
 def test_one_refused_racer_does_not_keep_the_others_out(service):

@@ -403,6 +403,32 @@ def test_what_a_killed_removal_left_is_removed(tree):
     assert not left.exists()
 
 
+def test_what_a_killed_run_moved_aside_is_dealt_with_as_if_it_never_was(tree):
+    homes = {local: tree.mailbox(local, login=days) for local, days in
+             (("alice", 1), ("bob", 100), ("carol", 1), ("dave", 1), ("erin", 1))}
+    for home in homes.values():
+        put(home / "cur", name(21)), put(home / "cur", name(2)), put(home, "maildirsize")
+    for local in ("alice", "bob", "carol", "dave"):
+        homes[local].rename(homes[local].parent / f".aside-{homes[local].name}")
+    in_the_way = tree.mailbox("carol", login=None)      # made by Dovecot for who was connected
+    put(in_the_way / "cur", name(22))
+    anew = tree.mailbox("dave")     # an account that was made since
+    before = snapshot(tree.path)
+    dry = tree.expire("--dry-run").out.splitlines()
+    assert snapshot(tree.path) == before
+    real = tree.expire("-v").out.splitlines()
+    given_way, = (line for line in real if "/.removed-" in line)
+    real[real.index(given_way)] = f"leftover {in_the_way}"
+    assert sorted(dry[:-1]) == sorted(real[:-1])
+    assert f"inactive {homes['bob']}" in dry and f"leftover {anew.parent}/.aside-{anew.name}" in dry
+    assert sum("stale" in line for line in dry) == 3
+    assert dry[-1].split(" in ")[:2] == [
+        real[-1].replace("removed", "would remove").split(" in ")[0], "5 mailboxes"]
+    assert sorted(os.listdir(anew.parent)) == [
+        f"{local}@{DOMAIN}" for local in ("alice", "carol", "dave", "erin")]
+    assert (homes["carol"] / "password").exists()
+
+
 # What is said
 
 
@@ -608,19 +634,25 @@ def test_a_message_renamed_by_a_flag_during_the_run_goes_as_well(tree, monkeypat
     assert os.listdir(old.parent) == []
 
 
-def test_a_login_while_an_account_is_removed_keeps_it(tree, monkeypatch):
+@pytest.mark.parametrize("login", [100, None], ids=["inactive", "leftover"])
+@pytest.mark.parametrize("happens", [
+    lambda home: put(home, "password", mtime=NOW), lambda home: put(home, "blocked"),
+], ids=["a login", "a block"])
+def test_what_happens_while_an_account_is_removed_keeps_it(tree, monkeypatch, login, happens):
     tree.mailbox("alice")
-    home = tree.mailbox("bob", login=100)
+    home = tree.mailbox("bob", login=login)
+    age(home)
     rename = os.rename
 
-    def login_first(source, target):
+    def something_else_first(source, target):
         if source == str(home):
-            os.utime(home / "password", (NOW, NOW))
+            happens(home)
         rename(source, target)
 
-    monkeypatch.setattr(os, "rename", login_first)
-    tree.expire()
-    assert (home / "password").exists()
+    monkeypatch.setattr(os, "rename", something_else_first)
+    before = set(os.listdir(home))
+    assert f" {home}\n" not in tree.expire("-v").out
+    assert before < set(os.listdir(home)) or (home / "password").stat().st_mtime == NOW
 
 
 def test_a_mailbox_that_vanishes_is_none(tree, monkeypatch):

@@ -367,9 +367,9 @@ def test_what_a_connected_client_makes_is_no_reason_to_give_up_an_account(boxes,
     """Dovecot makes the directory anew for a client whose mailbox was moved aside."""
     _killed_while_deciding(box)
     os.makedirs(box.home + "/cur")
-    assert boxes.sweep(DOMAIN, NOW, dry_run=True) == [] and box.hash() is None
-    boxes.sweep(DOMAIN, NOW)
-    assert _holds_mail(box)
+    assert boxes.sweep(DOMAIN, NOW, dry_run=True) == [box.home] and box.hash() is None
+    assert len(boxes.sweep(DOMAIN, NOW)) == 1
+    assert _holds_mail(box) and names(os.path.dirname(box.home)) == [ADDRESS]
 
 
 @pytest.mark.parametrize("change", [

@@ -86,13 +86,14 @@ class Run:
         self.label = runtime.AddressLabel(
             config.log_addresses or self.verbose or sys.stderr.isatty())
         self.named: list[dict[str, str]] = []
+        self.gone: set[str] = set()
         self.turn = workers.Turn()
         self.processes = self._processes()
 
     def everywhere(self) -> int:
         start = time.monotonic()
         expiry = self._expiry()
-        expiry.sweep()
+        self.gone = expiry.sweep()
         self.tally.add(vars(expiry.tally))
         progress = self.console.progress(self._entries, "mailboxes")
         try:
@@ -122,7 +123,7 @@ class Run:
 
     def _share(self, share: int, step: Callable[[], None]) -> dict[str, Any]:
         expiry = self._expiry(share, self.processes)
-        expiry.walk(step)
+        expiry.walk(step, self.gone)
         named, self.named = self.named, []
         return {**vars(expiry.tally), "named": named}
 

@@ -6,7 +6,7 @@ The work can be shared by several processes: each walks everything and does its 
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from zlib import crc32
 
 from chatmaild.config import Config, DomainConfig
@@ -14,7 +14,7 @@ from chatmaild.errors import StoreError
 from chatmaild.policy.retention import ABANDONED_AFTER, Deadlines, Reason
 from chatmaild.store import directories, logins, maildir
 from chatmaild.store.expunge import Complaint, Expunger, Note, Tally
-from chatmaild.store.layout import PASSWORD
+from chatmaild.store.layout import BLOCKED, PASSWORD, home_of
 from chatmaild.store.mailboxes import Mailbox, Mailboxes
 
 
@@ -35,8 +35,9 @@ class Expiry:
         self._expunger = Expunger(dry_run, self.tally, note, self._problem)
         self._recorded: dict[str, bool] = {}
 
-    def sweep(self) -> None:
-        """Remove what killed processes left beside the mailboxes."""
+    def sweep(self) -> set[str]:
+        """Remove what killed processes left beside the mailboxes; returns the paths."""
+        gone: set[str] = set()
         for domain in self._config.domains:
             directory = f"{self._config.mailboxes_dir}/{domain}"
             if os.path.islink(directory):
@@ -46,18 +47,23 @@ class Expiry:
             except StoreError as error:
                 self._problem(directory, error)
                 continue
+            gone.update(swept)
             for path in swept:
                 if self._dry_run or not os.path.lexists(path):
                     self._gone(Reason.LEFTOVER, path)
                 else:
                     self._problem(path, StoreError("could not be removed; see to whom it belongs"))
+        return gone
 
-    def walk(self, step: Callable[[], None]) -> None:
-        """Deal with every mailbox of this share; `step` is called once per directory entry."""
+    def walk(self, step: Callable[[], None], gone: Container[str]) -> None:
+        """Deal with every mailbox of this share; `step` is called once per directory entry.
+
+        What is in `gone`, as `sweep` returns it, is looked at no more.
+        """
         for domain in self._config.domains.values():
             path = f"{self._config.mailboxes_dir}/{domain.name}"
             try:
-                self._domain(domain, path, step)
+                self._domain(domain, path, step, gone)
             except directories.GONE:
                 continue
             except BrokenPipeError:
@@ -77,23 +83,38 @@ class Expiry:
             self.tally.problems += 1
         self._complain(path, error)
 
-    def _domain(self, domain: DomainConfig, path: str, step: Callable[[], None]) -> None:
+    def _domain(
+        self, domain: DomainConfig, path: str, step: Callable[[], None], gone: Container[str],
+    ) -> None:
         suffix = f"@{domain.name}"
         deadlines = Deadlines.of(domain, self._now)
         with directories.opened(path) as fd, os.scandir(fd) as entries:
             for entry in entries:
                 name = entry.name
                 if name.endswith(suffix) and self._is_mine(name):
-                    self._mailbox(Mailbox(name, domain, f"{path}/{name}"), fd, deadlines)
+                    home = f"{path}/{name}"
+                    if home not in gone:
+                        address, home = self._as_settled(name, home, gone)
+                        self._mailbox(Mailbox(address, domain, home), name, fd, deadlines)
                 step()
+
+    def _as_settled(self, name: str, path: str, gone: Container[str]) -> tuple[str, str]:
+        """Address and home of the mailbox at `path`.
+
+        A dry run finds some where the sweep of a real one would not have left them.
+        """
+        home = home_of(path) if self._dry_run else None
+        if home and (home in gone or not os.path.lexists(home)):
+            return os.path.basename(home), home
+        return name, path
 
     def _is_mine(self, name: str) -> bool:
         return self._shares == 1 or crc32(os.fsencode(name)) % self._shares == self._share
 
-    def _mailbox(self, mailbox: Mailbox, parent: int, deadlines: Deadlines) -> None:
+    def _mailbox(self, mailbox: Mailbox, name: str, parent: int, deadlines: Deadlines) -> None:
         """The edge: whatever is wrong with one mailbox, the others get their turn."""
         try:
-            with directories.opened(mailbox.address, parent) as fd:
+            with directories.opened(name, parent) as fd:
                 self.tally.mailboxes += 1
                 self._open_mailbox(mailbox, fd, deadlines)
         except directories.GONE:
@@ -126,9 +147,10 @@ class Expiry:
         return self._recorded[domain]
 
     def _inactive(self, mailbox: Mailbox, deadlines: Deadlines) -> None:
-        """Remove an account; not if its owner logs in at this very moment."""
+        """Remove an account; not if its owner logs in, or an admin blocks it, at this moment."""
         def seen(moved: str) -> bool:
-            return os.lstat(f"{moved}/{PASSWORD}").st_mtime >= deadlines.inactive
+            return (os.lstat(f"{moved}/{PASSWORD}").st_mtime >= deadlines.inactive
+                    or os.path.lexists(f"{moved}/{BLOCKED}"))
 
         if not self._dry_run:
             gone = mailbox.delete(block=True) if mailbox.is_blocked() else mailbox.delete(keep=seen)
@@ -143,7 +165,7 @@ class Expiry:
         people who set one up by hand.
         """
         def made(moved: str) -> bool:
-            return os.path.lexists(f"{moved}/{PASSWORD}")
+            return any(os.path.lexists(f"{moved}/{name}") for name in (PASSWORD, BLOCKED))
 
         changed = os.fstat(fd).st_mtime
         kept = self._expunger.mailbox(fd, mailbox.home, deadlines)

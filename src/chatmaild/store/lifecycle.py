@@ -142,10 +142,15 @@ def _put_back(home: str) -> None:
     """
     if os.path.lexists(aside(home)):
         if os.path.lexists(home):
-            if has(home, PASSWORD) or has(home, BLOCKED):
+            if not _is_in_the_way(home):
                 return
             _move_out(home)
         os.rename(aside(home), home)
+
+
+def _is_in_the_way(home: str) -> bool:
+    """Whether the directory `home`, if it is there, gives way to what was moved aside."""
+    return not (has(home, PASSWORD) or has(home, BLOCKED))
 
 
 def _move_out(path: str) -> str:
@@ -189,12 +194,17 @@ def sweep(directory: str, now: float, dry_run: bool) -> list[str]:
     """See `Mailboxes.sweep`."""
     try:
         with atomic.locked(directory):
-            left = [entry.path for entry in os.scandir(directory)
-                    if entry.name.startswith((_NEW, _REMOVED)) or home_of(entry.path)]
-            if not dry_run:
+            left = _left_by_us(directory)
+            homes = [home for path in left if (home := home_of(path))]
+            if dry_run:
+                due = [home for home in homes if os.path.lexists(home) and _is_in_the_way(home)]
+            else:
                 for path in left:
                     _undo(path)
-            due = [path for path in left if os.path.lexists(path) and _is_rubbish(path, now)]
+                due = []
+                if homes:   # what gave way has one of our names now
+                    left = _left_by_us(directory)
+            due += [path for path in left if os.path.lexists(path) and _is_rubbish(path, now)]
         if not dry_run:
             for path in due:
                 _remove_tree(path)
@@ -203,6 +213,12 @@ def sweep(directory: str, now: float, dry_run: bool) -> list[str]:
     except OSError as error:
         raise explain(directory, error) from None
     return due
+
+
+def _left_by_us(directory: str) -> list[str]:
+    with os.scandir(directory) as entries:
+        return [entry.path for entry in entries
+                if entry.name.startswith((_NEW, _REMOVED)) or home_of(entry.path)]
 
 
 def _own_name(parent: str, prefix: str) -> str:

@@ -245,6 +245,7 @@ class Mailboxes:
         """Remove what killed processes left half-made or half-deleted; returns the paths.
 
         What somebody may still be making is left alone for `MAX_RUBBISH_AGE`. With `dry_run`
-        nothing is changed. Raises `StoreError`.
+        nothing is changed; a mailbox that would give way to one moved aside is among the paths
+        then. Raises `StoreError`.
         """
         return lifecycle.sweep(f"{self.root}/{domain}", now, dry_run)
