@@ -21,13 +21,23 @@ KNOT_MISSING = not Path(KNOT).exists() and not os.environ.get("CI")
 Answer = Callable[[dns.message.Message], dns.message.Message | bytes | None]
 
 
+def loopbacks() -> list[str]:
+    """The addresses of this machine to test on; one without IPv6 has but the first."""
+    addresses = ["127.0.0.1"]
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+        sock.bind(("::1", 0))
+        addresses.append("::1")
+    return addresses
+
+
 def free_port() -> int:
-    """A port that nobody has, by UDP or TCP, IPv4 or IPv6."""
+    """A port that nobody has on any of `loopbacks`, by UDP or TCP."""
     while True:
         with contextlib.ExitStack() as stack:
             port = 0
             try:
-                for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+                for address in loopbacks():
+                    family = socket.AF_INET6 if ":" in address else socket.AF_INET
                     for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
                         sock = stack.enter_context(socket.socket(family, kind))
                         sock.bind((address, port))
@@ -47,7 +57,7 @@ def knot(directory: Path, zone: str, records: str, port: int | None = None) -> I
         f"$TTL 3600\n@ SOA ns hostmaster 1 3600 600 86400 20\n@ NS ns\nns A 127.0.0.1\n{records}\n")
     (directory / "knot.conf").write_text(f"""
 server:
-    listen: [ 127.0.0.1@{port}, ::1@{port} ]
+    listen: [ {", ".join(f"{address}@{port}" for address in loopbacks())} ]
     rundir: {directory}
     pidfile: knot.pid
 database:

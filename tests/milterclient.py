@@ -15,7 +15,7 @@ NOT_WANTED = {  # command: protocol bit with which the filter says that it wants
     b"C": 0x1, b"H": 0x2, b"M": 0x4, b"R": 0x8, b"B": 0x10, b"L": 0x20, b"N": 0x40, b"U": 0x100,
     b"T": 0x200,
 }
-CONTINUE, ACCEPT, REJECT, TEMPFAIL, REPLY = b"c", b"a", b"r", b"t", b"y"
+CONTINUE, ACCEPT, REJECT, TEMPFAIL = b"c", b"a", b"r", b"t"
 CHUNK = 65535
 
 

@@ -55,9 +55,6 @@ class Gpg:
         return self._run(*to, *symmetric, *options, "--armor", *(["--encrypt"] if to else []),
                          data=data)
 
-    def autocrypt_key(self, name):
-        return self._run("--export-options", "export-minimal", "--export", f"{name}@x.test")
-
     def close(self):
         subprocess.run(["gpgconf", "--homedir", self.home, "--kill", "all"],
                        stderr=subprocess.DEVNULL)

@@ -132,7 +132,8 @@ def test_headers_are_cleaned(client):
     assert outcome.changes == [(2, "Received", ""), (1, "X-Mailer", ""), (1, "Received", "")]
 
 
-def test_sigterm_ends_it_within_a_second_and_finishes_what_is_under_way(tmp_path):
+def test_sigterm_ends_it_soon_and_finishes_what_is_under_way(tmp_path):
+    """Within a second on a machine that has nothing else to do; libmilter alone would take five."""
     filter_ = Filter(tmp_path, "[chatmaild]\nmail_domains = chat.test\n")
     client = filter_.client()
     client.define(b"M", **{"{auth_authen}": ALICE})
@@ -148,7 +149,7 @@ def test_sigterm_ends_it_within_a_second_and_finishes_what_is_under_way(tmp_path
     client.ask(b"B", GOOD)
     assert client.ask(b"E")[0] == ACCEPT
     assert filter_.process.wait(10) == 0
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 3
     idle.close()
     client.close()
     filter_.close()

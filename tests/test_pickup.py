@@ -147,7 +147,7 @@ def test_messages_are_found_wherever_the_client_has_put_them(host):
 
 
 def test_a_burst_rings_at_once_and_when_it_is_over(host, monkeypatch):
-    monkeypatch.setattr(pickup, "QUIET", 0.2)
+    monkeypatch.setattr(pickup, "QUIET", 0.8)
 
     async def scenario():
         async with host.running():
@@ -157,7 +157,7 @@ def test_a_burst_rings_at_once_and_when_it_is_over(host, monkeypatch):
                 host.deliver(ALICE)
                 await asyncio.sleep(0.002)
             await host.until_rung(ALICE, ALICE)
-            await asyncio.sleep(0.25)
+            await asyncio.sleep(0.9)
             assert host.rung == [ALICE, ALICE]
     run(scenario)
 

@@ -47,7 +47,7 @@ long._domainkey TXT ( {strings} )
 only A 192.0.2.1
 """
     with dnsservers.knot(tmp_path, "sender.example.", records) as port:
-        for host in ("127.0.0.1", "::1"):
+        for host in dnsservers.loopbacks():
             found = at(port, host)
             assert look_up(found) == (b"v=DKIM1; p=QUJD",)
             assert look_up(found, "alias._domainkey.sender.example") == (b"v=DKIM1; p=QUJD",)
@@ -93,10 +93,11 @@ def test_what_is_no_answer_is_known_to_be_none(hurry, answer):
         found = at(server.port)
         started = time.monotonic()
         assert look_up(found) is None
-        assert time.monotonic() - started < resolver.DNS_TIME + 0.4
-        asked = server.asked
-        assert look_up(found) is None or asked == 0
-        assert server.asked == asked, "asked again although it had just failed"
+        assert time.monotonic() - started < resolver.DNS_TIME + 3   # less than dnspython's own 5
+        until(lambda: not found._running, "the lookup to end")
+        again = found.begin([NAME])
+        assert not found._running, "asked again although it had just failed"
+        assert again.wait([NAME]) == {NAME: None}
 
 
 @pytest.mark.parametrize("records", [
@@ -128,11 +129,13 @@ def test_the_cache_has_an_end(monkeypatch):
         assert list(found._cache) == ["n3.example", "n4.example", "n5.example"]
 
 
-def test_a_slow_server_is_asked_once_for_all_who_wait(hurry):
+def test_a_slow_server_is_asked_once_for_all_who_wait(monkeypatch):
+    for limit in ("DNS_TIME", "RETRY_AFTER", "SHORT_WAIT"):
+        monkeypatch.setattr(resolver, limit, 20)
     release = threading.Event()
 
     def answer(query):
-        release.wait(5)
+        release.wait(20)
         return reply(query, f'{NAME}. 60 IN TXT "late"')
     with Stranger(answer) as server:
         found = at(server.port)
@@ -194,12 +197,13 @@ def test_no_more_lookups_at_once_than_the_limit(hurry, monkeypatch):
 def test_begin_never_blocks_and_time_runs_from_there(hurry):
     with Stranger(lambda query: None) as server:
         found = at(server.port)
-        started = time.monotonic()
+        before = time.monotonic()
         job = found.begin([NAME])
-        assert time.monotonic() - started < 0.2
-        threading.Event().wait(0.4)
+        after = time.monotonic()
+        assert after - before < resolver.DNS_TIME
+        assert before <= job._deadline - resolver.DNS_TIME <= after
         job.wait([NAME])
-        assert time.monotonic() - started < resolver.DNS_TIME + 0.3
+        assert time.monotonic() < job._deadline + 3
 
 
 def test_a_changed_resolv_conf_is_noticed(tmp_path, monkeypatch):

@@ -106,7 +106,7 @@ def test_sigterm_ends_a_predecessor_as_well(filter_):
     client = filter_.client()
     pid = successor_of(filter_)
     filter_.process.terminate()
-    assert filter_.process.wait(1) == 0
+    assert filter_.process.wait(3) == 0
     client.close()
     end(pid)
 

@@ -35,12 +35,12 @@ def test_answer_to_the_question_is_in_the_configuration(host):
 def test_upgrade_under_load_loses_nothing(host, package):
     with Load(host, RECIPIENT) as load:
         until(lambda: load.outcomes["sent"] >= 20 and load.outcomes["first login"] >= 3,
-              "the load to be there")
+              "the load to be there", 60)
         before = load.outcomes.copy()
         output = host.install(package)
         host.install(package, "", "--reinstall")
         sent = load.outcomes["sent"]
-        until(lambda: load.outcomes["sent"] >= sent + 20, "the load to go on")
+        until(lambda: load.outcomes["sent"] >= sent + 20, "the load to go on", 60)
     print(dict(load.outcomes), "before the upgrade:", dict(before))
     assert "older" not in host.run("dpkg-query", "-W", "chatmaild").stdout, output
     assert set(load.outcomes) == {"sent", "login", "first login"}, load.outcomes

@@ -7,7 +7,6 @@ import contextlib
 import imaplib
 import os
 import select
-import shutil
 import smtplib
 import socket
 import ssl
@@ -212,14 +211,6 @@ class Host:
         """The first line with `words` in the log `name`, once it is there."""
         return until(lambda: next((line for line in self.logs().get(name, "").splitlines()
                                    if words in line), None), f"{words!r} in {name}")
-
-    def keep_logs(self, directory: Path) -> None:
-        """Copy the logs to where a person can read them afterwards."""
-        directory.mkdir(parents=True, exist_ok=True)
-        for path in (stock.MAIL_LOG, stock.DOVECOT_LOG,
-                     *(service.log for service in self.services.values())):
-            if path.exists():
-                shutil.copy(path, directory)
 
 
 def destination(source: str) -> str:
