@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import pwd
 import subprocess
 import sys
 from pathlib import Path
@@ -117,3 +118,39 @@ def test_a_reader_that_goes_away_is_no_error_of_ours():
                           env={"PYTHONPATH": str(SRC), "PATH": os.environ["PATH"]},
                           stderr=subprocess.PIPE, text=True)
     assert "Traceback" not in done.stderr
+
+
+def shell(command, **kwargs):
+    return subprocess.run(command.replace("chatmaild", f"{sys.executable} -m chatmaild", 1),
+                          shell=True, env={"PYTHONPATH": str(SRC), "PATH": os.environ["PATH"]},
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs)
+
+
+@pytest.fixture
+def ini(tmp_path):
+    """A host with an account and a message that is due."""
+    home = tmp_path / "mail/a.example/somebody1@a.example"
+    (home / "cur").mkdir(parents=True)
+    (home / "password").write_text("{PLAIN}secret\n")
+    (home / "cur/1000000000.M1P1.host,S=1,W=1:2,").touch()
+    (tmp_path / "ini").write_text(
+        f"[chatmaild]\nmail_domains = a.example\nmailboxes_dir = {tmp_path}/mail\n"
+        f"push = no\nmail_user = {pwd.getpwuid(os.getuid()).pw_name}\n")
+    return tmp_path / "ini"
+
+
+@pytest.mark.parametrize("arguments", [
+    "accounts list", "accounts list --json", "expire -v", "expire --json", "report"])
+def test_output_that_cannot_be_written_is_said_in_one_line(ini, arguments):
+    done = shell(f"chatmaild -c {ini} {arguments} >/dev/full")
+    assert done.returncode == 1
+    assert done.stderr == "chatmaild: standard output: No space left on device\n"
+    if "expire" in arguments:
+        assert not [*ini.parent.rglob("1000000000.*")], "the work goes on"
+
+
+@pytest.mark.parametrize("arguments", ["accounts list", "expire --quiet", "report"])
+def test_without_standard_streams(ini, arguments):
+    assert shell(f"chatmaild -c {ini} {arguments} <&- >&- 2>{ini}.err").returncode == 0
+    assert Path(f"{ini}.err").read_text() == ""
+    assert shell(f"chatmaild -c {ini} {arguments} <&- >&- 2>&-").returncode == 0

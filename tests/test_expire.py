@@ -15,7 +15,7 @@ import pytest
 from chatmaild import cli
 from chatmaild import config as configuration
 from chatmaild.policy import retention
-from chatmaild.store import maildir, runstate
+from chatmaild.store import directories, maildir, runstate
 from chatmaild.store.runstate import LastRun
 
 NOW = 1_800_000_000
@@ -532,6 +532,16 @@ def test_a_missing_mailboxes_dir_is_an_error(tree):
     (tree.mail / DOMAIN).rmdir()
     tree.mail.rmdir()
     assert "mailboxes_dir" in tree.expire(code=1).err
+
+
+def test_a_mailboxes_dir_of_somebody_else_is_an_error(tree, monkeypatch):
+    """Out of the owner's reach, say, because a directory above it belongs to root alone."""
+    def closed(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(directories, "open_directory", closed)
+    for arguments in ((), ("--dry-run",)):
+        assert f"{tree.mail}: Permission denied; it must" in tree.expire(*arguments, code=1).err
 
 
 def test_a_domain_without_accounts_is_none(tree):

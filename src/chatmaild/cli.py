@@ -103,7 +103,15 @@ def _detach(args: argparse.Namespace) -> None:
     runtime.daemonize(args.pidfile.absolute(), args.user, keep)
 
 
+def _open_what_is_closed() -> None:
+    """Started with ``>&-``, Python has no stdout, and a file opened later would be descriptor 1."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
+    _open_what_is_closed()
     argv = sys.argv[1:] if argv is None else argv
     args = build_parser(argv).parse_args(argv)
     console = Console(as_json=getattr(args, "json", False))
@@ -111,7 +119,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if getattr(args, "daemonize", False):
             _detach(args)
-        return module.run(args, console)
+        code = module.run(args, console)
+        return code if console.finish() else max(code, 1)
     except ConfigError as error:
         for problem in error.problems:
             console.error(problem)

@@ -3,6 +3,7 @@
 The only module that writes to stdout; services log instead (`runtime.setup_logging`).
 """
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -16,17 +17,38 @@ class Console:
 
     def __init__(self, as_json: bool = False):
         self.as_json = as_json
+        self._is_lost = False
 
     def line(self, text: str = "", flush: bool = False) -> None:
         """A line of the result, for people only."""
         if not self.as_json:
-            print(text, flush=flush)
+            self._print(text, flush=flush)
 
     def result(self, value: Any) -> None:
         """The result of the command, for programs only."""
         if self.as_json:
             import json
-            print(json.dumps(value, indent=2, sort_keys=True, default=str))
+            self._print(json.dumps(value, indent=2, sort_keys=True, default=str))
+
+    def _print(self, text: str, end: str = "\n", flush: bool = False) -> None:
+        """Raises BrokenPipeError when nobody reads any more.
+
+        Anything else, such as a full disk, is told and ends the output; the work goes on, because
+        it may be what makes room there.
+        """
+        try:
+            print(text, end=end, flush=flush)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            self.error(f"standard output: {error.strerror}")
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            self._is_lost = True
+
+    def finish(self) -> bool:
+        """Hand over all output; false if some got lost. Raises BrokenPipeError as `_print`."""
+        self._print("", end="", flush=True)
+        return not self._is_lost
 
     @property
     def is_terminal(self) -> bool:
@@ -42,14 +64,14 @@ class Console:
             return
         if not sys.stdout.isatty():
             for row in rows:
-                print("\t".join(row))
+                self._print("\t".join(row))
             return
         lines = [header, *rows]
         widths = [max(map(len, column)) for column in zip(*lines)]
         for line in lines:
             cells = [cell.rjust(width) if side == "r" else cell.ljust(width)
                      for cell, width, side in zip(line, widths, right.ljust(len(widths)))]
-            print("  ".join(cells).rstrip())
+            self._print("  ".join(cells).rstrip())
 
     def confirm(self, question: str) -> bool:
         """Ask a person; true only for "y" or "yes". Raises `UsageError` without a terminal."""

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from chatmaild import config as configuration
@@ -20,6 +21,7 @@ from chatmaild.policy.retention import MAX_NOW, Reason
 from chatmaild.store import directories, runstate
 from chatmaild.store.expiry import Expiry
 from chatmaild.store.expunge import Tally
+from chatmaild.store.layout import explain
 from chatmaild.store.runstate import LastRun
 
 logger = logging.getLogger(__name__)
@@ -55,10 +57,17 @@ def run(args: argparse.Namespace, console: Console) -> int:
         console.result({"domains": 0})
         return 0
     runtime.become_owner(config.mailboxes_dir)
-    with directories.opened(os.path.realpath(config.mailboxes_dir)) as directory:
+    with _opened(config.mailboxes_dir) as directory:
         if not args.dry_run:
             _wait_for_others(directory, args.quiet)
         return Run(config, now, args, console).everywhere()
+
+
+def _opened(mailboxes_dir: Path) -> directories.opened:
+    try:
+        return directories.opened(os.path.realpath(mailboxes_dir))
+    except OSError as error:
+        raise explain(os.fspath(mailboxes_dir), error) from None
 
 
 def _wait_for_others(directory: int, quiet: bool) -> None:
