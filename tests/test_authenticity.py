@@ -210,6 +210,77 @@ DMARC = b" mx.host.example; dmarc=pass (p=none) header.from=sender.example"
     ([b" mx.host.example; dkim=broken=; x", PASS], State.INVALID),
     ([b" mx.host.example; " + b"(" * 5000, PASS], State.INVALID),
     ([b" other.example; " + b"(" * 5000, PASS], State.VALID),
+    ([PASS.replace(b"example;", b"example 1 ;")], State.VALID),
+    ([b"(x)" + PASS], State.INVALID),
+    ([PASS.replace(b"mx.host.example", b'"mx.host.example"')], State.INVALID),
+    ([PASS.replace(b"example;", b"example(x);")], State.INVALID),
+    ([PASS.replace(b"example;", b"example (x) 1;")], State.INVALID),
+    ([b"\xc2\xa0" + PASS.strip()], State.INVALID),
+    ([b"\x0b" + PASS.strip()], State.INVALID),
 ])
 def test_authentication_results(fields, state):
     assert results(*fields) is state
+
+
+def by_rspamd(*found):
+    """What rspamd 3.4 and 3.12 write, after its results for DKIM."""
+    return b" mx.host.example;\r\n\t" + b";\r\n\t".join(found)
+
+
+SPF = (b"spf=none (mx.host.example: domain of alice@sender.example has no SPF policy when checking"
+       b" 192.0.2.99) smtp.mailfrom=alice@sender.example")
+SIGNED = b"header.d=sender.example header.s=s1 header.b=bOBeSwMP"
+
+
+@pytest.mark.parametrize("found, state", [
+    ([b"dkim=pass " + SIGNED, SPF, b"dmarc=none"], State.VALID),
+    ([b"dkim=pass " + SIGNED, b"dmarc=none", SPF], State.VALID),
+    ([b"dkim=pass header.d=list.example header.s=s1 header.b=KzlAqj7K", b"dkim=pass " + SIGNED,
+      SPF, b'dmarc=pass (policy=none) header.from=sender.example',
+      b"arc=pass (list.example:s=arc:i=1)"], State.VALID),
+    ([b"dkim=none", SPF, b"dmarc=none"], State.INVALID),
+    ([SPF, b"dmarc=none"], State.INVALID),
+    ([b'dkim=none ("invalid DKIM record") ' + SIGNED, SPF, b"dmarc=none"], State.INVALID),
+    ([b'dkim=fail ("body hash did not verify") ' + SIGNED, SPF, b"dmarc=none"], State.INVALID),
+    ([b'dkim=fail ("headers rsa verify failed") ' + SIGNED, SPF, b"dmarc=none"], State.INVALID),
+    ([b"dkim=permerror " + SIGNED, SPF], State.INVALID),
+    ([b'dkim=temperror ("DNS error when getting key") ' + SIGNED,
+      b"spf=temperror (mx.host.example: error in processing during lookup of alice@sender.example:"
+      b" DNS error) smtp.mailfrom=alice@sender.example",
+      b'dmarc=temperror reason="query timed out" header.from=sender.example (policy=temperror)'],
+     State.UNKNOWN),
+])
+def test_results_as_rspamd_writes_them(found, state):
+    assert results(by_rspamd(*found)) is state
+
+
+@pytest.mark.parametrize("said", [
+    b"x); dkim=pass header.d=sender.example (y@evil.example",
+    b"a);dkim=pass(x)header.d=sender.example;spf=none(",
+    b"); dkim=pass header.d=sender.example; spf=none (",
+])
+def test_a_client_cannot_write_a_result_through_what_rspamd_says_of_spf(said):
+    """It quotes the sender, or for the null sender HELO, within a comment and once more."""
+    spf = (b'spf=permerror (mx.host.example: domain of "%b" uses mechanism not recognized by this'
+           b' client) smtp.mailfrom="%b"' % (said, said))
+    evil = b"dkim=pass header.d=evil.example header.s=s1 header.b=S7ixeJ0L"
+    assert results(by_rspamd(evil, spf, b"dmarc=none")) is State.INVALID
+    assert results(by_rspamd(spf, b"dmarc=none")) is State.INVALID
+
+
+@pytest.mark.parametrize("tags, state", [
+    (b"i=bounces+bob=3Dhost.example@evil.example; s=s1", State.VALID),
+    (b"i=x@evil.example=3B=0A=09dkim=3Dpass=20header.d=3Dsender.example=20header.i=3D@e; s=s1",
+     State.INVALID),
+    (b"I =\r\n x=3\r\n B dkim=3dpass@e; s=s1", State.INVALID),
+    (b"i=a=28b@e; s=s1", State.INVALID),
+    (b"i=@e; s=s1)", State.INVALID),
+    (b'i=@e; s=s1; d=a"', State.INVALID),
+])
+def test_a_signature_cannot_write_a_result_through_what_opendkim_says_of_it(tags, state):
+    """OpenDKIM writes i= decoded: what follows ``=3B`` in it is a result like its own."""
+    signature = b" v=1; a=rsa-sha256; d=evil.example; %b; b=\r\n ab+/\r\n cd==" % tags
+    found = authenticity.from_results(
+        [(b"Authentication-Results", PASS), (b"DKIM-Signature", signature)], "mx.host.example",
+        "sender.example")
+    assert found.state is state

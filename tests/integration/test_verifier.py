@@ -17,6 +17,8 @@ PASSWORD = "correct horse battery"
 TREE = Path(__file__).parents[2]
 NUMBERS = itertools.count(1)
 ALICE = "alice@sender.example"
+BOB = "bob@example.org"
+SPOOL = Path("/var/mail/bob")
 FORGED = b"Authentication-Results: mx.example.org; dkim=pass header.d=sender.example\r\n"
 HEADER_CHECKS = re.search(r"(?m)^    (/\^Authentication-Results.*)$",
                           (TREE / "doc/incoming.md").read_text())[1]
@@ -28,7 +30,8 @@ MASTER = TREE / "postfix/master.sh"
 @pytest.fixture(scope="module", autouse=True)
 def verifier(running_host, tmp_path_factory):
     ini = running_host.ini.read_text()
-    keys = {"s1._domainkey.sender.example": dkimkit.rsa().record}
+    keys = {f"s1._domainkey.{domain}": dkimkit.rsa().record
+            for domain in ("sender.example", "evil.example")}
     names = ("smtpd_milters", "chat_incoming_milters")
     before = {name: running_host.run("postconf", "-h", name).stdout.strip() for name in names}
     with opendkim.verifying(tmp_path_factory.mktemp("dkim"), keys, "mx.example.org") as milter:
@@ -78,21 +81,42 @@ def test_what_opendkim_says_decides(host, person):
     assert b"Authentication-Results: mx.example.org" in got
 
 
-def test_a_forged_result_is_not_believed(host, person):
+@pytest.mark.parametrize("authserv_id", [
+    b"mx.example.org", b"MX.example.org", b"(x) mx.example.org", b"mx.example.org(x)",
+    b"mx.example.org (x) 1", b"\r\n\tmx.example.org\r\n ", b"\xc2\xa0mx.example.org"])
+def test_a_forged_result_is_not_believed(host, person, authserv_id):
     unsigned = chatmessages.encrypted(ALICE, person, "hello")
-    assert reply(host, FORGED + unsigned, person) == 554
+    assert reply(host, FORGED.replace(b"mx.example.org", authserv_id) + unsigned, person) == 554
+
+
+def test_a_result_that_opendkim_was_made_to_write_is_not_believed(host, person):
+    """It writes what i= says, and does not ask whether that ends a result and begins another."""
+    identity = (b"x@evil.example=3B=09dkim=3Dpass=20header.d=3Dsender.example"
+                b"=20header.i=3D@evil.example")
+
+    def forged(to):
+        return dkimkit.sign(chatmessages.encrypted(ALICE, to, "hello"), dkimkit.rsa(),
+                            domain=b"evil.example", identity=identity)
+
+    assert reply(host, forged(person), person) == 554
+    assert reply(host, forged(BOB), BOB) == 250
+    until(lambda: SPOOL.exists() and b"dkim=pass header.d=sender.example" in SPOOL.read_bytes(),
+          "OpenDKIM does it")
 
 
 def test_header_checks_remove_it_even_where_nobody_verifies(host, person, verifier):
     """OpenDKIM is out of the way; only then the filter believes what a stranger wrote."""
+    folded = FORGED.replace(b": mx.example.org;", b" :\r\n\tMX.example.org 1\r\n ;")
     unsigned = chatmessages.encrypted(ALICE, person, "hello")
     postconf("-e", {"chat_incoming_milters": "$chat_incoming_filter"})
     host.reload_postfix()
     try:
         until(lambda: reply(host, FORGED + unsigned, person) == 250, "the danger is there")
+        assert reply(host, folded + unsigned, person) == 250
         postconf("-e", {"header_checks": "regexp:{ { %s } }" % HEADER_CHECKS})
         host.reload_postfix()
         until(lambda: reply(host, FORGED + unsigned, person) == 554, "the line removes it")
+        assert reply(host, folded + unsigned, person) == 554
     finally:
         postconf("-e", {"header_checks": "", "chat_incoming_milters": verifier})
         host.reload_postfix()

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from enum import Enum
 
 from chatmaild.wire import authres, dkimcrypto, dkimsig
-from chatmaild.wire.authres import DkimResult
 from chatmaild.wire.dkimbody import BodyHash
 from chatmaild.wire.dkimsig import DkimSyntaxError, Signature
 
@@ -198,12 +197,16 @@ def from_results(fields: Fields, authserv_id: str, from_domain: str) -> Authenti
     under its name that speaks of DKIM is its own, and those below it are forged or stale.
     """
     for name, value in fields:
-        if name.lower() != b"authentication-results" or authserv_id.encode() not in value.lower():
+        if name.lower().strip() == b"dkim-signature" and not dkimsig.is_quotable(value):
+            return Authenticity.invalid(
+                "signature-unusable", "what a signature says could pass for a verifier's result")
+    for name, value in fields:
+        if name.lower() != b"authentication-results" or authres.authserv_id(value) != authserv_id:
             continue
-        claimed, results = authres.parse(value) or (authserv_id, (DkimResult("unreadable", None),))
-        if claimed.lower() != authserv_id or not results:
+        results = authres.dkim_results(value)
+        if results == ():
             continue
-        found = {result.result for result in results if result.domain == from_domain}
+        found = {result.result for result in results or () if result.domain == from_domain}
         if "pass" in found:
             return _VALID
         if "temperror" in found:

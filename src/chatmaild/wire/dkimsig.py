@@ -24,6 +24,8 @@ ALGORITHMS = {b"rsa-sha256": "rsa", b"ed25519-sha256": "ed25519"}
 _TAG_NAME = re.compile(rb"[A-Za-z][A-Za-z0-9_]*\Z")
 _WHITE_SPACE = b" \t\r\n"
 _FIELD_NAME = re.compile(rb"[!-9;-~]+\Z")
+_QUOTABLE = re.compile(rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.@-]*\Z")
+_HEX_OCTET = re.compile(rb"=([0-9A-Fa-f]{2})")
 _CANONICALIZATION = {b"simple": False, b"relaxed": True}
 
 
@@ -83,6 +85,22 @@ def claimed_domain(field: bytes) -> str | None:
             value = value.strip(_WHITE_SPACE)
             return value.decode("ascii").lower() if address.is_domain(value) else None
     return None
+
+
+def is_quotable(field: bytes) -> bool:
+    """Whether `d=`, `s=`, `i=`, `a=` and `b=` hold nothing that ends a value or a result where a
+    verifier quotes them in Authentication-Results.
+
+    OpenDKIM writes `i=` there decoded, so that ``=3B`` begins another result, of anything.
+    """
+    for spec in field.split(b";"):
+        name, _, value = spec.partition(b"=")
+        if name.strip().lower() in (b"d", b"s", b"i", b"a", b"b"):
+            decoded = _HEX_OCTET.sub(lambda octet: bytes.fromhex(octet[1].decode()),
+                                     re.sub(rb"[ \t\r\n]+", b"", value))
+            if not _QUOTABLE.match(decoded):
+                return False
+    return True
 
 
 def parse_signature(field: bytes) -> Signature:
