@@ -460,6 +460,8 @@ def with_from():
         "address as name": b'"bob@chat.test" <alice@chat.test>',
         "encoded address as name": b"=?utf-8?q?bob=40chat=2Etest?= <alice@chat.test>",
         "encoded address as name, base64": b"=?utf-8?b?" + b64encode(b"bob@chat.test") + b"?= <alice@chat.test>",
+        "encoded address in two words": b"=?utf-8?q?bob=40?= =?utf-8?q?chat=2Etest?= <alice@chat.test>",
+        "encoded address, folded": b"=?utf-8?q?bob=40?=\n =?utf-8?b?" + b64encode(b"chat.test") + b"?= <alice@chat.test>",
         "comment": b"alice@chat.test (bob@chat.test)", "comment inside": b"<alice(x)@chat.test>",
         "route": b"<@bob.test:alice@chat.test>", "quoted local part": b'<"alice"@chat.test>',
         "two brackets": b"<bob@chat.test> <alice@chat.test>", "no address": b"Alice",

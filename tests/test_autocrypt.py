@@ -65,3 +65,28 @@ def test_text_is_no_key(key):
 def test_text_behind_a_key_is_refused(public_keys):
     with pytest.raises(Refusal):
         autocrypt.free_text(header(public_keys["nistp256"] + packet(2, b"\4" + TEXT)))
+
+
+@pytest.mark.parametrize("text, tag, size", [
+    (TEXT, 2, 20),
+    (TEXT, 14, 6),
+    ("Встреча в полдень у старой гавани. ".encode() * 10, 2, 60),
+    (b"meeting " * 60, 2, 8),
+], ids=["signatures", "subkeys", "Cyrillic", "words"])
+def test_text_in_small_packets_behind_a_key_counts(public_keys, text, tag, size):
+    packets = b"".join(packet(tag, b"\4" + text[at:at + size])
+                       for at in range(0, len(text), size))
+    key = public_keys["nistp256"]
+    counted = autocrypt.free_text(header(key + packets)) - autocrypt.free_text(header(key))
+    assert counted >= len(text) // 2
+
+
+def test_text_between_noise_counts(public_keys):
+    subkeys = b"".join(packet(14, b"\4" + os.urandom(60) + TEXT[at:at + 60] + os.urandom(60))
+                       for at in range(0, 480, 60))
+    assert autocrypt.free_text(header(public_keys["nistp256"] + subkeys)) > 480
+
+
+def test_what_is_too_short_for_a_key_is_text():
+    key = packet(6, b"\4at noon")
+    assert autocrypt.free_text(b"keydata=" + base64.b64encode(key)) == len(key)

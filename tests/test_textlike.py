@@ -54,6 +54,22 @@ def test_a_sampler_does_not_depend_on_where_octets_are_cut(octets, cuts, offset)
     assert whole.text_at == pieces.text_at
 
 
+@given(st.lists(st.integers(1, 900), max_size=30), st.lists(st.integers(1, 1600), max_size=6))
+def test_a_sampler_tells_where_text_begins_among_lengths(cuts, pieces):
+    """Between the pieces of a body in partial lengths is an octet that is not fed."""
+    octets = bytes(os.urandom(1000)) + b"The meeting is at noon. " * 100
+    ends = {sum(pieces[:count]) for count in range(1, len(pieces) + 1)}
+    places = [at + sum(end <= at for end in ends) for at in range(len(octets))]
+    found = set()
+    for extra in ((), {sum(cuts[:count]) for count in range(1, len(cuts) + 1)}):
+        sampler, at = textlike.Sampler(), 0
+        for end in sorted(ends.union(extra, [len(octets)])):
+            sampler.feed(octets[at:end], places[at] if at < len(octets) else 0)
+            at = min(end, len(octets))
+        found.add(sampler.text_at)
+    assert found == {places[textlike.WINDOW]}
+
+
 @pytest.mark.parametrize("width", [4, 32, 60, 64, 72, 76])
 @given(st.integers(0, 40), st.integers(0, 120))
 @settings(max_examples=30, deadline=None)

@@ -27,6 +27,7 @@ _PHRASE = rb'(?:[^\x00-\x1f\x7f()<>@,;:\\"\[\]]|' + _QUOTED + rb")*"
 _MAILBOX = re.compile(rb"\s*(?:(" + _PHRASE + rb")<\s*([^\s<>]+)\s*>|([^\s<>]+))\s*\Z")
 _FOLD = re.compile(rb"\r?\n(?=[ \t])")
 _ENCODED_WORD = re.compile(rb"=\?[^?\s]+\?([bq])\?([^?\s]*)\?=", re.I)
+_BETWEEN_WORDS = re.compile(rb"(?<=\?=)\s+(?==\?)")   # is not shown, RFC 2047 section 6.2
 _LOOKS_LIKE_ADDRESS = re.compile(rb"[^\s<>\"'(),:;@]+@[^\s<>\"'(),:;@]+\.[^\s<>\"'(),:;@.]{2,}")
 
 
@@ -87,7 +88,7 @@ def parse_mailbox(value: bytes) -> Mailbox | None:
 
 def names_another(mailbox: Mailbox) -> bool:
     """Whether the display name shows an address that is not the mailbox's own."""
-    shown = _ENCODED_WORD.sub(_decode_word, mailbox.display_name)
+    shown = _ENCODED_WORD.sub(_decode_word, _BETWEEN_WORDS.sub(b"", mailbox.display_name))
     shown = shown.replace(b"\xef\xbc\xa0", b"@").replace(b"\xef\xb9\xab", b"@")
     own = mailbox.address.lower().encode("ascii")
     return any(found.lower() != own for found in _LOOKS_LIKE_ADDRESS.findall(shown))

@@ -189,13 +189,16 @@ class Sampler:
         if not self._pending:
             self._start = offset
         pending = self._pending + octets if self._pending else octets
+        # Between the octets of two calls a length may have stood, which is not fed: so count from
+        # where these ones are.
+        begin = offset - len(self._pending)
         position, last = 0, len(pending) - WINDOW
         while position <= last:
             window = pending[position:position + WINDOW]
-            self._test(window, self._start + position)
+            self._test(window, self._start)
             self._before = window
             position += WINDOW
-        self._start += position
+            self._start = begin + position
         self._pending = pending[position:]
 
     def gap(self) -> None:
