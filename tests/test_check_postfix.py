@@ -152,6 +152,25 @@ def test_received_line_stays(release, name, key, value):
     assert judge(with_option(postfix(release), name, key, value)) == {"received": "failure"}
 
 
+@pytest.mark.parametrize("name, key, value, told", [
+    ("submission/inet", "cleanup_service_name", None, [
+        "main.cf:    chat_received = regexp:{ { /^Received: .*\\(Authenticated sender: "
+        "[^)]*@chat\\.example\\.org\\)/ IGNORE } }",
+        "            chat_header_checks = $chat_received regexp:{ { /^X-Own:/ IGNORE } }",
+        "master.cf:  chat-cleanup unix n - y - 0 cleanup -o header_checks=$chat_header_checks",
+        "master.cf, submission/inet:  -o smtpd_sasl_authenticated_header=yes "
+        "-o cleanup_service_name=chat-cleanup"]),
+    ("submission/inet", "smtpd_sasl_authenticated_header", "no", [
+        "master.cf, submission/inet:  -o smtpd_sasl_authenticated_header=yes"]),
+])
+def test_cure_has_the_names_of_the_readme_and_keeps_the_hosts_checks(release, name, key, value,
+                                                                     told):
+    host = with_parameters(postfix(release), header_checks="regexp:{ { /^X-Own:/ IGNORE } }")
+    found, = (f for f in check_postfix.check(with_option(host, name, key, value), CONFIG)
+              if f.code == "received" and f.cure)
+    assert found.cure.splitlines() == told
+
+
 def test_received_line_ends_up_in_the_log(release):
     host = with_option(postfix(release), "chat-cleanup/unix", "header_checks",
                        "regexp:{ { /^Received:/ REPLACE Received: x } }")

@@ -228,6 +228,7 @@ def test_broken_configuration_file(host):
 def test_somebody_else_is_told_what_he_cannot_see(host):
     found = check(host, user="games")
     assert set(found.values()) <= {"unseen", "warning"} and "socket" in found
+    assert found["mailboxes"] == "unseen" and not {"domain-dir", "expire"} & found.keys()
     assert check(host, "--live", user="games")["live"] == "unseen"
 
 

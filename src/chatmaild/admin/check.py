@@ -48,7 +48,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     try:
         settings = config.load(args.config)
     except ConfigError as error:
-        findings = [failure("config", str(args.config), text) for text in error.problems]
+        findings = [failure("config", where, text) for where, _, text in (
+            problem.partition(": ") for problem in error.problems)]
         _report(findings, args, console)
         return 2
     findings = list(examine(settings, args))

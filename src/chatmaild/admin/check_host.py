@@ -1,5 +1,6 @@
 """Is chatmaild itself in order: its file, its user, its mailboxes, its daily deletion?"""
 
+import errno
 import itertools
 import os
 import stat
@@ -81,6 +82,8 @@ def _mailboxes(config: Config, owner: Identity) -> Iterator[Finding]:
                       f"chmod o= {root}")
     else:
         yield ok("mailboxes-dir", root, runtime.describe(root))
+    if not os.access(root, os.R_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), root)
     mailboxes = Mailboxes(config)
     for domain in config.mail_domains:
         if not os.path.isdir(f"{root}/{domain}"):

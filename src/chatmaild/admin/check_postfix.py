@@ -272,17 +272,18 @@ def _received(postfix: Postfix, service: Service, domain: str) -> Iterator[Findi
     line = rf"/^Received: .*\(Authenticated sender: [^)]*@{escaped}\)/ IGNORE"
     wrong = (f"the Received header shows the client address of {domain}'s users to everybody they "
              "write to")
+    option = f"master.cf, {service.name}:  -o smtpd_sasl_authenticated_header=yes"
     if postfix.get("cleanup_service_name", service) == "chat-cleanup":     # as in the README
-        yield failure("received", place, wrong,
+        yield failure("received", place, wrong, option if not login else
                       f"main.cf, within the braces of chat_received:  {{ {line} }}")
         return
+    own = postfix.get("header_checks", cleanup)
     yield failure(
         "received", place, wrong,
-        f"master.cf, {service.name}:  -o smtpd_sasl_authenticated_header=yes "
-        "-o cleanup_service_name=chat_cleanup\n"
-        "master.cf:  chat_cleanup unix n - y - 0 cleanup "
-        "-o header_checks=regexp:/etc/postfix/chat_header_checks\n"
-        f"chat_header_checks:  {line}",
+        f"main.cf:    chat_received = regexp:{{ {{ {line} }} }}\n"
+        f"            chat_header_checks = $chat_received {own}".rstrip() + "\n"
+        "master.cf:  chat-cleanup unix n - y - 0 cleanup -o header_checks=$chat_header_checks\n"
+        f"{option} -o cleanup_service_name=chat-cleanup",
     )
 
 
