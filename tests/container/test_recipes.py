@@ -5,13 +5,18 @@ The host has what many mail hosts have: OpenDKIM, rspamd, rsyslog.
 
 import re
 import smtplib
+import textwrap
 import time
 
 import dkim
 import pytest
 
+import dkimkit
+import dnsservers
+import dns.rcode
 from container.load import encrypted
-from container.mailhost import CHAT_DOMAIN, MailHost, sh_blocks
+from container.machine import TREE
+from container.mailhost import CHAT_DOMAIN, INI, MailHost, sh_blocks
 from container.test_install import ALICE, BOB, CHATTER, LISTENER, MAIL, cleartext
 from rig import debian
 from rig.until import until
@@ -28,6 +33,7 @@ Canonicalization relaxed/simple
 OversignHeaders From
 """
 REFUSE_ALL = 'ANYBODY { type = "from"; map = "regexp;/etc/rspamd/anybody.map"; score = 100; }\n'
+OUR_DNS = 'dns {{ nameserver = ["127.0.0.1:{}"]; timeout = 0.5s; retransmits = 1; }}\n'
 NO_DNS = 'dns { nameserver = ["127.0.0.1"]; timeout = 0.1s; retransmits = 1; }\n'
 
 
@@ -145,6 +151,81 @@ def test_rspamd_leaves_chat_alone(host):
         systemctl stop rspamd
     """)
     follow(host, "doc/other-milters.md", 0)
+
+
+def dns_answer(query):
+    """sender.example and evil.example have a key, mute.example is broken, no other name exists."""
+    name = str(query.question[0].name)
+    if "mute.example" in name:
+        return dnsservers.reply(query, rcode=dns.rcode.SERVFAIL)
+    if not name.startswith("s1._domainkey."):
+        return dnsservers.reply(query, rcode=dns.rcode.NXDOMAIN)
+    record = dkimkit.rsa().record.decode()
+    return dnsservers.reply(query, f'{name} 3600 IN TXT "{record[:200]}" "{record[200:]}"')
+
+
+@pytest.fixture
+def believing(host):
+    """The host believes its rspamd, as the document says."""
+    text = (TREE / "doc/other-milters.md").read_text()
+    for name in ("milter_headers", "dkim"):
+        lines = re.search(rf"^/etc/rspamd/local.d/{name}.conf:\n\n((?:    .*\n)+)", text, re.M)[1]
+        host.path(f"/etc/rspamd/local.d/{name}.conf").write_text(textwrap.dedent(lines))
+    ini = host.path(INI).read_text()
+    host.set_ini("incoming_authenticity", "authentication-results")
+    host.set_ini("trusted_networks", "192.0.2.200")
+    with host.network():
+        server = dnsservers.Stranger(dns_answer)
+    with server:
+        host.path("/etc/rspamd/local.d/options.inc").write_text(OUR_DNS.format(server.port))
+        name = host.run("postconf", "-xh", "milter_macro_daemon_name").stdout.strip()
+        host.set_ini("authserv_id", name)
+        host.shell("""
+            systemctl reload 'chatmaild-filtermail-incoming.service'
+            systemctl restart rspamd
+            postconf -e smtpd_milters=inet:localhost:11332 \\
+                'chat_incoming_milters=inet:localhost:11332 $chat_incoming_filter'
+        """)
+        follow(host, "doc/other-milters.md", 0)
+        until(lambda: host.shell("ss -ltn | grep -c :11332 || true").stdout != "0\n", "rspamd", 60)
+        yield name.encode()
+    host.path(INI).write_text(ini)
+    host.shell("""
+        systemctl stop rspamd
+        postconf -e smtpd_milters=inet:localhost:8891 chat_incoming_milters=
+        systemctl reload 'chatmaild-filtermail-incoming.service'
+    """)
+    follow(host, "doc/other-milters.md", 0)
+
+
+def test_rspamd_is_believed_and_nobody_who_speaks_for_it(host, believing):
+    def sent(message, sender="alice@sender.example"):
+        try:
+            host.deliver_on_port_25(sender, LISTENER[0], message)
+            return 250
+        except smtplib.SMTPResponseException as error:
+            return error.smtp_code
+
+    def signed(domain, by=None):
+        return dkimkit.sign(encrypted(f"alice@{domain}", "by-rspamd"), dkimkit.rsa(),
+                            domain=(by or domain).encode(), include_headers=[b"from", b"date"])
+
+    good = signed("sender.example")
+    until(lambda: sent(good) == 250, "rspamd to be believed", 60)
+    assert (b"Authentication-Results: " + believing + b";\r\n\tdkim=pass header.d=sender.example"
+            in last_mail(host, LISTENER, b"<by-rspamd@localhost>"))
+    forged = b"Authentication-Results: %b; dkim=pass header.d=sender.example\r\n" % believing
+    unsigned = encrypted("alice@sender.example", "unsigned")
+    assert sent(unsigned) == 554
+    assert sent(forged + unsigned) == 554
+    assert sent(3 * forged.upper() + unsigned) == 554
+    assert sent(good.replace(b"Date: ", b"Date:  X", 1)) == 554
+    assert sent(good.replace(b"s=s1;", b"s=s9;", 1)) == 554
+    assert sent(signed("mute.example"), "alice@mute.example") == 451
+    by_another = signed("sender.example", by="evil.example")
+    assert sent(by_another) == 554
+    quoted = '<"x); dkim=pass header.d=sender.example (y"@evil.example>'
+    assert sent(by_another, quoted) == 554
 
 
 def test_logs_name_no_chat_user(host, release):
