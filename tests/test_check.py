@@ -7,7 +7,7 @@ import pytest
 
 from captured import bad
 from chatmaild import cli, config
-from chatmaild.admin import check, check_host, doveconf, postconf
+from chatmaild.admin import check, check_host, check_live, doveconf, postconf
 from chatmaild.admin.hostfiles import Identity
 from chatmaild.admin.findings import failure, ok, unseen, warning
 from chatmaild.store import runstate
@@ -115,6 +115,14 @@ def test_deletion_that_does_not_run(host):
     assert judge(settings) == {"expire": "warning"}
     os.unlink(runstate.path(settings))
     assert judge(settings) == {"expire": "warning"}
+
+
+def test_live_ends_with_findings_even_if_the_mailboxes_are_gone(host):
+    settings = host()
+    (settings.mailboxes_dir / "chat.example.org").rmdir()
+    nobody = "127.0.0.199"
+    assert bad(check_live.check(settings, None, None, nobody)) == {
+        "live-certificate": "failure", "live-imap": "failure", "live-removal": "failure"}
 
 
 def test_logins_that_are_not_recorded(host):

@@ -216,6 +216,19 @@ def test_directories(host):
             os.chmod(path, before)
 
 
+@pytest.fixture
+def read_only(host):
+    """The disk with the mailboxes is read-only, as the kernel makes it after an error."""
+    host.run("mount", "--bind", host.mailboxes, host.mailboxes)
+    host.run("mount", "-o", "remount,ro,bind", host.mailboxes)
+    yield
+    host.run("umount", host.mailboxes)
+
+
+def test_a_disk_that_is_read_only(host, read_only):
+    assert check(host) == {"mailboxes-dir": "failure"}
+
+
 def test_broken_configuration_file(host):
     text = host.ini.read_text()
     host.ini.write_text(text + "\nmax_mailbox_sise = 3\n")

@@ -77,7 +77,10 @@ def _mailboxes(config: Config, owner: Identity) -> Iterator[Finding]:
         yield failure("mailboxes-dir", root, f"user {owner.name} cannot work there: {problem}",
                       f"install -d -o {owner.name} -g {owner.name} -m 0750 {root}")
         return
-    if os.stat(root).st_mode & 0o007:
+    if os.statvfs(root).f_flag & os.ST_RDONLY:
+        yield failure("mailboxes-dir", root, "the file system is read-only: no mail can be "
+                      "delivered or deleted", "journalctl -k; then mount it writable again")
+    elif os.stat(root).st_mode & 0o007:
         yield failure("mailboxes-dir", root, f"{runtime.describe(root)}: open to every user",
                       f"chmod o= {root}")
     else:

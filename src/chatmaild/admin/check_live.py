@@ -79,12 +79,20 @@ def _domain(
     except ChatmaildError as error:
         yield failure("live", domain.name, str(error))
     finally:
+        removal = _removal(config, visitor)
+    yield removal
+
+
+def _removal(config: Config, visitor: Visitor) -> Finding:
+    home = visitor.mailbox.home
+    try:
         _as_owner(config, visitor.mailbox.delete)
-    if visitor.mailbox.exists():
-        yield failure("live-removal", visitor.mailbox.home, "is still there",
-                      f"chatmaild accounts delete {visitor.address}")
-    else:
-        yield ok("live-removal", visitor.mailbox.home, "removed")
+        if not visitor.mailbox.exists():
+            return ok("live-removal", home, "removed")
+        problem = "is still there"
+    except ChatmaildError as error:
+        problem = f"cannot be removed: {error}"
+    return failure("live-removal", home, problem, f"chatmaild accounts delete {visitor.address}")
 
 
 def _visitor(config: Config, domain: DomainConfig, host: str) -> Visitor:

@@ -44,6 +44,8 @@ def assert_domain_directory(home: str) -> None:
 def explain(path: str, error: OSError) -> StoreError:
     """What the disk refused, and the way out."""
     ways_out = {
+        errno.ENOENT: "; mount or restore the directory, or restart chatmaild-doveauth, which "
+                      "makes those of domains",
         errno.ENOSPC: "; make room, or move mailboxes_dir to a larger disk",
         errno.EDQUOT: "; raise the disk quota of its owner",
         errno.EACCES: "; it must belong to the mail_user of chatmaild.ini",
