@@ -55,12 +55,15 @@ def test_sysv_script_runs_every_service_without_systemd(workshop, package):
     workshop.run("apt-get", "install", "--yes", f"/root/{package.name}")
     workshop.shell("systemctl stop chatmaild.target 'chatmaild-*'")
     script = "/usr/share/doc/chatmaild/examples/sysv/chatmaild"
+    workshop.shell("rm -rf /run/chatmaild* /var/spool/postfix/chatmaild")     # as after booting
     workshop.run(script, "start")
 
     def all_run():
         return workshop.run(script, "status", check=False).returncode == 0
 
     until(all_run, "all services to run")
+    until(lambda: not workshop.run("test", "-s", "/run/chatmaild-notifier/push.prom",
+                                   check=False).returncode, "metrics")
     sockets = workshop.run("stat", "-c", "%G %a", "/run/chatmaild/doveauth.sock",
                            "/var/spool/postfix/chatmaild/filtermail.sock").stdout
     assert sockets == "dovecot 660\npostfix 660\n"

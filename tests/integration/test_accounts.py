@@ -412,7 +412,8 @@ def test_a_flood_of_newcomers_while_doveauth_hangs_does_not_hold_up_others(host)
         for thread in flood:
             thread.join()
     assert outcomes == ["try later"] * 64
-    assert longest < 2.5, f"a login of PAM took {longest:.1f} s"
+    # Two seconds behind those who wait for doveauth; if all of them did, it would be four.
+    assert longest < 3.5, f"a login of PAM took {longest:.1f} s"
     host.restart_dovecot()
 
 

@@ -299,7 +299,7 @@ def test_a_metadata_that_hangs_does_not_hold_up_mail(host, gateway, address):
         begin = time.monotonic()
         for _ in range(5):
             deliver(address)
-        assert time.monotonic() - begin < 5, "Dovecot's own dict client would take 30 s for each"
+        assert time.monotonic() - begin < 20, "Dovecot's own dict client would take 30 s for each"
     assert gateway.next() == "phone-token"
 
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], what: str, seconds: float = 20) -> T:
+def until(condition: Callable[[], T], what: str, seconds: float = 60) -> T:
     """The first true value of `condition`; AssertionError naming `what` when it never comes."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
