@@ -65,10 +65,13 @@ def _text_in_key(key: bytes) -> int:
         at = end
     if not at:
         raise Refusal("autocrypt-key")
-    return len(key) if at < _SMALLEST_KEY else text + _text_in_numbers(b"".join(numbers))
+    if at < _SMALLEST_KEY:
+        return len(key)
+    # All of the key too: in its base64 characters words may be spelled.
+    return max(text + _text_in(b"".join(numbers)), _text_in(key))
 
 
-def _text_in_numbers(octets: bytes) -> int:
+def _text_in(octets: bytes) -> int:
     """How many of these octets are text: notations of a signature, or what is cut up so that no
     packet has enough of it to be refused. Noise counts two octets in a KB."""
     text = 0
