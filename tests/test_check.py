@@ -86,8 +86,13 @@ def test_mailbox_of_somebody_else(host):
     settings = host()
     Mailboxes(settings).find("abcdefghi@chat.example.org").create("$6$x", NOW)
     assert judge(settings) == {}
-    os.chown(settings.mailboxes_dir / "chat.example.org" / "abcdefghi@chat.example.org", 1234, -1)
-    assert judge(settings) == {"mailbox-owner": "failure"}
+    home = settings.mailboxes_dir / "chat.example.org" / "abcdefghi@chat.example.org"
+    for path in (home, home / "password"):
+        os.chown(path, 1234, -1)
+        assert judge(settings) == {"mailbox-owner": "failure"}
+        os.chown(path, os.geteuid(), -1)
+    (home / "password").unlink()
+    assert judge(settings) == {}
 
 
 def test_signups_switched_off(host):

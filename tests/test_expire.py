@@ -336,6 +336,21 @@ def test_nobody_is_missed_in_a_domain_that_is_merely_quiet(tree):
     assert home.exists()
 
 
+def test_an_account_whose_logins_cannot_be_recorded_stays(tree, monkeypatch):
+    """Only the owner of a file may set its time: a hash restored by root keeps the old one."""
+    tree.mailbox("alice")
+    home = tree.mailbox("bob", login=100)
+    old = put(home / "cur", name(21))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "geteuid", lambda: 4711)
+        assert f"{home}/password: inactive, but kept" in tree.expire("--dry-run", code=1).err
+        said = tree.expire(code=1).err
+    assert "belongs to another user" in said and "bob" not in said
+    assert (home / "password").exists() and not old.exists()
+    tree.expire()
+    assert not home.exists()
+
+
 def test_a_block_outlives_the_account(tree):
     tree.mailbox("alice")
     blocked = tree.mailbox("bob", login=100)

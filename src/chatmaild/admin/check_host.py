@@ -15,6 +15,7 @@ from chatmaild.config import Config
 from chatmaild.console import duration, octets
 from chatmaild.errors import StoreError
 from chatmaild.store import logins, runstate
+from chatmaild.store.layout import PASSWORD
 from chatmaild.store.mailboxes import Mailboxes
 
 SAMPLE = 200
@@ -95,11 +96,21 @@ def _mailboxes(config: Config, owner: Identity) -> Iterator[Finding]:
                           "systemctl restart chatmaild-doveauth")
             continue
         sample = itertools.islice(mailboxes.of_domain(domain), SAMPLE)
-        foreign = next((m.home for m in sample if os.lstat(m.home).st_uid != owner.uid), None)
+        paths = (path for m in sample for path in (m.home, f"{m.home}/{PASSWORD}"))
+        foreign = next((path for path in paths if _owner(path, owner.uid) != owner.uid), None)
         if foreign:
-            yield failure("mailbox-owner", foreign,
-                          f"is {runtime.describe(foreign)}, so its owner cannot log in",
+            harm = ("no login can be recorded" if foreign.endswith(f"/{PASSWORD}") else
+                    "its owner cannot log in")
+            yield failure("mailbox-owner", foreign, f"is {runtime.describe(foreign)}, so {harm}",
                           f"chown -R {owner.name}: {root}/{domain}")
+
+
+def _owner(path: str, missing: int) -> int:
+    """The uid of the owner of `path`, or `missing` if nothing is there (any more)."""
+    try:
+        return os.lstat(path).st_uid
+    except (FileNotFoundError, NotADirectoryError):
+        return missing
 
 
 def _signup(config: Config) -> Iterator[Finding]:

@@ -126,15 +126,20 @@ class Expiry:
 
     def _open_mailbox(self, mailbox: Mailbox, fd: int, deadlines: Deadlines) -> None:
         try:
-            last_login = os.stat(PASSWORD, dir_fd=fd, follow_symlinks=False).st_mtime
+            password = os.stat(PASSWORD, dir_fd=fd, follow_symlinks=False)
         except FileNotFoundError:
             self._no_account(mailbox, fd, deadlines)
             return
-        if last_login < deadlines.inactive:
-            if self._logins_are_recorded(mailbox.domain.name):
+        if password.st_mtime < deadlines.inactive:
+            if os.geteuid() not in (0, password.st_uid):
+                self._problem(f"{mailbox.home}/{PASSWORD}", StoreError(
+                    "inactive, but kept: its password file belongs to another user than the "
+                    "mailboxes, so no login can be recorded; chown it"))
+            elif self._logins_are_recorded(mailbox.domain.name):
                 self._inactive(mailbox, deadlines)
                 return
-            self.tally.held_back[mailbox.domain.name] += 1
+            else:
+                self.tally.held_back[mailbox.domain.name] += 1
         before = self.tally.expunged
         self._expunger.mailbox(fd, mailbox.home, deadlines)
         if self.tally.expunged > before:
