@@ -43,7 +43,7 @@ def free_text(value: bytes) -> int:
 
 def _text_in_key(key: bytes) -> int:
     at, text = 0, 0
-    numbers = []    # the bodies of keys and signatures
+    numbers = bytearray(key)    # without user ids, which are counted anyway
     while at < len(key):
         try:
             tag, begin, end = _packet(key, at)
@@ -57,23 +57,21 @@ def _text_in_key(key: bytes) -> int:
         body = key[begin:end]
         if tag == _USER_ID:
             text += len(body)
+            numbers[begin:end] = bytes(len(body))
         elif tag not in (_PUBLIC_KEY, _SIGNATURE, _SUBKEY) or body[:1] not in _VERSIONS:
             raise Refusal("autocrypt-key")
         else:
             _opaque(body)
-            numbers.append(body)
         at = end
     if not at:
         raise Refusal("autocrypt-key")
-    if at < _SMALLEST_KEY:
-        return len(key)
-    # All of the key too: in its base64 characters words may be spelled.
-    return max(text + _text_in(b"".join(numbers)), _text_in(key))
+    return len(key) if at < _SMALLEST_KEY else text + _text_in(bytes(numbers))
 
 
 def _text_in(octets: bytes) -> int:
-    """How many of these octets are text: notations of a signature, or what is cut up so that no
-    packet has enough of it to be refused. Noise counts two octets in a KB."""
+    """How many octets of a key are text: notations of a signature, what is spelled in its base64
+    characters, or what is cut up so that no packet has enough of it to be refused. Noise counts
+    two octets in a KB."""
     text = 0
     for at in range(0, len(octets), textlike.WINDOW):
         window = octets[at:at + textlike.WINDOW]
