@@ -113,6 +113,17 @@ def test_a_broken_configuration_is_2_with_every_mistake(name, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("is_journal", [True, False])
+def test_a_mistake_is_an_error_in_the_journal_and_only_there(tmp_path, is_journal):
+    with open(tmp_path / "stderr", "w+") as stderr:
+        info = os.fstat(stderr.fileno())
+        stream = f"{info.st_dev}:{info.st_ino + (not is_journal)}"
+        subprocess.run([sys.executable, "-m", "chatmaild", "-c", tmp_path / "none", "doveauth"],
+                       env={"PYTHONPATH": str(SRC), "JOURNAL_STREAM": stream}, stderr=stderr)
+        stderr.seek(0)
+        assert stderr.read().startswith(f"{'<3>' * is_journal}chatmaild: {tmp_path}/none: No such")
+
+
 def test_a_reader_that_goes_away_is_no_error_of_ours():
     done = subprocess.run(f"{sys.executable} -m chatmaild --help | true", shell=True,
                           env={"PYTHONPATH": str(SRC), "PATH": os.environ["PATH"]},

@@ -81,13 +81,22 @@ class Console:
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
     def error(self, text: str) -> None:
-        """What went wrong, on stderr, in one line."""
-        print(f"chatmaild: {text}", file=sys.stderr)
+        """What went wrong, on stderr, in one line; in the journal it counts as an error."""
+        print(f"{'<3>' if _is_the_journal() else ''}chatmaild: {text}", file=sys.stderr)
 
     def progress(self, total: Callable[[], int], unit: str) -> "Progress":
         """A bar for `total` things to do, shown if stderr is a terminal; else nothing happens."""
         shown = sys.stderr.isatty() and not self.as_json
         return Progress(total() if shown else None, unit)
+
+
+def _is_the_journal() -> bool:
+    """Whether stderr leads to the journal, which reads levels as sd-daemon(3) has them."""
+    try:
+        info = os.fstat(2)
+    except OSError:
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{info.st_dev}:{info.st_ino}"
 
 
 class Progress:

@@ -16,13 +16,12 @@ every message, so what was once read line by line is remembered (`_is_known_head
 full armor lines only those are decoded that the packet reader wants to see (`_run_of_lines`).
 """
 
-import ctypes
 import functools
 import re
 from binascii import a2b_base64
 from collections.abc import Callable
 
-from chatmaild.wire import parthead, textlike
+from chatmaild.wire import armorlines, parthead, textlike
 from chatmaild.wire.openpgp import LOOKED_AT_WHOLE, PacketReader
 from chatmaild.wire.refusal import Refusal
 
@@ -44,14 +43,6 @@ _BEGIN = b"-----BEGIN PGP MESSAGE-----"
 _END = b"-----END PGP MESSAGE-----"
 _ARMOR_STARTS = b"\r\n" + _BEGIN + b"\r\n\r\n"
 _LONGEST_HEAD = 4096
-
-_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-
-# Three times as fast as anything in Python that looks at each octet. PyDLL: it keeps Python's
-# lock, since the call is over before another thread could have made use of it.
-_strspn = ctypes.PyDLL(None).strspn
-_strspn.argtypes = (ctypes.c_char_p, ctypes.c_char_p)
-_strspn.restype = ctypes.c_size_t
 
 
 class BodyReader:
@@ -146,7 +137,7 @@ class BodyReader:
             return at
         stop = at + lines * (self._width + 2)
         run = data[at:stop]
-        if not _are_full_lines(run, self._width, lines):
+        if not armorlines.are_full(run, self._width, lines):
             return -1
         self._state = _armor_line
         self._line_at = start + at
@@ -201,16 +192,6 @@ class BodyReader:
             return self._data_at
         line, rest = divmod(octet, self._data_width // 4 * 3)
         return self._data_at + line * (self._data_width + 2) + rest * 4 // 3
-
-
-def _are_full_lines(run: bytes, width: int, lines: int) -> bool:
-    """Whether this is that many lines, each of `width` base64 characters and CRLF."""
-    characters = bytearray(run)
-    for place, end in ((width, b"\r"), (width + 1, b"\n")):
-        if characters[place::width + 2] != end * lines:
-            return False
-        characters[place::width + 2] = b"A" * lines     # now all must be base64 characters
-    return _strspn(bytes(characters), _ALPHABET) == len(run)
 
 
 def read_armor(armored: bytes, packets: PacketReader) -> None:
