@@ -613,15 +613,12 @@ def test_what_was_moved_aside_but_cannot_be_removed_is_a_problem(tree, monkeypat
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, as only root can")
-def test_what_cannot_be_read_is_reported_and_the_rest_is_done(tree):
+def test_what_cannot_be_read_is_reported_and_the_rest_is_done(public_path, capsys):
     """Run by root on a tree of another user, it becomes that user."""
+    tree = Tree(public_path, capsys)
     closed, half, fine = (tree.mailbox(name) for name in ("closed", "half", "fine"))
     old = [put(home / "cur", name(21)) for home in (closed, half, fine)]
     put(half / "new", name(21))
-    tree.path.chmod(0o755)
-    for parent in tree.path.parents:
-        if parent.name.startswith("pytest-"):
-            parent.chmod(0o755)
     for path in [tree.mail, *tree.mail.rglob("*")]:
         os.chown(path, 65534, 65534)
     os.chown(closed, 0, 0)
