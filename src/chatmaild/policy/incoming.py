@@ -152,7 +152,7 @@ def from_address(headers: Headers) -> str | None:
     """The address of the From header, names in lower case; None unless there is exactly one From
     with exactly one address. A comment behind a bare address, as cron writes it, is allowed."""
     found = [value for name, value in headers if name == "from"]
-    if len(found) != 1:
+    if len(found) != 1 or len(found[0]) > address.MAX_MAILBOX:
         return None
     mailbox = address.parse_mailbox(_TRAILING_COMMENT.sub(b"", found[0]))
     return mailbox.address if mailbox else None
