@@ -36,6 +36,12 @@ def host(running_host):
             service.start()
 
 
+@pytest.fixture
+def person(host):
+    """The address of a chat user who has logged in once."""
+    return host.new_person()
+
+
 @pytest.fixture(scope="session")
 def client_packages():
     """Where the packages of the real client are."""

@@ -6,9 +6,9 @@ import smtplib
 import pytest
 
 import chatmessages
+from rig.host import PASSWORD
 from rig.stock import ORDINARY_USERS
 
-PASSWORD = "correct horse battery"
 EXAMPLES = "/usr/share/doc/chatmaild/examples/postfix"
 
 
@@ -30,47 +30,40 @@ def own(running_host, tmp_path_factory):
     host.start_postfix()
 
 
-@pytest.fixture
-def chat(own):
-    """A chat address whose owner has logged in once."""
-    address = f"ownsubmit@{own.chat_domain}"
-    own.imap(address, PASSWORD).logout()
-    return address
-
-
 def send(host, message, sender, login, password, port, source):
     with host.smtp(login, password, port, source) as smtp:
         smtp.sendmail(sender, [sender], message)
 
 
 @pytest.mark.parametrize("port", [465, 587])
-def test_chat_is_filtered_there(own, chat, port):
-    send(own, chatmessages.encrypted(chat, chat, "x"), chat, chat, PASSWORD, port, own.stranger)
+def test_chat_is_filtered_there(own, person, port):
+    send(own, chatmessages.encrypted(person, person, "x"), person, person, PASSWORD, port,
+         own.stranger)
     with pytest.raises(smtplib.SMTPDataError) as caught:
-        send(own, chatmessages.cleartext(chat, chat, "x"), chat, chat, PASSWORD, port,
+        send(own, chatmessages.cleartext(person, person, "x"), person, person, PASSWORD, port,
              own.stranger)
     assert caught.value.smtp_code == 523
 
 
 @pytest.mark.parametrize("port", [465, 587])
-def test_the_ordinary_service_is_no_way_around(own, chat, port):
-    for message in (chatmessages.cleartext(chat, chat, "x"),
-                    chatmessages.encrypted(chat, chat, "x")):
+def test_the_ordinary_service_is_no_way_around(own, person, port):
+    for message in (chatmessages.cleartext(person, person, "x"),
+                    chatmessages.encrypted(person, person, "x")):
         with pytest.raises(smtplib.SMTPDataError) as caught:
-            send(own, message, chat, chat, PASSWORD, port, "127.0.0.1")
+            send(own, message, person, person, PASSWORD, port, "127.0.0.1")
         assert caught.value.smtp_code == 554
     with pytest.raises(smtplib.SMTPDataError):
-        send(own, message, chat, "alice", ORDINARY_USERS["alice"], port, "127.0.0.1")
+        send(own, message, person, "alice", ORDINARY_USERS["alice"], port, "127.0.0.1")
 
 
 @pytest.mark.parametrize("port", [465, 587])
-def test_while_the_filter_is_down_only_chat_waits(own, chat, port):
+def test_while_the_filter_is_down_only_chat_waits(own, person, port):
     alice = "alice@example.org"
     with own.without("filtermail"):
         send(own, chatmessages.cleartext(alice, alice, "x"), alice, "alice",
              ORDINARY_USERS["alice"], port, "127.0.0.1")
         with pytest.raises(smtplib.SMTPResponseException) as caught:
-            send(own, chatmessages.encrypted(chat, chat, "x"), chat, chat, PASSWORD, port,
+            send(own, chatmessages.encrypted(person, person, "x"), person, person, PASSWORD, port,
                  own.stranger)
         assert caught.value.smtp_code in (451, 454)
 

@@ -1,8 +1,6 @@
 """A verifier that the host already runs: the real OpenDKIM before our filter, as documented."""
 
-import itertools
 import re
-import smtplib
 from pathlib import Path
 
 import pytest
@@ -10,12 +8,11 @@ import pytest
 import chatmessages
 import dkimkit
 import opendkim
+from rig.host import PASSWORD
 from rig.stock import postconf
 from rig.until import until
 
-PASSWORD = "correct horse battery"
 TREE = Path(__file__).parents[2]
-NUMBERS = itertools.count(1)
 ALICE = "alice@sender.example"
 BOB = "bob@example.org"
 SPOOL = Path("/var/mail/bob")
@@ -50,32 +47,16 @@ def verifier(running_host, tmp_path_factory):
     running_host.configure(ini)
 
 
-@pytest.fixture
-def person(host):
-    address = f"veri{next(NUMBERS):05d}@{host.chat_domain}"
-    host.imap(address, PASSWORD).logout()
-    return address
-
-
-def reply(host, message, recipient):
-    with host.smtp(port=25, source=host.stranger) as smtp:
-        try:
-            smtp.sendmail(ALICE, [recipient], message)
-            return 250
-        except smtplib.SMTPResponseException as error:
-            return error.smtp_code
-
-
 def signed(person):
     return dkimkit.sign(chatmessages.encrypted(ALICE, person, "hello"), dkimkit.rsa(),
                         include_headers=[b"from", b"to", b"date", b"from"])
 
 
 def test_what_opendkim_says_decides(host, person):
-    assert until(lambda: reply(host, signed(person), person) == 250, "OpenDKIM is believed")
+    assert until(lambda: host.answer(signed(person), person)[0] == 250, "OpenDKIM is believed")
     unsigned = chatmessages.encrypted(ALICE, person, "hello")
-    assert reply(host, unsigned, person) == 554
-    assert reply(host, signed(person).replace(b"Date: ", b"Date:  X", 1), person) == 554
+    assert host.answer(unsigned, person)[0] == 554
+    assert host.answer(signed(person).replace(b"Date: ", b"Date:  X", 1), person)[0] == 554
     with host.imap(person, PASSWORD) as imap:
         got, *_ = host.wait_for_mail(imap, 1)
     assert b"Authentication-Results: mx.example.org" in got
@@ -86,7 +67,7 @@ def test_what_opendkim_says_decides(host, person):
     b"mx.example.org (x) 1", b"\r\n\tmx.example.org\r\n ", b"\xc2\xa0mx.example.org"])
 def test_a_forged_result_is_not_believed(host, person, authserv_id):
     unsigned = chatmessages.encrypted(ALICE, person, "hello")
-    assert reply(host, FORGED.replace(b"mx.example.org", authserv_id) + unsigned, person) == 554
+    assert host.answer(FORGED.replace(b"mx.example.org", authserv_id) + unsigned, person)[0] == 554
 
 
 def test_a_result_that_opendkim_was_made_to_write_is_not_believed(host, person):
@@ -98,8 +79,8 @@ def test_a_result_that_opendkim_was_made_to_write_is_not_believed(host, person):
         return dkimkit.sign(chatmessages.encrypted(ALICE, to, "hello"), dkimkit.rsa(),
                             domain=b"evil.example", identity=identity)
 
-    assert reply(host, forged(person), person) == 554
-    assert reply(host, forged(BOB), BOB) == 250
+    assert host.answer(forged(person), person)[0] == 554
+    assert host.answer(forged(BOB), BOB)[0] == 250
     until(lambda: SPOOL.exists() and b"dkim=pass header.d=sender.example" in SPOOL.read_bytes(),
           "OpenDKIM does it")
 
@@ -111,12 +92,12 @@ def test_header_checks_remove_it_even_where_nobody_verifies(host, person, verifi
     postconf("-e", {"chat_incoming_milters": "$chat_incoming_filter"})
     host.reload_postfix()
     try:
-        until(lambda: reply(host, FORGED + unsigned, person) == 250, "the danger is there")
-        assert reply(host, folded + unsigned, person) == 250
+        until(lambda: host.answer(FORGED + unsigned, person)[0] == 250, "the danger is there")
+        assert host.answer(folded + unsigned, person)[0] == 250
         postconf("-e", {"header_checks": "regexp:{ { %s } }" % HEADER_CHECKS})
         host.reload_postfix()
-        until(lambda: reply(host, FORGED + unsigned, person) == 554, "the line removes it")
-        assert reply(host, folded + unsigned, person) == 554
+        until(lambda: host.answer(FORGED + unsigned, person)[0] == 554, "the line removes it")
+        assert host.answer(folded + unsigned, person)[0] == 554
     finally:
         postconf("-e", {"header_checks": "", "chat_incoming_milters": verifier})
         host.reload_postfix()

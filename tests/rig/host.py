@@ -5,6 +5,7 @@ Works only inside `tests/rig/enter`, where the stock paths and ports are nobody 
 
 import contextlib
 import imaplib
+import itertools
 import os
 import select
 import smtplib
@@ -25,6 +26,8 @@ from rig.wiring import configure, follow_readme
 LOOPBACK = "127.0.0.1"
 SERVICES = ("doveauth", "lastlogin", "notifier", "metadata", "recipients", "filtermail",
             "filtermail-incoming")
+PASSWORD = "correct horse battery"
+"""Of every `Host.new_person`."""
 
 
 class Host:
@@ -39,6 +42,7 @@ class Host:
 
     def __init__(self) -> None:
         self.services: dict[str, Service] = {}
+        self._numbers = itertools.count(1)
 
     # -- set up ------------------------------------------------------------------------------
 
@@ -178,6 +182,26 @@ class Host:
             client.close()
             raise
         return client
+
+    def new_person(self) -> str:
+        """The address of a chat user whose first login was now, with `PASSWORD`."""
+        address = f"fresh{next(self._numbers):04d}@{self.chat_domain}"
+        self.imap(address, PASSWORD).logout()
+        return address
+
+    def answer(self, message: bytes, recipient: str, sender: str = "alice@sender.example",
+               source: str = STRANGER) -> tuple[int, str]:
+        """What port 25 says to a message without a login: 250, or the refusal and its text."""
+        with self.smtp(port=25, source=source) as smtp:
+            try:
+                smtp.sendmail(sender, [recipient], message)
+            except smtplib.SMTPRecipientsRefused as error:
+                code, text = error.recipients[recipient]
+            except smtplib.SMTPResponseException as error:
+                code, text = error.smtp_code, error.smtp_error
+            else:
+                return 250, ""
+        return code, text.decode()
 
     def wait_for_mail(self, imap: imaplib.IMAP4, count: int = 1, folder: str = "INBOX",
                       words: str = "") -> list[bytes]:
