@@ -3,18 +3,15 @@
 import json
 import os
 import stat
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
+import killed
 import pytest
 
 from chatmaild.errors import StoreError
 from chatmaild.store import devicetokens
 from chatmaild.store.devicetokens import LIFETIME, MAX_TOKENS, SETTLED, DeviceTokens, ref
 
-SRC = Path(__file__).parent.parent / "src"
 NOW = 1_790_000_000.0
 ALICE = ref("alice@chat.test")
 BOB = ref("bob@chat.test")
@@ -163,19 +160,13 @@ def test_writers_at_the_same_time_lose_nothing(tokens, tmp_path):
 
 def test_killed_while_writing_what_was_acknowledged_is_there(tokens, tmp_path):
     code = f"""
-import sys, time
 from chatmaild.store.devicetokens import DeviceTokens
 store = DeviceTokens({str(tmp_path / "tokens")!r})
 for number in range(1_000_000):
     store.add({ALICE!r}, f"token-{{number}}", {NOW} + number)
     print(number, flush=True)
 """
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE,
-                          env={"PYTHONPATH": str(SRC)}) as child:
-        for line in child.stdout:
-            if int(line) == 30:
-                child.kill()
-        last = int(line)
+    last = killed.last_number(code)
     assert f"token-{last}" in tokens.current(ALICE, NOW + last + 1)
 
 

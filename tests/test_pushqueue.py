@@ -3,14 +3,13 @@
 import stat
 import subprocess
 import sys
-from pathlib import Path
 
+import killed
 import pytest
 
 from chatmaild.errors import StoreError
 from chatmaild.store.pushqueue import Backlog, PushQueue
 
-SRC = Path(__file__).parent.parent / "src"
 NOW = 1_790_000_000.0
 
 
@@ -147,12 +146,7 @@ for number in range(1_000_000):
         queue.add(str(number), "ref", {NOW}, {NOW})
     print(number, flush=True)
 """
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE,
-                          env={"PYTHONPATH": str(SRC)}) as child:
-        for line in child.stdout:
-            if int(line) == 30:
-                child.kill()
-        last = int(line)
+    last = killed.last_number(code)
     queue = PushQueue(path)
     assert {str(number) for number in range(last + 1)} <= set(due(queue, limit=last + 10))
     queue.close()
@@ -187,7 +181,7 @@ except StoreError as error:
     print(error)
 """
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
-                          env={"PYTHONPATH": str(SRC)}, check=True).stdout
+                          env={"PYTHONPATH": str(killed.SRC)}, check=True).stdout
     assert "locked" in said and str(path) in said
 
 
