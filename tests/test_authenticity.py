@@ -222,6 +222,18 @@ def test_authentication_results(fields, state):
     assert results(*fields) is state
 
 
+@pytest.mark.parametrize("domain, state", [
+    (b"sender.example", State.UNKNOWN), (b"Sender.Example", State.UNKNOWN),
+    (b"list.example", State.INVALID)])
+@pytest.mark.parametrize("written", [None, DMARC, PASS.replace(b"mx.host", b"mx.other")])
+def test_a_verifier_that_says_nothing_of_a_signature_loses_no_mail(written, domain, state):
+    fields = [(b"DKIM-Signature", b" v=1; d=" + domain)]
+    if written:
+        fields.insert(0, (b"Authentication-Results", written))
+    found = authenticity.from_results(fields, "mx.host.example", "sender.example")
+    assert (found.state, found.code) == (state, "verifier-silent")
+
+
 def by_rspamd(*found):
     """What rspamd 3.4 and 3.12 write, after its results for DKIM."""
     return b" mx.host.example;\r\n\t" + b";\r\n\t".join(found)
