@@ -153,7 +153,8 @@ def test_obstacles(public_path):
     secret = public_path / "secret"
     secret.mkdir(mode=0o700)
     file = secret / "file"
-    file.touch(mode=0o644)
+    file.touch()
+    file.chmod(0o644)
     stranger = Identity("x", 54321, 54321, frozenset({54321}))
     root = Identity("root", 0, 0, frozenset({0}))
     assert hostfiles.obstacle(root, str(file), hostfiles.READ) is None

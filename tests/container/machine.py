@@ -33,6 +33,7 @@ _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOM
 
 def private_mounts() -> None:
     """Mounts of this process are its own from now on, and end with it."""
+    os.umask(0o022)     # whatever that of root is here: others live in the machines as well
     _check(_libc.unshare(_CLONE_NEWNS))
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
     SCRATCH.mkdir(exist_ok=True)
