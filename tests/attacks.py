@@ -241,6 +241,7 @@ def packets(good):
     yield "ciphertext version 3", body(key + packet(18, b"\3" + LONG))
     yield "ciphertext v2 with text for parameters", body(key + packet(18, b"\2The" + noise(100) + LONG))
     yield "ciphertext v2 with text for a salt", body(key + packet(18, b"\2\x09\2\x06" + TEXT[:32] + noise(200)))
+    yield "ciphertext v2 of 40 octets, all text", body(key + packet(18, b"\2\x09\2\x06" + noise(32) + TEXT[:40]))
     yield "session key after the ciphertext", body(key + secret + pkesk(material=mpi(b"\x80" + TEXT)))
     yield "first bit not set", body(LONG)
 
@@ -444,6 +445,10 @@ def with_headers():
         }.items():
             yield f"{name} with {what}", [
                 *headers(), (name, b"addr=alice@chat.test; keydata=" + key)], good
+    yield "a little text in each of many gossiped keys", [*headers(), *(
+        ("Autocrypt-Gossip", b"keydata=" + b64encode(
+            packet(6, b"\4" + noise(50)) + packet(2, b"\4" + noise(120)) + packet(2, b"\4" + LONG[at:at + 7])))
+        for at in range(0, 700, 7))], good
     yield "much in Autocrypt attributes", [*headers(), (
         "Autocrypt", b"addr=alice@chat.test; _note=" + LONG * 2 + b"; keydata="
         + b64encode(packet(6, b"\4" + noise(50))))], good
@@ -462,6 +467,8 @@ def with_from():
         "encoded address as name, base64": b"=?utf-8?b?" + b64encode(b"bob@chat.test") + b"?= <alice@chat.test>",
         "encoded address in two words": b"=?utf-8?q?bob=40?= =?utf-8?q?chat=2Etest?= <alice@chat.test>",
         "encoded address, folded": b"=?utf-8?q?bob=40?=\n =?utf-8?b?" + b64encode(b"chat.test") + b"?= <alice@chat.test>",
+        "encoded address, cut by a fold": b"=?utf-8?b?Ym9iQGNo\n YXQudGVzdA==?= <alice@chat.test>",
+        "encoded address in UTF-7": b"=?utf-7?q?bob+AEA-chat.test?= <alice@chat.test>",
         "comment": b"alice@chat.test (bob@chat.test)", "comment inside": b"<alice(x)@chat.test>",
         "route": b"<@bob.test:alice@chat.test>", "quoted local part": b'<"alice"@chat.test>',
         "two brackets": b"<bob@chat.test> <alice@chat.test>", "no address": b"Alice",

@@ -84,5 +84,7 @@ def clean(headers: Headers, keep_subject_and_mime: bool = False) -> Cleaned:
 
 def _text(name: str, value: bytes, anything: bool) -> int:
     if name in ("autocrypt", "autocrypt-gossip") and not anything:
-        return autocrypt.free_text(value)
+        # Gossip is for a recipient each; in many headers of little the same text could be hidden.
+        least = MAX_TEXT_PER_RECIPIENT if name == "autocrypt-gossip" else 0
+        return max(least, autocrypt.free_text(value))
     return len(value.strip()) + (0 if name in _ONCE else len(name))

@@ -26,7 +26,7 @@ _QUOTED = rb'"(?:[^"\\\x00-\x1f\x7f]|\\[ -~])*"'
 _PHRASE = rb'(?:[^\x00-\x1f\x7f()<>@,;:\\"\[\]]|' + _QUOTED + rb")*"
 _MAILBOX = re.compile(rb"\s*(?:(" + _PHRASE + rb")<\s*([^\s<>]+)\s*>|([^\s<>]+))\s*\Z")
 _FOLD = re.compile(rb"\r?\n(?=[ \t])")
-_ENCODED_WORD = re.compile(rb"=\?[^?\s]+\?([bq])\?([^?\s]*)\?=", re.I)
+_ENCODED_WORD = re.compile(rb"=\?([^?\s]+)\?([bq])\?([^?]*)\?=", re.I)
 _BETWEEN_WORDS = re.compile(rb"(?<=\?=)\s+(?==\?)")   # is not shown, RFC 2047 section 6.2
 _LOOKS_LIKE_ADDRESS = re.compile(rb"[^\s<>\"'(),:;@]+@[^\s<>\"'(),:;@]+\.[^\s<>\"'(),:;@.]{2,}")
 
@@ -95,10 +95,16 @@ def names_another(mailbox: Mailbox) -> bool:
 
 
 def _decode_word(match: re.Match[bytes]) -> bytes:
-    """The text of an encoded word, RFC 2047, in whatever charset it is."""
-    if match[1] in b"qQ":
-        return a2b_qp(match[2].replace(b"_", b" "))
-    try:
-        return a2b_base64(match[2] + b"==")
-    except Base64Error:
-        return match[0]
+    """The text of an encoded word, RFC 2047, in whatever charset it is; ASCII is ASCII in all of
+    them but UTF-7."""
+    charset, encoding, word = match.groups()
+    if encoding in b"qQ":
+        text = a2b_qp(word.replace(b"_", b" "))
+    else:
+        try:
+            text = a2b_base64(word + b"==")
+        except Base64Error:
+            return match[0]
+    if b"utf7" in charset.lower().replace(b"-", b""):
+        return text.decode("utf-7", "replace").encode("utf-8", "replace")
+    return text

@@ -32,9 +32,9 @@ _LARGE = 1 << 62
 _STEP = 3072
 
 # By version. Version 1 is followed by a prefix of 18 octets, a packet of at least 8 and an MDC of
-# 22; version 2 and its parameters by a salt of 32, a chunk of at least 8 and two tags of 16.
-_PARAMETERS = {1: 1, 2: 4}
+# 22; version 2, its parameters and a salt of 32 by a chunk of at least 8 and two tags of 16.
 _SALT = 32
+_PARAMETERS = {1: 1, 2: 4 + _SALT}
 _SMALLEST = {1: 1 + 18 + 8 + 22, 2: 4 + _SALT + 8 + 16 + 16}
 
 _NAMES = {
@@ -86,7 +86,7 @@ class PacketReader:
         self._version = 0           # of the ciphertext
         self._partial = False
         self._body = textlike.Sampler()
-        self._body_position = 0     # behind version and parameters
+        self._body_position = 0     # behind version, parameters and salt
         self._piece = 0             # octets left in this piece, or in the session-key packet
         self._last_piece = False
         self._small_pieces = 0
@@ -198,11 +198,11 @@ class PacketReader:
         if not used:
             raise Refusal("ciphertext-version", position)
         if version == 2:
-            salt = data[at + used:at + used + _SALT]
+            salt = data[at + 4:at + used]
             if len(salt) < _SALT:
                 return 0
-            if textlike.is_text(salt, position + used):
-                raise Refusal("ciphertext-is-text", position + used)
+            if textlike.is_text(salt, position + 4):
+                raise Refusal("ciphertext-is-text", position + 4)
             cipher, aead, chunk = data[at + 1:at + 4]
             if cipher not in range(7, 14) or aead not in (1, 2, 3) or chunk > 16:
                 raise Refusal("ciphertext-parameters", position)
