@@ -18,6 +18,10 @@ from chatmaild.wire.dkimsig import DkimSyntaxError, Signature
 MAX_SIGNATURES = 5
 """Aligned signatures that are looked at; honest senders use one or two."""
 
+MAX_OWN_RESULTS = 5
+"""Authentication-Results under the verifier's name that are looked at; it writes one, and one of
+its kind for DMARC another."""
+
 CLOCK_DRIFT = 300
 """Seconds that `x=` may have passed before a signature counts as expired, and that `t=` may be
 ahead of our clock."""
@@ -200,9 +204,9 @@ def from_results(fields: Fields, authserv_id: str, from_domain: str) -> Authenti
         if name.lower().strip() == b"dkim-signature" and not dkimsig.is_quotable(value):
             return Authenticity.invalid(
                 "signature-unusable", "what a signature says could pass for a verifier's result")
-    for name, value in fields:
-        if name.lower() != b"authentication-results" or authres.authserv_id(value) != authserv_id:
-            continue
+    own = [value for name, value in fields if name.lower() == b"authentication-results"
+           and authres.authserv_id(value) == authserv_id]
+    for value in own[:MAX_OWN_RESULTS]:
         results = authres.dkim_results(value)
         if results == ():
             continue
