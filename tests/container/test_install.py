@@ -54,6 +54,13 @@ def test_without_an_answer_it_is_idle_and_says_so(idle):
     assert failed == ""
 
 
+def test_systemd_finds_nothing_odd_in_the_units(idle):
+    host, _, _ = idle
+    done = host.shell("dpkg -L chatmaild | grep -E '[.](service|socket|timer|target)$' | "
+                      "xargs systemd-analyze verify --man=no")
+    assert done.stdout + done.stderr == ""
+
+
 def test_deletion_has_not_run_on_installation(idle):
     host, _, _ = idle
     shown = host.run("systemctl", "show", "--value", "--property=ExecMainStartTimestamp",
