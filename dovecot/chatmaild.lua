@@ -323,9 +323,12 @@ return function(config_path, known_path)
     end
     if hash == false then return auth.PASSDB_RESULT_PASSWORD_MISMATCH, problem end
     if not hash then return auth.PASSDB_RESULT_INTERNAL_FAILURE, problem end
-    local result = request:password_verify(hash, password)
+    local result, reason = request:password_verify(hash, password)
     if result == 1 then return auth.PASSDB_RESULT_OK, {user = user} end
-    if result == 0 then return auth.PASSDB_RESULT_PASSWORD_MISMATCH, "password mismatch" end
+    -- Dovecot calls it a mismatch, too, if it does not know the scheme; nobody's password is wrong then
+    if result == 0 and not tostring(reason):find("^Unknown scheme") then
+      return auth.PASSDB_RESULT_PASSWORD_MISMATCH, "password mismatch"
+    end
     return auth.PASSDB_RESULT_INTERNAL_FAILURE, home .. "/password: no hash that Dovecot knows"
   end
 

@@ -258,6 +258,14 @@ def test_a_hash_without_a_scheme(host, address):
     assert login(host, address, password.read_text().strip()) == "refused"
 
 
+@pytest.mark.parametrize("stored", ["{NO-SUCH-SCHEME}x", "{SSHA}no base64", ""])
+def test_a_hash_that_dovecot_cannot_use_is_no_wrong_password(host, address, stored):
+    home = host.mailbox(address)
+    home.mkdir(mode=0o700)
+    (home / "password").write_text(stored + "\n")
+    assert login(host, address) == "try later"
+
+
 def test_an_account_over_whose_removal_the_run_was_killed(host, address):
     """It may have an owner who logged in at that moment: no mail bounces, and a login is enough."""
     assert login(host, address) == "in"
