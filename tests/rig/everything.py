@@ -12,6 +12,9 @@ from pathlib import Path
 TREE = Path(__file__).resolve().parents[2]
 SUITES = ("bookworm", "trixie")
 PYTEST = ("/usr/bin/python3", "-m", "pytest", "-q", "-p", "no:cacheprovider")
+LIMIT = 1200
+"""Seconds for one command: a test that waits for what never comes fails, and the rest is told."""
+
 UNIT = "not integration and not container and not fuzz"
 
 
@@ -49,7 +52,11 @@ class Run:
 
     def result(self) -> tuple[bool, str]:
         """Whether it succeeded, and its line of the summary."""
-        good = self._process.wait() == 0
+        try:
+            good = self._process.wait(LIMIT) == 0
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            good = False
         took = time.monotonic() - self._started
         self._output.seek(0)
         text = self._output.read().rstrip()
