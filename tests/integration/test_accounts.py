@@ -260,9 +260,8 @@ def test_a_hash_without_a_scheme(host, address):
 
 @pytest.mark.parametrize("stored", ["{NO-SUCH-SCHEME}x", "{SSHA}no base64", ""])
 def test_a_hash_that_dovecot_cannot_use_is_no_wrong_password(host, address, stored):
-    home = host.mailbox(address)
-    home.mkdir(mode=0o700)
-    (home / "password").write_text(stored + "\n")
+    assert login(host, address) == "in"
+    (host.mailbox(address) / "password").write_text(stored + "\n")
     assert login(host, address) == "try later"
 
 
