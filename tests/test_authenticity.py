@@ -22,9 +22,7 @@ def check(message, keys, domain="sender.example", now=NOW, bits=1024, cut=None):
     job = DkimCheck(fields, domain, now, bits)
     for start in range(0, len(body), cut or len(body) or 1):
         job.body(body[start:start + (cut or len(body))])
-    names = job.finish()
-    assert names <= job.key_names
-    return job.result({name: keys.get(name, ()) for name in names})
+    return job.result({name: keys.get(name, ()) for name in job.finish()})
 
 
 def test_the_examples_of_rfc_8463():
@@ -136,7 +134,6 @@ def test_flags_of_the_key(flags, identity, valid):
 def test_a_body_that_was_changed_needs_no_key():
     fields, body = dkimkit.split(dkimkit.sign(dkimkit.MESSAGE, dkimkit.rsa()))
     job = DkimCheck(fields, "sender.example", NOW, 1024)
-    assert job.key_names == {NAME}
     job.body(body + b"more\r\n")
     assert job.finish() == frozenset()
     assert "body" in job.result({}).detail
@@ -172,9 +169,10 @@ def test_expired():
 def test_no_more_signatures_than_the_limit_cost_anything():
     field = dkimkit.sign(dkimkit.MESSAGE, dkimkit.rsa()).partition(b"\r\nReceived")[0] + b"\r\n"
     message = b"".join(field.replace(b"s=s1", b"s=x%d" % n) for n in range(100)) + dkimkit.MESSAGE
-    fields, _ = dkimkit.split(message)
+    fields, body = dkimkit.split(message)
     job = DkimCheck(fields, "sender.example", NOW, 1024)
-    assert len(job.key_names) == authenticity.MAX_SIGNATURES
+    job.body(body)
+    assert len(job.finish()) == authenticity.MAX_SIGNATURES
 
 
 def results(*fields):

@@ -36,12 +36,7 @@ class World:
         local, _, domain = mail_address.lower().rpartition("@")
         return STATES.get(f"{local.split('+')[0]}@{domain}", MailboxState.UNKNOWN)
 
-    def begin_lookup(self, names):
-        self.names = frozenset(names)
-        return self
-
-    def wait(self, names):
-        assert set(names) <= self.names
+    def look_up(self, names):
         return {name: self.keys.get(name, ()) for name in names}
 
 

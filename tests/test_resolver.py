@@ -23,7 +23,7 @@ def at(port, host="127.0.0.1"):
 
 
 def look_up(found, name=NAME):
-    return found.begin([name]).wait([name])[name]
+    return found.look_up([name])[name]
 
 
 @pytest.fixture
@@ -95,9 +95,9 @@ def test_what_is_no_answer_is_known_to_be_none(hurry, answer):
         assert look_up(found) is None
         assert time.monotonic() - started < resolver.DNS_TIME + 3   # less than dnspython's own 5
         until(lambda: not found._running, "the lookup to end")
-        again = found.begin([NAME])
-        assert not found._running, "asked again although it had just failed"
-        assert again.wait([NAME]) == {NAME: None}
+        asked = server.asked
+        assert look_up(found) is None
+        assert server.asked == asked, "asked again although it had just failed"
 
 
 @pytest.mark.parametrize("records", [
@@ -139,10 +139,9 @@ def test_a_slow_server_is_asked_once_for_all_who_wait(monkeypatch):
         return reply(query, f'{NAME}. 60 IN TXT "late"')
     with Stranger(answer) as server:
         found = at(server.port)
-        jobs = [found.begin([NAME]) for _ in range(30)]
         results = []
-        threads = [threading.Thread(target=lambda job=job: results.append(job.wait([NAME])[NAME]))
-                   for job in jobs]
+        threads = [threading.Thread(target=lambda: results.append(look_up(found)))
+                   for _ in range(30)]
         for thread in threads:
             thread.start()
         release.set()
@@ -184,26 +183,44 @@ def test_beyond_the_limits_nobody_waits_at_all(monkeypatch):
         assert time.monotonic() - started < 5
 
 
-def test_no_more_lookups_at_once_than_the_limit(hurry, monkeypatch):
+def test_the_oldest_lookup_gives_way_to_a_new_one(monkeypatch):
+    """Else one sender's dead zone would keep everybody's keys from being looked up."""
     monkeypatch.setattr(resolver, "MAX_LOOKUPS", 3)
-    with Stranger(lambda query: None) as server:
+    monkeypatch.setattr(resolver, "SHORT_WAIT", 20)
+    monkeypatch.setattr(resolver, "MAX_WAITING_LONG", 0)
+
+    def answer(query):
+        name = query.question[0].name.to_text()
+        return reply(query, f'{name} 60 IN TXT "key"') if name == f"{NAME}." else None
+    with Stranger(answer) as server:
         found = at(server.port)
-        names = [f"n{n}.example" for n in range(10)]
-        job = found.begin(names)
-        assert len(found._running) == 3
-        assert job.wait(names) == dict.fromkeys(names)
+        with monkeypatch.context() as impatient:
+            impatient.setattr(resolver, "SHORT_WAIT", 0)
+            for n in range(10):
+                assert look_up(found, f"n{n}.dead.example") is None
+                assert len(found._running) <= 3
+        assert look_up(found) == (b"key",)
+        assert not found._cache.keys() - {NAME}, "what gave way counts as asked"
 
 
-def test_begin_never_blocks_and_time_runs_from_there(hurry):
-    with Stranger(lambda query: None) as server:
+def test_a_thread_that_cannot_start_is_tried_again(monkeypatch):
+    with Stranger(lambda query: reply(query, f'{NAME}. 60 IN TXT "key"')) as server:
         found = at(server.port)
+        with monkeypatch.context() as full:
+            def fail(thread):
+                raise RuntimeError("can't start new thread")
+            full.setattr(threading.Thread, "start", fail)
+            with pytest.raises(RuntimeError):
+                look_up(found)
+        assert look_up(found) == (b"key",)
+
+
+def test_all_lookups_of_a_message_share_its_time(hurry):
+    with Stranger(lambda query: None) as server:
+        names = [f"n{n}.example" for n in range(5)]
         before = time.monotonic()
-        job = found.begin([NAME])
-        after = time.monotonic()
-        assert after - before < resolver.DNS_TIME
-        assert before <= job._deadline - resolver.DNS_TIME <= after
-        job.wait([NAME])
-        assert time.monotonic() < job._deadline + 3
+        assert at(server.port).look_up(names) == dict.fromkeys(names)
+        assert time.monotonic() - before < 2 * resolver.DNS_TIME
 
 
 def test_a_changed_resolv_conf_is_noticed(tmp_path, monkeypatch):

@@ -35,7 +35,7 @@ MAX_HEADER_OCTETS = 512 * 1024
 _ACTIONS = milter.CHGHDRS | milter.SETSYMLIST
 _PROTOCOL = (milter.P_NOHELO | milter.P_NOUNKNOWN | milter.P_NR_CONN | milter.P_NR_HDR
              | milter.P_NR_BODY | milter.P_HDR_LEADSPC)
-_MACROS = {milter.M_ENVFROM: "{auth_authen}", milter.M_ENVRCPT: "{rcpt_addr}",
+_MACROS = {milter.M_ENVFROM: "{auth_authen} {mail_addr}", milter.M_ENVRCPT: "{rcpt_addr}",
            milter.M_EOH: "i", milter.M_EOM: "i"}
 
 
@@ -135,7 +135,7 @@ def _mail(ctx, path: bytes, *parameters: bytes) -> int:
         session.transaction = Transaction(site)
         client = Client(session.network_address, ctx.getsymval("{auth_authen}") or "")
         found = session.transaction.mail(session.sender, client, _size(parameters),
-                                         time.monotonic())
+                                         time.monotonic(), ctx.getsymval("{mail_addr}") or "")
         return milter.CONTINUE if found is None else _end(ctx, session, found)
     except Exception:
         return _deferred(ctx, session)
@@ -181,8 +181,9 @@ def _end_of_headers(ctx) -> int:
         session.queue_id = ctx.getsymval("i") or session.queue_id
         headers, session.headers = session.headers, None
         found = session.transaction.data()
-        if found is None and (session.header_octets > MAX_HEADER_OCTETS
-                              or len(headers) > header_policy.MAX_HEADERS):
+        if found is None and session.transaction.direction and (
+                session.header_octets > MAX_HEADER_OCTETS
+                or len(headers) > header_policy.MAX_HEADERS):
             found = Verdict("headers-too-large", verdicts.UNENCRYPTED)
         if found is None:
             found = session.transaction.headers(headers)

@@ -1,6 +1,8 @@
 """What the rules for incoming mail ask of the world: accounts on disk, keys in the DNS, the time.
 """
 
+import functools
+import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
@@ -9,7 +11,7 @@ from chatmaild.config import Config
 from chatmaild.policy.recipients import MailboxState
 
 if TYPE_CHECKING:
-    from chatmaild.resolver import Lookup, Resolver
+    from chatmaild.resolver import Records, Resolver
 
 
 class Outside:
@@ -20,14 +22,23 @@ class Outside:
         raises `StoreError` if that cannot be told."""
         self.mailbox = mailbox
         self._dns_servers = config.dns_servers
-        self._resolver: "Resolver | None" = None
 
     def now(self) -> float:
         return time.time()
 
-    def begin_lookup(self, names: Iterable[str]) -> "Lookup":
-        if self._resolver is None:
-            # Loaded when first needed: who never verifies a signature does without 10 MB of it.
-            from chatmaild.resolver import Resolver
-            self._resolver = Resolver(self._dns_servers)
-        return self._resolver.begin(names)
+    def look_up(self, names: Iterable[str]) -> "dict[str, Records]":
+        with _making:
+            resolver = _resolver(self._dns_servers)
+        return resolver.look_up(names)
+
+
+_making = threading.Lock()
+
+
+@functools.lru_cache(maxsize=1)
+def _resolver(servers: tuple[tuple[str, int], ...]) -> "Resolver":
+    """The one of this process: its thread, its limits and its cache outlive a reload of the
+    configuration that leaves the servers as they are."""
+    # Loaded when first needed: who never verifies a signature does without 10 MB of it.
+    from chatmaild.resolver import Resolver
+    return Resolver(servers)

@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from concurrent import futures
 from pathlib import Path
 
@@ -71,25 +71,6 @@ Records = tuple[bytes, ...] | None
 """The TXT records of a name; none if it has none; None if the DNS could not tell."""
 
 
-class Lookup:
-    """The lookups of one message, started; `wait` collects them."""
-
-    def __init__(self, resolver: "Resolver", pending: Mapping[str, futures.Future],
-                 known: dict[str, Records]):
-        self._resolver = resolver
-        self._pending = pending
-        self._known = known
-        self._deadline = time.monotonic() + DNS_TIME
-
-    def wait(self, names: Iterable[str]) -> dict[str, Records]:
-        """What the DNS holds at `names`, at the latest `DNS_TIME` after the lookups began."""
-        wanted = {name: self._pending[name] for name in names if name in self._pending}
-        if wanted:
-            self._resolver.wait(wanted.values(), self._deadline)
-        return self._known | {name: future.result() if future.done() else None
-                              for name, future in wanted.items()}
-
-
 class Resolver:
     """A caching stub resolver for TXT records. Any thread may call it."""
 
@@ -105,22 +86,23 @@ class Resolver:
         self._stub: dns.asyncresolver.Resolver | None = None
         self._stub_made_from: tuple | None = None
 
-    def begin(self, names: Iterable[str]) -> Lookup:
-        """Start to look `names` up, unless they are known; never blocks."""
-        pending, known = {}, {}
+    def look_up(self, names: Iterable[str]) -> dict[str, Records]:
+        """What the DNS holds at `names`; blocks for `DNS_TIME` seconds at most."""
+        deadline = time.monotonic() + DNS_TIME
+        known, pending = {}, {}
         with self._lock:
             for name in names:
                 expires, records = self._cache.get(name, (0.0, None))
                 if expires > time.monotonic():
                     self._cache.move_to_end(name)
                     known[name] = records
-                elif future := self._future(name):
-                    pending[name] = future
                 else:
-                    known[name] = None
-        return Lookup(self, pending, known)
+                    pending[name] = self._future(name)
+        self._wait(pending.values(), deadline)
+        return known | {name: future.result() if _has_result(future) else None
+                        for name, future in pending.items()}
 
-    def wait(self, pending: Iterable[futures.Future], deadline: float) -> None:
+    def _wait(self, pending: Iterable[futures.Future], deadline: float) -> None:
         """Wait for `pending` until `deadline` (monotonic), or less long if many wait already."""
         pending = [future for future in pending if not future.done()]
         if not pending or not self._waiting.acquire(blocking=False):
@@ -136,15 +118,16 @@ class Resolver:
         finally:
             self._waiting.release()
 
-    def _future(self, name: str) -> futures.Future | None:
-        """The lookup of a name, begun if need be; None if there are too many. Needs the lock."""
+    def _future(self, name: str) -> futures.Future:
+        """The lookup of a name, begun if need be. Needs the lock."""
         if name in self._running:
             return self._running[name]
-        if len(self._running) >= MAX_LOOKUPS:
-            return None
         if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            threading.Thread(target=self._loop.run_forever, name="dns", daemon=True).start()
+            self._loop = _started_loop()
+        while len(self._running) >= MAX_LOOKUPS:
+            # The oldest gives way: what gets an answer got it long ago, and whoever has a dead
+            # zone must not keep the keys of everybody else from being looked up.
+            self._running.pop(next(iter(self._running))).cancel()
         future = asyncio.run_coroutine_threadsafe(self._fetch(name), self._loop)
         self._running[name] = future
         return future
@@ -157,11 +140,11 @@ class Resolver:
             pass  # that the DNS could not tell is an answer too, and kept for a while
         finally:
             with self._lock:
-                self._running.pop(name, None)
-                self._cache[name] = (time.monotonic() + ttl, records)
-                self._cache.move_to_end(name)
-                while len(self._cache) > MAX_NAMES:
-                    self._cache.popitem(last=False)
+                if self._running.pop(name, None):   # else it gave way, and nothing is known
+                    self._cache[name] = (time.monotonic() + ttl, records)
+                    self._cache.move_to_end(name)
+                    while len(self._cache) > MAX_NAMES:
+                        self._cache.popitem(last=False)
         return records
 
     async def _ask(self, name: str) -> tuple[Records, float]:
@@ -220,6 +203,21 @@ class ZoneFile:
                 break
             name = alias[0].target
         return _texts(self._zone.get_rdataset(name, dns.rdatatype.TXT) or ())
+
+
+def _has_result(future: futures.Future) -> bool:
+    return future.done() and not future.cancelled()
+
+
+def _started_loop() -> asyncio.AbstractEventLoop:
+    """A loop that runs in a thread of its own. Raises RuntimeError if there can be no thread."""
+    loop = asyncio.new_event_loop()
+    try:
+        threading.Thread(target=loop.run_forever, name="dns", daemon=True).start()
+    except RuntimeError:
+        loop.close()
+        raise
+    return loop
 
 
 def _texts(rdatas: Iterable) -> tuple[bytes, ...]:

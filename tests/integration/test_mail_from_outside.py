@@ -164,6 +164,32 @@ def test_nobody_is_a_chat_user_from_outside(host, person):
         assert smtp.mail(person)[0] == 554
 
 
+@pytest.mark.parametrize("form", [
+    "{local}%{domain}", "{domain}!{local}", '"{local}@{domain}"', '{local}@"{domain}"',
+    "{local}@{domain}(x)", "{local}@ {domain}"])
+def test_no_other_way_to_write_a_sender_makes_one_a_chat_user(host, person, form):
+    local, _, domain = host.new_person().partition("@")
+    command = f"MAIL FROM:<{form.format(local=local, domain=domain)}>"
+    with host.smtp(port=25, source=host.stranger) as smtp:
+        smtp.ehlo()
+        assert smtp.docmd(command)[0] == 554
+    with host.smtp("alice", ORDINARY_USERS["alice"], 465, host.stranger) as smtp:
+        assert smtp.docmd(command)[0] == 554
+
+
+def test_a_user_of_the_host_sends_from_no_chat_address(host, person):
+    SPOOL.unlink(missing_ok=True)
+    with host.smtp("alice", ORDINARY_USERS["alice"], 587, host.stranger) as smtp:
+        with pytest.raises(smtplib.SMTPDataError) as refused:
+            smtp.sendmail("alice@example.org", [BOB],
+                          chatmessages.cleartext(person, BOB, "I am not he"))
+        assert refused.value.smtp_code == 554
+        smtp.sendmail("alice@example.org", [BOB],
+                      chatmessages.cleartext("alice@example.org", BOB, "I am Alice"))
+    until(lambda: SPOOL.exists() and b"I am Alice" in SPOOL.read_bytes(), "her own mail")
+    assert b"I am not he" not in SPOOL.read_bytes()
+
+
 def test_mynetworks_and_users_need_no_signature_but_encryption(host, person):
     assert host.answer(encrypted(person), person, source="127.0.0.1")[0] == 250
     clear = chatmessages.cleartext("alice@example.org", person, "x")

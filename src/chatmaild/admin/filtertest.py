@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from chatmaild import config as configuration
@@ -104,22 +104,10 @@ class _World:
     def __init__(self, dns_file: Path | None, config: Config,
                  mailbox: Callable[[str], MailboxState]):
         self.mailbox = mailbox
-        self._source = ZoneFile(dns_file) if dns_file else Resolver(config.dns_servers)
+        self.look_up = (ZoneFile(dns_file) if dns_file else Resolver(config.dns_servers)).look_up
 
     def now(self) -> float:
         return time.time()
-
-    def look_up(self, names: Iterable[str]) -> Mapping[str, tuple[bytes, ...] | None]:
-        names = list(names)
-        if isinstance(self._source, ZoneFile):
-            return self._source.look_up(names)
-        return self._source.begin(names).wait(names)
-
-    def wait(self, names: Iterable[str]) -> Mapping[str, tuple[bytes, ...] | None]:
-        return self.look_up(names)
-
-    def begin_lookup(self, names: Iterable[str]) -> "_World":
-        return self
 
 
 def _incoming(config: Config, world: _World, sender: str, recipients: list[str]) -> Incoming:

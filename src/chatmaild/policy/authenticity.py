@@ -143,13 +143,6 @@ class DkimCheck:
             for relaxed in {check.signature.relaxed_body for check in self._signatures}
         }
 
-    @property
-    def key_names(self) -> frozenset[str]:
-        """The domain names whose TXT records `result` will want."""
-        return frozenset(
-            check.signature.key_name for check in self._signatures if not check.expired
-        )
-
     def body(self, chunk: bytes) -> None:
         for body in self._bodies.values():
             body.update(chunk)

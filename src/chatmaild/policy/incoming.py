@@ -25,12 +25,6 @@ _TRAILING_COMMENT = re.compile(rb"[ \t\r\n]+\([^()\\<>@]*\)[ \t\r\n]*\Z")
 _TOKEN = re.compile(rb"[ \t\r\n]*([A-Za-z-]+)")
 
 
-class Pending(Protocol):
-    """Lookups under way; `wait` blocks, for a limited time."""
-
-    def wait(self, names: Iterable[str]) -> "Keys": ...
-
-
 class Outside(Protocol):
     """What the rules ask of the world around them."""
 
@@ -39,7 +33,8 @@ class Outside(Protocol):
 
     def mailbox(self, mail_address: str) -> MailboxState: ...
 
-    def begin_lookup(self, names: Iterable[str]) -> Pending: ...
+    def look_up(self, names: Iterable[str]) -> "Keys":
+        """TXT records; blocks, for a limited time."""
 
 
 class Incoming:
@@ -56,7 +51,6 @@ class Incoming:
             and not client.login and not is_trusted(config, client.network_address)
         )
         self._dkim: "DkimCheck | None" = None
-        self._pending: Pending | None = None
         self._authenticity: "Authenticity | None" = None
         self._from = ""
         self._headers: Headers = []
@@ -96,7 +90,6 @@ class Incoming:
         else:
             self._dkim = authenticity.DkimCheck(
                 received, from_domain, self._outside.now(), config.dkim_min_rsa_bits)
-            self._pending = self._outside.begin_lookup(self._dkim.key_names)
 
     def body(self, chunk: bytes) -> None:
         if self.reader:
@@ -112,7 +105,7 @@ class Incoming:
         if not self._asks_authenticity:
             return Verdict(accepted)
         if self._dkim:
-            self._authenticity = self._dkim.result(self._pending.wait(self._dkim.finish()))
+            self._authenticity = self._dkim.result(self._outside.look_up(self._dkim.finish()))
         found = self._authenticity
         if found.state.name == "VALID":
             return Verdict(accepted)

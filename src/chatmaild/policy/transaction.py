@@ -64,29 +64,37 @@ class Site:
     incoming: Callable[[Client, str], Rules]
 
 
+_NOT_OURS = Verdict("not-ours")
+
+
 class Transaction:
     """Each method answers None (go on) or the verdict; after one for the whole message no more
     methods are called."""
 
-    __slots__ = ("direction", "_site", "_rules", "_sender", "_recipients")
+    __slots__ = ("direction", "_site", "_rules", "_is_user", "_sender", "_recipients")
 
     def __init__(self, site: Site):
         self.direction = ""
         self._site = site
         self._rules: Rules | None = None
+        self._is_user = False       # who logged in, and is no chat user
         self._sender = ""
         self._recipients: Recipients | None = None
 
-    def mail(self, path: str, client: Client, size: int, now: float) -> Verdict | None:
-        """MAIL FROM. `path` as SMTP has it; `size` in octets as declared, 0 if not; `now` of a
-        monotonic clock."""
+    def mail(self, path: str, client: Client, size: int, now: float,
+             resolved: str = "") -> Verdict | None:
+        """MAIL FROM. `path` as SMTP has it, `resolved` what the MTA makes of it (user%domain and
+        domain!user are user@domain); `size` in octets as declared, 0 if not; `now` of a monotonic
+        clock."""
         config = self._site.config
         domain = config.domain_of(client.login) if client.login else None
         if domain is None:
-            if address.domain_of(address.strip_path(path)) in config.domains:
+            if any(address.domain_of(address.strip_path(form)) in config.domains
+                   for form in (path, resolved)):
                 self.direction = "outgoing"
                 return Verdict("sender-without-login", verdict.NOT_YOUR_ADDRESS)
             self._rules = self._site.incoming(client, path)
+            self._is_user = bool(client.login)
             return None
         self.direction = "outgoing"
         sender = address.parse_path(path)
@@ -117,15 +125,23 @@ class Transaction:
         return self._recipients.add(path)
 
     def data(self) -> Verdict | None:
-        """The last recipient was seen; the message comes."""
-        if not self._rules.wanted:
-            self.direction = ""
-            return Verdict("not-ours")
-        self.direction = self.direction or "incoming"
-        return None
+        """The last recipient was seen; the message comes. `direction` is empty from here on if it
+        is nobody's business, which can be told at once but for what users of the host send."""
+        if self._rules.wanted:
+            self.direction = self.direction or "incoming"
+            return None
+        self.direction = ""
+        return None if self._is_user else _NOT_OURS
 
     def headers(self, headers: Headers) -> Verdict | None:
-        return self._rules.headers(headers)
+        if self._rules.wanted:
+            return self._rules.headers(headers)
+        for name, value in headers:
+            if (name.lower() == "from"
+                    and address.domains_shown(value) & self._site.config.domains.keys()):
+                self.direction = "outgoing"
+                return Verdict("from-is-a-chat-user", verdict.NOT_YOUR_ADDRESS)
+        return _NOT_OURS
 
     def body(self, chunk: bytes) -> None:
         self._rules.body(chunk)

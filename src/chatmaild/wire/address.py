@@ -28,6 +28,8 @@ _MAILBOX = re.compile(rb"\s*(?:(" + _PHRASE + rb")<\s*([^\s<>]+)\s*>|([^\s<>]+))
 _FOLD = re.compile(rb"\r?\n(?=[ \t])")
 _ENCODED_WORD = re.compile(rb"=\?([^?\s]+)\?([bq])\?([^?]*)\?=", re.I)
 _BETWEEN_WORDS = re.compile(rb"(?<=\?=)\s+(?==\?)")   # is not shown, RFC 2047 section 6.2
+_BEHIND_AT = re.compile(rb"@([A-Za-z0-9._-]+)")
+_COMMENT_PARTS = re.compile(rb'\\.|"(?:[^"\\]|\\.)*"|[^"\\()]+|.', re.DOTALL)
 _LOOKS_LIKE_ADDRESS = re.compile(rb"[^\s<>\"'(),:;@]+@[^\s<>\"'(),:;@]+\.[^\s<>\"'(),:;@.]{2,}")
 
 
@@ -84,6 +86,26 @@ def parse_mailbox(value: bytes) -> Mailbox | None:
     if not is_address(raw):
         return None
     return Mailbox((match[1] or b"").strip(), raw.decode("ascii"))
+
+
+def domains_shown(value: bytes) -> set[str]:
+    """The domains of all that any reader might take for an address in a header value: folded,
+    spaced, or with comments in between (RFC 5322 section 4.4); in lower case."""
+    return {domain.decode("ascii").lower().rstrip(".")
+            for text in (value, _without_comments(value))
+            for domain in _BEHIND_AT.findall(b"".join(text.split()))}
+
+
+def _without_comments(value: bytes) -> bytes:
+    depth, kept = 0, []
+    for part in _COMMENT_PARTS.findall(value):
+        if part == b"(":
+            depth += 1
+        elif part == b")":
+            depth = max(0, depth - 1)
+        elif not depth:
+            kept.append(part)
+    return b"".join(kept)
 
 
 def names_another(mailbox: Mailbox) -> bool:
