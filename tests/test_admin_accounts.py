@@ -10,7 +10,7 @@ import pytest
 
 from chatmaild import cli, config, runtime
 from chatmaild.admin import accounts
-from chatmaild.store import contents, devicetokens
+from chatmaild.store import contents, devicetokens, layout
 from chatmaild.store.mailboxes import Mailboxes
 
 ALICE = "alice@chat.example.org"
@@ -74,6 +74,12 @@ def test_list(command, alice, find):
     listed = json.loads(command("list", "--json")[1])
     assert [account["address"] for account in listed] == [ALICE, BOB]
     assert listed[0]["octets"] == 5020 and listed[0]["last_login"] == "2027-01-15"
+
+
+def test_list_knows_who_was_moved_aside_by_a_killed_run(command, alice):
+    os.rename(alice.home, layout.aside(alice.home))
+    assert command("list")[1].startswith(ALICE)
+    assert alice.exists()
 
 
 def test_list_goes_on_behind_a_broken_mailbox(command, alice, find, monkeypatch):

@@ -418,6 +418,17 @@ def test_what_a_killed_removal_left_is_removed(tree):
     assert not left.exists()
 
 
+def test_invitations_that_have_expired_go(tree):
+    made = {}
+    for name_, expires in (("old", NOW), ("valid", NOW + 1)):
+        made[name_] = tree.mail / DOMAIN / ".invites" / name_
+        made[name_].parent.mkdir(exist_ok=True)
+        made[name_].write_text(json.dumps({"batch": "b", "created": 0, "expires": expires}))
+    assert f"leftover {made['old']}" in tree.expire("--dry-run").out and made["old"].exists()
+    assert f"leftover {made['old']}" in tree.expire("-v").out
+    assert os.listdir(made["old"].parent) == ["valid"]
+
+
 def test_what_a_killed_run_moved_aside_is_dealt_with_as_if_it_never_was(tree):
     homes = {local: tree.mailbox(local, login=days) for local, days in
              (("alice", 1), ("bob", 100), ("carol", 1), ("dave", 1), ("erin", 1))}

@@ -132,6 +132,15 @@ def test_what_cannot_be_read_is_a_problem(host):
     assert "textfile" in host.report("--textfile", str(host.mail / "no" / "textfile"), code=1).err
 
 
+def test_of_a_domain_that_cannot_be_read_no_numbers_are_told(host):
+    domain = host.mail / DOMAIN
+    domain.rename(host.mail / "elsewhere")
+    domain.symlink_to("elsewhere")
+    said = host.report(code=1)
+    assert "symbolic link" in said.err and f"{DOMAIN}\n" not in said.out
+    assert list(json.loads(host.report("--json", code=1).out)["domains"]) == ["empty.example"]
+
+
 STANDING = {"sent": 1234, "failed": 5, "expired": 6, "gone": 7, "queued": 0,
             "oldest_seconds": 0.0, "gateway_is_up": 1, "timestamp": float(NOW - 10)}
 

@@ -120,8 +120,10 @@ def _list(args: argparse.Namespace, settings: Config, console: Console) -> int:
                          + (", ".join(settings.mail_domains) or "not configured yet"))
     domains = [args.domain.lower()] if args.domain else settings.mail_domains
     found, problems = [], []
+    mailboxes = Mailboxes(settings)
     for domain in domains:
-        for mailbox in Mailboxes(settings).of_domain(domain):
+        mailboxes.recover(domain)
+        for mailbox in mailboxes.of_domain(domain):
             try:
                 account = _describe(mailbox)
                 if account["account"] or os.path.lexists(mailbox.home):  # not deleted meanwhile

@@ -42,10 +42,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
     progress = console.progress(lambda: _entries(config), "mailboxes")
     try:
-        found = {domain.name: census.take(config, domain, now, complain, progress.step)
+        taken = {domain.name: census.take(config, domain, now, complain, progress.step)
                  for domain in config.domains.values()}
     finally:
         progress.close()
+    found = {name: each for name, each in taken.items() if each}    # of others nothing is known
     last = _loaded(problems, runstate.load, config)
     if args.textfile:
         _write(args.textfile, metrics.render(_metrics(found, last, now)))

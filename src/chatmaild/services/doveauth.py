@@ -59,7 +59,6 @@ class DoveAuth(dictserver.Service):
         for domain in settings.domains:
             try:
                 self._mailboxes.sweep(domain, time.time())
-                self._invites.sweep(domain, time.time())
             except StoreError as error:
                 log.error("%s", error)
 

@@ -41,8 +41,11 @@ class Census:
 def take(
     config: Config, domain: DomainConfig, now: int, complain: Callable[[str, OSError], None],
     step: Callable[[], None],
-) -> Census:
-    """Count the mailboxes of `domain`; `step` is called once for each directory entry."""
+) -> Census | None:
+    """Count the mailboxes of `domain`; `step` is called once for each directory entry.
+
+    None if its directory cannot be read, which `complain` is told like any other trouble.
+    """
     census = Census()
     deadlines = retention.Deadlines.of(domain, now)
     path = f"{config.mailboxes_dir}/{domain.name}"
@@ -62,6 +65,7 @@ def take(
         pass
     except OSError as error:
         complain(path, error)
+        return None
     return census
 
 

@@ -14,6 +14,7 @@ from chatmaild.errors import StoreError
 from chatmaild.policy.retention import ABANDONED_AFTER, Deadlines, Reason
 from chatmaild.store import directories, logins, maildir
 from chatmaild.store.expunge import Complaint, Expunger, Note, Tally
+from chatmaild.store.invites import Invites
 from chatmaild.store.layout import BLOCKED, PASSWORD, home_of
 from chatmaild.store.mailboxes import Mailbox, Mailboxes
 
@@ -36,14 +37,18 @@ class Expiry:
         self._recorded: dict[str, bool] = {}
 
     def sweep(self) -> set[str]:
-        """Remove what killed processes left beside the mailboxes; returns the paths."""
+        """Remove what killed processes left beside the mailboxes, and invitations that have
+        expired; returns the paths."""
         gone: set[str] = set()
+        mailboxes = Mailboxes(self._config)
+        invites = Invites(mailboxes)
         for domain in self._config.domains:
             directory = f"{self._config.mailboxes_dir}/{domain}"
             if os.path.islink(directory):
                 continue    # `walk` complains
             try:
-                swept = Mailboxes(self._config).sweep(domain, self._now, self._dry_run)
+                swept = mailboxes.sweep(domain, self._now, self._dry_run)
+                swept += invites.sweep(domain, self._now, self._dry_run)
             except StoreError as error:
                 self._problem(directory, error)
                 continue

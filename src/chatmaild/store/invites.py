@@ -118,24 +118,13 @@ class Invites:
 
     def revoke(self, domain: str, batch: str) -> int:
         """Take back what is left of a batch; how many that were. Raises `StoreError`."""
-        return self._remove(domain, lambda record: record["batch"] == batch)
+        due = [path for path, record in self._records(domain) if record["batch"] == batch]
+        return len(_remove(due))
 
-    def sweep(self, domain: str, now: float) -> int:
-        """Remove what has expired; how many that were. Raises `StoreError`."""
-        return self._remove(domain, lambda record: record["expires"] <= now)
-
-    def _remove(self, domain: str, due) -> int:
-        count = 0
-        for path, record in self._records(domain):
-            if due(record):
-                try:
-                    os.unlink(path)
-                except FileNotFoundError:
-                    continue    # spent meanwhile
-                except OSError as error:
-                    raise explain(path, error) from None
-                count += 1
-        return count
+    def sweep(self, domain: str, now: float, dry_run: bool = False) -> list[str]:
+        """Remove what has expired; returns the paths. Raises `StoreError`."""
+        due = [path for path, record in self._records(domain) if record["expires"] <= now]
+        return due if dry_run else _remove(due)
 
     def _records(self, domain: str):
         directory = self._directory(domain)
@@ -155,14 +144,28 @@ class Invites:
                 yield path, record
 
 
+def _remove(paths: list[str]) -> list[str]:
+    """Remove these invitations, but those that were spent meanwhile; returns the others."""
+    removed = []
+    for path in paths:
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise explain(path, error) from None
+        removed.append(path)
+    return removed
+
+
 def _read(path: str) -> dict | None:
-    """The record in `path`; None if it is spent, or was never written completely."""
+    """The record in `path`; None if it is spent, no invitation, or was never written completely."""
     try:
         with open(path, "rb") as file:
             record = json.loads(file.read(4096))
         return {"batch": str(record["batch"]), "created": int(record["created"]),
                 "expires": int(record["expires"])}
-    except (FileNotFoundError, ValueError, TypeError, KeyError):
+    except (FileNotFoundError, IsADirectoryError, ValueError, TypeError, KeyError):
         return None
 
 

@@ -134,6 +134,17 @@ def recover(home: str) -> None:
             raise explain(home, error) from None
 
 
+def recover_all(directory: str) -> None:
+    """See `Mailboxes.recover`."""
+    try:
+        with os.scandir(directory) as entries:
+            homes = [home for entry in entries if (home := home_of(entry.path))]
+    except OSError as error:
+        raise explain(directory, error) from None
+    for home in homes:
+        recover(home)
+
+
 def _put_back(home: str) -> None:
     """Undo a move aside, by us or by who was killed. Under the lock of the domain.
 

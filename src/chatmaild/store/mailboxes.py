@@ -241,6 +241,10 @@ class Mailboxes:
         except OSError as error:
             raise explain(self.root, error) from None
 
+    def recover(self, domain: str) -> None:
+        """`Mailbox.recover` for every mailbox of a domain. Raises `StoreError`."""
+        lifecycle.recover_all(f"{self.root}/{domain}")
+
     def sweep(self, domain: str, now: float, dry_run: bool = False) -> list[str]:
         """Remove what killed processes left half-made or half-deleted; returns the paths.
 
