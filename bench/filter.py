@@ -18,11 +18,9 @@ import sys
 import time
 from pathlib import Path
 
-import asunit
 import privatepostfix
-from privatepostfix import DIR, drain, memory, wait_for
+from privatepostfix import DIR, ROOT, drain, memory, wait_for
 
-ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
 
 import openpgpmessages  # noqa: E402
@@ -57,9 +55,8 @@ def start_filters():
     os.umask(0)
     with open(DIR / "filter.log", "wb") as log:
         started = {
-            "filtermail": asunit.filtermail(
-                "chatmaild-filtermail", DIR / "chatmaild.ini",
-                ["--socket", f"unix:{DIR}/filtermail.sock"], log),
+            "filtermail": privatepostfix.start_filtermail(
+                DIR / "chatmaild.ini", ["--socket", f"unix:{DIR}/filtermail.sock"], log),
             "accept-all": subprocess.Popen(
                 [sys.executable, ROOT / "bench/acceptall.py", f"{DIR}/acceptall.sock"],
                 stdin=subprocess.DEVNULL, stderr=log),

@@ -18,11 +18,9 @@ import threading
 import time
 from pathlib import Path
 
-import asunit
 import privatepostfix
-from privatepostfix import DIR, drain, memory, wait_for
+from privatepostfix import DIR, ROOT, drain, memory, wait_for
 
-ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
 
 import dkimkit  # noqa: E402
@@ -50,8 +48,8 @@ def start_filter(dns_port):
         f"dns_servers = 127.0.0.1@{dns_port}\ntrusted_networks =\n")
     os.umask(0)
     with open(DIR / "filter.log", "wb") as log:
-        process = asunit.filtermail(
-            "chatmaild-filtermail-incoming", DIR / "chatmaild.ini",
+        process = privatepostfix.start_filtermail(
+            DIR / "chatmaild.ini",
             ["--direction", "incoming", "--socket", f"unix:{DIR}/incoming.sock"], log)
     wait_for(DIR / "incoming.sock")
     return process

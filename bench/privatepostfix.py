@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parent.parent
 DIR = Path("/run/chatmaild-bench")
 """A tmpfs, seen in the namespaces only."""
 
@@ -84,6 +85,14 @@ def stop():
 def _postfix(command):
     return subprocess.run(["postfix", "-c", DIR / "etc", command],
                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def start_filtermail(ini, arguments, log):
+    """`chatmaild filtermail` of this checkout, beside it; the process."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "chatmaild", "-c", ini, "filtermail", *arguments],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src"), "JOURNAL_STREAM": "0:0"},
+        stdin=subprocess.DEVNULL, stderr=log)
 
 
 def wait_for(path_or_port):

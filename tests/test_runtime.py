@@ -189,3 +189,19 @@ def test_a_service_says_when_it_is_ready_reloads_and_stops(tmp_path, last):
             told(b"STOPPING=1")
             assert service.communicate(timeout=20)[0] == "reloaded\nstopped\n"
     assert service.returncode == 0
+
+
+def test_threads_stay_on_one_cpu_of_those_that_are_allowed(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {4, 5, 7})
+    monkeypatch.setattr(os, "sched_setaffinity", lambda pid, cpus: chosen.append(cpus))
+    for nth in range(4):
+        runtime.stay_on_one_cpu(nth)
+    assert chosen == [{7}, {5}, {4}, {7}]
+
+
+def test_who_may_not_choose_a_cpu_runs_all_the_same(monkeypatch):
+    def forbidden(pid, cpus):
+        raise PermissionError
+    monkeypatch.setattr(os, "sched_setaffinity", forbidden)
+    runtime.stay_on_one_cpu(0)

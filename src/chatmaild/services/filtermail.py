@@ -64,9 +64,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
     logging._srcfile = None
     if args.direction == Direction.INCOMING.value:
         import chatmaild.policy.authenticity  # noqa: F401  (missing packages are told at the start)
-    service = Service(lambda: configuration.load(args.config), Direction(args.direction),
-                      args.recipients)
+    direction = Direction(args.direction)
+    service = Service(lambda: configuration.load(args.config), direction, args.recipients)
     runtime.share_heap()
+    runtime.stay_on_one_cpu(list(Direction).index(direction))   # not all filters on the same one
     gc.collect()
     gc.freeze()     # what was loaded stays, and messages leave no cycles behind
     if predecessor:
