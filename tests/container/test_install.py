@@ -1,6 +1,7 @@
 """From `apt install` to chat, with the README alone, on a host that serves ordinary mail."""
 
 import imaplib
+import os
 import re
 import smtplib
 
@@ -127,6 +128,18 @@ def test_ordinary_mail_goes_on_in_the_clear(host):
                             cleartext("someone@example.net", "bob@example.org", "from afar"))
     received = b"".join(host.mail_of(bob, 2))
     assert b"Subject: as ever" in received and b"Subject: from afar" in received
+
+
+def test_filters_stay_on_one_cpu_each_which_their_sandbox_lets_them(host):
+    cpus = set()
+    for service in ("chatmaild-filtermail", "chatmaild-filtermail-incoming"):
+        host.run("systemctl", "start", f"{service}.service")
+        pid = host.run("systemctl", "show", "--value", "--property=MainPID", service).stdout.strip()
+        allowed, = host.run("awk", "/^Cpus_allowed_list:/ {print $2}",
+                            f"/proc/{pid}/status").stdout.split()
+        assert allowed.isdigit()
+        cpus.add(allowed)
+    assert len(cpus) == min(2, len(os.sched_getaffinity(0)))
 
 
 def test_timer_runs_the_deletion(host):
