@@ -30,7 +30,9 @@ local SIZE_UNITS = {[""] = 1, k = 1024, m = 1024 ^ 2, g = 1024 ^ 3, t = 1024 ^ 4
 local function size(text)
   local number, unit = text:lower():match("^(%d+)%s*([kmgt]?)i?b?$")
   if not number or #number > 15 then error("not a size: " .. text, 0) end
-  return math.tointeger(tonumber(number) * SIZE_UNITS[unit])
+  local octets = tonumber(number) * SIZE_UNITS[unit]
+  if octets > 1024 ^ 5 then error("too large: " .. text, 0) end
+  return math.tointeger(octets)
 end
 
 -- The keys by section; the same grammar as config.py has.
@@ -164,7 +166,9 @@ local function stored_hash(home)
   if not is_there(parent) then
     return nil, parent .. ": missing; mount it, or restart chatmaild-doveauth, which creates it"
   end
-  return false, is_there(parent .. "/.aside-" .. address) and UNDECIDED or "no such account"
+  if is_there(parent .. "/.aside-" .. address) then return false, UNDECIDED end
+  if is_there(home .. "/password") then return nil, "the mailbox was put back this moment" end
+  return false, "no such account"
 end
 
 -- The first login ----------------------------------------------------------------------------

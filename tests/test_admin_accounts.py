@@ -253,8 +253,12 @@ def test_links_in_a_mailbox_are_not_followed(alice, tmp_path):
     secret = tmp_path / "secret"
     secret.write_text("secret")
     os.symlink(secret, f"{alice.home}/cur/1799000000.M1P1.mx,S=6")
-    with pytest.raises((contents.StoreError, OSError)):
-        contents.export(alice.home, "x", io.BytesIO())
+    os.symlink(tmp_path, f"{alice.home}/.Folder")
+    complaints = []
+    assert contents.export(alice.home, "x", out := io.BytesIO(), complaints.append) == 2
+    assert "1799000000.M1P1.mx" in complaints[0] and len(complaints) == 1
+    assert b"secret" not in out.getvalue()
+    assert contents.usage(alice.home).messages == 3
 
 
 def test_usage_of_no_mailbox(tmp_path):

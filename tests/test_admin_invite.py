@@ -20,6 +20,7 @@ def host(tmp_path):
         f"[chatmaild]\nmail_domains = {INVITE} open.example closed.example\nmail_user = root\n"
         f"mailboxes_dir = {tmp_path}/mail\nsignup = invite\n"
         "[domain open.example]\nsignup = open\n[domain closed.example]\nsignup = closed\n")
+    Mailboxes(config.load(path)).prepare()
     return path
 
 

@@ -88,6 +88,8 @@ def test_a_value_may_hold_equal_signs_and_no_comment_follows_it():
     ("[chatmaild]\ndelete_mails_after = soon", "must be a whole number from 1 to 36500"),
     ("[chatmaild]\nlog_addresses = perhaps", "must be yes or no"),
     ("[chatmaild]\nmax_mailbox_size = 5 parrots", "must be a size such as 500M"),
+    ("[chatmaild]\nmax_mailbox_size = 1025T", "must be at most 1024T"),
+    ("[chatmaild]\ndelete_mails_after\u00a0= 3", ":2: U+00A0: looks like a blank and is none"),
     ("[chatmaild]\nmailboxes_dir = mail", "must be an absolute path"),
     ("[chatmaild]\nmail_user = ../root", "must be the name of a user"),
     ("[chatmaild]\nmail_domains = chat..example", "is no domain name"),

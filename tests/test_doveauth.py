@@ -103,6 +103,16 @@ def test_the_first_login_creates_and_the_next_ones_find(service, client):
     assert sorted(os.listdir(service.home())) == ["enforceE2EEincoming", "password"]
 
 
+def test_a_reload_while_the_disk_is_not_there_makes_nobody_unknown(service, client):
+    client.ask(passdb())
+    service.mail.joinpath("chat.example").rename(service.directory / "unmounted")
+    service.configure()
+    assert client.ask(b"Lshared/userdb/" + ADDRESS.encode())[:1] == b"F"
+    assert client.ask(passdb(password=b"a stranger's"))[:1] == b"F"
+    service.configure(domains="chat.example other.example third.example")
+    assert sorted(os.listdir(service.mail)) == ["other.example", "third.example"]
+
+
 def test_the_hash_is_read_from_disk_each_time(service, client):
     client.ask(passdb())
     (service.home() / "password").write_text("{ARGON2ID}$argon2id$other\n")

@@ -15,7 +15,7 @@ import pytest
 from chatmaild import cli
 from chatmaild import config as configuration
 from chatmaild.policy import retention
-from chatmaild.store import directories, maildir, runstate
+from chatmaild.store import devicetokens, directories, maildir, runstate
 from chatmaild.store.runstate import LastRun
 
 NOW = 1_800_000_000
@@ -416,6 +416,32 @@ def test_what_a_killed_removal_left_is_removed(tree):
     assert f"leftover {left}" in tree.expire("--dry-run").out and left.exists()
     tree.expire()
     assert not left.exists()
+
+
+def test_push_tokens_go_with_the_account(tree):
+    """Whoever makes the address anew must not ring the phones of who had it."""
+    directory = tree.path / "tokens"
+    directory.mkdir()
+    tree.configure(f"push_tokens_dir = {directory}")
+    files = {}
+    for local, days in (("alice", 1), ("bob", 100)):
+        home = tree.mailbox(local, login=days)
+        files[local] = directory / f"{devicetokens.ref(home.name)}.json"
+        files[local].touch()
+    tree.expire("--dry-run")
+    assert files["bob"].exists()
+    tree.expire()
+    assert not files["bob"].exists() and files["alice"].exists()
+
+
+def test_mail_saved_while_the_clock_was_ahead_ages_from_now_on(tree):
+    home = tree.mailbox()
+    path = put(home / "cur", f"{NOW + 365 * DAY}.M1P1.mx,S=10,W=11")
+    os.utime(path, (NOW + 365 * DAY,) * 2)
+    tree.expire("--dry-run")
+    assert path.stat().st_mtime > NOW
+    tree.expire()
+    assert path.stat().st_mtime == NOW
 
 
 def test_invitations_that_have_expired_go(tree):

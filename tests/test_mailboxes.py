@@ -1,3 +1,4 @@
+import errno
 import multiprocessing
 import os
 import stat
@@ -8,7 +9,7 @@ import pytest
 
 from chatmaild import config
 from chatmaild.errors import StoreError
-from chatmaild.store import atomic
+from chatmaild.store import atomic, directories
 from chatmaild.store.layout import DAY
 from chatmaild.store.lifecycle import Creation
 from chatmaild.store.mailboxes import Mailboxes
@@ -53,6 +54,44 @@ def test_a_new_account_is_laid_out_as_on_a_relay(tmp_path, box):
     assert box.hash() == HASH and box.exists() and box.enforces_encryption()
     assert box.last_login() == 20_000 * DAY
     assert names(home.parent) == [ADDRESS]
+
+
+def test_a_mailbox_behind_a_link_to_a_disk_that_is_not_there_is_nobody_elses(tmp_path, box):
+    os.symlink(tmp_path / "not-mounted", box.home)
+    for ask in (box.hash, box.exists, box.last_login):
+        with pytest.raises(StoreError, match="symbolic link"):
+            ask()
+
+
+def test_a_domain_that_was_there_is_not_made_anew_on_an_empty_mount_point(boxes):
+    directory = Path(boxes.root, DOMAIN)
+    directory.rmdir()
+    boxes.prepare(known={DOMAIN})
+    assert not directory.exists()
+    boxes.prepare()
+    assert directory.exists()
+
+
+def test_what_cannot_be_removed_is_not_called_deleted(box, monkeypatch):
+    box.create(HASH, NOW)
+    monkeypatch.setattr(os, "unlink", refuse)
+    with pytest.raises(StoreError, match="removed-.*could not be removed"):
+        box.delete()
+    assert box.hash() is None
+
+
+def test_one_thing_that_cannot_be_removed_costs_one_attempt_however_deep(tmp_path, monkeypatch):
+    deep = tmp_path.joinpath("tree", *["d"] * 20)
+    deep.mkdir(parents=True)
+    (deep / "stuck").touch()
+    attempts = []
+    monkeypatch.setattr(os, "unlink", lambda *args, **options: refuse(attempts.append(args)))
+    assert not directories.remove_tree(str(tmp_path / "tree"))
+    assert len(attempts) == 1
+
+
+def refuse(*args, **options):
+    raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root could make it anybody else's")

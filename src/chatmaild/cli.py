@@ -92,6 +92,11 @@ def _detach(args: argparse.Namespace) -> None:
         raise UsageError("--daemonize needs --socket and --pidfile")
     args.config = args.config.absolute()
     config.load(args.config)
+    if args.user:
+        runtime.known_user(args.user)
+    directory = args.pidfile.absolute().parent
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise UsageError(f"--pidfile {args.pidfile}: {directory} is missing, or not writable")
     keep = []
     for name in ("socket", "lmtp_socket"):
         if getattr(args, name, None):

@@ -32,6 +32,12 @@ MAX_FILE_SIZE = 1 << 20
 """Octets; a larger file is no configuration of ours and is not read."""
 
 
+BLANKS = " \t\r\v\f"
+"""What both Python and Lua take for blanks within a line."""
+
+_ODD_BLANKS = re.compile(r"[^\S \t\r\v\f]")
+
+
 def setting(parse: Callable[[str], Any], default: str) -> Any:
     """A field of the table of keys; `default` is written as it would be in the file."""
     return dataclasses.field(metadata={"parse": parse, "default": default})
@@ -241,11 +247,15 @@ class _Reader:
         complained = False
         for number, raw_line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
             try:
-                line = raw_line.decode("utf-8").strip()
+                line = raw_line.decode("utf-8").strip(BLANKS)
             except UnicodeDecodeError:
                 self._problem(number, "not valid UTF-8")
                 continue
             if not line or line[0] in "#;":
+                continue
+            if odd := _ODD_BLANKS.search(line):
+                self._problem(number, f"U+{ord(odd[0]):04X}: looks like a blank and is none; type "
+                              "it anew")
                 continue
             if line[0] == "[":
                 current = self._open_section(number, line, sections)

@@ -158,9 +158,9 @@ def _listen_inet(host: str, port: int) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host, port))
         sock.listen(BACKLOG)
-    except OSError as error:
+    except (OSError, TypeError) as error:   # TypeError: not even a host name's characters
         sock.close()
-        raise SocketError(f"inet:{port}@{host}: {error.strerror}") from None
+        raise SocketError(f"inet:{port}@{host}: {getattr(error, 'strerror', error)}") from None
     return sock
 
 
@@ -231,16 +231,21 @@ def become(user: str) -> None:
     """
     if os.geteuid() != 0 or user == "root":
         return
+    entry = known_user(user)
+    os.initgroups(user, entry.pw_gid)
+    os.setgid(entry.pw_gid)
+    os.setuid(entry.pw_uid)
+
+
+def known_user(user: str) -> pwd.struct_passwd:
+    """Raises `UsageError` if there is no such user."""
     try:
-        entry = pwd.getpwnam(user)
+        return pwd.getpwnam(user)
     except KeyError:
         raise UsageError(
             f"{user}: there is no such user; the package makes _chatmaild, mail_user in "
             "chatmaild.ini names another"
         ) from None
-    os.initgroups(user, entry.pw_gid)
-    os.setgid(entry.pw_gid)
-    os.setuid(entry.pw_uid)
 
 
 def become_owner(path: Path) -> None:

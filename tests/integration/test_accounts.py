@@ -553,6 +553,8 @@ def test_a_full_disk(host, address):
     """On a small disk of its own, full to the last block."""
     host.run("mount", "-t", "tmpfs", "-o", "size=256k,mode=0750,uid=_chatmaild,gid=_chatmaild",
              "tmpfs", host.mailboxes)
+    domain = host.mailboxes / host.chat_domain
+    host.run("install", "-d", "-o", "_chatmaild", "-g", "_chatmaild", "-m", "700", domain)
     try:
         with reconfigured(host, with_key("min_free_disk_space", "0")):
             assert login(host, address) == "in"
@@ -562,7 +564,7 @@ def test_a_full_disk(host, address):
                 while True:
                     file.write(b"x" * 4096)
             assert login(host, newcomer) == "try later"
-            assert os.listdir(host.mailboxes / host.chat_domain) == [address]
+            assert os.listdir(domain) == [address]
             ordinary_users_notice_nothing(host)
             authenticated = host.run("doveadm", "auth", "test", address, PASSWORD, check=False)
             assert authenticated.returncode == 0

@@ -13,7 +13,7 @@ from chatmaild import config as configuration
 from chatmaild import runtime
 from chatmaild.admin import links
 from chatmaild.config import Config
-from chatmaild.console import Console, octets
+from chatmaild.console import Console, octets, printable
 from chatmaild.errors import StoreError, UsageError
 from chatmaild.policy import signup
 from chatmaild.store import contents, devicetokens, passwordhash
@@ -173,11 +173,18 @@ def _export(args: argparse.Namespace, settings: Config, console: Console) -> int
     _find_account(settings, args.address)
     if args.file == "-" and (sys.stdout.isatty() or args.json):
         raise UsageError("the archive would go to standard output: name a file, or use a pipe")
+    problems = 0
+
+    def complain(text: str) -> None:
+        nonlocal problems
+        problems += 1
+        console.error(printable(text))
+
     try:
         with _output(args.file) as out:
             runtime.become(settings.mail_user)
             mailbox = _find_account(settings, args.address)
-            count = contents.export(mailbox.home, mailbox.address, out)
+            count = contents.export(mailbox.home, mailbox.address, out, complain)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -186,7 +193,7 @@ def _export(args: argparse.Namespace, settings: Config, console: Console) -> int
     if args.file != "-":
         console.line(f"{count:,} messages written to {args.file}")
         console.result({"address": mailbox.address, "messages": count, "file": args.file})
-    return 0
+    return 1 if problems else 0
 
 
 def _output(file: str) -> BinaryIO:
@@ -216,7 +223,6 @@ def _create(args: argparse.Namespace, settings: Config, console: Console) -> int
                          f"{signup.MAX_PASSWORD} octets, none of them a control character")
     if refusal:
         raise UsageError(f"{mailbox.address}: no name that a new account can have")
-    Mailboxes(settings).prepare()
     outcome = mailbox.create(passwordhash.hash_password(password), time.time())
     if outcome is Creation.EXISTS:
         raise StoreError(f"{mailbox.address}: there is such an account already")
@@ -287,8 +293,10 @@ def _delete(args: argparse.Namespace, settings: Config, console: Console) -> int
 
     def change(mailbox: Mailbox) -> str:
         block = args.block or mailbox.is_blocked()
-        existed = mailbox.delete(block=block)
-        tokens.forget(devicetokens.ref(mailbox.address))
+        try:
+            existed = mailbox.delete(block=block)
+        finally:
+            tokens.forget(devicetokens.ref(mailbox.address))
         if block:
             return "deleted; the address is blocked" if existed else "is blocked; had no mailbox"
         if not existed:

@@ -68,9 +68,8 @@ def _create(args: argparse.Namespace, settings: Config, console: Console) -> int
         raise UsageError(f"--uses {args.uses}: must be from 1 to {MAX_TOKENS}")
     if not 1 <= args.days <= 3650:
         raise UsageError(f"--days {args.days}: must be from 1 to 3650")
-    mailboxes = Mailboxes(settings)
-    mailboxes.prepare()
-    batch, invitations = Invites(mailboxes).create(domain, args.uses, args.days, time.time())
+    invites = Invites(Mailboxes(settings))
+    batch, invitations = invites.create(domain, args.uses, args.days, time.time())
     made = []
     for invitation in invitations:
         link = links.login(invitation.address, invitation.password)

@@ -41,6 +41,7 @@ configure = dictserver.configure
 
 class DoveAuth(dictserver.Service):
     def __init__(self) -> None:
+        self._settings: Config | None = None
         self._limits = signup.Limits()
         # A hash takes 2 ms of a core: more at a time than there are cores would all be late.
         self._hashers = ThreadPoolExecutor(os.cpu_count() or 1, "hash")
@@ -48,12 +49,13 @@ class DoveAuth(dictserver.Service):
         self._creating: dict[str, asyncio.Future] = {}
 
     def configure(self, settings: Config) -> None:
-        self._settings = settings
+        before, self._settings = self._settings, settings
+        same_place = before is not None and before.mailboxes_dir == settings.mailboxes_dir
         self._mailboxes = Mailboxes(settings)
         self._invites = Invites(self._mailboxes)
         self._label = runtime.AddressLabel(settings.log_addresses)
         try:
-            self._mailboxes.prepare()
+            self._mailboxes.prepare(known=before.domains if same_place else ())
         except StoreError as error:
             log.error("%s", error)
         for domain in settings.domains:

@@ -1,13 +1,15 @@
 """The messages of one mailbox: how many, how large, and all of them as a tar archive."""
 
 import contextlib
+import errno
 import os
 import shutil
+import stat
 import tarfile
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -47,13 +49,14 @@ def usage(home: str) -> Usage:
 def walk(home: str) -> Iterator[tuple[int, str, str]]:
     """Each message as an open directory, its path below `home`, and a name in it.
 
-    The directory is closed when the next message is asked for. Raises `StoreError`.
+    The directory is closed when the next message is asked for. What lies behind a symbolic link
+    in the mailbox belongs to nobody. Raises `StoreError`.
     """
     try:
         with contextlib.suppress(*GONE), opened(home) as mailbox:
             yield from _walk_folder(mailbox, "")
             for name in sorted(maildir.folders(mailbox)):
-                with contextlib.suppress(*GONE), opened(name, mailbox) as folder:
+                with _unless_link(), opened(name, mailbox) as folder:
                     yield from _walk_folder(folder, f"{name}/")
     except OSError as error:
         raise StoreError(f"{home}: {error.strerror}") from None
@@ -61,14 +64,27 @@ def walk(home: str) -> Iterator[tuple[int, str, str]]:
 
 def _walk_folder(folder: int, path: str) -> Iterator[tuple[int, str, str]]:
     for kind in ("new", "cur"):
-        with contextlib.suppress(*GONE), opened(kind, folder) as directory:
+        with _unless_link(), opened(kind, folder) as directory:
             for names in maildir.files(directory):
                 for name in names:
                     yield directory, path + kind, name
 
 
-def export(home: str, root: str, out: BinaryIO) -> int:
+@contextlib.contextmanager
+def _unless_link() -> Iterator[None]:
+    try:
+        yield
+    except GONE:
+        pass
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+
+
+def export(home: str, root: str, out: BinaryIO, complain: Callable[[str], None]) -> int:
     """Write the mailbox to `out` as a tar archive of a Maildir below `root`; returns how many.
+
+    `complain` is told of messages that cannot be read; the others are written.
 
     Messages that Dovecot keeps compressed are written out whole, so that any mail program can
     read them. Password, markers and indexes are left out. Raises `StoreError`, and OSError when
@@ -82,8 +98,15 @@ def export(home: str, root: str, out: BinaryIO) -> int:
             folder = path.rpartition("/")[0]
             if folder:
                 _add_folder(archive, f"{root}/{folder}", known)
-            count += _add_message(archive, directory, name, f"{root}/{path}/{name}")
+            try:
+                count += _add_message(archive, directory, name, f"{root}/{path}/{name}")
+            except _Unreadable as error:
+                complain(f"{home}/{path}/{name}: {error}; left out")
     return count
+
+
+class _Unreadable(Exception):
+    """A message that cannot be had; the text says why."""
 
 
 def _add_folder(archive: tarfile.TarFile, path: str, known: set[str]) -> None:
@@ -98,9 +121,15 @@ def _add_folder(archive: tarfile.TarFile, path: str, known: set[str]) -> None:
 
 def _add_message(archive: tarfile.TarFile, directory: int, name: str, path: str) -> bool:
     try:
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC,
+                     dir_fd=directory)
     except FileNotFoundError:
         return False    # renamed or deleted while we look
+    except OSError as error:
+        raise _Unreadable(error.strerror) from None
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise _Unreadable("no file")
     with open(fd, "rb") as stored, tempfile.SpooledTemporaryFile(IN_MEMORY) as plain:
         info = tarfile.TarInfo(path)
         info.mode, info.mtime = 0o600, os.fstat(fd).st_mtime
@@ -124,4 +153,6 @@ def _decompress(stored: BinaryIO, plain: BinaryIO) -> None:
             plain.write(unzip.decompress(chunk))
         plain.write(unzip.flush())
     except zlib.error:
-        raise StoreError(f"{stored.name}: damaged gzip data") from None
+        raise _Unreadable("damaged gzip data") from None
+    if not unzip.eof:
+        raise _Unreadable("gzip data cut short")

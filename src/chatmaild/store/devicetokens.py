@@ -115,20 +115,28 @@ class DeviceTokens:
         return len(found)
 
     def expire(self, now: float) -> int:
-        """Remove the files whose tokens have all expired; returns their number."""
+        """Remove the files whose tokens have all expired; returns how many. Raises `StoreError`."""
         removed = 0
-        with os.scandir(self._directory) as entries:
-            for entry in entries:
-                with contextlib.suppress(FileNotFoundError):
-                    if entry.stat(follow_symlinks=False).st_mtime < now - LIFETIME - SETTLED:
-                        os.unlink(entry.path)
-                        removed += 1
+        try:
+            with os.scandir(self._directory) as entries:
+                for entry in entries:
+                    with contextlib.suppress(FileNotFoundError):
+                        if entry.stat(follow_symlinks=False).st_mtime < now - LIFETIME - SETTLED:
+                            os.unlink(entry.path)
+                            removed += 1
+        except OSError as error:
+            raise StoreError(f"{self._directory}: {error.strerror}") from None
         return removed
 
     def forget(self, account: str) -> None:
-        """The account is deleted: so are its tokens."""
-        with contextlib.suppress(FileNotFoundError):
+        """The account is deleted: so are its tokens. Raises `StoreError`."""
+        try:
             os.unlink(self._path(account))
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise StoreError(f"{self._path(account)}: {error.strerror}; the push tokens of a "
+                             "deleted account stay there: remove this file") from None
 
     def _path(self, account: str) -> str:
         return f"{self._directory}/{account}.json"

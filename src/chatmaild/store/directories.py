@@ -54,31 +54,40 @@ ATTEMPTS = 3
 """How often a directory is emptied that fills up meanwhile, or whose listing left something out."""
 
 
-def remove_tree(name: str, parent: int | None = None) -> None:
-    """Remove the directory `name` and all below it, in bounded memory.
+def remove_tree(name: str, parent: int | None = None) -> bool:
+    """Remove the directory `name` and all below it, in bounded memory; whether it is gone.
 
-    What cannot be removed stays, and the directories it is in. One that is gone is fine.
+    What cannot be removed stays, and the directories it is in: those are not tried again, or each
+    level would multiply the attempts. One that is gone is fine.
     """
     try:
         for _ in range(ATTEMPTS):
-            _empty(name, parent)
+            if not _empty(name, parent):
+                return False
             try:
                 os.rmdir(name, dir_fd=parent)
-                return
+                return True
             except OSError as error:
                 if error.errno != errno.ENOTEMPTY:
                     raise
-    except OSError:
-        return
+    except FileNotFoundError:
+        return True
+    except (OSError, RecursionError):
+        return False
+    return False
 
 
-def _empty(name: str, parent: int | None) -> None:
+def _empty(name: str, parent: int | None) -> bool:
+    complete = True
     with opened(name, parent) as fd, os.scandir(fd) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                remove_tree(entry.name, fd)
+                complete &= remove_tree(entry.name, fd)
                 continue
             try:
                 os.unlink(entry.name, dir_fd=fd)
-            except OSError:
+            except FileNotFoundError:
                 continue
+            except OSError:
+                complete = False
+    return complete

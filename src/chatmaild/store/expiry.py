@@ -12,7 +12,8 @@ from zlib import crc32
 from chatmaild.config import Config, DomainConfig
 from chatmaild.errors import StoreError
 from chatmaild.policy.retention import ABANDONED_AFTER, Deadlines, Reason
-from chatmaild.store import directories, logins, maildir
+from chatmaild.store import devicetokens, directories, logins, maildir
+from chatmaild.store.devicetokens import DeviceTokens
 from chatmaild.store.expunge import Complaint, Expunger, Note, Tally
 from chatmaild.store.invites import Invites
 from chatmaild.store.layout import BLOCKED, PASSWORD, home_of
@@ -35,6 +36,7 @@ class Expiry:
         self._share, self._shares = share, shares
         self._expunger = Expunger(dry_run, self.tally, note, self._problem)
         self._recorded: dict[str, bool] = {}
+        self._tokens = DeviceTokens(config.push_tokens_dir)
 
     def sweep(self) -> set[str]:
         """Remove what killed processes left beside the mailboxes, and invitations that have
@@ -167,6 +169,7 @@ class Expiry:
             if not gone:
                 return
         self._gone(Reason.INACTIVE, mailbox.home)
+        self._forget_tokens(mailbox)
 
     def _no_account(self, mailbox: Mailbox, fd: int, deadlines: Deadlines) -> None:
         """A mailbox without `password`: its mail ages as everywhere, and then it goes itself.
@@ -183,6 +186,11 @@ class Expiry:
             return
         if self._dry_run or mailbox.delete(keep=made):
             self._gone(Reason.LEFTOVER, mailbox.home)
+
+    def _forget_tokens(self, mailbox: Mailbox) -> None:
+        """Whoever gets the address next must not ring the phones of who had it."""
+        if not self._dry_run:
+            self._tokens.forget(devicetokens.ref(mailbox.address))
 
     def _gone(self, reason: Reason, path: str) -> None:
         self.tally.removed[reason] += 1

@@ -176,6 +176,10 @@ class Expunger:
         except FileNotFoundError:
             return None
         size = maildirname.size(name)
+        if not self.dry_run and info.st_mtime > now and (maildirname.saved(name) or 0) > now:
+            # the clock was ahead when it was saved; without a time it would stay until that comes
+            with contextlib.suppress(OSError):
+                os.utime(name, (now, now), dir_fd=place.fd, follow_symlinks=False)
         return _Message(
             saved=retention.clock(name, info.st_mtime, now), folder=place.folder, kind=place.kind,
             name=name, size=info.st_size if size is None else size,

@@ -39,6 +39,9 @@ def assert_domain_directory(home: str) -> None:
     if not os.path.isdir(directory):
         raise StoreError(f"{directory}: this directory is missing; mount or restore it, or "
                          "restart chatmaild-doveauth, which creates it")
+    if os.path.islink(home) and not os.path.exists(home):
+        raise StoreError(f"{home}: a symbolic link to what is not there; mount the disk behind it, "
+                         "or remove the link if the account is to go")
 
 
 def explain(path: str, error: OSError) -> StoreError:

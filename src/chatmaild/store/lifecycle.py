@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 
+from chatmaild.errors import StoreError
 from chatmaild.store import atomic, directories
 from chatmaild.store.layout import (
     BLOCKED, DAY, ENFORCE_ENCRYPTION, PASSWORD, aside, explain, has, home_of,
@@ -113,6 +114,9 @@ def delete(home: str, block: bool, keep: Callable[[str], bool] | None) -> bool:
         _remove_tree(removed)
     except OSError as error:
         raise explain(home, error) from None
+    if os.path.lexists(removed):
+        raise StoreError(f"{removed}: all that is left of {os.path.basename(home)}, and it could "
+                         "not be removed; see to whom it belongs")
     return existed
 
 
@@ -177,7 +181,8 @@ def _empty(home: str) -> str:
     os.mkdir(removed, 0o700)
     for name in sorted(os.listdir(home), key=lambda name: name != PASSWORD):
         if name != BLOCKED:
-            os.rename(f"{home}/{name}", f"{removed}/{name}")
+            with contextlib.suppress(FileNotFoundError):    # a lock file of Dovecot's, say
+                os.rename(f"{home}/{name}", f"{removed}/{name}")
     return removed
 
 
@@ -254,7 +259,8 @@ def _restore_claim(new: str) -> None:
         return
     for name in claimed:
         directory, _, original = name.removeprefix(_CLAIM).partition("-")
-        os.rename(f"{new}/{name}", f"{os.path.dirname(new)}/{directory}/{original}")
+        with contextlib.suppress(FileNotFoundError):    # an admin removed all that it belonged to
+            os.rename(f"{new}/{name}", f"{os.path.dirname(new)}/{directory}/{original}")
 
 
 def _undo(path: str) -> None:

@@ -7,7 +7,7 @@ disk. Nothing is cached.
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 
 from chatmaild.config import Config, DomainConfig
 from chatmaild.errors import StoreError
@@ -81,7 +81,7 @@ class Mailbox:
         if os.path.lexists(aside(self.home)):
             raise StoreError(f"{self.home}: chatmaild expire looks at it, or was killed then; a "
                              "login or its next run puts it back")
-        return False
+        return has(self.home, PASSWORD)     # put back between the two looks
 
     def is_blocked(self) -> bool:
         """Raises `StoreError` if that cannot be told."""
@@ -228,12 +228,15 @@ class Mailboxes:
         except OSError as error:
             raise explain(directory, error) from None
 
-    def prepare(self) -> None:
-        """Make the directories of the domains, where missing. Raises `StoreError`."""
+    def prepare(self, known: Container[str] = ()) -> None:
+        """Make the directories of the domains, where missing; but not of `known` ones, which were
+        there: on an empty mount point everybody would be unknown. Raises `StoreError`."""
         try:
             if not os.path.isdir(self.root):
                 os.makedirs(self.root, 0o750)
             for name in self._domains:
+                if name in known:
+                    continue
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(f"{self.root}/{name}", 0o700)
                     lifecycle.inherit_owner(self.root, f"{self.root}/{name}")

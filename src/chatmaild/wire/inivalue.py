@@ -13,7 +13,10 @@ from chatmaild.wire import address
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-_SIZE = re.compile(r"([0-9]{1,15})\s*([kmgt]?)(?:i?b)?\Z", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]{1,15})[ \t]*([kmgt]?)(?:i?b)?\Z", re.IGNORECASE | re.ASCII)
+
+MAX_SIZE = 1 << 50
+"""Octets; Lua and Dovecot calculate with 64 bits."""
 
 
 def integer(low: int, high: int) -> Callable[[str], int]:
@@ -43,7 +46,10 @@ def size(text: str) -> int:
     match = _SIZE.match(text)
     if not match:
         raise ValueError("must be a size such as 500M, 1G or a number of bytes")
-    return int(match[1]) << 10 * "kmgt".index(match[2].lower()) + 10 if match[2] else int(match[1])
+    octets = int(match[1]) << 10 * ("kmgt".index(match[2].lower()) + 1 if match[2] else 0)
+    if octets > MAX_SIZE:
+        raise ValueError("must be at most 1024T")
+    return octets
 
 
 def boolean(text: str) -> bool:
