@@ -10,7 +10,7 @@ import pytest
 
 from chatmaild import cli, config, runtime
 from chatmaild.admin import accounts
-from chatmaild.store import contents, devicetokens, layout
+from chatmaild.store import atomic, contents, devicetokens, layout
 from chatmaild.store.mailboxes import Mailboxes
 
 ALICE = "alice@chat.example.org"
@@ -80,6 +80,15 @@ def test_list_knows_who_was_moved_aside_by_a_killed_run(command, alice):
     os.rename(alice.home, layout.aside(alice.home))
     assert command("list")[1].startswith(ALICE)
     assert alice.exists()
+
+
+def test_list_goes_on_while_somebody_holds_the_lock(command, alice, find, monkeypatch):
+    find(BOB).create("$6$x", NOW)
+    os.rename(alice.home, layout.aside(alice.home))
+    monkeypatch.setattr(atomic, "LOCK_TIMEOUT", 0.01)
+    with atomic.locked(os.path.dirname(alice.home)):
+        code, out, err = command("list")
+    assert code == 1 and out.startswith("bob") and "locked" in err
 
 
 def test_list_goes_on_behind_a_broken_mailbox(command, alice, find, monkeypatch):

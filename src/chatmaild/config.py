@@ -32,10 +32,10 @@ MAX_FILE_SIZE = 1 << 20
 """Octets; a larger file is no configuration of ours and is not read."""
 
 
-BLANKS = " \t\r\v\f"
+_BLANKS = " \t\r\v\f"
 """What both Python and Lua take for blanks within a line."""
 
-_ODD_BLANKS = re.compile(r"[^\S \t\r\v\f]")
+_ODD_BLANKS = re.compile(rf"[^\S{_BLANKS}]")
 
 
 def setting(parse: Callable[[str], Any], default: str) -> Any:
@@ -247,7 +247,7 @@ class _Reader:
         complained = False
         for number, raw_line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
             try:
-                line = raw_line.decode("utf-8").strip(BLANKS)
+                line = raw_line.decode("utf-8").strip(_BLANKS)
             except UnicodeDecodeError:
                 self._problem(number, "not valid UTF-8")
                 continue

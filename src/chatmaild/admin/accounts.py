@@ -122,7 +122,10 @@ def _list(args: argparse.Namespace, settings: Config, console: Console) -> int:
     found, problems = [], []
     mailboxes = Mailboxes(settings)
     for domain in domains:
-        mailboxes.recover(domain)
+        try:
+            mailboxes.recover(domain)
+        except StoreError as error:
+            problems.append(str(error))
         for mailbox in mailboxes.of_domain(domain):
             try:
                 account = _describe(mailbox)
