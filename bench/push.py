@@ -30,8 +30,9 @@ from pathlib import Path
 TREE = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(TREE / "src"), str(TREE / "tests")]
 
-from chatmaild.store.pushqueue import PushQueue  # noqa: E402
 from fakegateway import FakeGateway  # noqa: E402
+
+from chatmaild.push.queue import PushQueue  # noqa: E402
 
 LMTP = "/var/spool/postfix/private/dovecot-lmtp"
 PASSWORD = "a long password"

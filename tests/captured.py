@@ -9,10 +9,10 @@ import dataclasses
 import re
 from pathlib import Path
 
-from chatmaild import config
-from chatmaild.admin import doveconf, postconf
-from chatmaild.admin.doveconf import Dovecot
-from chatmaild.admin.postconf import Postfix
+from chatmaild.admin.check import doveconf, postconf
+from chatmaild.admin.check.doveconf import Dovecot
+from chatmaild.admin.check.postconf import Postfix
+from chatmaild.config import config
 
 DATA = Path(__file__).parent / "data" / "check"
 RELEASES = ("bookworm", "trixie")

@@ -12,8 +12,10 @@ from openpgpmessages import BOUNDARY, mime_body
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")     # PGPy names ciphers that cryptography wants to retire
     import pgpy
-    from pgpy.constants import (CompressionAlgorithm, EllipticCurveOID, HashAlgorithm, KeyFlags,
-                                PubKeyAlgorithm, SymmetricKeyAlgorithm)
+    from pgpy.constants import (
+        CompressionAlgorithm, EllipticCurveOID, HashAlgorithm, KeyFlags, PubKeyAlgorithm,
+        SymmetricKeyAlgorithm,
+    )
 
 HEADERS = """\
 From: <{sender}>\r

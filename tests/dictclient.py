@@ -5,7 +5,7 @@ import asyncio
 import socket
 import threading
 
-from chatmaild import dictserver, runtime
+from chatmaild.daemon import dictserver, runtime
 
 
 class DictClient:

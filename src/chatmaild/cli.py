@@ -14,16 +14,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from chatmaild import __version__, config, runtime
-from chatmaild.config import DEFAULT_PATH
+from chatmaild import __version__, slimimport
+from chatmaild.config import config
+from chatmaild.config.config import DEFAULT_PATH
 from chatmaild.console import Console
+from chatmaild.daemon import runtime
 from chatmaild.errors import ChatmaildError, ConfigError, UsageError
 
 COMMANDS = {
     # name: (module, one line of help)
     "accounts": ("chatmaild.admin.accounts", "list, show, create, block, delete, export accounts"),
     "invite": ("chatmaild.admin.invite", "make, list and revoke invitations to a chat domain"),
-    "check": ("chatmaild.admin.check", "prove that this host is wired, or name the line to change"),
+    "check": ("chatmaild.admin.check.command",
+              "prove that this host is wired, or name the line to change"),
     "doveauth": ("chatmaild.services.doveauth", "create accounts at their first login (service)"),
     "lastlogin": ("chatmaild.services.lastlogin", "remember the day of each login (service)"),
     "metadata": ("chatmaild.services.metadata", "keep push tokens, tell server keys (service)"),
@@ -39,6 +42,8 @@ COMMANDS = {
 }
 
 DAEMONS = ("doveauth", "lastlogin", "metadata", "notifier", "recipients", "filtermail")
+WITHOUT_TLS = ("doveauth", "lastlogin", "recipients")
+"""Services of asyncio that never use TLS, and save the memory of OpenSSL."""
 
 
 class _HelpFormatter(argparse.HelpFormatter):
@@ -71,6 +76,8 @@ def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=summary, description=summary,
                                       formatter_class=_HelpFormatter)
         if name in argv:
+            if name in WITHOUT_TLS:
+                slimimport.asyncio_without_openssl()
             importlib.import_module(module).configure(command)
             if name in DAEMONS:
                 _configure_daemon(command)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from container.machine import Machine, SCRATCH
+from container.machine import SCRATCH, Machine
 from rig.machine import TREE_INSIDE
 
 _BUILDER = "builder"

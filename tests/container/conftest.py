@@ -10,7 +10,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
 from container import build, machine
 from container.mailhost import MailHost
 from rig import debian

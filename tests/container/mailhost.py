@@ -8,7 +8,7 @@ import ssl
 import textwrap
 from pathlib import Path
 
-from container.machine import Machine, TREE
+from container.machine import TREE, Machine
 from rig import stock
 from rig.until import until
 

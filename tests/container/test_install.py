@@ -6,7 +6,6 @@ import re
 import smtplib
 
 import pytest
-
 from container.load import encrypted
 from container.mailhost import CHAT_DOMAIN, INI
 from rig import stock

@@ -2,11 +2,10 @@
 
 import hashlib
 
+import pytest
 from container import build
 from rig.machine import TREE_INSIDE
 from rig.until import until
-
-import pytest
 
 
 @pytest.fixture(scope="module")

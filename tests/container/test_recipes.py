@@ -9,11 +9,10 @@ import textwrap
 import time
 
 import dkim
-import pytest
-
 import dkimkit
-import dnsservers
 import dns.rcode
+import dnsservers
+import pytest
 from container.load import encrypted
 from container.machine import TREE
 from container.mailhost import CHAT_DOMAIN, INI, MailHost, sh_blocks

@@ -4,8 +4,7 @@ import re
 import smtplib
 
 import pytest
-
-from container.load import Load, PASSWORD, encrypted
+from container.load import PASSWORD, Load, encrypted
 from container.mailhost import CHAT_DOMAIN, INI, sh_blocks
 from container.test_install import ALICE, BOB, cleartext
 from rig.until import until

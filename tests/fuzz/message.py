@@ -12,7 +12,7 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["chatmaild"]):
-    from chatmaild.wire.message import MessageReader
+    from chatmaild.message.reader import MessageReader
 
 HEADERS = [("content-type", b'multipart/encrypted; protocol="application/pgp-encrypted"; '
                             b'boundary="b"')]

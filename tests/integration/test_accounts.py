@@ -16,7 +16,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from rig.stock import ORDINARY_USERS
 from rig.until import until
 

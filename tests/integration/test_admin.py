@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from chatmaild.admin import livemail
+from chatmaild.admin.check import livemail
 
 ALICE, BOB = "alice2345@chat.example.org", "bobby2345@chat.example.org"
 PASSWORD = "a good password"

@@ -12,7 +12,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
 from rig.until import until
 
 EXPECTED_WARNINGS = {

@@ -10,11 +10,11 @@ import zipfile
 from pathlib import Path
 from urllib.parse import quote
 
+import outgoingrules
 import pytest
-import test_outgoing
-
-from chatmaild.policy.outgoing import Outgoing
 from rig.until import until
+
+from chatmaild.filter.outgoing import Outgoing
 
 PASSWORD = "the clients' own secret"
 SIZE = 2_000_000
@@ -169,7 +169,7 @@ def test_every_kind_of_message_is_encrypted_however_it_is_cut(host, people, tmp_
     for octets in captured.values():
         sender, headers, body = _submitted(octets)
         for largest in (65535, 5000, 100):
-            rules = Outgoing(test_outgoing.DOMAIN, sender)
+            rules = Outgoing(outgoingrules.DOMAIN, sender)
             rules.recipient(f"<{sender}>")
             assert rules.headers(headers) is None, headers
             cuts, at = random.Random(len(body)), 0

@@ -2,11 +2,10 @@
 
 import threading
 
-import pytest
-
 import chatmessages
 import dkimkit
 import dns.rcode
+import pytest
 from dnsservers import Stranger, reply
 
 BOB = "bob@example.org"

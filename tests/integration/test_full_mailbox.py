@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 
 import pytest
-
 from rig.stock import ORDINARY_USERS
 
 PASSWORD = "correct horse battery"

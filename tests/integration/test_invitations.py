@@ -9,7 +9,6 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote
 
 import pytest
-
 from rig.until import until
 
 PARAMETERS = "&ih=127.0.0.1&ip=993&is=ssl&sh=127.0.0.1&sp=465&ss=ssl&ic=3"

@@ -4,12 +4,11 @@ import re
 import smtplib
 from pathlib import Path
 
-import pytest
-
 import chatmessages
 import dkimkit
 import dnsservers
 import opendkim
+import pytest
 from rig.host import PASSWORD
 from rig.stock import ORDINARY_USERS, postconf
 from rig.until import until

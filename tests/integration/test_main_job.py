@@ -7,9 +7,8 @@ import os
 import smtplib
 import time
 
-import pytest
-
 import chatmessages
+import pytest
 from rig.stock import ORDINARY_USERS
 
 PASSWORD = "correct horse battery"

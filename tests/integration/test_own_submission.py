@@ -3,9 +3,8 @@
 import shutil
 import smtplib
 
-import pytest
-
 import chatmessages
+import pytest
 from rig.host import PASSWORD
 from rig.stock import ORDINARY_USERS
 

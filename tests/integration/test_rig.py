@@ -4,7 +4,6 @@ import imaplib
 import socket
 
 import pytest
-
 from rig.stock import ORDINARY_USERS
 
 MESSAGE = """\

@@ -3,11 +3,10 @@
 import re
 from pathlib import Path
 
-import pytest
-
 import chatmessages
 import dkimkit
 import opendkim
+import pytest
 from rig.host import PASSWORD
 from rig.stock import postconf
 from rig.until import until

@@ -14,10 +14,11 @@ TREE = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(TREE / "src"), str(TREE / "tests")]
 
 import chatmessages  # noqa: E402
-from chatmaild import __version__  # noqa: E402
 from rig.host import Host  # noqa: E402
 from rig.machine import OUTSIDE, REACHABLE  # noqa: E402
 from rig.stock import ORDINARY_USERS  # noqa: E402
+
+from chatmaild import __version__  # noqa: E402
 
 PASSWORD = "a password nobody knew"
 WORDS = "Meet me under the clock at noon"

@@ -9,16 +9,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import BinaryIO
 
-from chatmaild import config as configuration
-from chatmaild import runtime
+from chatmaild.accounts import contents, passwordhash, signup
+from chatmaild.accounts.mailboxes import Creation, Mailbox, Mailboxes
 from chatmaild.admin import links
-from chatmaild.config import Config
+from chatmaild.config import config as configuration
+from chatmaild.config.config import Config
 from chatmaild.console import Console, octets, printable
+from chatmaild.daemon import runtime
 from chatmaild.errors import StoreError, UsageError
-from chatmaild.policy import signup
-from chatmaild.store import contents, devicetokens, passwordhash
-from chatmaild.store.devicetokens import DeviceTokens
-from chatmaild.store.mailboxes import Creation, Mailbox, Mailboxes
+from chatmaild.push import tokens as devicetokens
+from chatmaild.push.tokens import DeviceTokens
 
 PASSWORD_LENGTH = 22
 """Characters of 5 random bits each, as many as a chat client makes up."""

@@ -13,21 +13,21 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from chatmaild import config as configuration
+from chatmaild import address
+from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.admin.signatures import Report, as_json, explain
-from chatmaild.config import Config, DomainConfig
+from chatmaild.config import config as configuration
+from chatmaild.config.config import Config, DomainConfig
 from chatmaild.console import Console
+from chatmaild.dkim.resolver import Resolver, ZoneFile
 from chatmaild.errors import StoreError, UsageError
-from chatmaild.mailboxstates import SOCKET, Seen, Told
-from chatmaild.policy.incoming import Incoming, fields
-from chatmaild.policy.outgoing import Outgoing
-from chatmaild.policy.recipients import MailboxState, Recipients
-from chatmaild.policy.transaction import Client, Direction, Rules
-from chatmaild.policy.verdict import Verdict
-from chatmaild.resolver import Resolver, ZoneFile
-from chatmaild.store.mailboxes import Mailboxes
-from chatmaild.wire import address
-from chatmaild.wire.message import Headers
+from chatmaild.filter.incoming import Incoming, fields
+from chatmaild.filter.mailboxlookup import SOCKET, Seen, Told
+from chatmaild.filter.outgoing import Outgoing
+from chatmaild.filter.recipients import MailboxState, Recipients
+from chatmaild.filter.replies import Verdict
+from chatmaild.filter.transaction import Client, Direction, Rules
+from chatmaild.message.reader import Headers
 
 _CHUNK = 65535
 _ADDRESS = re.compile(rb"[^\s<>(),:;@\"]+@[^\s<>(),:;@\"]+")

@@ -3,14 +3,14 @@
 import argparse
 import time
 
-from chatmaild import config as configuration
-from chatmaild import runtime
+from chatmaild.accounts.invites import MAX_TOKENS, Invites
+from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.admin import links
-from chatmaild.config import Config, DomainConfig
+from chatmaild.config import config as configuration
+from chatmaild.config.config import Config, DomainConfig
 from chatmaild.console import Console
+from chatmaild.daemon import runtime
 from chatmaild.errors import StoreError, UsageError
-from chatmaild.store.invites import MAX_TOKENS, Invites
-from chatmaild.store.mailboxes import Mailboxes
 
 DAYS = 14
 """For which an invitation works unless told otherwise."""

@@ -5,13 +5,14 @@ import asyncio
 import time
 from pathlib import Path
 
-from chatmaild import config, handover, runtime
+from chatmaild.accounts.mailboxes import Mailboxes
+from chatmaild.config import config
 from chatmaild.console import Console, printable
+from chatmaild.daemon import runtime
 from chatmaild.errors import UsageError
-from chatmaild.store import devicetokens
-from chatmaild.store.devicetokens import DeviceTokens
-from chatmaild.store.mailboxes import Mailboxes
-from chatmaild.wire.handover import Probed
+from chatmaild.push import notifierclient, tokens
+from chatmaild.push.protocol import Probed
+from chatmaild.push.tokens import DeviceTokens
 
 MEANINGS = {
     0: "no answer",
@@ -22,8 +23,8 @@ MEANINGS = {
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("address", metavar="ADDRESS", help="of a chat user")
-    parser.add_argument("--notifier", metavar="PATH", type=Path, default=handover.SOCKET,
-                        help=f"the notifier's socket (default: {handover.SOCKET})")
+    parser.add_argument("--notifier", metavar="PATH", type=Path, default=notifierclient.SOCKET,
+                        help=f"the notifier's socket (default: {notifierclient.SOCKET})")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
@@ -36,10 +37,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
     runtime.become(settings.mail_user)
     if not mailbox.exists():
         raise UsageError(f"{args.address}: there is no such account")
-    ref, now = devicetokens.ref(mailbox.address), time.time()
+    ref, now = tokens.ref(mailbox.address), time.time()
     store = DeviceTokens(settings.push_tokens_dir)
     store.take_over(ref, mailbox.home, now)
-    answers = [asyncio.run(handover.probe(args.notifier, ref, token))
+    answers = [asyncio.run(notifierclient.probe(args.notifier, ref, token))
                for token in store.current(ref, now)]
     _tell(console, mailbox.address, answers)
     if not mailbox.domain.push:

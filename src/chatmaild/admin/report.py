@@ -9,16 +9,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from chatmaild import config as configuration
-from chatmaild import metrics, pushmetrics, runtime
-from chatmaild.config import Config
+from chatmaild import metrics
+from chatmaild.config import config as configuration
+from chatmaild.config.config import Config
 from chatmaild.console import Console, duration, octets, printable
+from chatmaild.daemon import runtime
+from chatmaild.disk import atomic
 from chatmaild.errors import StoreError
-from chatmaild.policy.retention import DAY
-from chatmaild.pushmetrics import Standing
-from chatmaild.store import atomic, census, runstate
-from chatmaild.store.census import AGE_DAYS, LOGIN_DAYS, SIZES, Census
-from chatmaild.store.runstate import LastRun
+from chatmaild.push import metrics as push_metrics
+from chatmaild.push.metrics import Standing
+from chatmaild.retention import census, runstate
+from chatmaild.retention.census import AGE_DAYS, LOGIN_DAYS, SIZES, Census
+from chatmaild.retention.rules import DAY
+from chatmaild.retention.runstate import LastRun
 
 BAR = 40
 """Characters of the longest bar."""
@@ -51,7 +54,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if args.textfile:
         _write(args.textfile, metrics.render(_metrics(found, last, now)))
     else:
-        push = _loaded(problems, pushmetrics.load, config.push_metrics_file)
+        push = _loaded(problems, push_metrics.load, config.push_metrics_file)
         _print(console, found, last, now)
         if any(domain.push for domain in config.domains.values()):
             console.line(_push(push, now))

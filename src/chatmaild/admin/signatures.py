@@ -5,11 +5,10 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from chatmaild.policy import authenticity
-from chatmaild.policy.authenticity import Authenticity, Fields, Keys, SignatureCheck, State
-from chatmaild.wire import dkimcrypto, dkimsig
-from chatmaild.wire.dkimbody import BodyHash
-from chatmaild.wire.dkimsig import DkimSyntaxError, Signature
+from chatmaild.dkim import crypto, signature as dkim_signature, verification
+from chatmaild.dkim.bodyhash import BodyHash
+from chatmaild.dkim.signature import DkimSyntaxError, Signature
+from chatmaild.dkim.verification import Authenticity, Fields, Keys, SignatureCheck, State
 
 
 @dataclass
@@ -33,12 +32,12 @@ def explain(fields: Fields, body: bytes, from_domain: str, now: float, min_rsa_b
 def _report(fields: Fields, index: int, body: bytes, from_domain: str, now: float,
             min_rsa_bits: int, look_up: Callable[[list[str]], Keys]) -> Report:
     value = fields[index][1]
-    domain = dkimsig.claimed_domain(value)
+    domain = dkim_signature.claimed_domain(value)
     aligned = domain == from_domain
     alignment = (f"d={domain}, From is in {from_domain or 'no domain'}: "
                  + ("aligned" if aligned else "not aligned, so this signature does not count"))
     try:
-        signature = dkimsig.parse_signature(value)
+        signature = dkim_signature.parse_signature(value)
     except DkimSyntaxError as error:
         found = Authenticity.invalid("signature-unusable", str(error))
         return Report(aligned, found, [("alignment", alignment)])
@@ -46,7 +45,7 @@ def _report(fields: Fields, index: int, body: bytes, from_domain: str, now: floa
     keys = look_up([signature.key_name])[signature.key_name]
     check = SignatureCheck(fields, index, signature, now)
     found = check.judge(computed, keys, min_rsa_bits)
-    canonical = authenticity.canonical_headers(fields, index, signature)
+    canonical = verification.canonical_headers(fields, index, signature)
     steps = [
         ("alignment", alignment),
         ("algorithm", f"{signature.key_type}-sha256, "
@@ -84,8 +83,8 @@ def _key_steps(signature: Signature, records: tuple[bytes, ...] | None, min_rsa_
 
 def _key(text: bytes, min_rsa_bits: int) -> str:
     try:
-        record = authenticity.key_record(text)
-        key = dkimcrypto.public_key(record, min_rsa_bits)
+        record = verification.key_record(text)
+        key = crypto.public_key(record, min_rsa_bits)
     except DkimSyntaxError as error:
         return str(error)
     flags = ", the domain is only testing (t=y)" if record.testing else ""

@@ -1,1 +1,1 @@
-"""The daemons and jobs. Each is thin, and none imports another."""
+"""The daemons and jobs: one thin module a unit, none of which imports another."""

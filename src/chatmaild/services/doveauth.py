@@ -5,7 +5,6 @@ answered at once from the hash on disk; only a creation takes a thread, for the 
 disk to be sure.
 """
 
-from chatmaild import lean  # noqa: F401  before all that imports asyncio
 
 import argparse
 import asyncio
@@ -16,17 +15,15 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from json.encoder import encode_basestring_ascii
 
-from chatmaild import dictserver, runtime
-from chatmaild.config import Config
+from chatmaild.accounts import passwordhash, signup
+from chatmaild.accounts.invites import Invites
+from chatmaild.accounts.lifecycle import Creation
+from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
+from chatmaild.accounts.signup import Refusal
+from chatmaild.config.config import Config
 from chatmaild.console import Console
+from chatmaild.daemon import dictproto, dictserver, runtime
 from chatmaild.errors import StoreError
-from chatmaild.policy import signup
-from chatmaild.policy.signup import Refusal
-from chatmaild.store import passwordhash
-from chatmaild.store.invites import Invites
-from chatmaild.store.lifecycle import Creation
-from chatmaild.store.mailboxes import Mailbox, Mailboxes
-from chatmaild.wire import dictproto
 
 log = logging.getLogger(__name__)
 

@@ -12,17 +12,18 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from chatmaild import config as configuration
-from chatmaild import runtime, workers
-from chatmaild.config import Config
+from chatmaild.accounts.layout import explain
+from chatmaild.config import config as configuration
+from chatmaild.config.config import Config
 from chatmaild.console import Console, octets, printable
+from chatmaild.daemon import runtime, workers
+from chatmaild.disk import directories
 from chatmaild.errors import StoreError, UsageError
-from chatmaild.policy.retention import MAX_NOW, Reason
-from chatmaild.store import directories, runstate
-from chatmaild.store.expiry import Expiry
-from chatmaild.store.expunge import Tally
-from chatmaild.store.layout import explain
-from chatmaild.store.runstate import LastRun
+from chatmaild.retention import runstate
+from chatmaild.retention.expiry import Expiry
+from chatmaild.retention.expunge import Tally
+from chatmaild.retention.rules import MAX_NOW, Reason
+from chatmaild.retention.runstate import LastRun
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """chatmaild filtermail: the milter that Postfix asks about every message.
 
-This module is the process: configuration, socket, signals. `milterserver` speaks the protocol and
+This module is the process: configuration, socket, signals. `filter.milter` speaks the protocol and
 gives what it hears, as plain values, to one `policy.transaction.Transaction` per message, which
 finds out whose mail it is and asks a rule set: `policy.outgoing.Outgoing` or
 `policy.incoming.Incoming`, both with the interface `policy.transaction.Rules`. Both services load
@@ -20,17 +20,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from chatmaild import config as configuration
-from chatmaild import milterserver, runtime, succession
+from chatmaild.accounts.mailboxes import Mailboxes
+from chatmaild.config import config as configuration
 from chatmaild.console import Console
+from chatmaild.daemon import runtime, takeover
 from chatmaild.errors import ChatmaildError, ConfigError
-from chatmaild.mailboxstates import SOCKET as RECIPIENTS
-from chatmaild.mailboxstates import Seen, Told
-from chatmaild.outside import Outside
-from chatmaild.policy.incoming import Incoming
-from chatmaild.policy.rates import Rates
-from chatmaild.policy.transaction import Direction, Site
-from chatmaild.store.mailboxes import Mailboxes
+from chatmaild.filter import milter
+from chatmaild.filter.incoming import Incoming
+from chatmaild.filter.mailboxlookup import SOCKET as RECIPIENTS, Seen, Told
+from chatmaild.filter.outside import Outside
+from chatmaild.filter.rates import Rates
+from chatmaild.filter.transaction import Direction, Site
 
 log = logging.getLogger("filtermail")
 
@@ -57,13 +57,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    predecessor = succession.predecessor()
+    predecessor = takeover.predecessor()
     runtime.setup_logging()
     # Nothing of ours logs who called from which thread, so that is not looked up for each line.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None
     if args.direction == Direction.INCOMING.value:
-        import chatmaild.policy.authenticity  # noqa: F401  (missing packages are told at the start)
+        import chatmaild.dkim.verification  # noqa: F401  (missing packages are told at the start)
     direction = Direction(args.direction)
     service = Service(lambda: configuration.load(args.config), direction, args.recipients)
     runtime.share_heap()
@@ -85,7 +85,7 @@ class Service:
         self._recipients = recipients
         self._direction = direction
         self._rates = Rates()
-        self._server = milterserver.Server(*self._read())
+        self._server = milter.Server(*self._read())
 
     def _read(self) -> tuple[Site, runtime.AddressLabel]:
         """What the configuration says. Raises `ConfigError`."""
@@ -119,7 +119,7 @@ class Service:
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         begin()
         threading.Thread(target=self._serve, args=(listener.fileno(), wakeup), daemon=True).start()
-        milterserver.wait_until_serving()
+        milter.wait_until_serving()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         runtime.notify("READY=1")
         signals.settimeout(runtime.watchdog_interval() or 60)
@@ -132,7 +132,7 @@ class Service:
             if number == _GAVE_UP:
                 raise ChatmaildError("the milter library gave up; its message is in the mail log")
             if number == signal.SIGUSR2:
-                if succession.hand_over(listener, lambda: _accept_no_more(listener)):
+                if takeover.hand_over(listener, lambda: _accept_no_more(listener)):
                     self._serve_last_sessions(signals)
                     self._leave()
                 continue

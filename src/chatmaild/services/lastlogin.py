@@ -4,18 +4,16 @@ Dovecot's last_login plugin commits ``shared/last-login/USER`` at each login. No
 here, and nothing finer than the day is kept.
 """
 
-from chatmaild import lean  # noqa: F401  before all that imports asyncio
 
 import argparse
 import logging
 import time
 
-from chatmaild import dictserver, runtime
-from chatmaild.config import Config
+from chatmaild.accounts.mailboxes import Mailboxes
+from chatmaild.config.config import Config
 from chatmaild.console import Console
+from chatmaild.daemon import dictproto, dictserver, runtime
 from chatmaild.errors import StoreError
-from chatmaild.store.mailboxes import Mailboxes
-from chatmaild.wire import dictproto
 
 log = logging.getLogger(__name__)
 

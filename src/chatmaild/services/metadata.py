@@ -1,8 +1,8 @@
 """``chatmaild metadata``: the dict behind Dovecot's IMAP METADATA for chat users.
 
 Dovecot's imap processes speak to metadata.sock: clients set their device token and read what the
-admin has configured. Deliveries ring the phones: those of Dovecot's lmtp, which pickup.py finds,
-and what another delivery agent tells by setting `messagenew` on metadata-lmtp.sock.
+admin has configured. Deliveries ring the phones: those of Dovecot's lmtp, which `push.deliveries`
+finds, and what another delivery agent tells by setting `messagenew` on metadata-lmtp.sock.
 """
 
 import argparse
@@ -14,18 +14,18 @@ from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from chatmaild import config, dictserver, runtime
-from chatmaild.clientkeys import ClientKeys
-from chatmaild.config import Config
+from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
+from chatmaild.config import config
+from chatmaild.config.config import Config
 from chatmaild.console import Console
+from chatmaild.daemon import dictproto, dictserver, runtime
 from chatmaild.errors import StoreError, UsageError
-from chatmaild.handover import SOCKET, Done, Handover
-from chatmaild.pickup import Pickup
-from chatmaild.store import arrivals, devicetokens
-from chatmaild.store.devicetokens import DeviceTokens
-from chatmaild.store.mailboxes import Mailbox, Mailboxes
-from chatmaild.wire import dictproto
-from chatmaild.wire.handover import MAX_TOKEN_LENGTH, is_token
+from chatmaild.push import arrivals, tokens as devicetokens
+from chatmaild.push.clientkeys import ClientKeys
+from chatmaild.push.deliveries import Pickup
+from chatmaild.push.notifierclient import SOCKET, Done, Handover
+from chatmaild.push.protocol import MAX_TOKEN_LENGTH, is_token
+from chatmaild.push.tokens import DeviceTokens
 
 _SERVER = rb"vendor/vendor\.dovecot/pvt/server/"
 _TOKEN_KEY = re.compile(rb"priv/[^/]+/(?:%b)?devicetoken" % _SERVER)

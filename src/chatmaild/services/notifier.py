@@ -12,16 +12,17 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 
-from chatmaild import config, pushmetrics, runtime
+from chatmaild.config import config
 from chatmaild.console import Console
+from chatmaild.daemon import runtime
+from chatmaild.disk import atomic
 from chatmaild.errors import ConfigError
-from chatmaild.pushgateway import Gateway
-from chatmaild.pushmetrics import Standing
-from chatmaild.pushsender import Sender
-from chatmaild.store import atomic
-from chatmaild.store.pushqueue import PushQueue
-from chatmaild.wire import handover
-from chatmaild.wire.handover import Announce, Gone, Probe, Probed, Stored
+from chatmaild.push import metrics as push_metrics, protocol
+from chatmaild.push.gateway import Gateway
+from chatmaild.push.metrics import Standing
+from chatmaild.push.protocol import Announce, Gone, Probe, Probed, Stored
+from chatmaild.push.queue import PushQueue
+from chatmaild.push.sender import Sender
 
 QUEUE = "queue.sqlite"
 """In push_queue_dir."""
@@ -53,7 +54,7 @@ class Notifier:
     async def serve(self, sock) -> Callable[[], Awaitable[None]]:
         """Accept on `sock`; returns the coroutine function that ends the service."""
         # Not start_unix_server: from Python 3.13 on it removes the socket, which is systemd's.
-        server = await asyncio.start_server(self._talk, sock=sock, limit=handover.MAX_LINE)
+        server = await asyncio.start_server(self._talk, sock=sock, limit=protocol.MAX_LINE)
         self.sender.start()
         publishing = asyncio.create_task(self._publish())
 
@@ -72,16 +73,16 @@ class Notifier:
         self._clients.add(writer)
         try:
             while line := await reader.readline():
-                match handover.decode(line):
+                match protocol.decode(line):
                     case Announce(number, ref, tokens):
                         confirm = functools.partial(self._confirm, writer, number)
                         self.sender.announce(ref, tokens, confirm)
                     case Probe(ref, token):
                         answer = await self._gateway.notify(token)
                         self.sender.judge(ref, token, answer)
-                        writer.write(handover.encode(Probed(answer.status, answer.text)))
+                        writer.write(protocol.encode(Probed(answer.status, answer.text)))
                     case _:
-                        raise handover.HandoverError("a line that only the notifier says")
+                        raise protocol.HandoverError("a line that only the notifier says")
         except (OSError, ValueError) as error:
             log.warning("closing a connection to the notifier's socket: %s", error)
         finally:
@@ -90,12 +91,12 @@ class Notifier:
 
     def _confirm(self, writer: asyncio.StreamWriter, number: int) -> None:
         if writer in self._clients:
-            writer.write(handover.encode(Stored(number)))
+            writer.write(protocol.encode(Stored(number)))
 
     async def _publish(self) -> None:
         """Write the metrics, again and again."""
         while True:
-            text = pushmetrics.render(self._standing(time.time()))
+            text = push_metrics.render(self._standing(time.time()))
             try:
                 atomic.write_file(os.fspath(self._metrics), text.encode(), mode=0o644)
             except OSError as error:
@@ -105,7 +106,7 @@ class Notifier:
                 self._complained = True
             else:
                 self._complained = False
-            await asyncio.sleep(pushmetrics.INTERVAL)
+            await asyncio.sleep(push_metrics.INTERVAL)
 
     def _standing(self, now: float) -> Standing:
         counters, backlog = self.sender.counters, self.sender.backlog
@@ -117,7 +118,7 @@ class Notifier:
 
     def _tell_gone(self, ref: str, token: str) -> None:
         for client in self._clients:
-            client.write(handover.encode(Gone(ref, token)))
+            client.write(protocol.encode(Gone(ref, token)))
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -8,14 +8,14 @@ import argparse
 import logging
 import time
 
-from chatmaild import config as configuration
-from chatmaild import runtime
+from chatmaild.accounts.mailboxes import Mailboxes
+from chatmaild.config import config as configuration
 from chatmaild.console import Console, octets
+from chatmaild.daemon import runtime
+from chatmaild.disk import directories
 from chatmaild.errors import StoreError, UsageError
-from chatmaild.policy.retention import Deadlines
-from chatmaild.store import directories
-from chatmaild.store.expunge import Expunger, Tally
-from chatmaild.store.mailboxes import Mailboxes
+from chatmaild.retention.expunge import Expunger, Tally
+from chatmaild.retention.rules import Deadlines
 
 logger = logging.getLogger(__name__)
 

@@ -4,18 +4,16 @@ That is whether an address has an account, is blocked, and takes cleartext; noth
 answered, and nothing changed.
 """
 
-from chatmaild import lean  # noqa: F401  before all that imports asyncio
 
 import argparse
 import logging
 
-from chatmaild import dictserver
-from chatmaild.config import Config
+from chatmaild.accounts.mailboxes import Mailboxes
+from chatmaild.config.config import Config
 from chatmaild.console import Console
+from chatmaild.daemon import dictproto, dictserver
 from chatmaild.errors import StoreError
-from chatmaild.mailboxstates import PREFIX, Seen, answer
-from chatmaild.store.mailboxes import Mailboxes
-from chatmaild.wire import dictproto
+from chatmaild.filter.mailboxlookup import PREFIX, Seen, answer
 
 log = logging.getLogger(__name__)
 

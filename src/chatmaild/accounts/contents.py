@@ -1,0 +1,157 @@
+"""The messages of one mailbox: how many, how large, and all of them as a tar archive."""
+
+import contextlib
+import errno
+import os
+import shutil
+import stat
+import tarfile
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from chatmaild.disk import maildir, maildirname
+from chatmaild.disk.directories import GONE, opened
+from chatmaild.errors import StoreError
+
+IN_MEMORY = 1 << 20
+"""Octets of a message above which its decompression goes to a temporary file."""
+
+_CHUNK = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    messages: int
+    octets: int
+    """Before compression, as the quota counts."""
+
+
+def usage(home: str) -> Usage:
+    """What the mailbox at `home` holds; nothing if there is none. Raises `StoreError`."""
+    messages = octets = 0
+    for directory, _, name in walk(home):
+        size = maildirname.size(name)
+        if size is None:
+            try:
+                size = os.stat(name, dir_fd=directory, follow_symlinks=False).st_size
+            except FileNotFoundError:
+                continue    # renamed or deleted while we look
+        messages += 1
+        octets += size
+    return Usage(messages, octets)
+
+
+def walk(home: str) -> Iterator[tuple[int, str, str]]:
+    """Each message as an open directory, its path below `home`, and a name in it.
+
+    The directory is closed when the next message is asked for. What lies behind a symbolic link
+    in the mailbox belongs to nobody. Raises `StoreError`.
+    """
+    try:
+        with contextlib.suppress(*GONE), opened(home) as mailbox:
+            yield from _walk_folder(mailbox, "")
+            for name in sorted(maildir.folders(mailbox)):
+                with _unless_link(), opened(name, mailbox) as folder:
+                    yield from _walk_folder(folder, f"{name}/")
+    except OSError as error:
+        raise StoreError(f"{home}: {error.strerror}") from None
+
+
+def _walk_folder(folder: int, path: str) -> Iterator[tuple[int, str, str]]:
+    for kind in ("new", "cur"):
+        with _unless_link(), opened(kind, folder) as directory:
+            for names in maildir.files(directory):
+                for name in names:
+                    yield directory, path + kind, name
+
+
+@contextlib.contextmanager
+def _unless_link() -> Iterator[None]:
+    try:
+        yield
+    except GONE:
+        pass
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+
+
+def export(home: str, root: str, out: BinaryIO, complain: Callable[[str], None]) -> int:
+    """Write the mailbox to `out` as a tar archive of a Maildir below `root`; returns how many.
+
+    `complain` is told of messages that cannot be read; the others are written.
+
+    Messages that Dovecot keeps compressed are written out whole, so that any mail program can
+    read them. Password, markers and indexes are left out. Raises `StoreError`, and OSError when
+    `out` does not take it.
+    """
+    count = 0
+    known: set[str] = set()
+    with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as archive:
+        _add_folder(archive, root, known)
+        for directory, path, name in walk(home):
+            folder = path.rpartition("/")[0]
+            if folder:
+                _add_folder(archive, f"{root}/{folder}", known)
+            try:
+                count += _add_message(archive, directory, name, f"{root}/{path}/{name}")
+            except _Unreadable as error:
+                complain(f"{home}/{path}/{name}: {error}; left out")
+    return count
+
+
+class _Unreadable(Exception):
+    """A message that cannot be had; the text says why."""
+
+
+def _add_folder(archive: tarfile.TarFile, path: str, known: set[str]) -> None:
+    """A Maildir is one only with its three directories, empty ones too."""
+    if path not in known:
+        known.add(path)
+        for directory in (path, *(f"{path}/{kind}" for kind in maildir.SUBDIRECTORIES)):
+            info = tarfile.TarInfo(directory)
+            info.type, info.mode, info.mtime = tarfile.DIRTYPE, 0o700, time.time()
+            archive.addfile(info)
+
+
+def _add_message(archive: tarfile.TarFile, directory: int, name: str, path: str) -> bool:
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC,
+                     dir_fd=directory)
+    except FileNotFoundError:
+        return False    # renamed or deleted while we look
+    except OSError as error:
+        raise _Unreadable(error.strerror) from None
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise _Unreadable("no file")
+    with open(fd, "rb") as stored, tempfile.SpooledTemporaryFile(IN_MEMORY) as plain:
+        info = tarfile.TarInfo(path)
+        info.mode, info.mtime = 0o600, os.fstat(fd).st_mtime
+        _decompress(stored, plain)
+        info.size = plain.tell()
+        plain.seek(0)
+        archive.addfile(info, plain)
+    return True
+
+
+def _decompress(stored: BinaryIO, plain: BinaryIO) -> None:
+    """Copy a message, without its gzip if it has one."""
+    start = stored.read(2)
+    stored.seek(0)
+    if start != b"\x1f\x8b":
+        shutil.copyfileobj(stored, plain, _CHUNK)
+        return
+    unzip = zlib.decompressobj(wbits=31)
+    try:
+        while chunk := stored.read(_CHUNK):
+            plain.write(unzip.decompress(chunk))
+        plain.write(unzip.flush())
+    except zlib.error:
+        raise _Unreadable("damaged gzip data") from None
+    if not unzip.eof:
+        raise _Unreadable("gzip data cut short")

@@ -1,0 +1,177 @@
+"""Invitations: tokens with which a password must begin where `signup = invite`.
+
+One file per token, mailboxes_dir/DOMAIN/.invites/HASH, named by the SHA-256 of the token, so that
+who reads the disk or a backup cannot sign up. `Mailbox.create` moves the file into the new
+mailbox in the step that creates it: an account and its token are spent together or not at all.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+from dataclasses import dataclass
+
+from chatmaild.accounts.layout import DAY, explain
+from chatmaild.accounts.mailboxes import Mailboxes
+from chatmaild.config.config import DomainConfig
+from chatmaild.disk import atomic
+from chatmaild.errors import UsageError
+
+TOKEN_LENGTH = 20
+"""Characters of 5 random bits each: 100 bits."""
+
+SECRET_LENGTH = 12
+"""Characters of the password behind the token, 60 bits that nobody else ever knew."""
+
+MAX_TOKENS = 10_000
+"""In one batch."""
+
+_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
+_DIRECTORY = ".invites"
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """A login that works once as a signup and from then on as the account's."""
+
+    address: str
+    password: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What is left of the invitations made by one command. Times in seconds since the epoch."""
+
+    id: str
+    domain: str
+    created: int
+    expires: int
+    left: int
+
+
+class Invites:
+    """The invitations to the chat domains of this host."""
+
+    def __init__(self, mailboxes: Mailboxes):
+        self._mailboxes = mailboxes
+
+    def _directory(self, domain: str) -> str:
+        return f"{self._mailboxes.root}/{domain}/{_DIRECTORY}"
+
+    def create(self, domain: DomainConfig, uses: int, days: int, now: float
+               ) -> tuple[str, list[Invitation]]:
+        """`uses` invitations that work for `days` days, and the id of their batch.
+
+        The expiry counts from the beginning of today (UTC), so a batch that is `days` = 1 works
+        until the next midnight but one. Raises `UsageError`, `StoreError`.
+        """
+        if not 1 <= uses <= MAX_TOKENS:
+            raise UsageError(f"an invitation can have from 1 to {MAX_TOKENS} uses")
+        batch = _random(8)
+        today = int(now) // DAY * DAY
+        record = json.dumps(
+            {"batch": batch, "created": today, "expires": today + (days + 1) * DAY}).encode()
+        directory = self._directory(domain.name)
+        tokens = [_random(TOKEN_LENGTH) for _ in range(uses)]
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(directory, 0o700)
+            for token in tokens:
+                atomic.write_new_file(f"{directory}/{_name(token.encode())}", record)
+            atomic.sync_directory(directory)
+        except OSError as error:
+            raise explain(directory, error) from None
+        return batch, [self._invitation(domain, token) for token in tokens]
+
+    def _invitation(self, domain: DomainConfig, token: str) -> Invitation:
+        length = min(max(9, domain.username_min_length), domain.username_max_length)
+        while True:
+            mailbox = self._mailboxes.find(f"{_random(length)}@{domain.name}")
+            if mailbox and not mailbox.exists() and not mailbox.is_blocked():
+                break
+        secret = max(SECRET_LENGTH, domain.password_min_length - TOKEN_LENGTH)
+        return Invitation(mailbox.address, token + _random(secret))
+
+    def claim(self, domain: str, password: bytes, now: float) -> str | None:
+        """The file to claim for an account of this password, or None if it invites nobody.
+
+        Raises `StoreError` if that cannot be told.
+        """
+        if len(password) <= TOKEN_LENGTH:
+            return None
+        path = f"{self._directory(domain)}/{_name(password[:TOKEN_LENGTH])}"
+        try:
+            record = _read(path)
+        except OSError as error:
+            raise explain(self._directory(domain), error) from None
+        return path if record and now < record["expires"] else None
+
+    def batches(self, domain: str) -> list[Batch]:
+        """The batches that have invitations left, oldest first. Raises `StoreError`."""
+        left: dict[tuple, int] = {}
+        for _, record in self._records(domain):
+            key = (record["created"], record["batch"], record["expires"])
+            left[key] = left.get(key, 0) + 1
+        return [Batch(batch, domain, created, expires, count)
+                for (created, batch, expires), count in sorted(left.items())]
+
+    def revoke(self, domain: str, batch: str) -> int:
+        """Take back what is left of a batch; how many that were. Raises `StoreError`."""
+        due = [path for path, record in self._records(domain) if record["batch"] == batch]
+        return len(_remove(due))
+
+    def sweep(self, domain: str, now: float, dry_run: bool = False) -> list[str]:
+        """Remove what has expired; returns the paths. Raises `StoreError`."""
+        due = [path for path, record in self._records(domain) if record["expires"] <= now]
+        return due if dry_run else _remove(due)
+
+    def _records(self, domain: str):
+        directory = self._directory(domain)
+        try:
+            names = os.listdir(directory)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise explain(directory, error) from None
+        for name in names:
+            path = f"{directory}/{name}"
+            try:
+                record = _read(path)
+            except OSError as error:
+                raise explain(path, error) from None
+            if record:
+                yield path, record
+
+
+def _remove(paths: list[str]) -> list[str]:
+    """Remove these invitations, but those that were spent meanwhile; returns the others."""
+    removed = []
+    for path in paths:
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise explain(path, error) from None
+        removed.append(path)
+    return removed
+
+
+def _read(path: str) -> dict | None:
+    """The record in `path`; None if it is spent, no invitation, or was never written completely."""
+    try:
+        with open(path, "rb") as file:
+            record = json.loads(file.read(4096))
+        return {"batch": str(record["batch"]), "created": int(record["created"]),
+                "expires": int(record["expires"])}
+    except (FileNotFoundError, IsADirectoryError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _name(token: bytes) -> str:
+    return hashlib.sha256(token).hexdigest()
+
+
+def _random(length: int) -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(length))

@@ -1,0 +1,292 @@
+"""How mailboxes come into being and go: each as a whole, whenever we are killed.
+
+Beside the mailboxes of a domain, entries that begin with a dot are ours: accounts in the making
+and mailboxes on their way out. `sweep` removes those that a killed process left. Only what was
+moved aside to be looked at once more, and not decided on, goes back to where it was.
+"""
+
+import contextlib
+import enum
+import os
+import stat
+from collections.abc import Callable, Iterator
+
+from chatmaild.accounts.layout import (
+    BLOCKED, DAY, ENFORCE_ENCRYPTION, PASSWORD, aside, explain, has, home_of,
+)
+from chatmaild.disk import atomic, directories
+from chatmaild.errors import StoreError
+
+MAX_RUBBISH_AGE = 3600
+"""Seconds after which an unfinished creation counts as abandoned."""
+
+_NEW = ".new-"
+_REMOVED = ".removed-"
+_CLAIM = ".claim-"
+
+
+class Creation(enum.Enum):
+    """What became of `Mailbox.create`."""
+
+    DONE = enum.auto()
+    EXISTS = enum.auto()
+    BLOCKED = enum.auto()
+    CLAIM_GONE = enum.auto()
+    """What was to be used up is not there (any more)."""
+
+
+def create(home: str, password_hash: str, now: float, claim: str | None) -> Creation:
+    """See `Mailbox.create`."""
+    parent = os.path.dirname(home)
+    new = _own_name(parent, _NEW)
+    day = int(now) // DAY * DAY
+    try:
+        try:
+            os.mkdir(new, 0o700)
+            os.close(os.open(f"{new}/{ENFORCE_ENCRYPTION}", os.O_CREAT | os.O_WRONLY, 0o600))
+            content = password_hash.encode("ascii") + b"\n"
+            atomic.write_new_file(f"{new}/{PASSWORD}", content, mtime=day)
+            inherit_owner(parent, new, f"{new}/{ENFORCE_ENCRYPTION}", f"{new}/{PASSWORD}")
+            atomic.sync_directory(new)
+            return _put_in_place(home, new, claim)
+        finally:
+            _restore_claim(new)
+            _remove_tree(new)
+    except OSError as error:
+        raise explain(home, error) from None
+
+
+def inherit_owner(parent: str, *paths: str) -> None:
+    """Run by root (on a host without systemd, say), give what was made to who owns `parent`."""
+    if os.geteuid() == 0:
+        owner = os.stat(parent)
+        for path in paths:
+            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
+def _put_in_place(home: str, new: str, claim: str | None) -> Creation:
+    parent = os.path.dirname(home)
+    removed = None
+    with settled(home):
+        if has(home, BLOCKED):
+            return Creation.BLOCKED
+        if has(home, PASSWORD):
+            return Creation.EXISTS
+        if claim:
+            try:
+                os.rename(claim, _claimed(new, claim))
+            except FileNotFoundError:
+                return Creation.CLAIM_GONE
+        if os.path.lexists(home):
+            removed = _move_out(home)
+        os.rename(new, home)
+    atomic.sync_directory(parent)
+    if claim:
+        with contextlib.suppress(OSError):
+            os.unlink(_claimed(home, claim))
+    if removed:
+        _remove_tree(removed)
+    return Creation.DONE
+
+
+def delete(home: str, block: bool, keep: Callable[[str], bool] | None) -> bool:
+    """See `Mailbox.delete`."""
+    parent = os.path.dirname(home)
+    try:
+        with settled(home):
+            existed = os.path.lexists(home)
+            if block:
+                mark(home, BLOCKED)
+                removed = _empty(home)
+            elif not existed:
+                return False
+            elif keep:
+                os.rename(home, aside(home))
+                try:
+                    if keep(aside(home)):
+                        return False
+                    removed = _move_out(aside(home))
+                finally:
+                    _put_back(home)
+            else:
+                removed = _move_out(home)
+        atomic.sync_directory(parent)
+        _remove_tree(removed)
+    except OSError as error:
+        raise explain(home, error) from None
+    if os.path.lexists(removed):
+        raise StoreError(f"{removed}: all that is left of {os.path.basename(home)}, and it could "
+                         "not be removed; see to whom it belongs")
+    return existed
+
+
+@contextlib.contextmanager
+def settled(home: str) -> Iterator[None]:
+    """Hold the lock of the domain of `home`, with the mailbox where it belongs."""
+    with atomic.locked(os.path.dirname(home)):
+        _put_back(home)
+        yield
+
+
+def recover(home: str) -> None:
+    """See `Mailbox.recover`."""
+    if os.path.lexists(aside(home)):
+        try:
+            with settled(home):
+                pass
+        except OSError as error:
+            raise explain(home, error) from None
+
+
+def recover_all(directory: str) -> None:
+    """See `Mailboxes.recover`."""
+    try:
+        with os.scandir(directory) as entries:
+            homes = [home for entry in entries if (home := home_of(entry.path))]
+    except OSError as error:
+        raise explain(directory, error) from None
+    for home in homes:
+        recover(home)
+
+
+def _put_back(home: str) -> None:
+    """Undo a move aside, by us or by who was killed. Under the lock of the domain.
+
+    A client that is still connected may have had Dovecot make the directory anew meanwhile; an
+    account that is there, or a block, was made since, and holds.
+    """
+    if os.path.lexists(aside(home)):
+        if os.path.lexists(home):
+            if not _is_in_the_way(home):
+                return
+            _move_out(home)
+        os.rename(aside(home), home)
+
+
+def _is_in_the_way(home: str) -> bool:
+    """Whether the directory `home`, if it is there, gives way to what was moved aside."""
+    return not (has(home, PASSWORD) or has(home, BLOCKED))
+
+
+def _move_out(path: str) -> str:
+    """From here on the mailbox at `path` is gone, whatever becomes of us."""
+    removed = _own_name(os.path.dirname(path), _REMOVED)
+    os.rename(path, removed)
+    return removed
+
+
+def _empty(home: str) -> str:
+    """Move everything but the marker out, the hash first."""
+    removed = _own_name(os.path.dirname(home), _REMOVED)
+    os.mkdir(removed, 0o700)
+    for name in sorted(os.listdir(home), key=lambda name: name != PASSWORD):
+        if name != BLOCKED:
+            with contextlib.suppress(FileNotFoundError):    # a lock file of Dovecot's, say
+                os.rename(f"{home}/{name}", f"{removed}/{name}")
+    return removed
+
+
+def mark(home: str, name: str) -> None:
+    """Put the marker `name` into the mailbox, durably; the mailbox is made for it."""
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(home, 0o700)
+    with contextlib.suppress(FileExistsError):
+        atomic.write_new_file(f"{home}/{name}", b"")
+    atomic.sync_directory(home)
+    atomic.sync_directory(os.path.dirname(home))
+
+
+def unmark(home: str, name: str) -> bool:
+    """Take the marker `name` away, durably; False if it was not there."""
+    try:
+        os.unlink(f"{home}/{name}")
+    except FileNotFoundError:
+        return False
+    atomic.sync_directory(home)
+    return True
+
+
+def sweep(directory: str, now: float, dry_run: bool) -> list[str]:
+    """See `Mailboxes.sweep`."""
+    try:
+        with atomic.locked(directory):
+            left = _left_by_us(directory)
+            homes = [home for path in left if (home := home_of(path))]
+            if dry_run:
+                due = [home for home in homes if os.path.lexists(home) and _is_in_the_way(home)]
+            else:
+                for path in left:
+                    _undo(path)
+                due = []
+                if homes:   # what gave way has one of our names now
+                    left = _left_by_us(directory)
+            due += [path for path in left if os.path.lexists(path) and _is_rubbish(path, now)]
+        if not dry_run:
+            for path in due:
+                _remove_tree(path)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise explain(directory, error) from None
+    return due
+
+
+def _left_by_us(directory: str) -> list[str]:
+    with os.scandir(directory) as entries:
+        return [entry.path for entry in entries
+                if entry.name.startswith((_NEW, _REMOVED)) or home_of(entry.path)]
+
+
+def _own_name(parent: str, prefix: str) -> str:
+    return f"{parent}/{prefix}{os.urandom(8).hex()}"
+
+
+def _claimed(new: str, claim: str) -> str:
+    """Where the file `claim` goes in a new mailbox; the name remembers where it came from."""
+    directory, name = os.path.split(claim)
+    return f"{new}/{_CLAIM}{os.path.basename(directory)}-{name}"
+
+
+def _restore_claim(new: str) -> None:
+    """Put a claim back that an unfinished creation took.
+
+    Under the lock of the domain, or by who made `new`: then no creation can be between taking
+    its claim and the rename that makes it final.
+    """
+    try:
+        claimed = [name for name in os.listdir(new) if name.startswith(_CLAIM)]
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for name in claimed:
+        directory, _, original = name.removeprefix(_CLAIM).partition("-")
+        with contextlib.suppress(FileNotFoundError):    # an admin removed all that it belonged to
+            os.rename(f"{new}/{name}", f"{os.path.dirname(new)}/{directory}/{original}")
+
+
+def _undo(path: str) -> None:
+    """Take back what a killed process began and did not decide. Under the lock of the domain."""
+    if home := home_of(path):
+        _put_back(home)
+    elif os.path.basename(path).startswith(_NEW):
+        _restore_claim(path)
+
+
+def _is_rubbish(path: str, now: float) -> bool:
+    """Whether nobody uses `path`, which has one of our names, any more."""
+    if os.path.basename(path).startswith(_REMOVED):
+        return True
+    if home := home_of(path):
+        return has(home, PASSWORD)
+    try:
+        return os.lstat(path).st_mtime < now - MAX_RUBBISH_AGE
+    except FileNotFoundError:
+        return False
+
+
+def _remove_tree(path: str) -> None:
+    """Remove `path` and all below it, never through a link. What cannot be removed stays."""
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISDIR(os.lstat(path).st_mode):
+            directories.remove_tree(path)
+        else:
+            os.unlink(path)

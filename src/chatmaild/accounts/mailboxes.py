@@ -1,0 +1,259 @@
+"""The account store: mailboxes_dir/DOMAIN/ADDRESS/; what is in there says layout.py.
+
+Blocking calls throughout: a few system calls each; `create`, `delete` and `sweep` wait for the
+disk. Nothing is cached.
+"""
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Container, Iterator
+
+from chatmaild.accounts import lifecycle
+from chatmaild.accounts.layout import (
+    BLOCKED, DAY, ENFORCE_ENCRYPTION, PASSWORD, aside, assert_domain_directory, explain, has,
+)
+from chatmaild.accounts.lifecycle import Creation
+from chatmaild.config.config import Config, DomainConfig
+from chatmaild.disk import atomic
+from chatmaild.errors import StoreError
+
+MAX_HASH = 4096
+"""Octets in a `password` file that are read."""
+
+_NAME = re.compile(r"[a-z0-9_][a-z0-9._-]{0,63}@", re.ASCII)
+"""Names that can have a mailbox at all; what a new one may be called is policy (signup)."""
+
+
+class Mailbox:
+    """One address of a chat domain and its directory, which need not exist."""
+
+    __slots__ = ("address", "domain", "home")
+
+    def __init__(self, address: str, domain: DomainConfig, home: str):
+        self.address = address
+        self.domain = domain
+        self.home = home
+        """Absolute path, a plain str because one is made at each login."""
+
+    def __repr__(self) -> str:
+        return f"Mailbox({self.home!r})"
+
+    def _path(self, name: str) -> str:
+        return f"{self.home}/{name}"
+
+    def hash(self) -> str | None:
+        """The password hash with its {SCHEME}; None if there is no such account.
+
+        Raises `StoreError` if that cannot be told or the file holds no hash.
+        """
+        try:
+            fd = os.open(f"{self.home}/{PASSWORD}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except FileNotFoundError:
+            assert_domain_directory(self.home)
+            return None
+        except OSError as error:
+            raise explain(self._path(PASSWORD), error) from None
+        try:
+            content = os.read(fd, MAX_HASH)
+        except OSError as error:
+            raise explain(self._path(PASSWORD), error) from None
+        finally:
+            os.close(fd)
+        try:
+            found = content.split(b"\n", 1)[0].strip().decode("ascii")
+        except UnicodeDecodeError:
+            found = ""
+        if not found or len(content) == MAX_HASH:
+            raise StoreError(f"{self.home}/password: holds no password hash; restore it, or "
+                             "delete the account so that the next login makes it anew")
+        return found
+
+    def usable_hash(self) -> str | None:
+        """The hash, for a login; None if there is no such account, or it is blocked."""
+        found = self.hash()
+        # access(2) tells no error from absence, but the same directory was just read
+        return found if found and not os.access(f"{self.home}/{BLOCKED}", os.F_OK) else None
+
+    def exists(self) -> bool:
+        """Whether there is such an account. Raises `StoreError` if that cannot be told."""
+        if has(self.home, PASSWORD):
+            return True
+        if os.path.lexists(aside(self.home)):
+            raise StoreError(f"{self.home}: chatmaild expire looks at it, or was killed then; a "
+                             "login or its next run puts it back")
+        return has(self.home, PASSWORD)     # put back between the two looks
+
+    def is_blocked(self) -> bool:
+        """Raises `StoreError` if that cannot be told."""
+        return has(self.home, BLOCKED)
+
+    def enforces_encryption(self) -> bool:
+        """Whether cleartext mail to this address is refused; true without a mailbox."""
+        return has(self.home, ENFORCE_ENCRYPTION) or not self.exists()
+
+    def last_login(self) -> int | None:
+        """The day of the last login as its first second since the epoch (UTC); None: no account.
+
+        A new account counts as logged in on the day it was made.
+        """
+        try:
+            seen = os.stat(self._path(PASSWORD)).st_mtime
+        except FileNotFoundError:
+            assert_domain_directory(self.home)
+            return None
+        except OSError as error:
+            raise explain(self._path(PASSWORD), error) from None
+        return int(seen) // DAY * DAY
+
+    def set_last_login(self, seconds: float, now: float) -> None:
+        """Remember a login at `seconds` since the epoch; never creates anything.
+
+        The future counts as `now`; a day before the one known is ignored, unless that one lies
+        in the future itself (the clock was wrong once).
+        """
+        known = self.last_login()
+        day = int(min(seconds, now)) // DAY * DAY
+        if known is None or day == known or (day < known <= now):
+            return
+        try:
+            os.utime(self._path(PASSWORD), (day, day))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise explain(self._path(PASSWORD), error) from None
+
+    def create(self, password_hash: str, now: float, claim: str | None = None) -> Creation:
+        """Make the account, durably, with the mark that refuses cleartext mail.
+
+        The mailbox is made aside and put in place by one rename, so that it appears as a whole.
+        A directory without `password` that is in the way belongs to nobody: it is removed as by
+        `delete`. `claim`, an invitation say, is the path of a file in a directory beside the
+        mailboxes; it is used up in the same step: if we are killed, `sweep` puts it back.
+
+        Raises `StoreError`, for a full disk too; then nothing half-made is left.
+        """
+        return lifecycle.create(self.home, password_hash, now, claim)
+
+    def delete(self, block: bool = False, keep: Callable[[str], bool] | None = None) -> bool:
+        """Remove account and mail together; False if there was nothing, or it was kept.
+
+        Without `block` one rename takes both away, so that they end at the same moment. With
+        it, the marker comes first and stays: at no moment could a login make the address anew.
+        `keep`, if given, gets the directory once it is out of everybody's reach, and has the
+        last word: if it is true the mailbox is put back. If we are killed before that,
+        `recover`, `create` or `sweep` puts it back.
+        Raises `StoreError`.
+        """
+        return lifecycle.delete(self.home, block, keep)
+
+    def recover(self) -> None:
+        """Put the mailbox back if somebody was killed while he decided whether to delete it.
+
+        Costs one system call where nothing is to be done. Raises `StoreError`.
+        """
+        lifecycle.recover(self.home)
+
+    def block(self) -> None:
+        """From now on nobody logs in, nothing is delivered. Raises `StoreError`."""
+        try:
+            with lifecycle.settled(self.home):
+                lifecycle.mark(self.home, BLOCKED)
+        except OSError as error:
+            raise explain(self.home, error) from None
+
+    def unblock(self) -> bool:
+        """Undo `block`; False if it was not blocked. Raises `StoreError`."""
+        try:
+            with lifecycle.settled(self.home):
+                was_blocked = lifecycle.unmark(self.home, BLOCKED)
+                with contextlib.suppress(OSError):
+                    os.rmdir(self.home)     # only if nothing else is in it
+        except OSError as error:
+            raise explain(self.home, error) from None
+        return was_blocked
+
+    def enforce_encryption(self, enforce: bool) -> None:
+        """Refuse cleartext mail to this account, or take it. Raises `StoreError`."""
+        change = lifecycle.mark if enforce else lifecycle.unmark
+        try:
+            with lifecycle.settled(self.home):
+                if not self.exists():
+                    raise StoreError(f"{self.address}: there is no such account")
+                change(self.home, ENFORCE_ENCRYPTION)
+        except OSError as error:
+            raise explain(self._path(ENFORCE_ENCRYPTION), error) from None
+
+
+class Mailboxes:
+    """All mailboxes of the host's chat domains."""
+
+    def __init__(self, config: Config):
+        self.root = os.fspath(config.mailboxes_dir)
+        self._domains = config.domains
+        self._delimiters = config.recipient_delimiter
+
+    def find(self, address: str) -> Mailbox | None:
+        """The mailbox that `address` names; None if it can name none (another domain's too).
+
+        Any text may come; the result is a path below the domain's directory in any case.
+        """
+        address = address.lower() if address.isascii() else ""
+        match = _NAME.match(address)
+        domain = match and self._domains.get(address[match.end():])
+        if not domain:
+            return None
+        return Mailbox(address, domain, f"{self.root}/{domain.name}/{address}")
+
+    def find_recipient(self, address: str) -> Mailbox | None:
+        """The mailbox that mail to `address` is delivered to: ``name+detail@`` is ``name@``."""
+        local, at, domain = address.rpartition("@")
+        for position, character in enumerate(local):
+            if character in self._delimiters and position:
+                return self.find(local[:position] + at + domain)
+        return self.find(address)
+
+    def of_domain(self, name: str) -> Iterator[Mailbox]:
+        """Every mailbox directory of the chat domain `name`, accounts or not, in no order.
+
+        Raises `StoreError` if the directory of the domain cannot be read.
+        """
+        domain = self._domains[name]
+        directory = f"{self.root}/{name}"
+        try:
+            with os.scandir(directory) as entries:
+                for entry in entries:
+                    match = _NAME.match(entry.name)
+                    if match and entry.name[match.end():] == name and entry.is_dir():
+                        yield Mailbox(entry.name, domain, f"{directory}/{entry.name}")
+        except OSError as error:
+            raise explain(directory, error) from None
+
+    def prepare(self, known: Container[str] = ()) -> None:
+        """Make the directories of the domains, where missing; but not of `known` ones, which were
+        there: on an empty mount point everybody would be unknown. Raises `StoreError`."""
+        try:
+            if not os.path.isdir(self.root):
+                os.makedirs(self.root, 0o750)
+            for name in self._domains:
+                if name in known:
+                    continue
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(f"{self.root}/{name}", 0o700)
+                    lifecycle.inherit_owner(self.root, f"{self.root}/{name}")
+            atomic.sync_directory(self.root)
+        except OSError as error:
+            raise explain(self.root, error) from None
+
+    def recover(self, domain: str) -> None:
+        """`Mailbox.recover` for every mailbox of a domain. Raises `StoreError`."""
+        lifecycle.recover_all(f"{self.root}/{domain}")
+
+    def sweep(self, domain: str, now: float, dry_run: bool = False) -> list[str]:
+        """Remove what killed processes left half-made or half-deleted; returns the paths.
+
+        What somebody may still be making is left alone for `MAX_RUBBISH_AGE`. With `dry_run`
+        nothing is changed; a mailbox that would give way to one moved aside is among the paths
+        then. Raises `StoreError`.
+        """
+        return lifecycle.sweep(f"{self.root}/{domain}", now, dry_run)

@@ -1,0 +1,153 @@
+"""May this account be created? Pure: what the host and the clock say are arguments.
+
+The rules hold at the moment of creation only; whoever has an account is never asked again.
+"""
+
+import enum
+import hashlib
+import ipaddress
+import re
+import secrets
+from dataclasses import dataclass
+
+from chatmaild.config.config import Config, DomainConfig
+
+MAX_PASSWORD = 511
+"""Octets; from 512 on libxcrypt makes no hash."""
+
+MAX_CLIENTS = 65_536
+"""Client prefixes remembered at a time, 100 octets each; beyond that the oldest is forgotten."""
+
+HOUR = 3600.0
+
+_NEW_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]|\.(?=[a-z0-9_-]))*", re.ASCII)
+"""A dot-atom of RFC 5321 in the characters that need no care anywhere."""
+
+_UNUSABLE = re.compile(rb"[\x00\x01\t\r\n]")
+"""Octets that Dovecot never hands over in a password: the owner could not come back."""
+
+
+class Refusal(enum.Enum):
+    """Why an account was not created; the value is the reason code in the log."""
+
+    NAME = "name"
+    RESERVED = "reserved-name"
+    PASSWORD = "password"
+    SWITCHED_OFF = "nocreate"
+    CLOSED = "closed"
+    UNINVITED = "no-invite"
+    CLIENT_LIMIT = "client-limit"
+    HOST_LIMIT = "host-limit"
+    LOAD = "load"
+    MEMORY = "memory"
+    DISK = "disk"
+    BLOCKED = "blocked"
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """The state of the host; None for what cannot be known here."""
+
+    switched_off: bool
+    load: float | None
+    available_memory: int | None
+    free_disk: int
+
+
+def judge_request(
+    local_part: str, password: bytes, domain: DomainConfig, delimiters: str
+) -> Refusal | None:
+    """Whether an account of this name may ever be created in `domain` with this password."""
+    length = len(local_part)
+    if not domain.username_min_length <= length <= domain.username_max_length \
+            or not _NEW_NAME.fullmatch(local_part) or set(local_part) & set(delimiters):
+        return Refusal.NAME
+    if local_part in domain.reserved_names:
+        return Refusal.RESERVED
+    if not domain.password_min_length <= len(password) <= MAX_PASSWORD \
+            or _UNUSABLE.search(password):
+        return Refusal.PASSWORD
+    if domain.signup == "closed":
+        return Refusal.CLOSED
+    return None
+
+
+def judge_host(host: Host, config: Config) -> Refusal | None:
+    """Whether the host can bear another account now."""
+    if host.switched_off:
+        return Refusal.SWITCHED_OFF
+    if host.load is not None and host.load > config.max_load_1m:
+        return Refusal.LOAD
+    if host.available_memory is not None and host.available_memory < config.min_available_memory:
+        return Refusal.MEMORY
+    if host.free_disk < config.min_free_disk_space:
+        return Refusal.DISK
+    return None
+
+
+class Limits:
+    """How many accounts an hour: from one client network, and on the whole host.
+
+    Each limit is a generic cell rate (GCRA): that many at once, then evenly over the hour. Of a
+    client only a keyed hash of its network is kept (IPv4 /24, IPv6 /48), in memory, for an hour
+    at most; the key dies with the process.
+    """
+
+    def __init__(self) -> None:
+        self._key = secrets.token_bytes(16)
+        self._clients: dict[bytes, float] = {}
+        self._host = 0.0
+
+    def try_client(self, client: bytes, per_hour: int, now: float) -> bool:
+        """Count an attempt of `client`, an IP address as text; False if it is one too many.
+
+        No address at all, or loopback, is not limited. `now` is in seconds of any clock that
+        never goes back.
+        """
+        network = _network(client)
+        if network is None:
+            return True
+        key = hashlib.blake2b(network, key=self._key, digest_size=12).digest()
+        known = self._clients.pop(key, 0.0)
+        due = _next_due(known, per_hour, now)
+        self._forget(now)
+        self._clients[key] = known if due is None else due
+        return due is not None
+
+    def try_host(self, client: bytes, per_hour: int, now: float) -> bool:
+        """Count a creation; False if it is one too many. Loopback is not limited here either."""
+        if _network(client) is None:
+            return True
+        due = _next_due(self._host, per_hour, now)
+        if due is None:
+            return False
+        self._host = due
+        return True
+
+    def _forget(self, now: float) -> None:
+        while self._clients:
+            oldest = next(iter(self._clients))
+            if self._clients[oldest] > now and len(self._clients) < MAX_CLIENTS:
+                break
+            del self._clients[oldest]
+
+
+def _next_due(due: float, per_hour: int, now: float) -> float | None:
+    """GCRA: the new theoretical arrival time, or None if this one comes too early."""
+    interval = HOUR / per_hour
+    due = max(due, now) + interval
+    return due if due <= now + HOUR + interval / 1000 else None
+
+
+def _network(client: bytes) -> bytes | None:
+    """The network that `client` counts for; None if it is not limited."""
+    if not client:
+        return None
+    try:
+        address = ipaddress.ip_address(client.decode("ascii", "replace"))
+    except ValueError:
+        return b"unknown"
+    address = getattr(address, "ipv4_mapped", None) or address
+    if address.is_loopback:
+        return None
+    return address.packed[:3] if address.version == 4 else address.packed[:6]

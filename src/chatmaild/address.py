@@ -1,0 +1,131 @@
+"""Mail addresses as they stand in an envelope, in a header or in an account's name.
+
+Sources: RFC 5321 section 4.1.2 (Mailbox) with the limits of section 4.5.3.1, and RFC 5322
+section 3.4 for header fields, both narrowed to what has one meaning for every reader: no quoted
+local parts, no comments, no source routes, no groups where a single mailbox is asked for.
+"""
+
+import re
+from binascii import Error as Base64Error, a2b_base64, a2b_qp
+from dataclasses import dataclass
+
+MAX_LOCAL_PART = 64
+"""Octets in a local part, RFC 5321 section 4.5.3.1.1."""
+
+MAX_DOMAIN = 253
+"""Octets in a domain name without the final dot, RFC 1035 section 2.3.4."""
+
+MAX_MAILBOX = 2000
+"""Octets in a header value that holds one mailbox with its display name."""
+
+_DOMAIN = re.compile(rb"(?!-)[a-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9_-]{1,63}(?<!-))*\Z", re.I)
+_ATOM = rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LOCAL = re.compile(_ATOM + rb"(?:\." + _ATOM + rb")*\Z")
+_QUOTED = rb'"(?:[^"\\\x00-\x1f\x7f]|\\[ -~])*"'
+_PHRASE = rb'(?:[^\x00-\x1f\x7f()<>@,;:\\"\[\]]|' + _QUOTED + rb")*"
+_MAILBOX = re.compile(rb"\s*(?:(" + _PHRASE + rb")<\s*([^\s<>]+)\s*>|([^\s<>]+))\s*\Z")
+_FOLD = re.compile(rb"\r?\n(?=[ \t])")
+_ENCODED_WORD = re.compile(rb"=\?([^?\s]+)\?([bq])\?([^?]*)\?=", re.I)
+_BETWEEN_WORDS = re.compile(rb"(?<=\?=)\s+(?==\?)")   # is not shown, RFC 2047 section 6.2
+_BEHIND_AT = re.compile(rb"@([A-Za-z0-9._-]+)")
+_COMMENT_PARTS = re.compile(rb'\\.|"(?:[^"\\]|\\.)*"|[^"\\()]+|.', re.DOTALL)
+_LOOKS_LIKE_ADDRESS = re.compile(rb"[^\s<>\"'(),:;@]+@[^\s<>\"'(),:;@]+\.[^\s<>\"'(),:;@.]{2,}")
+
+
+@dataclass(frozen=True)
+class Mailbox:
+    """One mailbox of a header field: the display name as it was written, and the address."""
+
+    display_name: bytes
+    address: str
+
+
+def is_domain(name: bytes) -> bool:
+    """Whether `name` is a domain name in letters, digits, hyphens (and underscores)."""
+    return len(name) <= MAX_DOMAIN and _DOMAIN.match(name) is not None
+
+
+def is_address(text: bytes) -> bool:
+    """Whether `text` is local-part@domain, unquoted and in ASCII."""
+    local, at, domain = text.rpartition(b"@")
+    return (bool(at) and len(local) <= MAX_LOCAL_PART and _LOCAL.match(local) is not None
+            and is_domain(domain))
+
+
+def domain_of(address: str) -> str:
+    """The domain in lower case; empty for an address without one."""
+    return address.rpartition("@")[2].lower() if "@" in address else ""
+
+
+def strip_path(path: str) -> str:
+    """What is between the angle brackets of a path, as Postfix reads it: without a final dot."""
+    return path.strip("<> \t").rstrip(".")
+
+
+def parse_path(path: str) -> str | None:
+    """The address in a reverse-path or forward-path as SMTP has it, with or without its angle
+    brackets; "" for the null sender ``<>``; None for what is no address of ours to read."""
+    text = path.strip()
+    if text.startswith("<") and text.endswith(">"):
+        text = text[1:-1]
+    if not text:
+        return ""
+    raw = text.encode("utf-8", "surrogateescape")
+    return text if is_address(raw) else None
+
+
+def parse_mailbox(value: bytes) -> Mailbox | None:
+    """The mailbox in the value of a From or Sender header; None unless it is exactly one."""
+    if len(value) > MAX_MAILBOX:
+        return None
+    match = _MAILBOX.match(_FOLD.sub(b"", value))
+    if not match:
+        return None
+    raw = match[2] if match[2] is not None else match[3]
+    if not is_address(raw):
+        return None
+    return Mailbox((match[1] or b"").strip(), raw.decode("ascii"))
+
+
+def domains_shown(value: bytes) -> set[str]:
+    """The domains of all that any reader might take for an address in a header value: folded,
+    spaced, or with comments in between (RFC 5322 section 4.4); in lower case."""
+    return {domain.decode("ascii").lower().rstrip(".")
+            for text in (value, _without_comments(value))
+            for domain in _BEHIND_AT.findall(b"".join(text.split()))}
+
+
+def _without_comments(value: bytes) -> bytes:
+    depth, kept = 0, []
+    for part in _COMMENT_PARTS.findall(value):
+        if part == b"(":
+            depth += 1
+        elif part == b")":
+            depth = max(0, depth - 1)
+        elif not depth:
+            kept.append(part)
+    return b"".join(kept)
+
+
+def names_another(mailbox: Mailbox) -> bool:
+    """Whether the display name shows an address that is not the mailbox's own."""
+    shown = _ENCODED_WORD.sub(_decode_word, _BETWEEN_WORDS.sub(b"", mailbox.display_name))
+    shown = shown.replace(b"\xef\xbc\xa0", b"@").replace(b"\xef\xb9\xab", b"@")
+    own = mailbox.address.lower().encode("ascii")
+    return any(found.lower() != own for found in _LOOKS_LIKE_ADDRESS.findall(shown))
+
+
+def _decode_word(match: re.Match[bytes]) -> bytes:
+    """The text of an encoded word, RFC 2047, in whatever charset it is; ASCII is ASCII in all of
+    them but UTF-7."""
+    charset, encoding, word = match.groups()
+    if encoding in b"qQ":
+        text = a2b_qp(word.replace(b"_", b" "))
+    else:
+        try:
+            text = a2b_base64(word + b"==")
+        except Base64Error:
+            return match[0]
+    if b"utf7" in charset.lower().replace(b"-", b""):
+        return text.decode("utf-7", "replace").encode("utf-8", "replace")
+    return text

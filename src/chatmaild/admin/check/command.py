@@ -1,0 +1,115 @@
+"""``chatmaild check``: looks at a real host and proves the wiring, or names the line to change."""
+
+import argparse
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from chatmaild.admin.check import (
+    delivery, doveconf, dovecot as check_dovecot, host, mail, postconf, postfix as check_postfix,
+    sockets, trust,
+)
+from chatmaild.admin.check.findings import Finding, Level, failure, unseen
+from chatmaild.config import config
+from chatmaild.config.config import Config
+from chatmaild.console import Console
+from chatmaild.errors import ChatmaildError, ConfigError
+
+Observed = TypeVar("Observed")
+
+MARKS = {Level.OK: "ok", Level.WARNING: "warning", Level.UNSEEN: "not seen",
+         Level.FAILURE: "FAILURE"}
+
+CURES = {
+    "macro processing error":
+        "what -o smtpd_milters= names in master.cf must not name $smtpd_milters in turn:\n"
+        "main.cf:    host_milters = (what smtpd_milters was)\n"
+        "            smtpd_milters = $host_milters\n"
+        "            chat_submission_milters = unix:chatmaild/filtermail.sock, $host_milters",
+}
+"""What helps against complaints of Postfix and Dovecot that explain themselves badly."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--live", action="store_true",
+                        help="also log in with a throw-away address, send with it, and remove it")
+    parser.add_argument("--host", default="localhost", metavar="NAME",
+                        help="where --live connects to (default: %(default)s)")
+    parser.add_argument("--problems", action="store_true",
+                        help="show only what is not in order")
+    parser.add_argument("--postfix", metavar="DIRECTORY",
+                        help="configuration directory of Postfix (default: its own)")
+    parser.add_argument("--dovecot", metavar="FILE",
+                        help="configuration file of Dovecot (default: its own)")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    try:
+        settings = config.load(args.config)
+    except ConfigError as error:
+        findings = [failure("config", where, text) for where, _, text in (
+            problem.partition(": ") for problem in error.problems)]
+        _report(findings, args, console)
+        return 2
+    findings = list(examine(settings, args))
+    _report(findings, args, console)
+    return 0 if all(f.level in (Level.OK, Level.WARNING) for f in findings) else 1
+
+
+def examine(settings: Config, args: argparse.Namespace) -> Iterator[Finding]:
+    """All findings, in the order in which a reader should mend them."""
+    yield from host.check(settings)
+    if not settings.mail_domains:
+        return
+    problems: list[Finding] = []
+    postfix = _observe(lambda: postconf.observe(args.postfix), "postfix", problems)
+    dovecot = _observe(lambda: doveconf.observe(args.dovecot), "dovecot", problems)
+    yield from problems
+    if postfix is not None:
+        yield from check_postfix.check(postfix, settings)
+        yield from trust.check(postfix, settings)
+        yield from delivery.check(postfix, dovecot, settings)
+    if dovecot is not None:
+        yield from check_dovecot.check(dovecot, settings)
+        yield from mail.check(dovecot, settings)
+    yield from sockets.check(settings, postfix)
+    if args.live:
+        from chatmaild.admin.check import live
+        yield from live.check(settings, postfix, dovecot, args.host)
+
+
+def _observe(
+    look: Callable[[], Observed], program: str, problems: list[Finding]
+) -> Observed | None:
+    try:
+        return look()
+    except ChatmaildError as error:
+        if os.geteuid() != 0 and "ermission" in str(error):
+            problems.append(unseen(program, program, str(error), "run as root"))
+        else:
+            problems.append(failure(program, program, str(error), CURES.get(
+                str(error).rpartition("fatal: ")[2], "")))
+        return None
+
+
+def _report(findings: Iterable[Finding], args: argparse.Namespace, console: Console) -> None:
+    counts = dict.fromkeys(Level, 0)
+    shown = []
+    for finding in findings:
+        counts[finding.level] += 1
+        if finding.level is not Level.OK or not args.problems:
+            shown.append(finding)
+    for finding in shown:
+        console.line(f"{MARKS[finding.level]:9}{finding.place}: {finding.text}")
+        for line in finding.cure.splitlines():
+            console.line(f"{'':9}    {line}")
+    good = not counts[Level.FAILURE] and not counts[Level.UNSEEN]
+    console.line()
+    console.line(", ".join(f"{count} {MARKS[level].lower()}" for level, count in counts.items()
+                           if count) + (": all is well" if good else ""))
+    console.result({
+        "ok": good,
+        "counts": counts,
+        "findings": [finding.as_dict() for finding in shown],
+    })

@@ -1,0 +1,200 @@
+"""Does mail to a chat domain reach Dovecot's LMTP, whoever the recipient is, and nobody else?"""
+
+from collections.abc import Iterator
+
+from chatmaild.admin.check.doveconf import Dovecot
+from chatmaild.admin.check.findings import Finding, failure, ok, warning
+from chatmaild.admin.check.postconf import Postfix, PostfixError
+from chatmaild.admin.check.postfix import PROBE_NAME
+from chatmaild.config.config import Config
+
+LMTP_SOCKET = "lmtp:unix:private/dovecot-lmtp"
+
+_REWRITING = ("canonical_maps", "recipient_canonical_maps", "sender_canonical_maps")
+_COPYING = ("recipient_bcc_maps", "sender_bcc_maps")
+
+
+def check(postfix: Postfix, dovecot: Dovecot | None, config: Config) -> Iterator[Finding]:
+    """Findings about routing, tables and delimiters of the chat domains."""
+    for domain in config.mail_domains:
+        try:
+            yield from _domain(postfix, dovecot, domain)
+        except PostfixError as error:
+            yield failure("table", f"{postfix.directory}/main.cf", str(error),
+                          "repair the table, or take it out of main.cf")
+    if postfix.get("always_bcc"):
+        yield warning("copies", f"{postfix.directory}/main.cf: always_bcc",
+                      "a copy of every chat message goes to " + postfix.get("always_bcc"))
+    yield from _delimiter(postfix, dovecot, config)
+    if dovecot is not None:
+        yield from _login_socket(postfix, dovecot)
+
+
+def _domain(postfix: Postfix, dovecot: Dovecot | None, domain: str) -> Iterator[Finding]:
+    place = f"{postfix.directory}/main.cf"
+    others = [name for name in ("mydestination", "virtual_alias_domains")
+              if postfix.lists(name, domain)]
+    for name in others:
+        yield failure(
+            "domain-elsewhere", f"{place}: {name}",
+            f"{domain} stands here, so its mail goes to "
+            + ("system users" if name == "mydestination" else "aliases") + " instead of mailboxes",
+            f"take {domain} out of {name}",
+        )
+    classes = [name for name in ("virtual_mailbox_domains", "relay_domains")
+               if postfix.lists(name, domain)]
+    if not classes:
+        if not others:
+            yield failure("domain-missing", f"{place}: virtual_mailbox_domains",
+                          f"{domain} is missing: Postfix takes no mail for it",
+                          _added(postfix, "virtual_mailbox_domains", domain))
+        return
+    yield ok("domain", f"{place}: {classes[0]}", f"has {domain}")
+    yield from _transport(postfix, dovecot, domain, classes[0])
+    yield from _recipients(postfix, domain, classes[0])
+    yield from _aliases(postfix, domain)
+    yield from _senders(postfix, domain)
+
+
+def _added(postfix: Postfix, name: str, word: str) -> str:
+    return f"{name} = " + ", ".join([*postfix.words(name), word])
+
+
+def _transport(
+    postfix: Postfix, dovecot: Dovecot | None, domain: str, domain_class: str
+) -> Iterator[Finding]:
+    name = "virtual_transport" if domain_class.startswith("virtual") else "relay_transport"
+    transport = postfix.get(name)
+    for key in (f"{PROBE_NAME}@{domain}", domain, "*"):
+        found = postfix.look_up("transport_maps", key)
+        if found:
+            name, transport = f"transport_maps ({key})", found
+            break
+    place = f"{postfix.directory}/main.cf: {name}"
+    method, _, nexthop = transport.partition(":")
+    service = postfix.service(f"{method}/unix")
+    if service is None or service.command != "lmtp":
+        line = (f"virtual_transport = {LMTP_SOCKET}" if name == "virtual_transport"
+                else f"transport_maps: {domain}  {LMTP_SOCKET}")
+        yield failure("transport", place,
+                      f"mail for {domain} goes to {transport or 'nowhere'}, not to Dovecot by LMTP",
+                      line)
+        return
+    if dovecot is None or not nexthop.startswith("unix:"):
+        yield ok("transport", place, f"{domain} goes to {transport}")
+        return
+    path = postfix.resolve(nexthop.removeprefix("unix:"), service)
+    listeners = [_listener_path(dovecot, listener.name)
+                 for listener in dovecot.service("lmtp").all("unix_listener")]
+    if path in listeners:
+        yield ok("transport", place, f"{domain} goes to Dovecot at {path}")
+    else:
+        yield failure(
+            "transport-socket", place, f"Dovecot's LMTP does not listen at {path}",
+            f"service lmtp {{\n  unix_listener {path} {{\n    mode = 0600\n"
+            "    user = postfix\n    group = postfix\n  }\n}",
+        )
+
+
+def _login_socket(postfix: Postfix, dovecot: Dovecot) -> Iterator[Finding]:
+    """Do Postfix and Dovecot agree on where logins are checked?"""
+    listeners = [_listener_path(dovecot, listener.name)
+                 for listener in dovecot.service("auth").all("unix_listener")]
+    for service in postfix.submission_servers():
+        path = postfix.get("smtpd_sasl_path", service)
+        if postfix.get("smtpd_sasl_type", service) != "dovecot" or path.startswith("inet:"):
+            continue
+        path = postfix.resolve(path.removeprefix("unix:"), service)
+        if path not in listeners:
+            yield failure(
+                "sasl-socket", f"{postfix.directory}/master.cf: {service.name}",
+                f"Dovecot checks no logins at {path} (smtpd_sasl_path)",
+                f"service auth {{\n  unix_listener {path} {{\n    mode = 0660\n"
+                "    user = postfix\n    group = postfix\n  }\n}",
+            )
+
+
+def _listener_path(dovecot: Dovecot, name: str) -> str:
+    base = dovecot.get("base_dir") or "/run/dovecot"
+    return name if name.startswith("/") else f"{base}/{name}"
+
+
+def _recipients(postfix: Postfix, domain: str, domain_class: str) -> Iterator[Finding]:
+    """A table of recipients that does not know addresses yet to be born turns them away."""
+    name = "virtual_mailbox_maps" if domain_class.startswith("virtual") else "relay_recipient_maps"
+    tables = postfix.get(name)
+    if not tables or not postfix.is_on("smtpd_reject_unlisted_recipient"):
+        return
+    place = f"{postfix.directory}/main.cf: {name}"
+    if any(postfix.look_up(name, key) for key in (f"{PROBE_NAME}@{domain}", f"@{domain}")):
+        yield ok("recipients", place, f"lets every address of {domain} pass")
+    else:
+        yield failure("recipients", place,
+                      f"the table does not know addresses of {domain}, so mail to them is refused "
+                      "(User unknown)", f"{name} = {tables}, inline:{{ @{domain}=chat }}")
+
+
+def _aliases(postfix: Postfix, domain: str) -> Iterator[Finding]:
+    probe = f"{PROBE_NAME}@{domain}"
+    for name in ("virtual_alias_maps", *_REWRITING):
+        place = f"{postfix.directory}/main.cf: {name}"
+        for key in (probe, f"@{domain}"):
+            target = postfix.look_up(name, key)
+            if target and target.strip() not in (probe, f"@{domain}"):
+                yield failure("aliases", place,
+                              f"all mail to {domain} is turned over to {target}",
+                              f"take {key} out of the table")
+                break
+    if not postfix.look_up("virtual_alias_maps", f"postmaster@{domain}"):
+        yield warning("postmaster", f"{postfix.directory}/main.cf: virtual_alias_maps",
+                      f"postmaster@{domain} reaches nobody, but every mail domain must have it "
+                      "(RFC 5321)", f"virtual_alias_maps: postmaster@{domain}  root")
+    for name in _COPYING:
+        for key in (probe, f"@{domain}"):
+            if postfix.look_up(name, key):
+                yield warning("copies", f"{postfix.directory}/main.cf: {name}",
+                              f"copies of the mail of {domain} go to somebody else",
+                              f"take {key} out of the table")
+                break
+
+
+def _senders(postfix: Postfix, domain: str) -> Iterator[Finding]:
+    """May a chat user who has logged in send under his address?"""
+    probe = f"{PROBE_NAME}@{domain}"
+    strict = {"reject_sender_login_mismatch", "reject_authenticated_sender_login_mismatch"}
+    for service in postfix.submission_servers():
+        used = strict & {word for kind in ("client", "helo", "sender", "recipient", "relay")
+                         for word in postfix.words(f"smtpd_{kind}_restrictions", service)}
+        if not used:
+            continue
+        owners = ""
+        for table in postfix.words("smtpd_sender_login_maps", service):
+            for key in (probe, f"@{domain}"):
+                owners = owners or postfix.ask(table, key) or ""
+        if probe not in owners.replace(",", " ").split():
+            escaped = domain.replace(".", r"\.")
+            yield failure(
+                "sender-login", f"{postfix.directory}/master.cf: {service.name}",
+                f"{', '.join(sorted(used))} refuses chat users: smtpd_sender_login_maps does not "
+                f"say that the addresses of {domain} belong to their own logins",
+                rf"a regexp table in smtpd_sender_login_maps: /^(.*@{escaped})$/ ${{1}}",
+            )
+
+
+def _delimiter(
+    postfix: Postfix, dovecot: Dovecot | None, config: Config
+) -> Iterator[Finding]:
+    ours = config.recipient_delimiter
+    if dovecot is not None:
+        theirs = dovecot.for_protocol("lmtp", "recipient_delimiter", "+")
+        if theirs != ours:
+            yield failure("delimiter", f"{config.path}: recipient_delimiter",
+                          f"is '{ours}', but Dovecot delivers by '{theirs}': name+tag would be "
+                          "checked as one mailbox and delivered to another",
+                          f"recipient_delimiter = {theirs}")
+        else:
+            yield ok("delimiter", f"{config.path}: recipient_delimiter", "as in Dovecot")
+    postfixs = postfix.get("recipient_delimiter")
+    if postfixs and postfixs != ours:
+        yield warning("delimiter", f"{postfix.directory}/main.cf: recipient_delimiter",
+                      f"is '{postfixs}', in chatmaild.ini '{ours}'")

@@ -1,0 +1,125 @@
+"""Dovecot as it is configured: the answer of doveconf(1) as a tree, for 2.3 and 2.4 alike."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from chatmaild.admin.check import hosttool
+from chatmaild.errors import ChatmaildError
+
+SERVICES = ("imap-login", "imap", "auth", "auth-worker", "lmtp")
+"""The services whose settings the checks ask for."""
+
+
+class DovecotError(ChatmaildError):
+    """Dovecot cannot be asked, or refuses its own configuration."""
+
+
+@dataclass
+class Block:
+    """``kind name { key = value ... }``; the whole configuration is one without kind and name."""
+
+    kind: str = ""
+    name: str = ""
+    values: dict[str, str] = field(default_factory=dict)
+    blocks: list["Block"] = field(default_factory=list)
+
+    def get(self, key: str, default: str = "") -> str:
+        return self.values.get(key, default)
+
+    def all(self, kind: str) -> Iterator["Block"]:
+        """The blocks of `kind` directly in this one, in the order that Dovecot uses them."""
+        return (block for block in self.blocks if block.kind == kind)
+
+    def block(self, kind: str, name: str = "") -> "Block":
+        """The block of that kind and name; an empty one if there is none."""
+        return next((b for b in self.all(kind) if b.name == name), Block(kind, name))
+
+
+@dataclass(frozen=True)
+class Dovecot:
+    """One Dovecot instance."""
+
+    version: tuple[int, int]
+    tree: Block
+    path: str = "/etc/dovecot/dovecot.conf"
+
+    @property
+    def is_23(self) -> bool:
+        return self.version < (2, 4)
+
+    def get(self, key: str, default: str = "") -> str:
+        return self.tree.get(key, default)
+
+    def service(self, name: str) -> Block:
+        return self.tree.block("service", name)
+
+    def for_protocol(self, protocol: str, key: str, default: str = "") -> str:
+        """The value of `key` that holds within `protocol`."""
+        return self.tree.block("protocol", protocol).get(key, self.get(key, default))
+
+
+_OPENING = re.compile(r'(\S+?)(?:\s+(?:"((?:[^"\\]|\\.)*)"|([^"\s]\S*)))?\s*\{')
+
+
+def parse(text: str) -> Block:
+    """The tree in doveconf's output. Lines that are neither setting nor block are passed over."""
+    root = Block()
+    stack = [root]
+    for raw in text.splitlines():
+        line = raw.strip()
+        if not line or line.startswith("#"):
+            continue
+        opening = _OPENING.fullmatch(line)
+        if line == "}":
+            if len(stack) > 1:
+                stack.pop()
+        elif opening:
+            kind, quoted, plain = opening.groups()
+            block = Block(kind, quoted if quoted is not None else plain or "")
+            stack[-1].blocks.append(block)
+            stack.append(block)
+        elif "=" in line:
+            key, _, value = line.partition("=")
+            stack[-1].values[key.strip()] = _unquote(value.strip())
+    return root
+
+
+def _unquote(value: str) -> str:
+    if len(value) >= 2 and value[0] == value[-1] == '"':
+        return re.sub(r"\\(.)", r"\1", value[1:-1])
+    return value
+
+
+def interpret(
+    output: str, services: str = "", path: str = "/etc/dovecot/dovecot.conf"
+) -> Dovecot:
+    """From what ``doveconf -a`` printed, and ``doveconf service/...`` (only 2.4 needs it).
+
+    Raises `DovecotError` for other text.
+    """
+    match = re.match(r"# (\d+)\.(\d+)\.", output)
+    if not match:
+        raise DovecotError("doveconf does not say which version it is")
+    tree = parse(output)
+    complete = parse(services).blocks
+    named = {(service.kind, service.name) for service in complete}
+    tree.blocks = [b for b in tree.blocks if (b.kind, b.name) not in named] + complete
+    return Dovecot((int(match[1]), int(match[2])), tree, path)
+
+
+def observe(path: str | None = None) -> Dovecot:
+    """The Dovecot of this host, or the one configured in `path`. Raises `DovecotError`."""
+    where = ["-c", path] if path else []
+    output = _run(["doveconf", *where, "-a"])
+    # 2.4 leaves the built-in defaults of services out, unless it is asked for them by name
+    services = "" if output.startswith("# 2.3.") else _run(
+        ["doveconf", *where, *(f"service/{name}" for name in SERVICES)])
+    return interpret(output, services, path or "/etc/dovecot/dovecot.conf")
+
+
+def _run(command: list[str]) -> str:
+    done = hosttool.ask(command, "Dovecot", DovecotError)
+    if done.returncode:
+        raise DovecotError(" ".join(done.stderr.split()) or "doveconf failed")
+    return done.stdout

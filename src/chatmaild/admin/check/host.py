@@ -1,0 +1,158 @@
+"""Is chatmaild itself in order: its file, its user, its mailboxes, its daily deletion?"""
+
+import errno
+import itertools
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+
+from chatmaild.accounts.layout import PASSWORD
+from chatmaild.accounts.mailboxes import Mailboxes
+from chatmaild.admin.check import hostfiles
+from chatmaild.admin.check.findings import Finding, failure, ok, unseen, warning
+from chatmaild.admin.check.hostfiles import Identity
+from chatmaild.config.config import Config
+from chatmaild.console import duration, octets
+from chatmaild.daemon import runtime
+from chatmaild.errors import StoreError
+from chatmaild.retention import logins, runstate
+
+SAMPLE = 200
+"""Mailboxes of a domain whose owner is looked at; a wrong chown hits them all."""
+
+
+def check(
+    config: Config,
+    now: float | None = None,
+    identify: Callable[..., Identity | None] = hostfiles.identity,
+) -> Iterator[Finding]:
+    """Findings about chatmaild.ini, mailboxes_dir, signups and expiry."""
+    now = time.time() if now is None else now
+    owner = identify(config.mail_user)
+    yield from _file(config, owner)
+    if not config.mail_domains:
+        yield warning("idle", f"{config.path}: mail_domains",
+                      "no chat domain: chatmaild is installed but idle",
+                      "mail_domains = chat.example.org")
+        return
+    if owner is None:
+        yield failure("user", f"{config.path}: mail_user",
+                      f"there is no user {config.mail_user}",
+                      "systemd-sysusers   (or install the package again)")
+        return
+    try:
+        yield from _mailboxes(config, owner)
+        if not config.mailboxes_dir.is_dir():
+            return
+        yield from _signup(config)
+        yield from _expiry(config, now)
+    except PermissionError as error:
+        yield unseen("mailboxes", str(error.filename), "cannot be looked at", "run as root")
+
+
+def _file(config: Config, owner: Identity | None) -> Iterator[Finding]:
+    mode = stat.S_IMODE(os.stat(config.path).st_mode)
+    problem = owner and hostfiles.obstacle(owner, str(config.path), hostfiles.READ)
+    place = str(config.path)
+    if mode & 0o022:
+        yield failure("config-mode", place,
+                      f"{runtime.describe(config.path)}: others may change it",
+                      f"chmod 0644 {place}")
+    elif not mode & 0o004:
+        yield failure("config-mode", place,
+                      f"{runtime.describe(config.path)}: our services and Dovecot cannot read it",
+                      f"chmod 0644 {place}")
+    elif problem:
+        yield failure("config-mode", place, f"user {config.mail_user} cannot read it: {problem}",
+                      f"chmod a+rX {config.path.parent}")
+    else:
+        domains = ", ".join(config.mail_domains) or "no domain"
+        yield ok("config", place, f"valid, for {domains}")
+
+
+def _mailboxes(config: Config, owner: Identity) -> Iterator[Finding]:
+    root = str(config.mailboxes_dir)
+    problem = hostfiles.obstacle(owner, root, hostfiles.WRITE | hostfiles.SEARCH)
+    if problem:
+        yield failure("mailboxes-dir", root, f"user {owner.name} cannot work there: {problem}",
+                      f"install -d -o {owner.name} -g {owner.name} -m 0750 {root}")
+        return
+    if os.statvfs(root).f_flag & os.ST_RDONLY:
+        yield failure("mailboxes-dir", root, "the file system is read-only: no mail can be "
+                      "delivered or deleted", "journalctl -k; then mount it writable again")
+    elif os.stat(root).st_mode & 0o007:
+        yield failure("mailboxes-dir", root, f"{runtime.describe(root)}: open to every user",
+                      f"chmod o= {root}")
+    else:
+        yield ok("mailboxes-dir", root, runtime.describe(root))
+    if not os.access(root, os.R_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), root)
+    mailboxes = Mailboxes(config)
+    for domain in config.mail_domains:
+        if not os.path.isdir(f"{root}/{domain}"):
+            yield warning("domain-dir", f"{root}/{domain}",
+                          "does not exist yet; chatmaild-doveauth makes it when it starts",
+                          "systemctl restart chatmaild-doveauth")
+            continue
+        sample = itertools.islice(mailboxes.of_domain(domain), SAMPLE)
+        paths = (path for m in sample for path in (m.home, f"{m.home}/{PASSWORD}"))
+        foreign = next((path for path in paths if _owner(path, owner.uid) != owner.uid), None)
+        if foreign:
+            harm = ("no login can be recorded" if foreign.endswith(f"/{PASSWORD}") else
+                    "its owner cannot log in")
+            yield failure("mailbox-owner", foreign, f"is {runtime.describe(foreign)}, so {harm}",
+                          f"chown -R {owner.name}: {root}/{domain}")
+
+
+def _owner(path: str, missing: int) -> int:
+    """The uid of the owner of `path`, or `missing` if nothing is there (any more)."""
+    try:
+        return os.lstat(path).st_uid
+    except (FileNotFoundError, NotADirectoryError):
+        return missing
+
+
+def _signup(config: Config) -> Iterator[Finding]:
+    switch = config.path.parent / "nocreate"
+    if switch.exists():
+        yield warning("nocreate", str(switch), "no new account is made while this file is there",
+                      f"rm {switch}")
+    disk = os.statvfs(config.mailboxes_dir)
+    free = disk.f_bavail * disk.f_frsize
+    if free < config.min_free_disk_space:
+        yield warning("disk", str(config.mailboxes_dir),
+                      f"{octets(free)} free, less than min_free_disk_space "
+                      f"({octets(config.min_free_disk_space)}): no new account is made")
+    for domain in config.domains.values():
+        if domain.signup != "open":
+            yield ok("signup", f"{config.path}: signup",
+                     f"{domain.signup} for {domain.name}: dcaccount: links do not work there"
+                     + (", only those of chatmaild invite" if domain.signup == "invite" else ""))
+
+
+def _expiry(config: Config, now: float) -> Iterator[Finding]:
+    cure = "systemctl enable --now chatmaild-expire.timer; journalctl -u chatmaild-expire"
+    place = runstate.path(config)
+    try:
+        last = runstate.load(config)
+    except StoreError as error:
+        yield warning("expire", place, str(error), cure)
+        return
+    if last is None:
+        yield warning("expire", place, "chatmaild expire has not run yet", cure)
+        return
+    if last.is_overdue(now):
+        since = "never" if last.good is None else f"{duration(now - last.good)} ago"
+        yield failure("expire", place, f"last run without a problem: {since}; mail is kept longer "
+                      "than promised", cure)
+    else:
+        yield ok("expire", place, f"last good run {duration(now - (last.good or now))} ago")
+    for domain, count in last.held_back.items():
+        directory = f"{config.mailboxes_dir}/{domain}"
+        if count and domain in config.domains and not logins.are_recorded(
+                directory, domain, int(now)):
+            yield failure("last-login", directory,
+                          f"no login was recorded lately, so {count} inactive accounts are kept",
+                          "see that chatmaild-lastlogin runs and that last_login_dict of the Lua "
+                          "file is not overridden")

@@ -1,0 +1,72 @@
+"""Who may open what on this host: users, owners and modes."""
+
+import glob
+import grp
+import os
+import pwd
+from dataclasses import dataclass
+
+from chatmaild.daemon import runtime
+
+READ, WRITE, SEARCH = 4, 2, 1
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A process of another program: its user and groups."""
+
+    name: str
+    uid: int
+    gid: int
+    groups: frozenset[int]
+    """With `gid` in it."""
+
+
+def identity(user: str, *extra_groups: str) -> Identity | None:
+    """`user` with all his groups and `extra_groups`; None if there is no such user."""
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        return None
+    groups = set(os.getgrouplist(user, entry.pw_gid))
+    for name in extra_groups:
+        try:
+            groups.add(grp.getgrnam(name).gr_gid)
+        except KeyError:
+            continue
+    return Identity(user, entry.pw_uid, entry.pw_gid, frozenset(groups))
+
+
+def obstacle(who: Identity, path: str, want: int) -> str | None:
+    """What keeps `who` from using `path` so, in one phrase; None if nothing does.
+
+    Modes decide; access lists are not looked at. Raises PermissionError where we cannot look.
+    """
+    path = os.path.realpath(path)
+    parents = [path[:position] or "/" for position, character in enumerate(path)
+               if character == "/"]
+    for step, needed in [(parent, SEARCH) for parent in parents] + [(path, want)]:
+        try:
+            info = os.stat(step)
+        except (FileNotFoundError, NotADirectoryError):
+            return f"{step} is missing"
+        if who.uid == 0:
+            continue
+        shift = 6 if info.st_uid == who.uid else 3 if info.st_gid in who.groups else 0
+        if info.st_mode >> shift & needed != needed:
+            return f"{step} is {runtime.describe(step)}"
+    return None
+
+
+def installed(pattern: str) -> bool:
+    """Whether some file matches the glob `pattern`."""
+    return bool(glob.glob(pattern))
+
+
+def first_integer(path: str) -> int | None:
+    """The number in a file below /proc/sys; None without such a file."""
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            return int(file.read().split()[0])
+    except (OSError, ValueError, IndexError):
+        return None

@@ -1,0 +1,132 @@
+"""Does Dovecot deliver to chat mailboxes and serve them, without changing anything for others?"""
+
+import re
+from collections.abc import Callable, Iterator
+
+from chatmaild.admin.check import hostfiles
+from chatmaild.admin.check.doveconf import Block, Dovecot
+from chatmaild.admin.check.dovecot import keeps_domain
+from chatmaild.admin.check.findings import Finding, failure, ok, warning
+from chatmaild.admin.check.hostfiles import Identity
+from chatmaild.config.config import Config
+
+MANY_CLIENTS = 1000
+"""Connections that imap-login should be able to hold: phones stay connected."""
+
+INOTIFY = "/proc/sys/fs/inotify/max_user_instances"
+
+
+def check(
+    dovecot: Dovecot,
+    config: Config,
+    identify: Callable[..., Identity | None] = hostfiles.identity,
+    kernel: Callable[[str], int | None] = hostfiles.first_integer,
+) -> Iterator[Finding]:
+    """Findings about delivery, users' ids, capabilities, and limits."""
+    for domain in config.mail_domains:
+        yield from _lmtp_user(dovecot, domain)
+    yield from _valid_ids(dovecot, identify(config.mail_user))
+    yield from _capabilities(dovecot)
+    yield from _login_processes(dovecot)
+    yield from _imap_processes(dovecot)
+    instances = kernel(INOTIFY)
+    if instances is not None and instances < MANY_CLIENTS:
+        yield warning("inotify", INOTIFY,
+                      f"{instances}: all chat users share one uid, so about {instances} clients at "
+                      "once hear of new mail; the others wait for a poll",
+                      "/etc/sysctl.d/chatmaild.conf: fs.inotify.max_user_instances = 8192")
+
+
+def _lmtp_user(dovecot: Dovecot, domain: str) -> Iterator[Finding]:
+    default = "%Lu" if dovecot.is_23 else "%{user | lower}"
+    value = dovecot.for_protocol("lmtp", "auth_username_format", default) or default
+    place = f"{dovecot.path}: protocol lmtp: auth_username_format"
+    if dovecot.is_23:
+        good = f"%{{if;%Ld;eq;{domain};%Lu;%Ln}}"
+        wrong_operator = False
+    else:
+        good = ("%{user | username | lower}%{user | domain | lower | "
+                f"if('eq', '{domain}', '@{domain}', '')}}")
+        wrong_operator = re.search(r"if\(\s*['\"]?=", value) is not None
+    cure = f"protocol lmtp {{\n  auth_username_format = {good}\n}}"
+    keeps = keeps_domain(value, domain)
+    if wrong_operator:
+        yield failure("lmtp-username", place, "the operator must be eq; = bounces all mail", cure)
+    elif keeps:
+        yield ok("lmtp-username", place, f"leaves addresses of {domain} whole")
+    elif keeps is None:
+        added = good.removeprefix("%{user | username | lower}")
+        yield failure("lmtp-username", place,
+                      f"{value} has a condition that does not name {domain}",
+                      cure if dovecot.is_23 else
+                      f"protocol lmtp {{\n  auth_username_format = {value}{added}\n}}")
+    else:
+        yield failure("lmtp-username", place,
+                      f"{value} cuts the domain off: mail for alice@{domain} lands in the mailbox "
+                      "of the system user alice", cure)
+
+
+def _valid_ids(dovecot: Dovecot, owner: Identity | None) -> Iterator[Finding]:
+    if owner is None:
+        return
+    for key, value, default in (("first_valid_uid", owner.uid, 500),
+                                ("first_valid_gid", owner.gid, 1)):
+        first = int(dovecot.get(key) or default)
+        place = f"{dovecot.path}: {key}"
+        if value < first:
+            yield failure("valid-ids", place,
+                          f"{owner.name} has {value}, Dovecot serves from {first} on: no chat user "
+                          "can open a mailbox", f"{key} = {value}")
+        else:
+            yield ok("valid-ids", place, f"{value} of {owner.name} is valid")
+    last = int(dovecot.get("last_valid_uid") or 0)
+    if last and owner.uid > last:
+        yield failure("valid-ids", f"{dovecot.path}: last_valid_uid",
+                      f"{owner.name} has {owner.uid}, Dovecot serves up to {last}",
+                      f"last_valid_uid = {owner.uid}")
+
+
+def _capabilities(dovecot: Dovecot) -> Iterator[Finding]:
+    for scope, where in ((dovecot.tree, "imap_capability"),
+                         (dovecot.tree.block("protocol", "imap"),
+                          "protocol imap: imap_capability")):
+        if "XCHATMAIL" in _advertised(scope):
+            yield failure("xchatmail", f"{dovecot.path}: {where}",
+                          "XCHATMAIL is advertised to ordinary users too: a chat client of theirs "
+                          "deletes what it has downloaded", "take XCHATMAIL out")
+
+
+def _advertised(scope: Block) -> set[str]:
+    words = scope.get("imap_capability").upper().replace("+", " ").split()
+    return set(words) | {name.upper() for block in scope.all("imap_capability")
+                         for name, value in block.values.items() if value == "yes"}
+
+
+def _limit(service: Block, key: str, default: str) -> int:
+    value = service.get(key, "0")
+    return int(value if value.isdigit() and value != "0" else default)
+
+
+def _login_processes(dovecot: Dovecot) -> Iterator[Finding]:
+    service = dovecot.service("imap-login")
+    key = "service_count" if dovecot.is_23 else "restart_request_count"
+    processes = _limit(service, "process_limit", dovecot.get("default_process_limit") or "100")
+    clients = _limit(service, "client_limit", dovecot.get("default_client_limit") or "1000")
+    capacity = processes * (1 if service.get(key, "1") == "1" else clients)
+    place = f"{dovecot.path}: service imap-login"
+    if capacity >= MANY_CLIENTS:
+        yield ok("imap-login", place, f"holds {capacity} clients")
+        return
+    unlimited = "0" if dovecot.is_23 else "unlimited"
+    yield failure("imap-login", place,
+                  f"holds {capacity} clients at once; chat clients stay connected, so then nobody "
+                  "logs in any more, ordinary users included",
+                  f"service imap-login {{\n  {key} = {unlimited}\n  process_min_avail = 2\n}}")
+
+
+def _imap_processes(dovecot: Dovecot) -> Iterator[Finding]:
+    limit = _limit(dovecot.service("imap"), "process_limit", "1024")
+    if limit < MANY_CLIENTS:
+        yield warning("imap-processes", f"{dovecot.path}: service imap",
+                      f"at most {limit} clients are served at once, ordinary users included",
+                      "service imap {\n  process_limit = 4096\n}")

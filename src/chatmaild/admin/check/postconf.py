@@ -1,0 +1,213 @@
+"""Postfix as it is configured: the answers of postconf(1) and postmap(1) as a value."""
+
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from chatmaild.admin.check import hosttool
+from chatmaild.errors import ChatmaildError
+
+PARAMETERS = (
+    "alias_maps", "always_bcc", "canonical_maps", "cleanup_service_name", "command_directory",
+    "config_directory", "header_checks", "mail_owner", "mail_version", "message_size_limit",
+    "milter_default_action", "milter_mail_macros", "milter_protocol", "mydestination",
+    "mynetworks", "non_smtpd_milters", "queue_directory", "receive_override_options",
+    "recipient_bcc_maps", "recipient_canonical_maps", "recipient_delimiter", "relay_domains",
+    "relay_recipient_maps", "relay_transport", "sender_bcc_maps", "sender_canonical_maps",
+    "smtpd_client_restrictions",
+    "smtpd_data_restrictions", "smtpd_helo_restrictions", "smtpd_milter_maps", "smtpd_milters",
+    "smtpd_proxy_filter", "smtpd_recipient_restrictions", "smtpd_reject_unlisted_recipient",
+    "smtpd_relay_restrictions", "smtpd_sasl_auth_enable", "smtpd_sasl_authenticated_header",
+    "smtpd_sasl_path", "smtpd_sasl_type", "smtpd_sender_login_maps",
+    "smtpd_sender_restrictions", "smtpd_tls_security_level", "smtpd_tls_wrappermode",
+    "transport_maps", "virtual_alias_domains", "virtual_alias_maps", "virtual_mailbox_domains",
+    "virtual_mailbox_maps", "virtual_transport",
+)
+"""The parameters of main.cf that the checks ask for; a Postfix that lacks one leaves it out."""
+
+
+class PostfixError(ChatmaildError):
+    """Postfix cannot be asked, or refuses its own configuration."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """One line of master.cf with its ``-o`` options."""
+
+    name: str
+    """As postconf writes it: ``submission/inet``."""
+    command: str
+    chroot: bool
+    options: Mapping[str, str] = field(default_factory=dict)
+    """Overridden parameters, with every $name expanded."""
+
+    @property
+    def address(self) -> str:
+        """Host and port, or port alone, or path."""
+        return self.name.rpartition("/")[0]
+
+    @property
+    def is_network(self) -> bool:
+        """Whether it serves connections from the network (type pass: through postscreen)."""
+        return self.name.endswith(("/inet", "/pass"))
+
+    @property
+    def is_loopback(self) -> bool:
+        host = self.address.rpartition(":")[0].strip("[]")
+        return host == "localhost" or host == "::1" or host.startswith("127.")
+
+    @property
+    def is_port_25(self) -> bool:
+        """Whether servers of the world deliver here, be it through postscreen."""
+        return self.address.rpartition(":")[2] in ("smtp", "25") or self.name.endswith("/pass")
+
+    @property
+    def is_way_back(self) -> bool:
+        """Whether a content filter of the host returns here what has been checked before."""
+        return (self.is_loopback and self.options.get("content_filter") == ""
+                and "smtpd_sasl_auth_enable" not in self.options)
+
+
+@dataclass(frozen=True)
+class Postfix:
+    """One Postfix instance."""
+
+    directory: str
+    parameters: Mapping[str, str]
+    """main.cf with the defaults, with every $name expanded."""
+    services: tuple[Service, ...]
+    ask: Callable[[str, str], str | None]
+    """The answer of a table, ``type:name``, to a key. Raises `PostfixError`."""
+    warnings: tuple[str, ...] = ()
+    """What Postfix itself finds odd in its configuration."""
+
+    def get(self, name: str, service: Service | None = None) -> str:
+        """The value that holds for `service`, or for all; "" if there is none."""
+        if service is not None and name in service.options:
+            return service.options[name]
+        return self.parameters.get(name, "")
+
+    def is_on(self, name: str, service: Service | None = None) -> bool:
+        return self.get(name, service) == "yes"
+
+    def words(self, name: str, service: Service | None = None) -> list[str]:
+        """The value as a list, see `split`."""
+        return split(self.get(name, service))
+
+    def service(self, name: str) -> Service | None:
+        return next((service for service in self.services if service.name == name), None)
+
+    def servers(self) -> list[Service]:
+        """The services that take mail by SMTP."""
+        return [s for s in self.services if s.command == "smtpd" and s.is_network]
+
+    def submission_servers(self) -> list[Service]:
+        """Those of `servers` where clients log in."""
+        return [s for s in self.servers()
+                if self.is_on("smtpd_sasl_auth_enable", s) and not s.is_way_back]
+
+    def resolve(self, path: str, service: Service) -> str:
+        """Where `path` leads when `service` opens it, seen from outside its chroot."""
+        queue = self.get("queue_directory")
+        if service.chroot or not path.startswith("/"):
+            return os.path.normpath(f"{queue}/{path}")
+        return path
+
+    def look_up(self, parameter: str, key: str) -> str | None:
+        """The first answer of the tables in `parameter` to `key`. Raises `PostfixError`."""
+        for table in self.words(parameter):
+            answer = self.ask(table, key)
+            if answer is not None:
+                return answer
+        return None
+
+    def lists(self, parameter: str, domain: str) -> bool:
+        """Whether the list of domains in `parameter` has `domain`. Raises `PostfixError`."""
+        for entry in self.words(parameter):
+            negated = entry.startswith("!")
+            entry = entry.removeprefix("!")
+            if ":" in entry:
+                found = self.ask(entry, domain) is not None
+            elif entry.startswith("/"):
+                found = domain in _read_list(entry)
+            else:
+                found = entry.lower() == domain
+            if found:
+                return not negated
+        return False
+
+
+def split(value: str) -> list[str]:
+    """Postfix's lists: separated by blanks or commas, ``{ ... }`` and ``type:{ ... }`` whole."""
+    items, item, depth = [], "", 0
+    for character in value:
+        depth += (character == "{") - (character == "}")
+        if depth == 0 and character in ", \t\n":
+            if item:
+                items.append(item)
+            item = ""
+        else:
+            item += character
+    return [*items, item] if item else items
+
+
+def parse_parameters(output: str) -> dict[str, str]:
+    """``name = value`` lines of postconf, joined where they were folded."""
+    lines = re.sub(r"\n[ \t]+", " ", output).splitlines()
+    return {name.strip(): value.strip() for name, equals, value in
+            (line.partition("=") for line in lines) if equals}
+
+
+def parse_services(lines: str, overrides: str) -> tuple[Service, ...]:
+    """From ``postconf -M`` and ``postconf -xP``."""
+    options: dict[str, dict[str, str]] = {}
+    for key, value in parse_parameters(overrides).items():
+        service, _, name = key.rpartition("/")
+        options.setdefault(service, {})[name] = value
+    services = []
+    for line in lines.splitlines():
+        columns = line.split()
+        if len(columns) >= 8:
+            name = f"{columns[0]}/{columns[1]}"
+            services.append(
+                Service(name, columns[7], columns[4] == "y", options.get(name, {}))
+            )
+    return tuple(services)
+
+
+def observe(directory: str | None = None) -> Postfix:
+    """The Postfix of this host, or the one configured in `directory`. Raises `PostfixError`."""
+    where = ["-c", directory] if directory else []
+    output, complaints = _run(["postconf", *where, "-x", *PARAMETERS])
+    parameters = parse_parameters(output)
+    services = parse_services(
+        _run(["postconf", *where, "-M"])[0], _run(["postconf", *where, "-xP"])[0]
+    )
+
+    def ask(table: str, key: str) -> str | None:
+        answer, _ = _run(["postmap", *where, "-q", key, table], may_fail=True)
+        return answer.rstrip("\n") or None
+
+    return Postfix(directory or parameters.get("config_directory", "/etc/postfix"),
+                   parameters, services, ask, tuple(complaints))
+
+
+def _run(command: list[str], may_fail: bool = False) -> tuple[str, list[str]]:
+    """stdout and warnings of `command`; when it fails, its own complaint as `PostfixError`."""
+    done = hosttool.ask(command, "Postfix", PostfixError)
+    complaint = [line for line in done.stderr.splitlines() if "unused parameter" not in line]
+    fatal = next((line for line in complaint if "fatal:" in line), None)
+    if done.returncode and (fatal or not may_fail):
+        raise PostfixError(fatal or " ".join(complaint) or f"{command[0]} failed")
+    return done.stdout, complaint
+
+
+def _read_list(path: str) -> Iterable[str]:
+    """The domains in a file that a list parameter names by its path."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return [word.lower() for line in file if not line.startswith("#")
+                    for word in line.split()[:1]]
+    except OSError as error:
+        raise PostfixError(f"{path}: {error.strerror}") from None

@@ -1,0 +1,173 @@
+"""Do our services answer, asked by whom and from where Postfix and Dovecot will ask them?"""
+
+import contextlib
+import os
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from chatmaild.admin.check import hostfiles, postfix as check_postfix
+from chatmaild.admin.check.findings import Finding, failure, ok, unseen
+from chatmaild.admin.check.hostfiles import Identity
+from chatmaild.admin.check.postconf import Postfix
+from chatmaild.admin.check.postfix import PROBE_NAME
+from chatmaild.config.config import Config
+from chatmaild.daemon import runtime
+
+TIMEOUT = 5
+"""Seconds for a service to start, if need be, and to answer."""
+
+RUN = "/run/chatmaild"
+
+
+@dataclass(frozen=True)
+class Question:
+    """Something that a healthy service answers, and that changes nothing."""
+
+    send: bytes
+    healthy: tuple[bytes, ...]
+    """What the answer may begin with, past its first `skip` octets."""
+    skip: int = 0
+
+
+@dataclass(frozen=True)
+class Door:
+    """A socket, who must be able to use it, and from which root directory."""
+
+    service: str
+    path: str
+    who: Identity
+    question: Question
+    chroot: str = "/"
+
+
+def dict_question(name: str, key: str) -> Question:
+    """A lookup of something that does not exist, in Dovecot's dict protocol."""
+    return Question(f"H3\t2\t0\t\t{name}\nL{key}\t{PROBE_NAME}\n".encode(), (b"N\n", b"O"))
+
+
+MILTER_QUESTION = Question(
+    struct.pack("!IcIII", 13, b"O", 6, 0x1FF, 0x1FFFFF), (b"O",), skip=4
+)
+"""SMFIC_OPTNEG of the milter protocol, as Postfix sends it first."""
+
+
+def doors(config: Config, postfix: Postfix | None) -> Iterator[Door]:
+    """Every socket of ours that Dovecot, our own filter and, as far as it is configured, Postfix
+    use."""
+    probe = f"{PROBE_NAME}@{config.mail_domains[0]}"
+    root = Identity("root", 0, 0, frozenset({0}))
+    owner = hostfiles.identity(config.mail_user, "dovecot") or root
+    yield Door("doveauth", f"{RUN}/doveauth.sock", root,
+               dict_question("auth", f"shared/userdb/{probe}"))
+    yield Door("lastlogin", f"{RUN}/lastlogin.sock", owner,
+               dict_question("lastlogin", f"shared/last-login/{probe}"))
+    for name in ("metadata", "metadata-lmtp"):
+        yield Door("metadata", f"{RUN}/{name}.sock", owner,
+                   dict_question("metadata", "shared/none/comment"))
+    filter_user = hostfiles.identity("_chatmaild-filter") or root
+    yield Door("recipients", f"{RUN}/recipients.sock", filter_user,
+               dict_question("recipients", f"shared/mailbox/{probe}"))
+    if postfix is None:
+        return
+    queue = postfix.get("queue_directory")
+    user = hostfiles.identity(postfix.get("mail_owner") or "postfix") or root
+    seen = set()
+    for service in postfix.servers():
+        for milter in check_postfix.milters(postfix.get("smtpd_milters", service)):
+            path = postfix.resolve(milter.endpoint.partition(":")[2], service)
+            if milter.is_ours and path not in seen:
+                seen.add(path)
+                yield Door(milter.socket_name.removesuffix(".sock"), path, user, MILTER_QUESTION,
+                           queue if service.chroot else "/")
+
+
+def check(
+    config: Config,
+    postfix: Postfix | None,
+    ask: Callable[[Door], bytes] | None = None,
+) -> Iterator[Finding]:
+    """Findings about each socket. `ask` returns the answer or raises OSError."""
+    for door in doors(config, postfix):
+        yield _judge(door, ask or ask_as)
+
+
+def _judge(door: Door, ask: Callable[[Door], bytes]) -> Finding:
+    unit = f"chatmaild-{door.service}"
+    cure = f"systemctl enable --now {unit}.socket; journalctl -u {unit}"
+    user = f"user {door.who.name}" + ("" if door.chroot == "/" else f" in {door.chroot}")
+    try:
+        answer = ask(door)
+    except FileNotFoundError:
+        return failure("socket-missing", door.path, "there is no such socket", cure)
+    except ConnectionRefusedError:
+        return failure("socket-dead", door.path, "nobody listens there", cure)
+    except (TimeoutError, BlockingIOError):
+        return failure("service-hangs", door.path,
+                       f"no answer within {TIMEOUT} s", f"systemctl restart {unit}.service")
+    except PermissionError:
+        if os.geteuid() != 0:
+            return unseen("socket", door.path, f"cannot be asked as {user}", "run as root")
+        return failure("socket-mode", door.path,
+                       f"{user} cannot use it; it is {runtime.describe(door.path)}",
+                       f"systemctl restart {unit}.socket   (its unit has the right owner and mode)")
+    except OSError as error:
+        return failure("socket", door.path, f"{user}: {error.strerror}", cure)
+    if not answer[door.question.skip:].startswith(door.question.healthy):
+        return failure("service-ill", door.path,
+                       "the service hung up" if not answer else "the service reports trouble",
+                       f"journalctl -u {unit}")
+    return ok("socket", door.path, f"{unit} answers {user}")
+
+
+def ask_as(door: Door) -> bytes:
+    """Ask as `door.who` within `door.chroot`; as ourselves unless we are root.
+
+    Raises OSError as connect(2) and recv(2) do.
+    """
+    path = door.path
+    if os.geteuid() != 0:
+        return _ask(path, door.question)
+    if door.chroot != "/":
+        path = "/" + os.path.relpath(path, door.chroot)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        _child(door, path, writer)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        status, answer = struct.unpack("!i", pipe.read(4) or b"\0\0\0\5")[0], pipe.read()
+    os.waitpid(child, 0)
+    if status:
+        raise OSError(status, os.strerror(status))
+    return answer
+
+
+def _child(door: Door, path: str, writer: int) -> None:
+    """Become the other program, ask, tell the parent; never returns."""
+    status, answer = 0, b""
+    try:
+        os.chroot(door.chroot)
+        os.chdir("/")
+        os.setgroups(list(door.who.groups))
+        os.setgid(door.who.gid)
+        os.setuid(door.who.uid)
+        answer = _ask(path, door.question)
+    except TimeoutError:
+        status = 110
+    except OSError as error:
+        status = error.errno or 5
+    finally:
+        with contextlib.suppress(OSError):
+            os.write(writer, struct.pack("!i", status) + answer)
+        os._exit(0)
+
+
+def _ask(path: str, question: Question) -> bytes:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(TIMEOUT)
+        connection.connect(path)
+        connection.sendall(question.send)
+        answer = connection.recv(4096)
+    return answer

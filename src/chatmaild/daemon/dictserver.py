@@ -1,0 +1,328 @@
+"""The asyncio loop of the dict services: connections, order, limits; what to answer is theirs.
+
+Requests of one connection are answered one after the other, in their order. A connection that
+waits for an answer, or does not read its answers, is not read from either, so that its memory
+stays bounded and nobody else waits.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import logging
+import resource
+import traceback
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from chatmaild.config import config
+from chatmaild.daemon import dictproto, runtime
+from chatmaild.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+MAX_TRANSACTIONS = 64
+"""Open at a time on one connection."""
+
+MAX_CHANGES = 64
+"""In one transaction. With MAX_LINE this bounds what a connection can make us hold."""
+
+REQUESTS_PER_TURN = 64
+"""Answered for one connection before the others have their turn."""
+
+ROWS_PER_TURN = 100
+
+NO_HELLO = dictproto.Hello()
+"""Of a client that did not introduce itself."""
+
+STOP_TIMEOUT = 10
+"""Seconds that requests under way get to finish when the service stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """What one committed transaction asks for, in the client's order."""
+
+    user: bytes
+    changes: tuple[dictproto.Change, ...]
+
+
+Answer = bytes | Awaitable[bytes]
+"""A complete answer made by `dictproto`, or a coroutine of one; the loop must not be blocked."""
+
+
+class Service:
+    """The answers of one dict service. A subclass overrides what it supports.
+
+    An exception that escapes is answered `dictproto.FAILURE` and logged without its text, which
+    may hold parts of the request.
+    """
+
+    def configure(self, settings: config.Config) -> None:
+        """Use these settings from now on: called at the start and again on SIGHUP."""
+        raise NotImplementedError
+
+    def lookup(self, request: dictproto.Lookup, hello: dictproto.Hello) -> Answer:
+        return dictproto.NOT_FOUND
+
+    def iterate(self, request: dictproto.Iterate) -> Iterator[bytes]:
+        """Rows made by `dictproto.row`, a few at a time, so a generator is best."""
+        return iter(())
+
+    def commit(self, transaction: Transaction) -> Answer:
+        """`dictproto.COMMITTED` or `dictproto.FAILURE`."""
+        return dictproto.FAILURE
+
+    def close(self) -> None:
+        """The service ends; all its answers were given."""
+
+
+class _Connection(asyncio.Protocol):
+    __slots__ = ("_service", "_all", "_loop", "_transport", "_reader", "_hello", "_transactions",
+                 "_busy", "_writable", "_drained", "_finishing")
+
+    def __init__(self, service: Service, connections: "_Connections"):
+        self._service = service
+        self._all = connections
+        self._loop = asyncio.get_running_loop()
+        self._transport: Any = None
+        self._reader = dictproto.LineReader()
+        self._hello = NO_HELLO
+        self._transactions: dict[bytes, tuple[bytes, list[dictproto.Change] | None]] = {}
+        self._busy = False
+        self._writable = True
+        self._drained: asyncio.Future | None = None
+        self._finishing = False
+
+    def connection_made(self, transport) -> None:
+        self._transport = transport
+        self._all.add(self)
+
+    def connection_lost(self, error) -> None:
+        self._all.discard(self)
+        self.resume_writing()
+
+    def data_received(self, data: bytes) -> None:
+        self._reader.feed(data)
+        if not self._busy:
+            self._run()
+
+    def pause_writing(self) -> None:
+        self._writable = False
+
+    def resume_writing(self) -> None:
+        self._writable = True
+        if self._drained:
+            self._drained.set_result(None)
+            self._drained = None
+        if not self._busy:
+            self._run()
+
+    def finish(self) -> None:
+        """Answer what was read already, then close."""
+        self._finishing = True
+        if not self._busy:
+            self._run()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def _run(self) -> None:
+        """Answer what was read, until a request needs time or the client must read first."""
+        if self._transport.is_closing():
+            return
+        self._busy = False
+        answers: list[bytes] = []
+        for _ in range(REQUESTS_PER_TURN):
+            if not self._writable:
+                self._transport.pause_reading()
+                break
+            complete, request = self._reader.next_request()
+            if not complete:
+                break
+            answer = self._answer(request)
+            if isinstance(answer, bytes):
+                answers.append(answer)
+            else:
+                self._wait()
+                self._loop.create_task(answer).add_done_callback(self._answered)
+                break
+        else:
+            self._wait()
+            self._loop.call_soon(self._run)
+        if answers:
+            self._transport.write(b"".join(answers))
+        if not self._busy and self._writable:
+            self._transport.close() if self._finishing else self._transport.resume_reading()
+
+    def _wait(self) -> None:
+        self._busy = True
+        self._transport.pause_reading()
+
+    def _answered(self, task: asyncio.Task) -> None:
+        if not task.cancelled():
+            error = task.exception()
+            self._transport.write(_failed(error) if error else task.result())
+            self._run()
+
+    def _answer(self, request: dictproto.Request) -> Answer:
+        """The answer to `request`: a value at once, or work for a task of its own."""
+        try:
+            match request:
+                case dictproto.Lookup():
+                    return self._service.lookup(request, self._hello)
+                case dictproto.Hello():
+                    self._hello = request
+                case dictproto.Iterate():
+                    return self._send_rows(request)
+                case dictproto.Commit():
+                    return self._commit(request)
+                case dictproto.Malformed():
+                    log.warning("a malformed or too long dict request")
+                    return request.answer
+                case None:
+                    log.debug("an unknown dict command")
+                case _:
+                    self._change_transaction(request)
+            return b""
+        except Exception as error:
+            return _failed(error)
+
+    def _change_transaction(self, request) -> None:
+        known = self._transactions.get(request.id)
+        match request:
+            case dictproto.Begin() if known or len(self._transactions) < MAX_TRANSACTIONS:
+                # a number that is in use already: neither of the two can be told from the other
+                self._transactions[request.id] = (request.user, None if known else [])
+            case dictproto.Rollback():
+                self._transactions.pop(request.id, None)
+            case dictproto.Change() if known and known[1] is not None:
+                if len(known[1]) < MAX_CHANGES:
+                    known[1].append(request)
+                else:
+                    self._transactions[request.id] = (known[0], None)
+            case dictproto.Unsupported() if known:
+                self._transactions[request.id] = (known[0], None)
+
+    def _commit(self, request: dictproto.Commit) -> Answer:
+        user, changes = self._transactions.pop(request.id, (b"", None))
+        if changes is None:
+            return dictproto.commit_answer(request, dictproto.FAILURE)
+        answer = self._service.commit(Transaction(user, tuple(changes)))
+        if isinstance(answer, bytes):
+            return dictproto.commit_answer(request, answer)
+        return self._await_commit(request, answer)
+
+    async def _await_commit(self, request: dictproto.Commit, answer: Awaitable[bytes]) -> bytes:
+        return dictproto.commit_answer(request, await answer)
+
+    async def _send_rows(self, request: dictproto.Iterate) -> bytes:
+        rows: list[bytes] = []
+        for count, row in enumerate(self._service.iterate(request), 1):
+            rows.append(row)
+            if len(rows) == ROWS_PER_TURN:
+                self._transport.write(b"".join(rows))
+                rows.clear()
+                await self._others_and_reader()
+            if count == request.max_rows or self._transport.is_closing():
+                break
+        return b"".join(rows) + dictproto.END
+
+    async def _others_and_reader(self) -> None:
+        """Let other connections have their turn, and this one's client read its rows."""
+        await asyncio.sleep(0)
+        if not self._writable:
+            self._drained = self._loop.create_future()
+            await self._drained
+
+
+class _Connections(set[_Connection]):
+    """The open ones; `emptied` is set while there are none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.emptied = asyncio.Event()
+        self.emptied.set()
+
+    def add(self, connection: _Connection) -> None:
+        super().add(connection)
+        self.emptied.clear()
+
+    def discard(self, connection: _Connection) -> None:
+        super().discard(connection)
+        if not self:
+            self.emptied.set()
+
+
+def _failed(error: BaseException) -> bytes:
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    log.error("a dict request failed: %s in %s:%s", type(error).__name__, where.filename,
+              where.lineno)
+    return dictproto.FAILURE
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The arguments of a dict service's command."""
+    parser.add_argument("--socket", metavar="SPEC",
+                        help="listen on unix:/path, inet:port@host or fd:N (default: the socket "
+                        "handed over by systemd)")
+
+
+def run(args: argparse.Namespace, service: Service) -> int:
+    """Serve until told to stop; the exit code. Raises `ConfigError`, `SocketError`."""
+    runtime.setup_logging()
+    service.configure(config.load(args.config))
+    sock = runtime.listening_socket(args.socket)
+    allow_many_descriptors()
+    gc.freeze()     # a full collection would look at all that was imported: 5 ms without answers
+
+    async def start() -> Callable[[], Awaitable[None]]:
+        return await serve(service, sock)
+
+    runtime.run_asyncio(start, reloader(args.config, service.configure))
+    return 0
+
+
+def reloader(path: Path, configure: Callable[[config.Config], None]) -> Callable[[], None]:
+    """What SIGHUP does: `configure` with the file read anew, or the old settings if it is broken.
+    """
+
+    def reload() -> None:
+        try:
+            configure(config.load(path))
+            log.info("configuration read again")
+        except ConfigError as error:
+            for problem in error.problems:
+                log.error("keeping the old configuration: %s", problem)
+
+    return reload
+
+
+async def serve(service: Service, sock) -> Callable[[], Awaitable[None]]:
+    """Accept on `sock` (unix or inet); returns the coroutine function that ends the service."""
+    connections = _Connections()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: _Connection(service, connections), sock=sock,
+                                      backlog=runtime.BACKLOG)
+
+    async def stop() -> None:
+        server.close()
+        for connection in list(connections):
+            connection.finish()
+        try:
+            await asyncio.wait_for(connections.emptied.wait(), STOP_TIMEOUT)
+        except TimeoutError:
+            for connection in list(connections):
+                connection.abort()
+        service.close()
+
+    return stop
+
+
+def allow_many_descriptors() -> None:
+    """Dovecot keeps a connection per process; the default of 1,024 would lock people out."""
+    with contextlib.suppress(OSError, ValueError):  # under systemd the unit has done it
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

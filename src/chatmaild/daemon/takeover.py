@@ -1,0 +1,114 @@
+"""A new process of a service takes over from the running one, and no session notices.
+
+Postfix keeps one connection to a milter for each SMTP session, and answers 451 to the rest of a
+session whose milter went away, even where that was between two messages. So a restart is felt;
+this is not: told by SIGUSR2, the running process starts its successor, which reads the
+configuration and all the code anew, and goes on with the sessions it has until they end.
+
+    successor                                       predecessor
+    is able to serve, tells its process id   ->     accepts no more connections
+    accepts, READY=1                         <-     tells systemd the new main process, hangs up
+
+So exactly one of them accepts at any time, and whatever goes wrong before the second line leaves
+everything as it was.
+"""
+
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+from collections.abc import Callable
+
+from chatmaild.daemon import runtime
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 20.0
+"""Seconds that a successor has to become able to serve; the watchdog must allow more."""
+
+_VARIABLE = "CHATMAILD_SUCCEEDS"
+
+
+class Predecessor:
+    """What a successor knows about the process it comes after."""
+
+    def __init__(self, listener: socket.socket, channel: socket.socket):
+        self.listener = listener
+        self._channel = channel
+
+    def relieve(self) -> None:
+        """Return when the old process accepts no more. Raises OSError if it lost patience."""
+        with self._channel:
+            self._channel.sendall(b"%d" % os.getpid())
+            self._channel.recv(1)
+
+
+def predecessor() -> Predecessor | None:
+    """Whom this process succeeds, if anybody; to be called before there are threads.
+
+    It goes on as a child of init, because systemd minds only its own children closely.
+    """
+    listener, comma, channel = os.environ.pop(_VARIABLE, "").partition(",")
+    if not comma:
+        return None
+    low, high = sorted((int(listener), int(channel)))
+    os.closerange(3, low)               # sessions of the old process are not for us to keep open
+    os.closerange(low + 1, high)
+    os.closerange(high + 1, os.sysconf("SC_OPEN_MAX"))
+    if os.fork():
+        os._exit(0)
+    return Predecessor(runtime.listening_socket(f"fd:{listener}"),
+                       socket.socket(fileno=int(channel)))
+
+
+def hand_over(listener: socket.socket, accept_no_more: Callable[[], None]) -> bool:
+    """Start a successor that is given `listener`. True if it has taken over, and this process is
+    no longer the one that systemd watches; False if nothing has changed."""
+    if "NOTIFY_SOCKET" not in os.environ:
+        log.error("only systemd can be told of another process: restart the service instead")
+        return False
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        child = _start(listener, theirs)
+        theirs.close()
+        pid = _first_words(ours) if child else b""
+        if not pid.isdigit():
+            log.error("the new process did not come up, its reason is above; this one goes on")
+            _end(child)
+            return False
+        accept_no_more()
+        runtime.notify(f"MAINPID={int(pid)}")
+        del os.environ["NOTIFY_SOCKET"]
+    _end(child)
+    log.info("process %d has taken over", int(pid))
+    return True
+
+
+def _start(listener: socket.socket, channel: socket.socket) -> int:
+    """The process id of what was started: this very command, from the files as they are now."""
+    environment = {key: value for key, value in os.environ.items() if key != "WATCHDOG_PID"}
+    environment[_VARIABLE] = f"{listener.fileno()},{channel.fileno()}"
+    try:
+        for sock in (listener, channel):
+            sock.set_inheritable(True)
+        return os.posix_spawn(sys.executable, sys.orig_argv, environment)
+    except OSError as error:
+        log.error("%s: %s", sys.executable, error.strerror)
+        return 0
+    finally:
+        listener.set_inheritable(False)
+
+
+def _first_words(channel: socket.socket) -> bytes:
+    return channel.recv(20) if select.select([channel], [], [], PATIENCE)[0] else b""
+
+
+def _end(child: int) -> None:
+    """The process started here ends at once, if it has not: its child is the successor."""
+    if child:
+        try:
+            os.kill(child, signal.SIGKILL)
+        finally:
+            os.waitpid(child, 0)

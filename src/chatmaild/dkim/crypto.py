@@ -1,0 +1,107 @@
+"""Canonical headers and public-key signatures of DKIM: the only importer of dkimpy and PyNaCl.
+
+dkimpy's own interface wants a whole message in memory and looks keys up itself. What is used
+here is one layer below: its reading of RSA keys and its encoding of RSA signatures. The tests pin
+that layer, so that a release that changes it is noticed. PyNaCl is loaded with the first Ed25519
+key, because it takes 3 MB and few domains have one.
+"""
+
+import functools
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chatmaild.dkim import modexp
+from chatmaild.dkim.signature import DkimSyntaxError, KeyRecord
+from chatmaild.slimimport import absent
+
+# dkimpy must never ask the DNS by itself; without its other companions it also loads in a third
+# of the memory.
+with absent("dkim.dnsplug", "aiodns", "authres", "nacl"):
+    from dkim import crypto
+
+MAX_RSA_BITS = 8192
+"""Longer keys cost more time than a signature is worth; nobody publishes them."""
+
+MAX_RSA_EXPONENT = 1 << 32
+
+
+_BLANKS = re.compile(rb"[ \t]+")
+
+
+@dataclass(frozen=True)
+class PublicKey:
+    key_type: str
+    bits: int
+    octets: bytes
+    """The modulus of an RSA key, or the Ed25519 key itself."""
+    exponent: bytes = b""
+
+
+def canonical_headers(relaxed: bool, fields: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """Header fields as they are hashed, each ending in CRLF (RFC 6376 sections 3.4.1 and 3.4.2).
+
+    A value is everything behind the colon without the final line end, folds as CRLF. White space
+    is SP and HTAB alone (dkimpy's function also takes VT, FF and CR from the ends of a value).
+    """
+    if not relaxed:
+        return b"".join([b"%b:%b\r\n" % field for field in fields])
+    return b"".join([b"%b:%b\r\n" % (name.lower().rstrip(b" \t"), _relaxed_value(value))
+                     for name, value in fields])
+
+
+def _relaxed_value(value: bytes) -> bytes:
+    return _BLANKS.sub(b" ", value.replace(b"\r\n", b"")).strip(b" ")
+
+
+@functools.lru_cache(maxsize=256)
+def public_key(record: KeyRecord, min_rsa_bits: int) -> PublicKey:
+    """The key of a record. Raises `DkimSyntaxError` if it is broken, too short or too long."""
+    if record.key_type == "ed25519":
+        if len(record.data) != 32:
+            raise DkimSyntaxError("an Ed25519 key must have 32 octets")
+        return PublicKey("ed25519", 256, record.data)
+    try:
+        material = crypto.parse_public_key(record.data)
+    except (crypto.UnparsableKeyError, AssertionError, IndexError):
+        raise DkimSyntaxError("the key record's p= is no RSA key") from None
+    bits = material["modulus"].bit_length()
+    if bits < min_rsa_bits:
+        raise DkimSyntaxError(f"an RSA key of {bits} bits, less than {min_rsa_bits}")
+    modulus, exponent = material["modulus"], material["publicExponent"]
+    if (bits > MAX_RSA_BITS or not 3 <= exponent < MAX_RSA_EXPONENT
+            or not modulus & exponent & 1):
+        raise DkimSyntaxError("the RSA key has an unusual length or exponent")
+    return PublicKey("rsa", bits, modulus.to_bytes((bits + 7) // 8, "big"),
+                     exponent.to_bytes(4, "big"))
+
+
+def verify(key: PublicKey, header_hash: "hashlib._Hash", signature: bytes) -> bool:
+    """Whether `signature` over the header hash was made with the other half of `key`."""
+    if key.key_type == "ed25519":
+        return _verify_ed25519(key.octets, header_hash.digest(), signature)
+    # RFC 8017 section 8.2.2. dkimpy's own function goes from octets to numbers and back octet by
+    # octet, which takes longer than the arithmetic.
+    if len(signature) != len(key.octets) or signature >= key.octets:
+        return False
+    opened = modexp.power(signature, key.exponent, key.octets)
+    return opened == _padding(len(signature)) + header_hash.digest()
+
+
+@functools.cache
+def _padding(size: int) -> bytes:
+    """What stands before the SHA-256 hash in an opened RSA signature of `size` octets."""
+    empty = hashlib.sha256()
+    return crypto.EMSA_PKCS1_v1_5_encode(empty, size).removesuffix(empty.digest())
+
+
+def _verify_ed25519(key: bytes, text: bytes, signature: bytes) -> bool:
+    from nacl import exceptions, signing
+    if len(signature) != 64:
+        return False
+    try:
+        signing.VerifyKey(key).verify(text, signature)
+    except exceptions.BadSignatureError:
+        return False
+    return True

@@ -1,0 +1,166 @@
+"""Incoming mail: may this message, which no chat user sent, go to chat users?
+
+It must be authentic, and end-to-end encrypted unless none of its recipients asks for that.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Protocol
+
+from chatmaild import address
+from chatmaild.config.config import Config
+from chatmaild.filter import replies
+from chatmaild.filter.recipients import MailboxState, Recipients
+from chatmaild.filter.replies import Verdict
+from chatmaild.filter.transaction import Client
+from chatmaild.message import mediatype
+from chatmaild.message.reader import Content, Headers, Kind, Limits, MessageReader, lower_names
+from chatmaild.message.refusal import Refusal
+
+if TYPE_CHECKING:   # its cryptography takes megabytes, and a service that only sends needs none
+    from chatmaild.dkim.verification import Authenticity, DkimCheck, Fields, Keys
+
+_TRAILING_COMMENT = re.compile(rb"[ \t\r\n]+\([^()\\<>@]*\)[ \t\r\n]*\Z")
+_TOKEN = re.compile(rb"[ \t\r\n]*([A-Za-z-]+)")
+
+
+class Outside(Protocol):
+    """What the rules ask of the world around them."""
+
+    def now(self) -> float:
+        """Seconds since 1970."""
+
+    def mailbox(self, mail_address: str) -> MailboxState: ...
+
+    def look_up(self, names: Iterable[str]) -> "Keys":
+        """TXT records; blocks, for a limited time."""
+
+
+class Incoming:
+    """The rules for one message; the interface is `policy.transaction.Rules`."""
+
+    def __init__(self, config: Config, outside: Outside, client: Client, sender_path: str):
+        """`sender_path` is the reverse-path as SMTP has it."""
+        self._config = config
+        self._outside = outside
+        self._sender = address.strip_path(sender_path)
+        self._recipients = Recipients(config, outside.mailbox, split=not client.login)
+        self._asks_authenticity = (
+            config.incoming_authenticity != "off"
+            and not client.login and not is_trusted(config, client.network_address)
+        )
+        self._dkim: "DkimCheck | None" = None
+        self._authenticity: "Authenticity | None" = None
+        self._from = ""
+        self._headers: Headers = []
+        self.reader: MessageReader | None = None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether a chat user is among the recipients, so that the message has to be seen."""
+        return self._recipients.chat
+
+    def recipient(self, path: str) -> Verdict | None:
+        return self._recipients.add(path)
+
+    def headers(self, headers: Headers) -> Verdict | None:
+        lowered = lower_names(headers)
+        sender = from_address(lowered)
+        if sender is None:
+            return Verdict("from-invalid", replies.INVALID_FROM)
+        if self._config.domain_of(sender):
+            return Verdict("from-is-a-chat-user", replies.NOT_YOUR_ADDRESS)
+        self._from = sender
+        if self._recipients.enforcing:
+            self._headers = lowered
+            self.reader = MessageReader(lowered, Limits(tolerant=True))
+            if refused := self._refused_content(self.reader.content):
+                return refused
+        if self._asks_authenticity:
+            self._begin_authenticity(fields(headers), address.domain_of(sender))
+        return None
+
+    def _begin_authenticity(self, received: "Fields", from_domain: str) -> None:
+        from chatmaild.dkim import verification
+        config = self._config
+        if config.incoming_authenticity.startswith("authentication-results"):
+            self._authenticity = verification.from_results(
+                received, config.authserv_id.lower(), from_domain)
+        else:
+            self._dkim = verification.DkimCheck(
+                received, from_domain, self._outside.now(), config.dkim_min_rsa_bits)
+
+    def body(self, chunk: bytes) -> None:
+        if self.reader:
+            self.reader.feed(chunk)
+        if self._dkim:
+            self._dkim.body(chunk)
+
+    def finish(self) -> Verdict:
+        content = self.reader.finish() if self.reader else None
+        if refused := self._refused_content(content):
+            return refused
+        accepted = content.kind.value if content else "cleartext-allowed"
+        if not self._asks_authenticity:
+            return Verdict(accepted)
+        if self._dkim:
+            self._authenticity = self._dkim.result(self._outside.look_up(self._dkim.finish()))
+        found = self._authenticity
+        if found.state.name == "VALID":
+            return Verdict(accepted)
+        if self._config.incoming_authenticity.endswith("-log"):
+            return Verdict(f"{accepted} would-refuse={found.code}")
+        reply = replies.NOT_CHECKABLE if found.state.name == "UNKNOWN" else replies.NOT_AUTHENTIC
+        return Verdict(found.code, reply)
+
+    def _refused_content(self, content: Content | None) -> Verdict | None:
+        if content is None or content.kind in (Kind.ENCRYPTED, Kind.SECUREJOIN):
+            return None
+        if content.kind is Kind.REPORT:
+            reason = self._report_fault()
+            return Verdict(reason, replies.UNENCRYPTED) if reason else None
+        return Verdict(content.reason or content.kind.value, replies.UNENCRYPTED,
+                       offset=content.offset)
+
+    def _report_fault(self) -> str:
+        """Why this multipart/report is no delivery report (RFC 3464); "" if it is one."""
+        if self._sender:
+            return "report-with-sender"
+        if self._from.rpartition("@")[0].lower() != "mailer-daemon":
+            return "report-not-from-mailer-daemon"
+        automatic = [value for name, value in self._headers if name == "auto-submitted"]
+        match = _TOKEN.match(automatic[0]) if len(automatic) == 1 else None
+        if not match or match[1].lower() == b"no":
+            return "report-not-auto-submitted"
+        content_type = next(value for name, value in self._headers if name == "content-type")
+        try:
+            kind = mediatype.parse(content_type.strip()).parameters.get("report-type", b"")
+        except Refusal as refusal:
+            return refusal.reason
+        return "" if kind.lower() in (b"", b"delivery-status") else "report-of-other-type"
+
+
+def from_address(headers: Headers) -> str | None:
+    """The address of the From header, names in lower case; None unless there is exactly one From
+    with exactly one address. A comment behind a bare address, as cron writes it, is allowed."""
+    found = [value for name, value in headers if name == "from"]
+    if len(found) != 1 or len(found[0]) > address.MAX_MAILBOX:
+        return None
+    mailbox = address.parse_mailbox(_TRAILING_COMMENT.sub(b"", found[0]))
+    return mailbox.address if mailbox else None
+
+
+def is_trusted(config: Config, client_address: str) -> bool:
+    """Whether a client is in `trusted_networks`; an unknown address is not."""
+    try:
+        found = ipaddress.ip_address(client_address)
+    except ValueError:
+        return False
+    return any(found in network for network in config.trusted_networks)
+
+
+def fields(headers: Headers) -> "Fields":
+    """The headers as DKIM hashes them: octets, folds as CRLF."""
+    return [(name.encode("utf-8", "surrogateescape"),
+             value.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")) for name, value in headers]

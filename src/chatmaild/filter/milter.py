@@ -1,0 +1,290 @@
+"""The milter protocol, by libmilter: what Postfix says becomes calls of a `Transaction`, and its
+verdicts become answers.
+
+Knows nothing about mail. libmilter calls from changing threads, one at a time per session, so all
+state is in the `_Session`, which libmilter's context of the connection keeps. Whatever goes wrong
+in here is a temporary failure: mail is neither lost nor let through.
+
+Each callback costs every message its time, so these are plain functions for the C module
+`milter`, and not methods behind the classes of `Milter`. Postfix is asked for no more than is
+needed, and waits for an answer at few places only: MAIL, RCPT, the end of headers, the end of the
+message; and at DATA on port 25, where most mail need not be seen at all.
+"""
+
+import logging
+import os
+import signal
+import time
+
+import milter
+
+from chatmaild.daemon import runtime
+from chatmaild.filter import headers as header_policy, replies as verdicts
+from chatmaild.filter.replies import Verdict
+from chatmaild.filter.transaction import Client, Direction, Site, Transaction
+
+log = logging.getLogger("filtermail")
+
+MTA_TIMEOUT = 600
+"""Seconds that libmilter waits for Postfix's next command before it drops the session."""
+
+MAX_HEADER_OCTETS = 512 * 1024
+"""Octets in all headers of a message; more are refused unread."""
+
+_ACTIONS = milter.CHGHDRS | milter.SETSYMLIST
+_PROTOCOL = (milter.P_NOHELO | milter.P_NOUNKNOWN | milter.P_NR_CONN | milter.P_NR_HDR
+             | milter.P_NR_BODY | milter.P_HDR_LEADSPC)
+_MACROS = {milter.M_ENVFROM: "{auth_authen} {mail_addr}", milter.M_ENVRCPT: "{rcpt_addr}",
+           milter.M_EOH: "i", milter.M_EOM: "i"}
+
+
+class Server:
+    """What all sessions share; `site` and `label` may be replaced at any time, and hold for the
+    transactions that begin then."""
+
+    def __init__(self, site: Site, label: runtime.AddressLabel):
+        self.site = site
+        self.label = label
+        self.sessions: set[_Session] = set()
+        self.active: set[_Session] = set()
+        """Sessions with a transaction under way."""
+
+    def serve(self, fd: int) -> None:
+        """Accept on the listening socket `fd` until libmilter gives up or is told to stop."""
+        milter.set_flags(_ACTIONS)
+        milter.set_exception_policy(milter.TEMPFAIL)
+        milter.set_connect_callback(_connect)
+        milter.set_envfrom_callback(_mail)
+        milter.set_envrcpt_callback(_recipient)
+        milter.set_header_callback(_header)
+        milter.set_eoh_callback(_end_of_headers)
+        milter.set_body_callback(_body)
+        milter.set_eom_callback(_end_of_message)
+        milter.set_abort_callback(_abort)
+        milter.set_close_callback(_close)
+        milter.register("chatmaild", data=_data, negotiate=self._negotiate)
+        milter.setconn(f"fd:{fd}")
+        milter.settimeout(MTA_TIMEOUT)
+        milter.main()
+
+    def _negotiate(self, ctx: "milter.milterContext", options: list[int]) -> int:
+        """Ask Postfix for nothing that is not needed; wait for no answer that is always the same.
+        """
+        session = _Session(self)
+        ctx.setpriv(session)
+        self.sessions.add(session)
+        if options[0] & milter.SETSYMLIST:
+            for stage, macros in _MACROS.items():
+                ctx.setsymlist(stage, macros)
+        options[0] &= _ACTIONS
+        wanted = _PROTOCOL
+        if self.site.direction is Direction.OUTGOING:
+            wanted |= milter.P_NODATA   # nearly all is a chat user's, and has to be seen
+        session.protocol = options[1] = options[1] & wanted
+        options[2] = options[3] = 0
+        return milter.CONTINUE
+
+
+class _Session:
+    """One connection from Postfix, and of its messages the one under way."""
+
+    __slots__ = ("server", "protocol", "network_address", "transaction", "sender", "queue_id",
+                 "headers", "header_octets", "broken")
+
+    def __init__(self, server: Server):
+        self.server = server
+        self.protocol = 0
+        self.network_address = ""
+        self.reset()
+
+    def reset(self) -> None:
+        self.server.active.discard(self)
+        self.transaction: Transaction | None = None
+        self.headers: list[tuple[str, bytes]] | None = None
+        self.header_octets = 0
+        self.sender = ""
+        self.queue_id = "NOQUEUE"
+        self.broken = False
+
+
+# Every callback has the same shape: do, return; whatever goes wrong is a temporary failure, told
+# at the next place where Postfix waits for an answer.
+
+def _connect(ctx, hostname: str, family: int, address: tuple | str | None) -> int:
+    session = ctx.getpriv()
+    try:
+        if isinstance(address, tuple):
+            session.network_address = address[0]
+    except Exception:
+        _failed(session)
+    return milter.NOREPLY if session.protocol & milter.P_NR_CONN else milter.CONTINUE
+
+
+def _mail(ctx, path: bytes, *parameters: bytes) -> int:
+    session = ctx.getpriv()
+    try:
+        session.reset()
+        server = session.server
+        site = server.site
+        if not site.config.domains:
+            return milter.ACCEPT
+        server.active.add(session)
+        session.headers = []
+        session.sender = path.decode("utf-8", "surrogateescape")
+        session.transaction = Transaction(site)
+        client = Client(session.network_address, ctx.getsymval("{auth_authen}") or "")
+        found = session.transaction.mail(session.sender, client, _size(parameters),
+                                         time.monotonic(), ctx.getsymval("{mail_addr}") or "")
+        return milter.CONTINUE if found is None else _end(ctx, session, found)
+    except Exception:
+        return _deferred(ctx, session)
+
+
+def _recipient(ctx, path: bytes, *parameters: bytes) -> int:
+    session = ctx.getpriv()
+    try:
+        # Where Postfix takes it, also out of forms like user%chat.example@mail.example.
+        resolved = ctx.getsymval("{rcpt_addr}") or path.decode("utf-8", "surrogateescape")
+        found = session.transaction.recipient(resolved)
+        return milter.CONTINUE if found is None else _answer(ctx, session, found)
+    except Exception:
+        return _deferred(ctx, session)
+
+
+def _data(ctx) -> int:
+    session = ctx.getpriv()
+    try:
+        found = session.transaction.data()
+        return milter.CONTINUE if found is None else _end(ctx, session, found)
+    except Exception:
+        return _deferred(ctx, session)
+
+
+def _header(ctx, name: str, value: bytes) -> int:
+    session = ctx.getpriv()
+    try:
+        session.header_octets += len(name) + len(value) + 4
+        if (session.header_octets <= MAX_HEADER_OCTETS
+                and len(session.headers) <= header_policy.MAX_HEADERS):
+            session.headers.append((name, value))
+    except Exception:
+        _failed(session)
+    return milter.NOREPLY if session.protocol & milter.P_NR_HDR else milter.CONTINUE
+
+
+def _end_of_headers(ctx) -> int:
+    session = ctx.getpriv()
+    try:
+        if session.broken:
+            return _deferred(ctx, session)
+        session.queue_id = ctx.getsymval("i") or session.queue_id
+        headers, session.headers = session.headers, None
+        found = session.transaction.data()
+        if found is None and session.transaction.direction and (
+                session.header_octets > MAX_HEADER_OCTETS
+                or len(headers) > header_policy.MAX_HEADERS):
+            found = Verdict("headers-too-large", verdicts.UNENCRYPTED)
+        if found is None:
+            found = session.transaction.headers(headers)
+        return milter.CONTINUE if found is None else _end(ctx, session, found)
+    except Exception:
+        return _deferred(ctx, session)
+
+
+def _body(ctx, chunk: bytes) -> int:
+    session = ctx.getpriv()
+    try:
+        if not session.broken:
+            session.transaction.body(chunk)
+    except Exception:
+        _failed(session)
+    return milter.NOREPLY if session.protocol & milter.P_NR_BODY else milter.CONTINUE
+
+
+def _end_of_message(ctx) -> int:
+    session = ctx.getpriv()
+    try:
+        if session.broken:
+            return _deferred(ctx, session)
+        session.queue_id = ctx.getsymval("i") or session.queue_id
+        return _end(ctx, session, session.transaction.finish())
+    except Exception:
+        return _deferred(ctx, session)
+
+
+def _abort(ctx) -> int:
+    ctx.getpriv().reset()
+    return milter.CONTINUE
+
+
+def _close(ctx) -> int:
+    session = ctx.getpriv()
+    if session is not None:     # None: it never came to a negotiation
+        session.reset()
+        session.server.sessions.discard(session)
+    return milter.CONTINUE
+
+
+def _end(ctx, session: _Session, found: Verdict) -> int:
+    """The answer that ends the transaction."""
+    answer = _answer(ctx, session, found)
+    session.reset()
+    return answer
+
+
+def _answer(ctx, session: _Session, found: Verdict) -> int:
+    """Carry out a verdict, and write it down if the message is to or from one of ours."""
+    direction = session.transaction.direction
+    if direction:
+        log.info("%s: %s %s reason=%s from=%s", session.queue_id, direction, found.word,
+                 found.reason, session.server.label(session.sender.strip("<>")))
+    space = " " if session.protocol & milter.P_HDR_LEADSPC else ""
+    for change in found.changes:
+        value = "" if change.value is None else space + change.value
+        ctx.chgheader(change.name, change.index, value)
+    return milter.ACCEPT if found.reply is None else _refused(ctx, found.reply)
+
+
+def _refused(ctx, reply: verdicts.Reply) -> int:
+    ctx.setreply(reply.code, reply.status, reply.text)
+    return milter.TEMPFAIL if reply.code[0] == "4" else milter.REJECT
+
+
+def _failed(session: _Session) -> None:
+    """Remember the exception being handled; Postfix waits for no answer now."""
+    log.exception("%s: unexpected error, deferred", session.queue_id)
+    session.broken = True
+
+
+def _deferred(ctx, session: _Session) -> int:
+    """The answer to an exception, the one being handled or an earlier one."""
+    if not session.broken:
+        _failed(session)
+    session.reset()
+    return _refused(ctx, verdicts.TROUBLE)
+
+
+def _size(parameters: tuple[bytes, ...]) -> int:
+    """The SIZE that MAIL declares, RFC 1870; 0 without one."""
+    for parameter in parameters:
+        if parameter[:5].upper() == b"SIZE=" and parameter[5:].isdigit():
+            return int(parameter[5:25])
+    return 0
+
+
+def wait_until_serving() -> None:
+    """Return when libmilter is at work and its signal thread sleeps in sigwait(3).
+
+    That thread wants our signals too. Once it sleeps, the kernel prefers the main thread; before,
+    it would take a signal away from it. It is the only thread but the main one that does not
+    block SIGTERM.
+    """
+    deadline = time.monotonic() + 2
+    while time.monotonic() < deadline:
+        for task in set(os.listdir("/proc/self/task")) - {str(os.getpid())}:
+            with open(f"/proc/self/task/{task}/status", encoding="ascii") as status:
+                mask = next(line for line in status if line.startswith("SigBlk:"))
+            if not int(mask.split()[1], 16) >> signal.SIGTERM - 1 & 1:
+                return
+        time.sleep(0.001)
+    log.warning("libmilter's threads cannot be seen in /proc; stopping may take 5 seconds")

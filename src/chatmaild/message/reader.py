@@ -1,0 +1,130 @@
+"""What a message is: `Content`, found from its headers and then from its body as it streams by.
+
+    reader = MessageReader(headers, limits)     # may know the answer already: reader.content
+    reader.feed(chunk); ...
+    content = reader.finish()
+
+The answer depends on the octets alone, never on where the chunks were cut. Memory per message is
+a few KB whatever its size.
+"""
+
+import enum
+from dataclasses import dataclass
+
+from chatmaild.message import autocryptsetup, mediatype, packets, pgpmime, securejoin
+from chatmaild.message.refusal import Refusal
+
+Headers = list[tuple[str, bytes]]
+"""Name and value in the order of the message; values without the line end that follows them,
+folded or not."""
+
+
+def lower_names(headers: Headers) -> Headers:
+    """The same headers with their names in lower case, as `MessageReader` wants them."""
+    return [(name.lower(), value) for name, value in headers]
+
+
+class Kind(enum.Enum):
+    ENCRYPTED = "encrypted"
+    SECUREJOIN = "securejoin"
+    SETUP = "autocrypt-setup"
+    REPORT = "report"
+    CLEARTEXT = "cleartext"
+    """Well-formed or not: no octet of it is known to be encrypted."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """`reason` is a code that says why it is cleartext; `offset` where in the body, if that is
+    known; None for a fault in the headers."""
+
+    kind: Kind
+    reason: str = ""
+    offset: int | None = None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """`tolerant` admits what other programs than chat clients write; for incoming mail. `setup`
+    admits an Autocrypt Setup Message."""
+
+    tolerant: bool = False
+    setup: bool = False
+    max_session_keys: int = packets.MAX_SESSION_KEYS
+
+
+class MessageReader:
+    """Reads one message. `content` is None until the answer is known."""
+
+    def __init__(self, headers: Headers, limits: Limits = Limits()):
+        self.content: Content | None = None
+        self.packets = packets.PacketReader(limits.max_session_keys)
+        self._body: (
+            pgpmime.BodyReader | securejoin.BodyReader | autocryptsetup.BodyReader | None) = None
+        self._kind = Kind.CLEARTEXT
+        try:
+            self._begin(headers, limits)
+        except Refusal as refusal:
+            self.content = Content(Kind.CLEARTEXT, refusal.reason)
+
+    def _begin(self, headers: Headers, limits: Limits) -> None:
+        media_type = mediatype.parse(_single(headers, "content-type"))
+        encoding = _single(headers, "content-transfer-encoding", "").decode("latin-1").lower()
+        if media_type.name == "multipart/encrypted":
+            self._check_encrypted(media_type, encoding)
+            self._kind = Kind.ENCRYPTED
+            self._body = pgpmime.BodyReader(
+                mediatype.boundary(media_type), limits.tolerant, self.packets)
+            return
+        if media_type.name == "multipart/mixed" and limits.setup and autocryptsetup.is_announced(
+                headers):
+            self._kind = Kind.SETUP
+            self._body = autocryptsetup.BodyReader(media_type)
+            return
+        step = securejoin.step(headers)
+        if media_type.name in ("text/plain", "multipart/mixed") and step:
+            self._kind = Kind.SECUREJOIN
+            self._body = securejoin.BodyReader(step, media_type, encoding)
+        elif media_type.name == "multipart/report":
+            self.content = Content(Kind.REPORT)
+        else:
+            raise Refusal("not-encrypted")
+
+    def _check_encrypted(self, media_type: mediatype.MediaType, encoding: str) -> None:
+        mediatype.check_parameters(media_type, ("protocol", "boundary", "charset"), "content-type")
+        if media_type.parameters.get("protocol", b"").lower() != b"application/pgp-encrypted":
+            raise Refusal("protocol")
+        if encoding not in ("", "7bit", "8bit"):
+            raise Refusal("transfer-encoding")
+
+    def feed(self, chunk: bytes) -> None:
+        """The next octets of the body, with CRLF line ends."""
+        if self.content is None:
+            try:
+                self._body.feed(chunk)
+            except Refusal as refusal:
+                self._refuse(refusal)
+
+    def finish(self) -> Content:
+        """The body is over."""
+        if self.content is None:
+            try:
+                self._body.finish()
+                self.content = Content(self._kind)
+            except Refusal as refusal:
+                self._refuse(refusal)
+        return self.content
+
+    def _refuse(self, refusal: Refusal) -> None:
+        self.content = Content(Kind.CLEARTEXT, refusal.reason, refusal.offset)
+        self._body = None
+
+
+def _single(headers: Headers, name: str, default: str | None = None) -> bytes:
+    """The stripped value of a header that may stand there once. Raises `Refusal`."""
+    values = [value for key, value in headers if key == name]
+    if len(values) > 1:
+        raise Refusal(f"{name}-twice")
+    if not values and default is None:
+        raise Refusal("not-encrypted")
+    return values[0].strip() if values else default.encode("ascii")

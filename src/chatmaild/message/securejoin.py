@@ -1,0 +1,129 @@
+"""The one message that may pass unencrypted: the first step of the securejoin handshake.
+
+It says nothing but which of two requests it is, in the header ``Secure-Join`` and again as its
+whole text. Clients send the text bare or as the only part of a multipart/mixed.
+"""
+
+import re
+
+from chatmaild.message import mediatype
+from chatmaild.message.refusal import Refusal
+from chatmaild.message.wholebody import ENCODINGS, WholeBody, decode
+
+MAX_BODY = 4096
+"""Octets in the body of such a message."""
+
+STEPS = (b"vc-request", b"vg-request")
+
+MAX_TEXT = 256
+"""Octets of its text as it is encoded, of which the words take 24."""
+
+_NOT_THE_TEXT = "securejoin-text"
+_OTHERS = ("secure-join-invitenumber", "secure-join-group")
+_DESCRIPTIONS = ("content-disposition", "content-description", "content-id", "content-location")
+_IDENTIFIER = re.compile(rb"[0-9A-Za-z_-]{1,128}\Z")
+_MESSAGE_ID = re.compile(rb"<[0-9A-Za-z_.$+=-]{1,100}@[0-9A-Za-z_.-]{1,253}>\Z")
+_HEADER = re.compile(rb"([A-Za-z-]{1,40}):[ \t]*(.*)", re.DOTALL)
+_PARAMETERS = ("charset", "format", "delsp", "protected-headers", "hp", "hp-legacy-display")
+_VALUES = {
+    "format": (b"flowed", b"fixed"),
+    "delsp": (b"yes", b"no"),
+    "protected-headers": (b"v1",),
+    "hp": (b"clear",),
+    "hp-legacy-display": (b"1",),
+}
+
+
+def step(headers: list[tuple[str, bytes]]) -> bytes | None:
+    """The request that the message headers announce, names in lower case; None without one.
+
+    Raises `Refusal` if a ``Secure-Join`` header is there, but wrong, or in company that a request
+    does not have.
+    """
+    found = None
+    described = False
+    for name, value in headers:
+        value = value.strip()
+        if not name.startswith("secure-join"):
+            described |= (name in _DESCRIPTIONS and value.lower() != b"inline")
+            continue
+        if name == "secure-join":
+            if found is not None:
+                raise Refusal("securejoin-twice")
+            found = value.lower()
+            if found not in STEPS:
+                raise Refusal("securejoin-step")
+        elif name not in _OTHERS or not _IDENTIFIER.match(value):
+            raise Refusal("securejoin-header")
+    if found and described:
+        raise Refusal("securejoin-header")
+    return found
+
+
+class BodyReader(WholeBody):
+    """Collects the short body and judges it at the end. Raises `Refusal`."""
+
+    def __init__(self, step: bytes, media_type: mediatype.MediaType, encoding: str):
+        super().__init__(MAX_BODY, "securejoin-too-long")
+        self._text = b"secure-join: " + step
+        self._media_type = media_type
+        self._encoding = encoding
+
+    def finish(self) -> None:
+        if self._encoding not in ENCODINGS:
+            raise Refusal("transfer-encoding")
+        lines = self.lines()
+        if self._media_type.name == "multipart/mixed":
+            self._mixed(lines)
+        else:
+            self._check_text(self._media_type, self._encoding, lines)
+
+    def _mixed(self, lines: list[bytes]) -> None:
+        mediatype.check_parameters(self._media_type, ("boundary", "charset"), "content-type")
+        delimiter = b"--" + mediatype.boundary(self._media_type)
+        if lines.count(delimiter) != 1 or lines.count(delimiter + b"--") != 1:
+            raise Refusal("securejoin-parts", 0)
+        begin, end = lines.index(delimiter), lines.index(delimiter + b"--")
+        if begin > end or any(lines[:begin]) or any(lines[end + 1:]):
+            raise Refusal("securejoin-parts", 0)
+        part = lines[begin + 1:end]
+        if b"" not in part:
+            raise Refusal("securejoin-parts", 0)
+        blank = part.index(b"")
+        media_type, encoding = _part_head(part[:blank])
+        self._check_text(media_type, encoding, part[blank + 1:])
+
+    def _check_text(self, media_type: mediatype.MediaType, encoding: str,
+                    lines: list[bytes]) -> None:
+        if media_type.name != "text/plain":
+            raise Refusal("securejoin-not-text", 0)
+        mediatype.check_parameters(media_type, _PARAMETERS, "content-type")
+        for key, values in _VALUES.items():
+            if media_type.parameters.get(key, values[0]).lower() not in values:
+                raise Refusal("content-type", 0)
+        if (sum(map(len, lines)) + 2 * len(lines) > MAX_TEXT
+                or decode(encoding, lines, _NOT_THE_TEXT).strip(b" \r\n").lower() != self._text):
+            raise Refusal(_NOT_THE_TEXT, 0)
+
+
+def _part_head(lines: list[bytes]) -> tuple[mediatype.MediaType, str]:
+    """Type and encoding of the one part; its other headers must be known, short and empty of text.
+    """
+    media_type, encoding, seen = mediatype.MediaType("text/plain", {}), "", set()
+    for line in b"\r\n".join(lines).replace(b"\r\n ", b" ").replace(b"\r\n\t", b" ").split(b"\r\n"):
+        match = _HEADER.fullmatch(line)
+        if not line and not lines:
+            break
+        if not match or match[1].lower() in seen:
+            raise Refusal("part-header-syntax", 0)
+        name, value = match[1].lower(), match[2].strip()
+        seen.add(name)
+        if name == b"content-type":
+            media_type = mediatype.parse(value)
+        elif name == b"content-transfer-encoding" and value.lower().decode("latin-1") in ENCODINGS:
+            encoding = value.lower().decode("ascii")
+        elif not (name == b"message-id" and _MESSAGE_ID.match(value)
+                  or name == b"mime-version" and value == b"1.0"
+                  or name == b"content-disposition" and value.lower() == b"inline"):
+            raise Refusal("part-header", 0)
+    return media_type, encoding

@@ -1,0 +1,51 @@
+"""Bodies so small that they are collected and judged as a whole: those of the few kinds of message
+that may pass without being PGP/MIME.
+"""
+
+import re
+from binascii import Error as Base64Error, a2b_base64, a2b_qp
+
+from chatmaild.message.refusal import Refusal
+
+ENCODINGS = ("", "7bit", "8bit", "quoted-printable", "base64")
+"""Values of Content-Transfer-Encoding that `decode` knows; "" without one."""
+
+_BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\Z")
+
+
+class WholeBody:
+    """Collects the body, of at most `limit` octets; a longer one is a `Refusal`."""
+
+    def __init__(self, limit: int, too_long: str):
+        """`too_long` is the reason of that refusal."""
+        self._limit = limit
+        self._too_long = too_long
+        self._body = b""
+
+    def feed(self, chunk: bytes) -> None:
+        if len(self._body) + len(chunk) > self._limit:
+            raise Refusal(self._too_long, self._limit)
+        self._body += chunk
+
+    def lines(self) -> list[bytes]:
+        """What is between the line ends. Raises `Refusal` for a bare CR or LF and for NUL."""
+        lines = self._body.split(b"\r\n")
+        if any(b"\r" in line or b"\n" in line or b"\0" in line for line in lines):
+            raise Refusal("line-without-cr", 0)
+        return lines
+
+
+def decode(encoding: str, lines: list[bytes], wrong: str) -> bytes:
+    """What these lines in one of `ENCODINGS` mean. Raises `Refusal` with the reason `wrong`."""
+    body = b"\r\n".join(lines)
+    if encoding == "quoted-printable":
+        return a2b_qp(body)
+    if encoding == "base64":
+        encoded = b"".join(lines)
+        if not _BASE64.match(encoded):
+            raise Refusal(wrong, 0)
+        try:
+            return a2b_base64(encoded)
+        except Base64Error:
+            raise Refusal(wrong, 0) from None
+    return body

@@ -1,0 +1,10 @@
+"""Leads from a delivery to a ringing phone, and serves what clients read by METADATA.
+
+    Lua file at RCPT -> arrivals -> deliveries -> newmail (has it come, from whom?)
+                     -> tokens -> notifierclient == protocol ==> sender -> queue, backoff
+                     -> gateway (HTTPS)
+    SETMETADATA -> tokens        GETMETADATA -> clientkeys -> turn        metrics: for the report
+
+Two processes share it: metadata sees the mailboxes, the notifier sees the network and tokens only.
+May import `accounts`, `disk`, `config`, `daemon`, `metrics`, `address` and `errors`.
+"""

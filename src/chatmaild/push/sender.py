@@ -1,0 +1,258 @@
+"""The push queue at work: what is announced is stored, sent, and tried again until it is too old.
+
+One task owns the queue. Each of its rounds takes what was announced and answered since the last
+one, writes all of it in one transaction, confirms, and starts what is due. So a busy moment costs
+one write to disk, and nothing is confirmed before it is there.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+from chatmaild.errors import StoreError
+from chatmaild.push import backoff
+from chatmaild.push.gateway import Answer
+from chatmaild.push.queue import Backlog, Entry, PushQueue
+
+QUIET = 1.0
+"""Seconds after a notification in which what is announced for the same token waits: the first
+message of a burst rings at once, the others together."""
+
+SWEEP = 15.0
+"""Seconds between two looks for what is too old, and at how much is waiting."""
+
+ROUND = 0.01
+"""Seconds from one round to the next at least: who comes within them shares a write to disk."""
+
+DISK_PAUSE = 5.0
+"""Seconds before the queue is tried again when the disk refused."""
+
+STOP_TIMEOUT = 5.0
+"""Seconds that requests under way get to end when the service stops."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Counters:
+    """What happened since the start."""
+
+    sent: int = 0
+    failed: int = 0
+    """Attempts that came to nothing; each is repeated."""
+    expired: int = 0
+    """Notifications that came to nothing within `retries.LIFETIME`."""
+    gone: int = 0
+    """Tokens that the gateway does not know any more."""
+
+
+class Notifies(Protocol):
+    """What a gateway must be able to do."""
+
+    async def notify(self, token: str) -> Answer: ...
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What one round found in the queue."""
+
+    due: list[Entry]
+    next_due: float | None
+
+
+class Sender:
+    """Sends what is announced through `gateway`, at most `limit` at once.
+
+    `gone` is told the ref and the token that the gateway does not know any more. `clock` tells
+    seconds since the epoch, `spread` a random number in [0, 1).
+    """
+
+    def __init__(self, queue: PushQueue, gateway: Notifies, limit: int,
+                 gone: Callable[[str, str], None], *,
+                 clock: Callable[[], float] = time.time,
+                 spread: Callable[[], float] = random.random):
+        self.counters = Counters()
+        self.backlog = Backlog(0, None)
+        self.enabled = True
+        """While false, everything is kept and nothing is sent."""
+        self._gateway = gateway
+        self.breaker = backoff.Breaker(limit)
+        self._queue = queue
+        self._gone = gone
+        self._clock = clock
+        self._spread = spread
+        self._announced: list[tuple[str, tuple[str, ...], Callable[[], None]]] = []
+        self._answered: list[tuple[Entry, Answer]] = []
+        self._requests: set[asyncio.Task] = set()
+        self._held: set[int] = set()
+        self._quiet_until: dict[str, float] = {}
+        self._next_sweep = 0.0
+        self._wake = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._disk = ThreadPoolExecutor(1, "queue")
+
+    def announce(self, ref: str, tokens: tuple[str, ...], stored: Callable[[], None]) -> None:
+        """There is news for each of `tokens`; `stored` is called when that is on disk."""
+        self._announced.append((ref, tokens, stored))
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Look at the clock and the switches again."""
+        self._wake.set()
+
+    def start(self) -> None:
+        """Send, until `stop`."""
+        self._task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        # Told to end, not cancelled: that could drop answers on their way to the disk.
+        while not self._stopping.is_set():
+            self._wake.clear()
+            begun = loop.time()
+            try:
+                found = await self._round(send=self.enabled)
+            except Exception as error:
+                reason = error if isinstance(error, StoreError) else _place(error)
+                log.error("%s; what is announced waits in memory, the next attempt is in %g s",
+                          reason, DISK_PAUSE)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), DISK_PAUSE)
+                continue
+            for entry in found.due:
+                self._held.add(entry.id)
+                request = asyncio.create_task(self._send(entry))
+                self._requests.add(request)
+            await asyncio.sleep(begun + ROUND - loop.time())
+            await self._sleep(found.next_due)
+
+    async def stop(self) -> None:
+        """Begin no more, let requests under way end, write what is known."""
+        self._stopping.set()
+        self._wake.set()
+        await self._task
+        if self._requests:
+            await asyncio.wait(self._requests, timeout=STOP_TIMEOUT)
+        for request in list(self._requests):
+            request.cancel()
+        try:
+            await self._round(send=False)
+        except StoreError as error:
+            log.error("%s; some notifications may be sent twice", error)
+        self._disk.shutdown()
+
+    async def _round(self, send: bool) -> _Found:
+        now = self._clock()
+        announced, self._announced = self._announced, []
+        answered, self._answered = self._answered, []
+        written = {entry.id for entry, _ in answered}
+        room = self.breaker.allowance(now, len(self._requests)) if send else 0
+        sweep = not now < self._next_sweep <= now + SWEEP
+        try:
+            found, expired = await asyncio.get_running_loop().run_in_executor(
+                self._disk, self._write, now, self._additions(announced, now),
+                self._results(answered, now), sweep, room, self._held - written)
+        except Exception:
+            self._announced[:0] = announced
+            self._answered[:0] = answered
+            raise
+        self._held -= written
+        for _, _, stored in announced:
+            stored()
+        if sweep:
+            self._next_sweep = now + SWEEP
+            self.counters.expired += expired
+        return found
+
+    def _additions(self, announced, now: float) -> list[tuple[Callable, tuple]]:
+        for token in list(self._quiet_until):
+            if now < self._quiet_until[token] <= now + QUIET:
+                break
+            del self._quiet_until[token]
+        return [
+            (self._queue.add, (token, ref, now, self._quiet_until.get(token, now)))
+            for ref, tokens, _ in announced for token in tokens
+        ]
+
+    def _results(self, answered, now: float) -> list[tuple[Callable, tuple]]:
+        results = []
+        for entry, answer in answered:
+            if answer.is_done:
+                results.append((self._queue.sent, (entry, now + QUIET)))
+            elif answer.is_gone:
+                results.append((self._queue.remove, (entry,)))
+            else:
+                again = now + backoff.delay(entry.failures + 1, self._spread())
+                results.append((self._queue.failed, (entry, again)))
+        return results
+
+    def _write(self, now: float, additions, results, sweep: bool, room: int,
+               held: set[int]) -> tuple[_Found, int]:
+        """One round's work on the disk, in the thread that may wait for it."""
+        queue, expired = self._queue, 0
+        if additions or results or sweep:
+            with queue.transaction():
+                for change, arguments in results + additions:
+                    change(*arguments)
+                if sweep:
+                    expired = queue.expire(now - backoff.LIFETIME, now + backoff.LONGEST_DELAY)
+        if sweep:
+            queue.tidy()
+            self.backlog = queue.backlog()
+        return _Found(queue.due(now, room, held), queue.next_due(now)), expired
+
+    async def _send(self, entry: Entry) -> None:
+        try:
+            answer = await self._gateway.notify(entry.token)
+        except Exception as error:
+            log.error("a notification failed: %s", _place(error))
+            answer = Answer(0, "unexpected error")
+        now = self._clock()
+        self.judge(entry.ref, entry.token, answer)
+        if answer.is_done:
+            self._quiet_until.pop(entry.token, None)
+            self._quiet_until[entry.token] = now + QUIET
+        self._answered.append((entry, answer))
+        self._requests.discard(asyncio.current_task())    # before the next round counts them
+        self._wake.set()
+
+    def judge(self, ref: str, token: str, answer: Answer) -> None:
+        """Count `answer`, and draw from it what concerns the token and the gateway."""
+        now = self._clock()
+        was_open = self.breaker.is_open(now)
+        if answer.is_ill:
+            self.breaker.failure(now, self._spread(), answer.retry_after)
+            if self.breaker.is_open(now) and not was_open:
+                log.warning("the push gateway is ill (%s %s): a pause of %.0f s", answer.status,
+                            answer.text, self.breaker.reopens(now) - now)
+        else:
+            self.breaker.success()
+        if answer.is_done:
+            self.counters.sent += 1
+        elif answer.is_gone:
+            self.counters.gone += 1
+            self._gone(ref, token)
+        else:
+            self.counters.failed += 1
+
+    async def _sleep(self, next_due: float | None) -> None:
+        """Until something happens, or something becomes due."""
+        now = self._clock()
+        times = (self._next_sweep, self.breaker.reopens(now), next_due if self.enabled else None)
+        pause = min(when for when in times if when is not None) - now
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(pause, 0)):
+                await self._wake.wait()
+
+
+def _place(error: Exception) -> str:
+    """What went wrong where; not the text, in which a token may stand."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {where.filename}:{where.lineno}"

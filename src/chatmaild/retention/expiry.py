@@ -1,0 +1,201 @@
+"""One walk over all chat mailboxes: mail by age, size and quota, unused accounts, leftovers.
+
+The work can be shared by several processes: each walks everything and does its own share, and
+`Tally.add` puts the counts together.
+"""
+
+import errno
+import os
+from collections.abc import Callable, Container
+from zlib import crc32
+
+from chatmaild.accounts.invites import Invites
+from chatmaild.accounts.layout import BLOCKED, PASSWORD, home_of
+from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
+from chatmaild.config.config import Config, DomainConfig
+from chatmaild.disk import directories, maildir
+from chatmaild.errors import StoreError
+from chatmaild.push import tokens
+from chatmaild.push.tokens import DeviceTokens
+from chatmaild.retention import logins
+from chatmaild.retention.expunge import Complaint, Expunger, Note, Tally
+from chatmaild.retention.rules import ABANDONED_AFTER, Deadlines, Reason
+
+
+class Expiry:
+    """A walk at the moment `now` that does share `share` of `shares`, counted from 0."""
+
+    def __init__(
+        self, config: Config, now: int, dry_run: bool, note: Note | None, complain: Complaint,
+        share: int = 0, shares: int = 1,
+    ):
+        self.tally = Tally()
+        self._config = config
+        self._now = now
+        self._dry_run = dry_run
+        self._note = note
+        self._complain = complain
+        self._share, self._shares = share, shares
+        self._expunger = Expunger(dry_run, self.tally, note, self._problem)
+        self._recorded: dict[str, bool] = {}
+        self._tokens = DeviceTokens(config.push_tokens_dir)
+
+    def sweep(self) -> set[str]:
+        """Remove what killed processes left beside the mailboxes, and invitations that have
+        expired; returns the paths."""
+        gone: set[str] = set()
+        mailboxes = Mailboxes(self._config)
+        invites = Invites(mailboxes)
+        for domain in self._config.domains:
+            directory = f"{self._config.mailboxes_dir}/{domain}"
+            if os.path.islink(directory):
+                continue    # `walk` complains
+            try:
+                swept = mailboxes.sweep(domain, self._now, self._dry_run)
+                swept += invites.sweep(domain, self._now, self._dry_run)
+            except StoreError as error:
+                self._problem(directory, error)
+                continue
+            gone.update(swept)
+            for path in swept:
+                if self._dry_run or not os.path.lexists(path):
+                    self._gone(Reason.LEFTOVER, path)
+                else:
+                    self._problem(path, StoreError("could not be removed; see to whom it belongs"))
+        return gone
+
+    def walk(self, step: Callable[[], None], gone: Container[str]) -> None:
+        """Deal with every mailbox of this share; `step` is called once per directory entry.
+
+        What is in `gone`, as `sweep` returns it, is looked at no more.
+        """
+        for domain in self._config.domains.values():
+            path = f"{self._config.mailboxes_dir}/{domain.name}"
+            try:
+                self._domain(domain, path, step, gone)
+            except directories.GONE:
+                continue
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                if error.errno == errno.ELOOP:
+                    error = OSError(errno.EIO, "a symbolic link, so nothing in it is deleted; "
+                                               "mount the other disk there instead")
+                self._problem(path, error)
+
+    def _problem(self, path: str, error: Exception) -> None:
+        """A link at or in a mailbox is worth a warning, but no failed run.
+
+        Whoever made it has what lies behind it in their own hands.
+        """
+        if not (isinstance(error, OSError) and error.errno == errno.ELOOP):
+            self.tally.problems += 1
+        self._complain(path, error)
+
+    def _domain(
+        self, domain: DomainConfig, path: str, step: Callable[[], None], gone: Container[str],
+    ) -> None:
+        suffix = f"@{domain.name}"
+        deadlines = Deadlines.of(domain, self._now)
+        with directories.opened(path) as fd, os.scandir(fd) as entries:
+            for entry in entries:
+                name = entry.name
+                if name.endswith(suffix) and self._is_mine(name):
+                    home = f"{path}/{name}"
+                    if home not in gone:
+                        address, home = self._as_settled(name, home, gone)
+                        self._mailbox(Mailbox(address, domain, home), name, fd, deadlines)
+                step()
+
+    def _as_settled(self, name: str, path: str, gone: Container[str]) -> tuple[str, str]:
+        """Address and home of the mailbox at `path`.
+
+        A dry run finds some where the sweep of a real one would not have left them.
+        """
+        home = home_of(path) if self._dry_run else None
+        if home and (home in gone or not os.path.lexists(home)):
+            return os.path.basename(home), home
+        return name, path
+
+    def _is_mine(self, name: str) -> bool:
+        return self._shares == 1 or crc32(os.fsencode(name)) % self._shares == self._share
+
+    def _mailbox(self, mailbox: Mailbox, name: str, parent: int, deadlines: Deadlines) -> None:
+        """The edge: whatever is wrong with one mailbox, the others get their turn."""
+        try:
+            with directories.opened(name, parent) as fd:
+                self.tally.mailboxes += 1
+                self._open_mailbox(mailbox, fd, deadlines)
+        except directories.GONE:
+            return
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            self._problem(mailbox.home, error)
+
+    def _open_mailbox(self, mailbox: Mailbox, fd: int, deadlines: Deadlines) -> None:
+        try:
+            password = os.stat(PASSWORD, dir_fd=fd, follow_symlinks=False)
+        except FileNotFoundError:
+            self._no_account(mailbox, fd, deadlines)
+            return
+        if password.st_mtime < deadlines.inactive:
+            if os.geteuid() not in (0, password.st_uid):
+                self._problem(f"{mailbox.home}/{PASSWORD}", StoreError(
+                    "inactive, but kept: its password file belongs to another user than the "
+                    "mailboxes, so no login can be recorded; chown it"))
+            elif self._logins_are_recorded(mailbox.domain.name):
+                self._inactive(mailbox, deadlines)
+                return
+            else:
+                self.tally.held_back[mailbox.domain.name] += 1
+        before = self.tally.expunged
+        self._expunger.mailbox(fd, mailbox.home, deadlines)
+        if self.tally.expunged > before:
+            self._expunger.forget_sizes(fd, mailbox.home)
+
+    def _logins_are_recorded(self, domain: str) -> bool:
+        if domain not in self._recorded:
+            directory = f"{self._config.mailboxes_dir}/{domain}"
+            self._recorded[domain] = logins.are_recorded(directory, domain, self._now)
+        return self._recorded[domain]
+
+    def _inactive(self, mailbox: Mailbox, deadlines: Deadlines) -> None:
+        """Remove an account; not if its owner logs in, or an admin blocks it, at this moment."""
+        def seen(moved: str) -> bool:
+            return (os.lstat(f"{moved}/{PASSWORD}").st_mtime >= deadlines.inactive
+                    or os.path.lexists(f"{moved}/{BLOCKED}"))
+
+        if not self._dry_run:
+            gone = mailbox.delete(block=True) if mailbox.is_blocked() else mailbox.delete(keep=seen)
+            if not gone:
+                return
+        self._gone(Reason.INACTIVE, mailbox.home)
+        self._forget_tokens(mailbox)
+
+    def _no_account(self, mailbox: Mailbox, fd: int, deadlines: Deadlines) -> None:
+        """A mailbox without `password`: its mail ages as everywhere, and then it goes itself.
+
+        An account appears in one step, so nothing here is about to become one; the age is for
+        people who set one up by hand.
+        """
+        def made(moved: str) -> bool:
+            return any(os.path.lexists(f"{moved}/{name}") for name in (PASSWORD, BLOCKED))
+
+        changed = os.fstat(fd).st_mtime
+        kept = self._expunger.mailbox(fd, mailbox.home, deadlines)
+        if kept or changed >= self._now - ABANDONED_AFTER or not maildir.is_bare(fd):
+            return
+        if self._dry_run or mailbox.delete(keep=made):
+            self._gone(Reason.LEFTOVER, mailbox.home)
+
+    def _forget_tokens(self, mailbox: Mailbox) -> None:
+        """Whoever gets the address next must not ring the phones of who had it."""
+        if not self._dry_run:
+            self._tokens.forget(tokens.ref(mailbox.address))
+
+    def _gone(self, reason: Reason, path: str) -> None:
+        self.tally.removed[reason] += 1
+        if self._note:
+            directory, name = os.path.split(path)
+            self._note(reason, directory, [name])

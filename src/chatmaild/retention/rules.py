@@ -1,0 +1,182 @@
+"""What is kept and for how long: which messages go, which accounts, and what a full mailbox loses.
+
+Nothing here looks at a disk or a clock: names, sizes and times come in, decisions go out.
+"""
+
+import dataclasses
+import enum
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from chatmaild.config.config import DomainConfig
+from chatmaild.disk import maildirname
+
+DAY = 86_400
+"""Seconds."""
+
+LARGE = 200_000
+"""Octets; a message in cur/ that is larger goes after `delete_large_after` days."""
+
+TRIM_ABOVE, TRIM_TO = 80, 70
+"""Per cent of max_mailbox_size: a mailbox above the first is trimmed to the second."""
+
+LOGIN_SEEN_WITHIN = 7 * DAY
+"""Seconds; a domain in which nobody logged in for longer has lost its track of logins."""
+
+ABANDONED_AFTER = DAY
+"""Seconds after which a mailbox without account and without mail is a leftover."""
+
+MAX_NOW = 10**10 - 1
+"""The last second that ten digits can name."""
+
+
+class Reason(enum.StrEnum):
+    """Why something goes; the word stands in front of its path."""
+
+    OLD = "old"
+    LARGE = "large"
+    QUOTA = "quota"
+    INACTIVE = "inactive"
+    LEFTOVER = "leftover"
+    """What a killed process left, or a mailbox without an account and without mail."""
+    STALE = "stale"
+    """A file of sums that is no longer right; Dovecot makes it again."""
+
+
+@dataclass(frozen=True)
+class Deadlines:
+    """The rules of one domain at one moment, as seconds since the epoch and as octets."""
+
+    now: int
+    old: int
+    """A message saved before this goes."""
+    large: int
+    """A large message in cur/ saved before this goes."""
+    inactive: int
+    """An account whose last login lies before this goes."""
+    trim_above: int | None
+    """A mailbox with more octets than this is trimmed; None: there is no quota."""
+    trim_to: int
+
+    @classmethod
+    def of(cls, domain: DomainConfig, now: int) -> "Deadlines":
+        quota = domain.max_mailbox_size
+        return cls(
+            now=now,
+            old=now - domain.delete_mails_after * DAY,
+            large=now - domain.delete_large_after * DAY,
+            inactive=now - domain.delete_inactive_users_after * DAY,
+            trim_above=quota * TRIM_ABOVE // 100 if quota else None,
+            trim_to=quota * TRIM_TO // 100,
+        )
+
+    def with_quota(self, octets: int) -> "Deadlines":
+        """The same, but a mailbox with more than `octets` is trimmed to just that."""
+        return dataclasses.replace(self, trim_above=octets, trim_to=octets)
+
+    @property
+    def spared(self) -> int:
+        """What was saved from this moment on is not trimmed for quota."""
+        return self.now - DAY
+
+
+class LoginTrace(enum.Enum):
+    """What one account tells about whether logins are being recorded."""
+
+    NOTHING = enum.auto()
+    LOGIN = enum.auto()
+    """A login was recorded lately."""
+    MADE_TODAY = enum.auto()
+    """The account is new, which counts as a login, but none can have followed yet."""
+    NEVER_SEEN_AGAIN = enum.auto()
+    """The account is days old and no login was recorded after the one that made it."""
+
+
+def login_trace(last_login: float, made: float | None, now: int) -> LoginTrace:
+    """`last_login` as recorded, `made`: when the account came about, None if that is unknown."""
+    if last_login < now - LOGIN_SEEN_WITHIN:
+        return LoginTrace.NOTHING
+    if made is None or last_login != made // DAY * DAY:
+        return LoginTrace.LOGIN
+    return LoginTrace.MADE_TODAY if made > now - DAY else LoginTrace.NEVER_SEEN_AGAIN
+
+
+def logins_are_recorded(traces: Iterable[LoginTrace]) -> bool:
+    """Whether a domain's last logins can be believed.
+
+    If they are no longer recorded, people who log in daily look like people who left. Then only
+    new accounts have a recent time, and none of them is ever seen again.
+    """
+    made_today = never_seen_again = False
+    for trace in traces:
+        if trace is LoginTrace.LOGIN:
+            return True
+        made_today |= trace is LoginTrace.MADE_TODAY
+        never_seen_again |= trace is LoginTrace.NEVER_SEEN_AGAIN
+    return made_today and not never_seen_again
+
+
+def clock(name: str, mtime: float, now: int) -> float:
+    """When the retention of a message began.
+
+    The time in its name; for a foreign name, or one that lies in the future, the file's mtime,
+    which in turn is at most now.
+    """
+    saved = maildirname.saved(name)
+    return min(mtime, now) if saved is None or saved > now else saved
+
+
+def judge(saved: float, size: int, in_cur: bool, deadlines: Deadlines) -> Reason | None:
+    """Why a message goes by age; None if it stays."""
+    if saved < deadlines.old:
+        return Reason.OLD
+    if in_cur and size > LARGE and saved < deadlines.large:
+        return Reason.LARGE
+    return None
+
+
+class Review(NamedTuple):
+    """What the names in one directory decide without a look at the files."""
+
+    old: list[str]
+    large: list[str]
+    unclear: list[str]
+    """Those whose name does not tell time and size, or tells a time in the future."""
+    octets: int
+    """Of all messages together, as far as the names say."""
+
+
+def review(names: Sequence[str], in_cur: bool, deadlines: Deadlines) -> Review:
+    """Sort the messages of one directory out by `judge`, many at once."""
+    sizes = maildirname.sizes(names)
+    if sizes is None:
+        return _review_each(names, in_cur, deadlines)
+    first, future = f"{deadlines.old:010d}", f"{deadlines.now + 1:010d}"
+    outside = [name for name in names if not first <= name < future]
+    large: list[str] = []
+    if in_cur and sizes and max(sizes) > LARGE:
+        before = f"{deadlines.large:010d}"
+        large = [name for name, size in zip(names, sizes)
+                 if size > LARGE and first <= name < before]
+    return Review(
+        old=[name for name in outside if name < first],
+        large=large,
+        unclear=[name for name in outside if name >= future],
+        octets=sum(sizes),
+    )
+
+
+def _review_each(names: Sequence[str], in_cur: bool, deadlines: Deadlines) -> Review:
+    review = Review([], [], [], 0)
+    octets = 0
+    for name in names:
+        saved, size = maildirname.saved(name), maildirname.size(name)
+        octets += size or 0
+        if saved is None or size is None or saved > deadlines.now:
+            review.unclear.append(name)
+            continue
+        reason = judge(saved, size, in_cur, deadlines)
+        if reason:
+            (review.old if reason is Reason.OLD else review.large).append(name)
+    return review._replace(octets=octets)

@@ -1,0 +1,67 @@
+"""What the last `chatmaild expire` left behind for `report` and `check`: how it went, and when.
+
+One small file in mailboxes_dir, ``.expire.json``, written after each run that was not dry.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from chatmaild.config.config import Config
+from chatmaild.disk import atomic
+from chatmaild.errors import StoreError
+
+OVERDUE_AFTER = 2 * 86_400
+"""Seconds since the last good run after which somebody has to look."""
+
+
+@dataclass(frozen=True)
+class LastRun:
+    """Times are seconds since the epoch."""
+
+    finished: int
+    good: int | None
+    """When the last run without any problem ended; None: there was none yet."""
+    problems: int
+    """What could not be dealt with in the last run; the log names each."""
+    held_back: Mapping[str, int]
+    """Domain -> inactive accounts that stayed because no logins are being recorded there."""
+
+    def is_overdue(self, now: float) -> bool:
+        return self.good is None or now - self.good > OVERDUE_AFTER
+
+
+def path(config: Config) -> str:
+    return f"{config.mailboxes_dir}/.expire.json"
+
+
+def load(config: Config) -> LastRun | None:
+    """The last run; None if there was none. Raises `StoreError`."""
+    try:
+        with open(path(config), "rb") as file:
+            return LastRun(**json.load(file))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreError(f"{path(config)}: {error.strerror}") from None
+    except (ValueError, TypeError):
+        raise StoreError(f"{path(config)}: not readable as JSON of ours; the next run of "
+                         "chatmaild expire replaces it") from None
+
+
+def save(config: Config, run: LastRun) -> None:
+    """Only one run at a time may call this. Raises `StoreError`.
+
+    The new file has one name before it is in place, so that a kill cannot litter.
+    """
+    content = json.dumps(asdict(run)).encode() + b"\n"
+    new = f"{path(config)}.new"
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(new)
+        atomic.write_new_file(new, content, mode=0o640)
+        os.rename(new, path(config))
+    except OSError as error:
+        raise StoreError(f"{path(config)}: {error.strerror}") from None

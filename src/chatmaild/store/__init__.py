@@ -1,1 +1,0 @@
-"""What is kept on disk, and how it changes without ever being half there."""

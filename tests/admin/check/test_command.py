@@ -1,0 +1,235 @@
+import json
+import os
+import pwd
+from dataclasses import replace
+
+import pytest
+from captured import bad
+
+from chatmaild import cli
+from chatmaild.accounts.mailboxes import Mailboxes
+from chatmaild.admin.check import command as check, doveconf, host as check_host, live, postconf
+from chatmaild.admin.check.findings import failure, ok, unseen, warning
+from chatmaild.admin.check.hostfiles import Identity
+from chatmaild.config import config
+from chatmaild.retention import runstate
+
+NOW = 1_800_000_000
+USER = pwd.getpwuid(os.geteuid()).pw_name
+
+
+@pytest.fixture
+def host(public_path):
+    """A configuration file and a mailboxes_dir that are in order."""
+    root = public_path / "mail"
+    (root / "chat.example.org").mkdir(parents=True)
+    root.chmod(0o750)
+    path = public_path / "chatmaild.ini"
+
+    def write(text=""):
+        path.write_text(f"[chatmaild]\nmail_domains = chat.example.org\nmailboxes_dir = {root}\n"
+                        f"mail_user = {USER}\nmin_free_disk_space = 0\n{text}")
+        path.chmod(0o644)
+        return config.load(path)
+    runstate.save(write(), runstate.LastRun(NOW - 3600, NOW - 3600, 0, {}))
+    return write
+
+
+def judge(settings, now=NOW):
+    return bad(check_host.check(settings, now))
+
+
+def test_host_in_order(host):
+    assert judge(host()) == {}
+
+
+def test_idle_without_a_domain(host):
+    path = host().path
+    path.write_text("[chatmaild]\n")
+    assert judge(config.load(path)) == {"idle": "warning"}
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o666])
+def test_mode_of_the_file(host, mode):
+    settings = host()
+    settings.path.chmod(mode)
+    assert judge(settings) == {"config-mode": "failure"}
+
+
+def test_no_such_mail_user(host):
+    assert judge(replace(host(), mail_user="no-such-user")) == {"user": "failure"}
+
+
+def test_mailboxes_directory_missing_or_open(host):
+    settings = host()
+    settings.mailboxes_dir.chmod(0o755)
+    assert judge(settings) == {"mailboxes-dir": "failure"}
+    settings.mailboxes_dir.rename(settings.mailboxes_dir.with_name("moved"))
+    assert judge(settings) == {"mailboxes-dir": "failure"}
+
+
+def test_domain_directory_missing(host):
+    settings = host()
+    (settings.mailboxes_dir / "chat.example.org").rmdir()
+    assert judge(settings) == {"domain-dir": "warning"}
+
+
+def test_file_that_its_services_cannot_reach(host):
+    settings = host()
+    stranger = Identity("x", 54321, 54321, frozenset({54321}))
+    settings.path.parent.chmod(0o700)
+    findings = check_host.check(settings, NOW, lambda name: stranger)
+    assert bad(findings)["config-mode"] == "failure"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_mailbox_of_somebody_else(host):
+    settings = host()
+    Mailboxes(settings).find("abcdefghi@chat.example.org").create("$6$x", NOW)
+    assert judge(settings) == {}
+    home = settings.mailboxes_dir / "chat.example.org" / "abcdefghi@chat.example.org"
+    for path in (home, home / "password"):
+        os.chown(path, 1234, -1)
+        assert judge(settings) == {"mailbox-owner": "failure"}
+        os.chown(path, os.geteuid(), -1)
+    (home / "password").unlink()
+    assert judge(settings) == {}
+
+
+def test_signups_switched_off(host):
+    settings = host()
+    (settings.path.parent / "nocreate").touch()
+    assert judge(settings) == {"nocreate": "warning"}
+    (settings.path.parent / "nocreate").unlink()
+    assert judge(replace(settings, min_free_disk_space=1 << 60)) == {"disk": "warning"}
+
+
+def test_invite_mode_says_which_links_work(host):
+    found = [f.text for f in check_host.check(host("signup = invite\n"), NOW)
+             if f.code == "signup"]
+    assert found == ["invite for chat.example.org: dcaccount: links do not work there, only those "
+                     "of chatmaild invite"]
+
+
+def test_deletion_that_does_not_run(host):
+    settings = host()
+    assert judge(settings, NOW + 3 * 86_400) == {"expire": "failure"}
+    runstate.save(settings, runstate.LastRun(NOW, None, 1, {}))
+    assert judge(settings) == {"expire": "failure"}
+    with open(runstate.path(settings), "w") as file:
+        file.write("{")
+    assert judge(settings) == {"expire": "warning"}
+    os.unlink(runstate.path(settings))
+    assert judge(settings) == {"expire": "warning"}
+
+
+def test_live_ends_with_findings_even_if_the_mailboxes_are_gone(host):
+    settings = host()
+    (settings.mailboxes_dir / "chat.example.org").rmdir()
+    nobody = "127.0.0.199"
+    assert bad(live.check(settings, None, None, nobody)) == {
+        "live-certificate": "failure", "live-imap": "failure", "live-removal": "failure"}
+
+
+def test_logins_that_are_not_recorded(host):
+    settings = host()
+    runstate.save(settings, runstate.LastRun(NOW, NOW, 0, {"chat.example.org": 3, "gone": 1}))
+    assert judge(settings) == {"last-login": "failure"}
+
+
+# ---- the command --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def command(host, monkeypatch, capsys):
+    """`chatmaild check` on findings given."""
+    path = host().path
+
+    def run(findings, *options):
+        monkeypatch.setattr(check, "examine", lambda settings, args: iter(findings))
+        code = cli.main(["-c", str(path), "check", *options])
+        return code, capsys.readouterr().out
+    return run
+
+
+GOOD, ODD = ok("a", "place a", "fine"), warning("b", "place b", "odd", "line 1\nline 2")
+HIDDEN, WRONG = unseen("c", "place c", "hidden", "run as root"), failure("d", "place d", "wrong")
+
+
+@pytest.mark.parametrize("findings, code", [
+    ([], 0), ([GOOD], 0), ([GOOD, ODD], 0), ([HIDDEN], 1), ([WRONG], 1), ([GOOD, ODD, WRONG], 1)])
+def test_exit_code(command, findings, code):
+    assert command(findings)[0] == command(findings, "--json")[0] == code
+
+
+def test_text(command):
+    assert command([GOOD, ODD, WRONG])[1] == (
+        "ok       place a: fine\n"
+        "warning  place b: odd\n"
+        "             line 1\n"
+        "             line 2\n"
+        "FAILURE  place d: wrong\n"
+        "\n"
+        "1 ok, 1 warning, 1 failure\n"
+    )
+    assert "place a" not in command([GOOD, ODD], "--problems")[1]
+    assert command([GOOD, ODD])[1].endswith("1 ok, 1 warning: all is well\n")
+
+
+def test_json(command):
+    document = json.loads(command([GOOD, WRONG], "--json")[1])
+    assert document["ok"] is False
+    assert document["counts"] == {"ok": 1, "warning": 0, "unseen": 0, "failure": 1}
+    assert document["findings"][1] == {
+        "level": "failure", "code": "d", "place": "place d", "text": "wrong", "cure": ""}
+
+
+def test_broken_configuration_is_reported_and_exits_2(host, capsys):
+    path = host().path
+    path.write_text("[chatmaild]\nmail_domainz = x\nnonsense\n")
+    assert cli.main(["-c", str(path), "check"]) == 2
+    out = capsys.readouterr().out
+    assert "did you mean mail_domains?" in out and "nonsense" in out and "2 failure" in out
+    assert cli.main(["-c", str(path), "check", "--json"]) == 2
+    assert len(json.loads(capsys.readouterr().out)["findings"]) == 2
+
+
+def test_programs_that_cannot_be_asked(host, monkeypatch, capsys):
+    """Neither Postfix nor Dovecot: both are named, the rest is still looked at."""
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setattr(postconf, "_run", refuse(postconf.PostfixError))
+    monkeypatch.setattr(doveconf, "_run", refuse(doveconf.DovecotError))
+    assert cli.main(["-c", str(host().path), "check", "--json"]) == 1
+    found = [f["code"] for f in json.loads(capsys.readouterr().out)["findings"]
+             if f["level"] == "failure"]
+    assert found[:2] == ["postfix", "dovecot"]
+    assert "socket-missing" in found
+
+
+def refuse(error, text="is not installed"):
+    def run(*args, **kwargs):
+        raise error(text)
+    return run
+
+
+def test_loop_of_parameters_is_explained(host, monkeypatch, capsys):
+    """What Postfix 3.7 and 3.10 say to smtpd_milters = $chat_submission_milters in master.cf, when
+    that in turn names $smtpd_milters. No service of it starts."""
+    monkeypatch.setattr(postconf, "_run", refuse(
+        postconf.PostfixError, "postconf: fatal: macro processing error"))
+    monkeypatch.setattr(doveconf, "_run", refuse(doveconf.DovecotError, "x"))
+    cli.main(["-c", str(host().path), "check"])
+    assert "must not name $smtpd_milters" in capsys.readouterr().out
+
+
+def test_complaint_of_postconf_is_passed_on(tmp_path):
+    (tmp_path / "postconf").write_text("#!/bin/sh\necho 'postconf: fatal: macro error' >&2; exit 1")
+    (tmp_path / "postconf").chmod(0o755)
+    with pytest.raises(postconf.PostfixError, match="^postconf: fatal: macro error$"):
+        postconf._run([str(tmp_path / "postconf"), "-x"])
+    with pytest.raises(postconf.PostfixError, match="not installed"):
+        postconf._run([str(tmp_path / "gone")])
+    with pytest.raises(doveconf.DovecotError, match="not installed"):
+        doveconf._run([str(tmp_path / "gone")])
+    with pytest.raises(doveconf.DovecotError, match="macro error"):
+        doveconf._run([str(tmp_path / "postconf")])

@@ -1,0 +1,249 @@
+import re
+
+import pytest
+from captured import CONFIG, DOMAIN, RELEASES, bad, dovecot
+
+from chatmaild.admin.check import doveconf, dovecot as check_dovecot, mail as check_mail
+from chatmaild.admin.check.hostfiles import Identity
+from chatmaild.config import config
+
+pytestmark = pytest.mark.parametrize("release", RELEASES)
+
+ROOT = Identity("dovecot", 0, 0, frozenset({0}))
+OWNER = Identity("_chatmaild", 999, 999, frozenset({999}))
+
+
+@pytest.fixture
+def judge(tmp_path):
+    """Findings about authentication; the Lua file is where the configuration says."""
+    lua = tmp_path / "chatmaild" / "auth.lua"
+    lua.parent.mkdir()
+    lua.touch()
+
+    def judge(release, state="wired", edit=lambda text: text, who=ROOT, settings=CONFIG,
+              installed=True):
+        host = dovecot(release, state,
+                       lambda text: edit(text).replace("/etc/chatmaild/auth.lua", str(lua)))
+        return bad(check_dovecot.check(host, settings, lambda name: who, lambda path: installed,
+                                       str(lua)))
+    return judge
+
+
+def mail(release, state="wired", edit=lambda text: text, who=OWNER, kernel=8192, settings=CONFIG):
+    host = dovecot(release, state, edit)
+    return bad(check_mail.check(host, settings, lambda name: who, lambda path: kernel))
+
+
+def replaced(pattern, by, count=0):
+    def edit(text):
+        return re.sub(pattern, by, text, count=count, flags=re.MULTILINE | re.DOTALL)
+    return edit
+
+
+def test_wired_host_is_in_order(release, judge):
+    assert judge(release) == {}
+    assert mail(release) == {}
+
+
+def test_stock_host_lacks_what_we_add(release, judge):
+    assert judge(release, "stock") == {"passdb-missing": "failure", "userdb-missing": "failure"}
+    expected = {"imap-login": "failure"}
+    if release == "trixie":
+        expected["lmtp-username"] = "failure"
+    assert mail(release, "stock") == expected
+
+
+def test_our_file_sorts_too_late(release, judge):
+    """PAM first: the blocks of passdb and userdb change places."""
+    def last(text):
+        for kind in ("passdb", "userdb"):
+            ours = re.search(rf"^{kind}[^{{\n]*\{{[^}}]*chatmaild[^}}]*\}}\n", text, re.M)
+            if ours:
+                text = text.replace(ours[0], "") + ours[0]
+        return text
+    assert judge(release, edit=last) == {"passdb-order": "failure", "userdb-order": "failure"}
+
+
+@pytest.mark.parametrize("value, level", [
+    ("", "failure"),
+    ("*@other.example.org", "failure"),
+    (f"*@{DOMAIN} *@example.org", "failure"),
+])
+def test_username_filter(release, judge, value, level):
+    edit = replaced(r"username_filter = \*@.*?$", f"username_filter = {value}", 1)
+    assert judge(release, edit=edit) == {"passdb-filter": level}
+
+
+def test_several_domains(release, judge):
+    settings = config.parse(f"[chatmaild]\nmail_domains = b.example {DOMAIN}".encode(), CONFIG.path)
+    assert judge(release, settings=settings) == {"passdb-filter": "failure"}
+    edit = replaced(r"username_filter = \*@\S+$", r"\g<0> *@b.example", 1)
+    assert judge(release, edit=edit, settings=settings) == {}
+
+
+@pytest.mark.parametrize("line, code", [
+    ("result_failure = return-fail", "passdb-result"),
+    ("result_internalfail = return-fail", "passdb-result"),
+])
+def test_other_databases_must_not_be_asked_after_ours(release, judge, line, code):
+    assert judge(release, edit=replaced(line, line.replace("return-fail", "continue"), 1)) == {
+        code: "failure"}
+
+
+def test_userdb_must_not_be_passed_over_when_ill(release, judge):
+    def edit(text):
+        head, userdb, tail = text.partition("userdb {" if release == "bookworm"
+                                            else "userdb chatmaild {")
+        return head + userdb + tail.replace("return-fail", "continue")
+    assert judge(release, edit=edit) == {"userdb-result": "failure"}
+
+
+@pytest.mark.parametrize("line, expected", [
+    ("args = uid=vmail home=/x allow_all_users=yes", {"userdb-static": "failure"}),
+    ("static_allow_all_users = yes", {"userdb-static": "failure"}),
+    ("args = uid=vmail home=/x", {}),
+])
+def test_userdb_that_answers_for_everybody(release, judge, line, expected):
+    static = f"userdb {{\n  driver = static\n  {line}\n}}\n"
+    assert judge(release, edit=lambda text: text + static) == expected
+
+
+def test_cache_that_remembers_addresses_before_they_exist(release, judge):
+    cached = replaced(r"^auth_cache_size = 0", "auth_cache_size = 10 M")
+    assert judge(release, edit=cached) == {}
+    careless = replaced(r"cache_key=\S+|use_cache = no", "use_cache = yes")
+    assert judge(release, edit=careless) == {}
+    assert judge(release, edit=lambda text: cached(careless(text))) == {"passdb-cache": "failure"}
+
+
+def test_worker_that_is_not_root(release, judge):
+    edit = replaced(r"(service auth-worker \{.*?\n  user =)[^\n]*", r"\1 dovecot")
+    assert judge(release, edit=edit) == {"auth-worker": "failure"}
+
+
+def test_lua_file_that_dovecot_cannot_read(release, judge, tmp_path):
+    stranger = Identity("dovecot", 54321, 54321, frozenset({54321}))
+    (tmp_path / "chatmaild").chmod(0o700)
+    assert judge(release, who=stranger) == {"lua-file": "failure"}
+    (tmp_path / "chatmaild" / "auth.lua").unlink()
+    assert judge(release) == {"lua-file": "failure"}
+    assert judge(release, who=None) == {"user": "failure"}
+
+
+def test_main_part_of_the_lua_code_missing(release):
+    found = [f.place for f in check_dovecot.check(dovecot(release), CONFIG, lambda name: ROOT,
+                                                  lambda path: True, "/gone/chatmaild.lua")
+             if f.code == "lua-file"]
+    assert "/gone/chatmaild.lua" in found
+
+
+def test_packages_that_are_missing(release, judge):
+    host = dovecot(release)
+    found = [f.cure for f in check_dovecot.check(host, CONFIG, lambda name: ROOT,
+                                                 lambda path: False) if f.code == "package"]
+    assert found == ["apt install dovecot-auth-lua", "apt install lua-socket"]
+
+
+@pytest.mark.parametrize("before, after, expected", [
+    (r"^auth_mechanisms = .*?$", "auth_mechanisms = cram-md5", {"auth-mechanisms": "failure"}),
+    (r"^auth_mechanisms = .*?$", "auth_mechanisms = plain login", {}),
+    ("auth_debug_passwords = no", "auth_debug_passwords = yes", {"passwords-logged": "warning"}),
+    ("auth_verbose_passwords = no", "auth_verbose_passwords = sha1",
+     {"passwords-logged": "warning"}),
+    (r"^ssl = yes", "ssl = no", {"imap-tls": "failure"}),
+    (r"^auth_username_format = .*?$", "auth_username_format = %Ln",
+     {"username-format": "failure"}),
+    (r"^auth_username_format = .*?$", "auth_username_format = %{user | username | lower}",
+     {"username-format": "failure"}),
+])
+def test_settings_of_all_users(release, judge, before, after, expected):
+    assert judge(release, edit=replaced(before, after, 1)) == expected
+
+
+def test_protocols(release, judge):
+    edit = replaced(r"^protocols = .*?$|^protocols \{.*?\}", "protocols = imap", 1)
+    assert judge(release, edit=edit) == {"protocols": "failure"}
+
+
+@pytest.mark.parametrize("value, expected", [
+    ("%{user | username | lower}", {"lmtp-username": "failure"}),
+    ("%Ln", {"lmtp-username": "failure"}),
+    ("%n", {"lmtp-username": "failure"}),
+    ("%u", {}),
+    ("%Lu", {}),
+    ("%{user | lower}", {}),
+    ("%{user}", {}),
+    (f"%{{if;%Ld;eq;{DOMAIN};%Lu;%Ln}}", {}),
+    ("%{if;%Ld;eq;other.example;%Lu;%Ln}", {"lmtp-username": "failure"}),
+    ("%{user | username | lower}%{user | domain | lower | "
+     f"if('eq', '{DOMAIN}', '@{DOMAIN}', '')}}", {}),
+    ("%{user | username | lower}%{user | domain | lower | if('eq', 'x', '@x', '')}",
+     {"lmtp-username": "failure"}),
+])
+def test_user_name_at_delivery(release, value, expected):
+    def edit(text):
+        text = re.sub(r"^protocol lmtp \{.*?^\}\n", "", text, flags=re.M | re.S)
+        return text + f"protocol lmtp {{\n  auth_username_format = {value}\n}}\n"
+    assert mail(release, edit=edit) == expected
+
+
+def test_operator_that_bounces_everything(release):
+    value = ("%{user | username | lower}%{user | domain | lower | "
+             f"if('=', '{DOMAIN}', '@{DOMAIN}', '')}}")
+
+    def edit(text):
+        text = re.sub(r"^protocol lmtp \{.*?^\}\n", "", text, flags=re.M | re.S)
+        return text + f"protocol lmtp {{\n  auth_username_format = {value}\n}}\n"
+    # 2.3 knows no such operator, and so no such mistake
+    assert mail(release, edit=edit) == (
+        {"lmtp-username": "failure"} if release == "trixie" else {})
+
+
+@pytest.mark.parametrize("setting", [
+    "imap_capability = +XCHATMAIL",
+    "imap_capability = IMAP4rev1 XCHATMAIL",
+    "imap_capability {\n  XCHATMAIL = yes\n}",
+    "protocol imap {\n  imap_capability = +XCHATMAIL\n}",
+    "protocol imap {\n  imap_capability {\n    XCHATMAIL = yes\n  }\n}",
+])
+def test_xchatmail_for_everybody(release, setting):
+    def edit(text):
+        return re.sub(r"^imap_capability = *$\n", "", text, flags=re.M) + setting + "\n"
+    assert mail(release, edit=edit) == {"xchatmail": "failure"}
+
+
+@pytest.mark.parametrize("before, after, expected", [
+    (r"^first_valid_uid = 500", "first_valid_uid = 1000", {"valid-ids": "failure"}),
+    (r"^last_valid_uid = 0", "last_valid_uid = 600", {"valid-ids": "failure"}),
+    (r"^first_valid_gid = 1", "first_valid_gid = 5000", {"valid-ids": "failure"}),
+])
+def test_ids_that_dovecot_serves(release, before, after, expected):
+    assert mail(release, edit=replaced(before, after, 1)) == expected
+
+
+@pytest.mark.parametrize("change, fails", [
+    (lambda text: re.sub("(service_count = 0|restart_request_count = unlimited)(\n  type = login)",
+                         lambda m: m[1].split(" =")[0] + " = 1" + m[2], text), True),
+    (lambda text: text.replace("client_limit = 4096", "client_limit = 5"), True),
+    (lambda text: text.replace("client_limit = 4096", "client_limit = 0"), False),
+])
+def test_login_processes(release, change, fails):
+    assert mail(release, edit=change) == ({"imap-login": "failure"} if fails else {})
+
+
+def test_limits_of_kernel_and_imap(release):
+    assert mail(release, kernel=128) == {"inotify": "warning"}
+    assert mail(release, kernel=None) == {}
+    assert mail(release, edit=lambda text: text.replace(
+        "process_limit = 1024", "process_limit = 200")) == {"imap-processes": "warning"}
+
+
+def test_parser_keeps_order_names_and_quotes(release):
+    tree = doveconf.parse('passdb {\n driver = a\n}\npassdb b {\n}\n'
+                          'namespace inbox {\n mailbox "Sent Messages" {\n  x = "\\\\Sent"\n }\n}\n'
+                          '}\nk = "v w"\nnonsense\n')
+    assert [p.name for p in tree.all("passdb")] == ["", "b"]
+    assert tree.block("namespace", "inbox").block("mailbox", "Sent Messages").get("x") == "\\Sent"
+    assert tree.get("k") == "v w"
+    with pytest.raises(doveconf.DovecotError):
+        doveconf.interpret("Fatal: no")

@@ -1,0 +1,63 @@
+"""Whose mail it is: logins, senders and From headers that name chat users."""
+
+import pytest
+
+from chatmaild.config import config as configuration
+from chatmaild.filter.incoming import Incoming
+from chatmaild.filter.rates import Rates
+from chatmaild.filter.recipients import MailboxState
+from chatmaild.filter.transaction import Client, Direction, Site, Transaction
+
+CONFIG = configuration.parse(b"[chatmaild]\nmail_domains = chat.example\n", "test.ini")
+USER = Client("192.0.2.7", "carol@ordinary.example")
+STRANGER = Client("192.0.2.7")
+
+
+def begun(client, path="<carol@ordinary.example>", resolved="", recipient="<x@other.example>"):
+    """A transaction after its RCPT, and the verdict on its sender."""
+    site = Site(CONFIG, Direction.INCOMING, Rates(), lambda address: MailboxState.ENFORCING,
+                lambda client, path: Incoming(CONFIG, site, client, path))
+    transaction = Transaction(site)
+    refused = transaction.mail(path, client, 0, 0.0, resolved)
+    if refused is None:
+        transaction.recipient(recipient)
+    return transaction, refused
+
+
+@pytest.mark.parametrize("client", [USER, STRANGER])
+@pytest.mark.parametrize("path, resolved", [
+    ("<bob@chat.example>", "bob@chat.example"), ("<BOB@Chat.Example.>", ""),
+    ("<bob%chat.example>", "bob@chat.example"), ("<chat.example!bob>", "bob@chat.example"),
+    ('<bob@"chat.example">', "bob@chat.example"),
+])
+def test_nobody_sends_as_a_chat_user_without_the_login(client, path, resolved):
+    transaction, refused = begun(client, path, resolved)
+    assert (refused.reason, refused.reply.code) == ("sender-without-login", "554")
+    assert transaction.direction == "outgoing"
+
+
+@pytest.mark.parametrize("value, shown", [
+    (b"<bob@chat.example>", True), (b"bob@CHAT.example", True), (b"bob @ chat\n .example.", True),
+    (b"bob@(a (nested) comment)chat.example", True), (b'"bob"@chat.example', True),
+    (b"alice@other.example, bob@chat.example", True), (b"( <bob@chat.example>", True),
+    (b'"bob@chat.example" <carol@ordinary.example>', True),
+    (b"<carol@ordinary.example>", False), (b"<bob@sub.chat.example>", False),
+    (b"<bob@chat.example.org>", False), (b"chat.example <carol@ordinary.example>", False),
+    (b"", False), (b"\xff(((\\", False),
+])
+def test_a_user_of_the_host_writes_from_no_chat_address(value, shown):
+    transaction, _ = begun(USER)
+    assert transaction.data() is None
+    found = transaction.headers([("To", b"<bob@chat.example>"), ("FROM", value)])
+    if shown:
+        assert (found.reason, found.reply.code) == ("from-is-a-chat-user", "554")
+        assert transaction.direction == "outgoing"
+    else:
+        assert found.reason == "not-ours" and found.accepted
+        assert not transaction.direction, "ordinary mail would be in our log"
+
+
+def test_ordinary_mail_from_outside_is_not_read():
+    transaction, _ = begun(STRANGER)
+    assert transaction.data().reason == "not-ours"
+    assert not transaction.direction

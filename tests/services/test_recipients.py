@@ -1,0 +1,142 @@
+"""What the outgoing filter is told of a mailbox, from the disk through the socket."""
+
+import json
+import socket
+
+import pytest
+from dictclient import DictClient, Running
+
+from chatmaild import cli
+from chatmaild.accounts.mailboxes import Mailboxes
+from chatmaild.admin import filtertest
+from chatmaild.config import config
+from chatmaild.errors import StoreError
+from chatmaild.filter.mailboxlookup import Seen, Told
+from chatmaild.filter.rates import Rates
+from chatmaild.filter.recipients import MailboxState
+from chatmaild.filter.transaction import Client, Direction, Site, Transaction
+from chatmaild.services.recipients import RecipientService
+
+ALICE = "alice@chat.example"
+
+
+@pytest.fixture
+def settings(tmp_path):
+    ini = f"[chatmaild]\nmail_domains = chat.example\nmailboxes_dir = {tmp_path}/mail\n"
+    (tmp_path / "chatmaild.ini").write_text(ini)
+    (tmp_path / "mail/chat.example").mkdir(parents=True)
+    return config.load(tmp_path / "chatmaild.ini")
+
+
+@pytest.fixture
+def home(tmp_path):
+    home = tmp_path / "mail/chat.example" / ALICE
+    home.mkdir()
+    return home
+
+
+def test_the_state_of_a_mailbox(settings, home):
+    seen = Seen(Mailboxes(settings))
+    assert seen(ALICE) is MailboxState.UNKNOWN
+    (home / "password").write_text("{SHA512-CRYPT}$6$x\n")
+    assert seen("Alice+x@chat.example") is MailboxState.OPEN
+    (home / "enforceE2EEincoming").touch()
+    assert seen("alice@CHAT.example") is MailboxState.ENFORCING
+    (home / "blocked").touch()
+    assert seen("alice+x@chat.example") is MailboxState.BLOCKED
+    assert seen("../x@chat.example") is MailboxState.UNKNOWN
+
+
+def test_a_disk_that_cannot_tell_is_named_without_the_address(settings):
+    settings.mailboxes_dir.joinpath("chat.example").rmdir()
+    with pytest.raises(StoreError) as caught:
+        Seen(Mailboxes(settings))(ALICE)
+    assert "alice" not in str(caught.value)
+
+
+@pytest.fixture
+def path(settings, tmp_path):
+    """The socket of the service, which runs."""
+
+    def service():
+        made = RecipientService()
+        made.configure(settings)
+        return made
+
+    with Running(service, tmp_path / "recipients.sock"):
+        yield tmp_path / "recipients.sock"
+
+
+def test_told_is_what_is_seen(settings, home, path):
+    seen, told = Seen(Mailboxes(settings)), Told(path)
+    for name in (None, "password", "enforceE2EEincoming", "blocked"):
+        if name:
+            (home / name).write_text("{SHA512-CRYPT}$6$x\n")
+        for address in (ALICE, "Alice+x@CHAT.example", "nobody@chat.example", "a@other.example",
+                        "a\tb\n@chat.example", "\udcff@chat.example", "x" * 5000):
+            assert told(address) is seen(address), address
+    assert told(ALICE) is MailboxState.BLOCKED
+
+
+def test_filter_test_asks_where_it_cannot_see(path, home, tmp_path, monkeypatch, capsys):
+    (home / "password").write_text("{SHA512-CRYPT}$6$x\n")
+    monkeypatch.setattr(filtertest, "SOCKET", path)
+    blind = tmp_path / "blind.ini"
+    blind.write_text(f"[chatmaild]\nmail_domains = chat.example\nmailboxes_dir = {tmp_path}/no\n"
+                     "incoming_authenticity = off\n")
+    mail = tmp_path / "mail.eml"
+    mail.write_text(f"From: x@elsewhere.example\nTo: {ALICE}\n\nHello\n")
+    assert cli.main(["-c", str(blind), "filter-test", "--direction", "incoming", "--json",
+                     str(mail)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["mailboxes"] == {ALICE: "takes cleartext"}
+
+
+def test_nothing_else_is_answered(path, home):
+    (home / "password").write_text("{SHA512-CRYPT}$6$x\n")
+    with DictClient(path) as client:
+        for line in (b"Lshared/userdb/" + ALICE.encode(), b'Lshared/passdb/x"' + ALICE.encode(),
+                     b"Lshared/mailbox/\xff", b"Lpriv/x"):
+            assert client.ask(line) == b"N\n"
+        assert client.ask(b"Lshared/mailbox/" + ALICE.encode()) == b"Oopen\n"
+
+
+def test_trouble_is_no_answer(settings, path, tmp_path):
+    settings.mailboxes_dir.joinpath("chat.example").rmdir()
+    with pytest.raises(StoreError, match="reports trouble"):
+        Told(path)(ALICE)
+
+
+def test_a_service_that_is_dead_or_hangs_is_trouble(tmp_path, monkeypatch):
+    monkeypatch.setattr("chatmaild.filter.mailboxlookup.TIMEOUT", 0.1)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "sock"))
+        with pytest.raises(StoreError, match="refused.*running"):
+            Told(tmp_path / "sock")(ALICE)
+        listener.listen()
+        with pytest.raises(StoreError, match="timed out"):
+            Told(tmp_path / "sock")(ALICE)
+
+
+def test_without_the_service_everybody_wants_encryption(tmp_path, caplog):
+    told = Told(tmp_path / "none.sock")
+    assert [told(ALICE), told("x@chat.example")] == [MailboxState.ENFORCING] * 2
+    assert caplog.text.count("chatmaild-recipients.socket") == 1
+
+
+@pytest.mark.parametrize("recipient, state, status", [
+    ("bob@chat.example", MailboxState.UNKNOWN, "5.1.1"),
+    ("bob@chat.example", MailboxState.BLOCKED, "5.1.1"),
+    ("bob@chat.example", MailboxState.OPEN, None),
+    ("bob@chat.example", MailboxState.ENFORCING, None),
+    ("postmaster@chat.example", MailboxState.UNKNOWN, None),
+    (ALICE.upper(), MailboxState.UNKNOWN, None),
+    ("bob@elsewhere.example", MailboxState.UNKNOWN, None),
+])
+def test_a_chat_user_learns_at_rcpt_who_is_not_there(settings, recipient, state, status):
+    site = Site(settings, Direction.OUTGOING, Rates(), lambda address: state, None)
+    transaction = Transaction(site)
+    assert transaction.mail(f"<{ALICE}>", Client(login=ALICE), 0, 0.0) is None
+    refused = transaction.recipient(f"<{recipient}>")
+    assert (refused and refused.reply.status) == status
+    assert transaction.direction == "outgoing"
