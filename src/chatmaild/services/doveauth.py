@@ -1,8 +1,8 @@
 """``chatmaild doveauth``: creates an account at its first login, and answers for the others.
 
-The answers are a contract with dovecot/chatmaild.lua, see HACKING.md. Existing accounts are
-answered at once from the hash on disk; only a creation takes a thread, for the hash and for the
-disk to be sure.
+The answers are a contract with dovecot/chatmaild.lua (doc/design/accounts.md). Existing accounts
+are answered at once from the hash on disk; only a creation takes a thread, for the hash and for
+the disk to be sure.
 """
 
 
