@@ -22,7 +22,7 @@ from chatmaild.admin.check.doveconf import Dovecot
 from chatmaild.admin.check.findings import Finding, failure, ok, unseen, warning
 from chatmaild.admin.check.postconf import Postfix, Service
 from chatmaild.config.config import Config, DomainConfig
-from chatmaild.daemon import runtime
+from chatmaild.daemon import owners, privileges
 from chatmaild.errors import ChatmaildError
 
 TIMEOUT = 20
@@ -57,7 +57,7 @@ def check(
     config: Config, postfix: Postfix | None, dovecot: Dovecot | None, host: str
 ) -> Iterator[Finding]:
     """Findings about IMAP, submission and delivery of each chat domain, through `host`."""
-    if os.geteuid() != 0 and runtime.user_name(os.geteuid()) != config.mail_user:
+    if os.geteuid() != 0 and owners.user_name(os.geteuid()) != config.mail_user:
         yield unseen("live", "--live", "only root can make and remove accounts", "run as root")
         return
     for domain in config.domains.values():
@@ -115,7 +115,7 @@ def _as_owner(config: Config, work) -> None:
     child = os.fork()
     if child == 0:
         try:
-            runtime.become(config.mail_user)
+            privileges.become(config.mail_user)
             work()
         except ChatmaildError as error:
             os.write(writer, str(error).encode()[:4096])
