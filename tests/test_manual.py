@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from chatmaild import __version__
-from chatmaild.config.config import DOMAIN_KEYS, HOST_KEYS
-from chatmaild.config.inifile import parse
+from chatmaild.config.config import DOMAIN_KEYS, HOST_KEYS, parse
 
 DOC = Path(__file__).parent.parent / "doc"
 DEFAULT_INI = DOC / "chatmaild.ini"

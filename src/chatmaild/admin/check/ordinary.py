@@ -1,0 +1,73 @@
+"""Does mail to the ordinary users of the host still find them? `check --live` asks Dovecot's LMTP.
+
+A line for chat users that changes how LMTP looks users up loses ordinary mail (550), or leads it
+to somebody else. A dialogue that ends before DATA asks for the lookup and delivers nothing.
+"""
+
+import smtplib
+from collections.abc import Iterator
+
+from chatmaild.admin.check import hosttool
+from chatmaild.admin.check.doveconf import Dovecot, DovecotError
+from chatmaild.admin.check.findings import Finding, failure, ok
+from chatmaild.admin.check.postconf import Postfix
+from chatmaild.config.config import Config
+
+MOST = 50
+"""Ordinary users that are asked about, of those that Dovecot lists first."""
+
+
+def check(config: Config, postfix: Postfix, dovecot: Dovecot) -> Iterator[Finding]:
+    """Findings about recipients that Dovecot's LMTP has to know besides chat users."""
+    users = _users(config, dovecot)
+    for parameter in ("virtual_transport", "mailbox_transport"):
+        socket = _lmtp_socket(postfix, parameter)
+        recipients = [address for user in users[:MOST]
+                      if (address := _address(user, parameter, postfix))]
+        if socket and recipients:
+            yield _asked(parameter, socket, recipients)
+
+
+def _users(config: Config, dovecot: Dovecot) -> list[str]:
+    """The names that Dovecot lists; none where its userdb cannot list."""
+    done = hosttool.ask(["doveadm", "-c", dovecot.path, "user", "*"], "Dovecot", DovecotError)
+    return [name for name in done.stdout.split()
+            if name.rpartition("@")[2].lower() not in config.domains]
+
+
+def _lmtp_socket(postfix: Postfix, parameter: str) -> str:
+    method, _, nexthop = postfix.get(parameter).partition(":")
+    service = postfix.service(f"{method}/unix")
+    if service is None or service.command != "lmtp" or not nexthop.startswith("unix:"):
+        return ""
+    return postfix.resolve(nexthop.removeprefix("unix:"), service)
+
+
+def _address(user: str, parameter: str, postfix: Postfix) -> str:
+    """By which address Postfix hands `user` over through `parameter`; "" if it does not."""
+    domain = user.partition("@")[2]
+    if parameter == "virtual_transport":
+        return user if domain and postfix.lists("virtual_mailbox_domains", domain) else ""
+    if not domain:
+        return f"{user}@{postfix.get('myhostname')}"
+    return user if postfix.lists("mydestination", domain) else ""
+
+
+def _asked(parameter: str, socket: str, recipients: list[str]) -> Finding:
+    place = f"LMTP at {socket}"
+    try:
+        with smtplib.LMTP(socket, local_hostname="localhost") as lmtp:
+            lmtp.ehlo()     # LHLO, in fact
+            lmtp.mail("")
+            answers = {address: lmtp.rcpt(address) for address in recipients}
+            lmtp.rset()
+    except (OSError, smtplib.SMTPException) as error:
+        return failure("live-ordinary", place, f"cannot be asked: {error}", "journalctl -u dovecot")
+    lost = [code for code, _ in answers.values() if code != 250]
+    if lost:
+        return failure("live-ordinary", place,
+                       f"{len(lost)} of {len(answers)} ordinary users are not found ({lost[0]}): "
+                       "mail to them is lost or waits",
+                       "auth_username_format and userdb in doveconf -n, protocol lmtp")
+    return ok("live-ordinary", place,
+              f"finds {len(answers)} ordinary users (those of {parameter})")

@@ -1,0 +1,127 @@
+"""A throw-away account of `check --live`: how it comes, knocks at IMAP, and goes again."""
+
+import contextlib
+import imaplib
+import os
+import secrets
+import smtplib
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from chatmaild.accounts import passwordhash
+from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
+from chatmaild.admin.check.doveconf import Dovecot
+from chatmaild.admin.check.findings import Finding, failure, ok
+from chatmaild.config.config import Config, DomainConfig
+from chatmaild.daemon import runtime
+from chatmaild.errors import ChatmaildError
+
+TIMEOUT = 20
+"""Seconds for each answer of a server."""
+
+TROUBLE = (OSError, imaplib.IMAP4.error, smtplib.SMTPException)
+"""What a server that does not do as it should looks like."""
+
+_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """The throw-away account, and where it knocks."""
+
+    mailbox: Mailbox
+    password: str
+    host: str
+    imap_port: int
+    is_made_by_login: bool
+
+    @property
+    def address(self) -> str:
+        return self.mailbox.address
+
+    @property
+    def name(self) -> str:
+        """The local part: so random that whatever on the host has it in its name is a trace."""
+        return self.address.partition("@")[0]
+
+    @contextlib.contextmanager
+    def logged_in(self) -> Iterator[imaplib.IMAP4_SSL]:
+        """An IMAP session of the account. Raises one of `TROUBLE`."""
+        client = imaplib.IMAP4_SSL(self.host, self.imap_port, ssl_context=any_certificate(),
+                                   timeout=TIMEOUT)
+        try:
+            client.login(self.address, self.password)
+            yield client
+        finally:
+            with contextlib.suppress(*TROUBLE):
+                client.logout()
+
+
+def invent(config: Config, domain: DomainConfig, host: str, dovecot: Dovecot | None) -> Visitor:
+    """An address of `domain` that nobody has, and a password for it."""
+    length = max(domain.username_min_length, min(9, domain.username_max_length))
+    mailboxes = Mailboxes(config)
+    while True:
+        name = "".join(secrets.choice(_ALPHABET) for _ in range(length))
+        mailbox = mailboxes.find(f"{name}@{domain.name}")
+        assert mailbox is not None
+        if not os.path.lexists(mailbox.home):
+            break
+    password = secrets.token_urlsafe(max(16, domain.password_min_length))
+    switched_off = (config.path.parent / "nocreate").exists()
+    return Visitor(mailbox, password, host, _imap_port(dovecot),
+                   domain.signup == "open" and not switched_off)
+
+
+def create(config: Config, visitor: Visitor) -> None:
+    """Make the account without a login. Raises `ChatmaildError`."""
+    as_owner(config, lambda: visitor.mailbox.create(
+        passwordhash.hash_password(visitor.password.encode()), time.time()))
+
+
+def remove(config: Config, visitor: Visitor) -> Finding:
+    home = visitor.mailbox.home
+    try:
+        as_owner(config, visitor.mailbox.delete)
+        if not visitor.mailbox.exists():
+            return ok("live-removal", home, "removed")
+        problem = "is still there"
+    except ChatmaildError as error:
+        problem = f"cannot be removed: {error}"
+    return failure("live-removal", home, problem, f"chatmaild accounts delete {visitor.address}")
+
+
+def as_owner(config: Config, work: Callable[[], object]) -> None:
+    """Do `work` in a child process that is mail_user; its trouble as `ChatmaildError`."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            runtime.become(config.mail_user)
+            work()
+        except (ChatmaildError, OSError) as error:
+            os.write(writer, str(error).encode()[:4096])
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        trouble = pipe.read().decode(errors="replace")
+    os.waitpid(child, 0)
+    if trouble:
+        raise ChatmaildError(trouble)
+
+
+def any_certificate() -> ssl.SSLContext:
+    """The certificate has a check of its own; here the rest is looked at."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _imap_port(dovecot: Dovecot | None) -> int:
+    listener = dovecot.service("imap-login").block("inet_listener", "imaps") if dovecot else None
+    port = listener.get("port") if listener else ""
+    return int(port) if port.isdigit() and port != "0" else 993

@@ -1,0 +1,104 @@
+"""`chatmaild check --live` sees what a setting does, whatever setting it is.
+
+What outranks our fields differs from host to host. So here the fields themselves are made wrong
+behind our back, in a wrapper around auth.lua: the effect is the same, on both releases.
+"""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from rig.until import until
+
+OLD = subprocess.run(["dovecot", "--version"], capture_output=True,
+                     text=True).stdout.startswith("2.3.")
+
+WRAPPER = """
+local honest = auth_userdb_lookup
+function auth_userdb_lookup(request)
+  local code, fields = honest(request)
+  if type(fields) == "table" then
+    local name = request.user:match("^[^@]*")
+    {change}
+  end
+  return code, fields
+end
+"""
+
+
+def restart_dovecot(host):
+    """With no smtpd left that was connected to the former one: its first login would fail."""
+    host.restart_dovecot()
+    host.stop_postfix()
+    host.start_postfix()
+
+
+def levels(host):
+    done = host.chatmaild("check", "--live", "--json", check=False)
+    return {f["code"]: f["level"] for f in json.loads(done.stdout)["findings"]
+            if f["code"].startswith("live") and f["level"] != "ok"
+            and f["code"] != "live-certificate"}       # self-signed
+
+
+@pytest.fixture
+def outranked(host):
+    """A function that makes chat users get other fields than ours, until the test ends."""
+    path = Path("/etc/chatmaild/auth.lua")
+    text = path.read_text()
+
+    def replace(content):
+        new = path.with_suffix(".new")
+        new.write_text(content)
+        new.chmod(0o644)
+        new.replace(path)
+        restart_dovecot(host)
+
+    yield lambda change: replace(text + WRAPPER.format(change=change))
+    replace(text)
+
+
+@pytest.mark.parametrize("of_23, of_24, expected", [
+    ('fields.mail = "maildir:/var/mail/elsewhere/" .. name',
+     'fields.mail_path = "/var/mail/elsewhere/" .. name',
+     {"live-mail", "live-traces"}),
+    ('fields.mail = fields.mail .. ":INDEX=/var/mail/index-" .. name',
+     'fields.mail_index_path = "/var/mail/index-" .. name',
+     {"live-traces"}),
+    ('fields.quota_rule = "*:storage=1G"',
+     'fields["quota/chat/quota_storage_size"] = "1G"',
+     {"live-quota"}),
+    ('fields.mail_plugins = "zlib"', 'fields.mail_plugins = "mail_compress"',
+     {"live-quota", "live-last-login"}),
+])
+def test_what_outranks_our_fields_is_seen(host, outranked, of_23, of_24, expected):
+    for path in ("/var/mail/elsewhere", "/var/mail"):
+        Path(path).mkdir(exist_ok=True)
+        Path(path).chmod(0o777)
+    outranked(of_23 if OLD else of_24)
+    try:
+        assert set(levels(host)) == expected
+    finally:
+        host.run("find", "/var/mail", "-mindepth", "1", "-user", "_chatmaild", "-delete")
+
+
+def test_lmtp_that_does_not_know_ordinary_users_any_more(host):
+    """Their mail bounces, and nothing of ours is to blame but the line that somebody added."""
+    conf = Path("/etc/dovecot/conf.d/99-zz-test.conf")
+    conf.write_text("protocol lmtp {\n  auth_username_format = nobody-%{user}\n}\n" if not OLD
+                    else "protocol lmtp {\n  auth_username_format = nobody-%u\n}\n")
+    host.run("postconf", "-e", "mailbox_transport=lmtp:unix:private/dovecot-lmtp")
+    restart_dovecot(host)
+    try:
+        assert levels(host).get("live-ordinary") == "failure"
+    finally:
+        conf.unlink()
+        host.run("postconf", "-X", "mailbox_transport")
+        restart_dovecot(host)
+    assert "live-ordinary" not in levels(host)
+
+
+def test_nothing_is_left(host):
+    before = host.chatmaild("accounts", "list").stdout
+    assert levels(host) == {}
+    assert until(lambda: host.chatmaild("accounts", "list").stdout == before, "accounts to be gone")
