@@ -12,14 +12,14 @@ from pathlib import Path
 from chatmaild.admin.check import doveconf, postconf
 from chatmaild.admin.check.doveconf import Dovecot
 from chatmaild.admin.check.postconf import Postfix
-from chatmaild.config import config
+from chatmaild.config import inifile
 
 DATA = Path(__file__).parent / "data" / "check"
 RELEASES = ("bookworm", "trixie")
 DOMAIN = "chat.example.org"
 
-CONFIG = config.parse(f"[chatmaild]\nmail_domains = {DOMAIN}\n".encode(),
-                      Path("/etc/chatmaild/chatmaild.ini"))
+CONFIG = inifile.parse(f"[chatmaild]\nmail_domains = {DOMAIN}\n".encode(),
+                       Path("/etc/chatmaild/chatmaild.ini"))
 
 
 def tables(table: str, key: str) -> str | None:

@@ -5,7 +5,7 @@ import asyncio
 import socket
 import threading
 
-from chatmaild.daemon import dictserver, runtime
+from chatmaild.daemon import dictserver, sockets
 
 
 class DictClient:
@@ -54,7 +54,7 @@ class Running:
         self.service = self._class()
         self._stop = asyncio.Event()
         stop = await dictserver.serve(self.service,
-                                      runtime.listening_socket(f"unix:{self._path}"))
+                                      sockets.listening(f"unix:{self._path}"))
         self._ready.set()
         await self._stop.wait()
         await stop()

@@ -1,6 +1,6 @@
 """A message through the rules for outgoing mail, in chunks of any size."""
 
-from chatmaild.config.config import parse
+from chatmaild.config.inifile import parse
 from chatmaild.filter.outgoing import Outgoing
 
 DOMAIN = parse(b"[chatmaild]\nmail_domains = chat.test\n", "test.ini").domains["chat.test"]

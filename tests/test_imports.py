@@ -33,8 +33,8 @@ MAY_IMPORT = {
 }
 FOREIGN = {
     "segno": {"chatmaild.admin.links"},
-    "systemd": {"chatmaild.daemon.runtime"},
-    "daemon": {"chatmaild.daemon.runtime"},
+    "systemd": {"chatmaild.daemon.systemd"},
+    "daemon": {"chatmaild.daemon.process"},
     "aiohttp": {"chatmaild.push.gateway"},
     "dkim": {"chatmaild.dkim.crypto"},
     "nacl": {"chatmaild.dkim.crypto"},

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from chatmaild import __version__
-from chatmaild.config.config import DOMAIN_KEYS, HOST_KEYS, parse
+from chatmaild.config.config import DOMAIN_KEYS, HOST_KEYS
+from chatmaild.config.inifile import parse
 
 DOC = Path(__file__).parent.parent / "doc"
 DEFAULT_INI = DOC / "chatmaild.ini"

@@ -15,10 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from chatmaild import __version__, slimimport
-from chatmaild.config import config
-from chatmaild.config.config import DEFAULT_PATH
+from chatmaild.config import inifile
 from chatmaild.console import Console
-from chatmaild.daemon import runtime
+from chatmaild.daemon import logs, privileges, process, sockets
 from chatmaild.errors import ChatmaildError, ConfigError, UsageError
 
 COMMANDS = {
@@ -42,6 +41,9 @@ COMMANDS = {
 }
 
 DAEMONS = ("doveauth", "lastlogin", "metadata", "notifier", "recipients", "filtermail")
+JOBS = ("expire", "quota-expire")
+"""Like the daemons they log, as nobody is there to read."""
+
 WITHOUT_TLS = ("doveauth", "lastlogin", "recipients")
 """Services of asyncio that never use TLS, and save the memory of OpenSSL."""
 
@@ -68,8 +70,8 @@ def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"chatmaild {__version__}")
     parser.add_argument(
         "-c", "--config", type=Path, metavar="FILE",
-        default=Path(os.environ.get("CHATMAILD_CONFIG") or DEFAULT_PATH),
-        help=f"configuration file (default: $CHATMAILD_CONFIG or {DEFAULT_PATH})",
+        default=Path(os.environ.get("CHATMAILD_CONFIG") or inifile.DEFAULT_PATH),
+        help=f"configuration file (default: $CHATMAILD_CONFIG or {inifile.DEFAULT_PATH})",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (module, summary) in COMMANDS.items():
@@ -98,21 +100,21 @@ def _detach(args: argparse.Namespace) -> None:
     if not args.socket or not args.pidfile:
         raise UsageError("--daemonize needs --socket and --pidfile")
     args.config = args.config.absolute()
-    config.load(args.config)
+    inifile.load(args.config)
     if args.user:
-        runtime.known_user(args.user)
+        privileges.known_user(args.user)
     directory = args.pidfile.absolute().parent
     if not os.access(directory, os.W_OK | os.X_OK):
         raise UsageError(f"--pidfile {args.pidfile}: {directory} is missing, or not writable")
     keep = []
     for name in ("socket", "lmtp_socket"):
         if getattr(args, name, None):
-            fd = runtime.listening_socket(getattr(args, name)).detach()
+            fd = sockets.listening(getattr(args, name)).detach()
             if args.socket_group:
-                runtime.share_socket(fd, args.socket_group)
+                sockets.share(fd, args.socket_group)
             setattr(args, name, f"fd:{fd}")
             keep.append(fd)
-    runtime.daemonize(args.pidfile.absolute(), args.user, keep)
+    process.daemonize(args.pidfile.absolute(), args.user, keep)
 
 
 def _open_what_is_closed() -> None:
@@ -129,8 +131,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console(as_json=getattr(args, "json", False))
     module = importlib.import_module(COMMANDS[args.command][0])
     try:
-        if getattr(args, "daemonize", False):
+        daemonize = getattr(args, "daemonize", False)
+        if daemonize:
             _detach(args)
+        if args.command in DAEMONS + JOBS:
+            logs.setup(f"chatmaild-{args.command}", to_syslog=daemonize)
         code = module.run(args, console)
         return code if console.finish() else max(code, 1)
     except ConfigError as error:

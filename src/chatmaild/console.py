@@ -1,6 +1,6 @@
 """What a person at a terminal gets to read: text, JSON, progress.
 
-The only module that writes to stdout; services log instead (`runtime.setup_logging`).
+The only module that writes to stdout; services log instead (`daemon.logs`).
 """
 
 import os

@@ -8,7 +8,7 @@ from chatmaild.accounts.invites import TOKEN_LENGTH, Invites
 from chatmaild.accounts.layout import DAY
 from chatmaild.accounts.lifecycle import Creation
 from chatmaild.accounts.mailboxes import Mailboxes
-from chatmaild.config import config
+from chatmaild.config import inifile
 from chatmaild.errors import UsageError
 
 NOW = 20_000 * DAY + 50_000
@@ -17,8 +17,8 @@ DOMAIN = "chat.example"
 
 @pytest.fixture
 def boxes(tmp_path):
-    parsed = config.parse(f"[chatmaild]\nmail_domains = {DOMAIN}\nmailboxes_dir = {tmp_path}\n"
-                          "password_min_length = 40".encode(), Path("test.ini"))
+    parsed = inifile.parse(f"[chatmaild]\nmail_domains = {DOMAIN}\nmailboxes_dir = {tmp_path}\n"
+                           "password_min_length = 40".encode(), Path("test.ini"))
     boxes = Mailboxes(parsed)
     boxes.prepare()
     boxes.domain = parsed.domains[DOMAIN]

@@ -10,7 +10,7 @@ import pytest
 from chatmaild.accounts.layout import DAY
 from chatmaild.accounts.lifecycle import Creation
 from chatmaild.accounts.mailboxes import Mailboxes
-from chatmaild.config import config
+from chatmaild.config import inifile
 from chatmaild.disk import atomic, directories
 from chatmaild.errors import StoreError
 
@@ -23,7 +23,7 @@ ADDRESS = "somebody1@chat.example"
 def store(tmp_path, extra=""):
     text = ("[chatmaild]\nmail_domains = chat.example other.example\n"
             f"mailboxes_dir = {tmp_path}/mail\n")
-    found = Mailboxes(config.parse(f"{text}{extra}\n".encode(), Path("test.ini")))
+    found = Mailboxes(inifile.parse(f"{text}{extra}\n".encode(), Path("test.ini")))
     found.prepare()
     return found
 

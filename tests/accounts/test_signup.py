@@ -5,18 +5,18 @@ from hypothesis import given, strategies as st
 
 from chatmaild.accounts import signup
 from chatmaild.accounts.signup import Host, Limits, Refusal
-from chatmaild.config import config
+from chatmaild.config import inifile
 
 GOOD = b"good password"
 
 
-def settings(extra=""):
-    return config.parse(f"[chatmaild]\nmail_domains = chat.example\n{extra}\n".encode(),
-                        Path("test.ini"))
+def config(extra=""):
+    return inifile.parse(f"[chatmaild]\nmail_domains = chat.example\n{extra}\n".encode(),
+                         Path("test.ini"))
 
 
 def judge(name, password=GOOD, extra=""):
-    parsed = settings(extra)
+    parsed = config(extra)
     return signup.judge_request(name, password, parsed.domains["chat.example"],
                                 parsed.recipient_delimiter)
 
@@ -86,7 +86,7 @@ def test_a_closed_domain():
 ])
 def test_the_state_of_the_host(state, refusal):
     quiet = {"switched_off": False, "load": 0.1, "available_memory": 1 << 30, "free_disk": 1 << 40}
-    assert signup.judge_host(Host(**quiet | state), settings()) is refusal
+    assert signup.judge_host(Host(**quiet | state), config()) is refusal
 
 
 def taken(limits, client, per_hour, now, tries):

@@ -14,8 +14,8 @@ from chatmaild import cli
 from chatmaild.accounts import contents, layout
 from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.admin import accounts
-from chatmaild.config import config
-from chatmaild.daemon import runtime
+from chatmaild.config import inifile
+from chatmaild.daemon import privileges
 from chatmaild.disk import atomic
 from chatmaild.push import tokens
 
@@ -34,7 +34,7 @@ def host(tmp_path):
         "[chatmaild]\nmail_domains = chat.example.org other.example\nmail_user = root\n"
         f"mailboxes_dir = {tmp_path}/mail\npush_tokens_dir = {tmp_path}/tokens\n")
     (tmp_path / "tokens").mkdir(mode=0o700)
-    Mailboxes(config.load(path)).prepare()
+    Mailboxes(inifile.load(path)).prepare()
     return path
 
 
@@ -50,7 +50,7 @@ def command(host, capsys):
 
 @pytest.fixture
 def find(host):
-    return Mailboxes(config.load(host)).find
+    return Mailboxes(inifile.load(host)).find
 
 
 def deliver(home, name="1799000000.M1P1.mx,S=20,W=21:2,S", folder="", kind="cur", body=MESSAGE):
@@ -289,7 +289,7 @@ def test_root_becomes_the_owner_before_it_does_anything(host, monkeypatch, capsy
     def become(user):
         seen.append(user)
         raise Stop
-    monkeypatch.setattr(runtime, "become", become)
+    monkeypatch.setattr(privileges, "become", become)
     for arguments in (["list"], ["create", ALICE], ["block", ALICE], ["delete", "--yes", ALICE]):
         with pytest.raises(Stop):
             cli.main(["-c", str(host), "accounts", *arguments])

@@ -9,7 +9,7 @@ from chatmaild import cli
 from chatmaild.accounts.invites import Invites
 from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.admin import links
-from chatmaild.config import config
+from chatmaild.config import inifile
 
 INVITE = "chat.example.org"
 
@@ -21,7 +21,7 @@ def host(tmp_path):
         f"[chatmaild]\nmail_domains = {INVITE} open.example closed.example\nmail_user = root\n"
         f"mailboxes_dir = {tmp_path}/mail\nsignup = invite\n"
         "[domain open.example]\nsignup = open\n[domain closed.example]\nsignup = closed\n")
-    Mailboxes(config.load(path)).prepare()
+    Mailboxes(inifile.load(path)).prepare()
     return path
 
 
@@ -38,7 +38,7 @@ def test_each_link_is_a_login_whose_password_begins_with_a_token(command, host):
     code, out, _ = command("create", "--domain", INVITE, "--uses", "3", "--days", "2", "--json")
     made = json.loads(out)
     assert code == 0 and len(made["invitations"]) == 3 and made["domain"] == INVITE
-    invites = Invites(Mailboxes(config.load(host)))
+    invites = Invites(Mailboxes(inifile.load(host)))
     for invitation in made["invitations"]:
         scheme, _, rest = invitation["link"].partition(":")
         address, _, query = rest.partition("?")
@@ -65,8 +65,8 @@ def test_list_and_revoke(command):
 
 
 def test_expired_batch(command, host):
-    domain = config.load(host).domains[INVITE]
-    mailboxes = Mailboxes(config.load(host))
+    domain = inifile.load(host).domains[INVITE]
+    mailboxes = Mailboxes(inifile.load(host))
     mailboxes.prepare()
     Invites(mailboxes).create(domain, 1, 1, time.time() - 5 * 86_400)
     assert command("list")[1].endswith("\texpired\n")

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from chatmaild import cli
-from chatmaild.config import config as configuration
+from chatmaild.config import inifile
 from chatmaild.push import metrics as push_metrics
 from chatmaild.push.metrics import Standing
 from chatmaild.retention import runstate
@@ -42,7 +42,7 @@ class Host:
         return home
 
     def last_run(self, **fields):
-        runstate.save(configuration.load(self.ini), LastRun(
+        runstate.save(inifile.load(self.ini), LastRun(
             **{"finished": NOW, "good": NOW, "problems": 0, "held_back": {}} | fields))
 
     def report(self, *arguments, code=0):

@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
-from chatmaild.config import config
+from chatmaild.config import inifile
+from chatmaild.config.config import DOMAIN_KEYS, HOST_KEYS
 from chatmaild.errors import ConfigError
 
 PATH = Path("/etc/chatmaild/chatmaild.ini")
 
 
 def parse(text):
-    return config.parse(text.encode() if isinstance(text, str) else text, PATH)
+    return inifile.parse(text.encode() if isinstance(text, str) else text, PATH)
 
 
 def problems(text):
@@ -140,28 +141,28 @@ def test_sizes(text, octets):
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     for path in (tmp_path / "missing.ini", tmp_path):
         with pytest.raises(ConfigError, match=f"^{path}: .*CHATMAILD_CONFIG"):
-            config.load(path)
+            inifile.load(path)
 
 
 def test_a_huge_file_is_not_read(tmp_path):
     path = tmp_path / "huge.ini"
-    path.write_bytes(b"#" * (config.MAX_FILE_SIZE + 1))
+    path.write_bytes(b"#" * (inifile.MAX_FILE_SIZE + 1))
     with pytest.raises(ConfigError, match="no file of ours"):
-        config.load(path)
+        inifile.load(path)
 
 
 LINES = st.one_of(
     st.sampled_from([b"[chatmaild]", b"[domain a.example]", b"mail_domains = a.example", b"="]),
     st.binary(max_size=40),
     st.builds(lambda key, value: key.encode() + b" = " + value,
-              st.sampled_from([*config.HOST_KEYS, *config.DOMAIN_KEYS]), st.binary(max_size=30)),
+              st.sampled_from([*HOST_KEYS, *DOMAIN_KEYS]), st.binary(max_size=30)),
 )
 
 
 @given(st.lists(LINES, max_size=8))
 def test_whatever_bytes_come_it_is_a_configuration_or_our_error(lines):
     try:
-        found = config.parse(b"\n".join(lines), PATH)
+        found = inifile.parse(b"\n".join(lines), PATH)
     except ConfigError as error:
         assert error.problems
     else:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from chatmaild.config import config, values
+from chatmaild.config import inifile, values
 from chatmaild.errors import ConfigError
 
 
@@ -38,6 +38,6 @@ def test_no_servers(text):
 def test_a_verifier_needs_a_name():
     raw = b"[chatmaild]\nincoming_authenticity = authentication-results-log\n"
     with pytest.raises(ConfigError, match="authserv_id must say"):
-        config.parse(raw, Path("test.ini"))
-    found = config.parse(raw + b"authserv_id = mx.example\n", Path("test.ini"))
+        inifile.parse(raw, Path("test.ini"))
+    found = inifile.parse(raw + b"authserv_id = mx.example\n", Path("test.ini"))
     assert found.authserv_id == "mx.example"

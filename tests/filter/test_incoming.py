@@ -7,7 +7,7 @@ import pytest
 from dkimcheck import NAME, NOW
 from incomingmessages import encrypted, signed
 
-from chatmaild.config import config as configuration
+from chatmaild.config import inifile
 from chatmaild.filter.incoming import Incoming
 from chatmaild.filter.recipients import MailboxState
 from chatmaild.filter.transaction import Client
@@ -40,7 +40,7 @@ class World:
 
 
 def rules(ini="", client=STRANGER, sender="<alice@sender.example>", world=None):
-    config = configuration.parse((INI + ini).encode(), "test.ini")
+    config = inifile.parse((INI + ini).encode(), "test.ini")
     return Incoming(config, world or World(), client, sender)
 
 

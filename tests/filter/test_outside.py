@@ -5,13 +5,13 @@ import threading
 import dns.rcode
 from dnsservers import Stranger, reply
 
-from chatmaild.config import config as configuration
+from chatmaild.config import inifile
 from chatmaild.filter.outside import Outside
 
 
 def outside(port):
     ini = f"[chatmaild]\nmail_domains = chat.example\ndns_servers = 127.0.0.1@{port}\n"
-    return Outside(configuration.parse(ini.encode(), "test.ini"), lambda address: None)
+    return Outside(inifile.parse(ini.encode(), "test.ini"), lambda address: None)
 
 
 def test_reloading_the_configuration_leaves_no_thread_behind_and_forgets_no_key():

@@ -2,13 +2,13 @@
 
 import pytest
 
-from chatmaild.config import config as configuration
+from chatmaild.config import inifile
 from chatmaild.filter.incoming import Incoming
 from chatmaild.filter.rates import Rates
 from chatmaild.filter.recipients import MailboxState
 from chatmaild.filter.transaction import Client, Direction, Site, Transaction
 
-CONFIG = configuration.parse(b"[chatmaild]\nmail_domains = chat.example\n", "test.ini")
+CONFIG = inifile.parse(b"[chatmaild]\nmail_domains = chat.example\n", "test.ini")
 USER = Client("192.0.2.7", "carol@ordinary.example")
 STRANGER = Client("192.0.2.7")
 

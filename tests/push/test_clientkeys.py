@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from chatmaild.config import config
+from chatmaild.config import inifile
 from chatmaild.errors import ConfigError
 from chatmaild.push import clientkeys, turn
 from chatmaild.push.clientkeys import ClientKeys
@@ -22,7 +22,7 @@ VENDOR = b"vendor/deltachat/"
 def domain(**settings):
     text = "[chatmaild]\nmail_domains = chat.test\n" + "".join(
         f"{key} = {value}\n" for key, value in settings.items())
-    return config.parse(text.encode(), Path("chatmaild.ini")).domains["chat.test"]
+    return inifile.parse(text.encode(), Path("chatmaild.ini")).domains["chat.test"]
 
 
 def value(key, **settings):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from chatmaild.accounts.mailboxes import Mailboxes
-from chatmaild.config import config
+from chatmaild.config import inifile
 from chatmaild.push import deliveries, newmail
 from chatmaild.push.arrivals import CLAIMED, Arrivals
 from chatmaild.push.deliveries import Pickup
@@ -25,9 +25,9 @@ class Host:
     def __init__(self, root):
         self.arrivals = root / "arrivals"
         self.arrivals.mkdir()
-        settings = config.parse((f"[chatmaild]\nmail_domains = chat.test\n"
-                                 f"mailboxes_dir = {root}\n").encode(), Path("chatmaild.ini"))
-        self.find = Mailboxes(settings).find
+        config = inifile.parse((f"[chatmaild]\nmail_domains = chat.test\n"
+                               f"mailboxes_dir = {root}\n").encode(), Path("chatmaild.ini"))
+        self.find = Mailboxes(config).find
         self.own = root / "own"
         self.count = 0
         self.rung = []

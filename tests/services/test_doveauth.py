@@ -14,7 +14,7 @@ from chatmaild.accounts import passwordhash
 from chatmaild.accounts.invites import Invites
 from chatmaild.accounts.layout import DAY
 from chatmaild.accounts.mailboxes import Mailboxes
-from chatmaild.config import config
+from chatmaild.config import inifile
 from chatmaild.errors import ChatmaildError
 from chatmaild.services import doveauth, lastlogin
 
@@ -32,21 +32,21 @@ class Doveauth:
         self.mail = directory / "mail"
         self.running = None
 
-    def settings(self, extra="", domains="chat.example other.example"):
+    def config(self, extra="", domains="chat.example other.example"):
         """`extra` lines, and for the rest a host that is never too busy."""
         lines = ["[chatmaild]", f"mail_domains = {domains}", f"mailboxes_dir = {self.mail}",
                  *(line for line in NO_LIMITS if line.split()[0] not in extra), extra]
-        return config.parse("\n".join(lines).encode(), self.directory / "chatmaild.ini")
+        return inifile.parse("\n".join(lines).encode(), self.directory / "chatmaild.ini")
 
     def service(self):
         service = doveauth.DoveAuth()
-        service.configure(self.settings())
+        service.configure(self.config())
         return service
 
     def configure(self, extra="", **others):
-        settings = self.settings(extra, **others)
+        config = self.config(extra, **others)
         done = threading.Event()
-        self.running.call(lambda: (self.running.service.configure(settings), done.set()))
+        self.running.call(lambda: (self.running.service.configure(config), done.set()))
         assert done.wait(10)
 
     def home(self, address=ADDRESS):
@@ -242,9 +242,9 @@ def test_limits_per_client_and_host(service, client, caplog):
 
 def test_signup_by_invitation(service, client):
     service.configure("signup = invite\nmax_client_signups_per_hour = 3")
-    settings = service.settings()
-    _, [first, second] = Invites(Mailboxes(settings)).create(
-        settings.domains["chat.example"], 2, 7, time.time())
+    config = service.config()
+    _, [first, second] = Invites(Mailboxes(config)).create(
+        config.domains["chat.example"], 2, 7, time.time())
     assert client.ask(passdb(first.address, b"no token, but long enough")) == b"N\n"
     parsed(client.ask(passdb(first.address, first.password.encode())))
     parsed(client.ask(passdb(first.address, first.password.encode())))
@@ -293,7 +293,7 @@ def hashing(monkeypatch):
 ], ids=["create", "block", "delete --block"])
 def test_an_admin_who_comes_while_a_password_is_hashed_wins(
         service, client, hashing, act, answer, left):
-    box = Mailboxes(service.settings()).find(ADDRESS)
+    box = Mailboxes(service.config()).find(ADDRESS)
     client.send(passdb() + b"\n")
     assert hashing.begun.acquire(timeout=10)
     act(box)
@@ -305,8 +305,8 @@ def test_an_admin_who_comes_while_a_password_is_hashed_wins(
 
 def test_an_invitation_outlives_a_hash_that_fails_and_no_revocation(service, client, hashing):
     service.configure("signup = invite")
-    invites = Invites(Mailboxes(service.settings()))
-    batch, [invitation] = invites.create(service.settings().domains["chat.example"], 1, 7,
+    invites = Invites(Mailboxes(service.config()))
+    batch, [invitation] = invites.create(service.config().domains["chat.example"], 1, 7,
                                          time.time())
     request = passdb(invitation.address, invitation.password.encode())
     hashing.broken = True
@@ -389,7 +389,7 @@ def login(service, client, tmp_path):
 
     def make():
         made = lastlogin.LastLogin()
-        made.configure(service.settings())
+        made.configure(service.config())
         return made
 
     with Running(make, tmp_path / "lastlogin.sock"), \

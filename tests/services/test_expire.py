@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from chatmaild import cli
-from chatmaild.config import config as configuration
+from chatmaild.config import inifile
 from chatmaild.disk import directories, maildir
 from chatmaild.push import tokens
 from chatmaild.retention import rules, runstate
@@ -532,7 +532,7 @@ def test_file_names_cannot_write_to_the_terminal(tree):
 def test_the_last_run_is_kept(tree):
     tree.mailbox(login=100)
     tree.expire("--dry-run", code=1)
-    config = configuration.load(tree.ini)
+    config = inifile.load(tree.ini)
     assert runstate.load(config) is None
     tree.expire(code=1)
     assert runstate.load(config) == LastRun(

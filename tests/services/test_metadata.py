@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from chatmaild.config import config
+from chatmaild.config import inifile
 from chatmaild.daemon import dictproto, dictserver
 from chatmaild.daemon.dictproto import Change, Hello, Lookup
 from chatmaild.errors import StoreError
@@ -47,11 +47,11 @@ class Recorder:
 
 @contextlib.asynccontextmanager
 async def services(root, extra=""):
-    settings = config.parse((
+    config = inifile.parse((
         f"[chatmaild]\nmail_domains = chat.test quiet.test\nmailboxes_dir = {root}/mail\n"
         f"push_tokens_dir = {root}/tokens\n{extra}\n[domain quiet.test]\npush = no\n"
         "max_smtp_recipients =\n").encode(), Path("chatmaild.ini"))
-    accounts = metadata.Accounts(settings, root / "nowhere.sock")
+    accounts = metadata.Accounts(config, root / "nowhere.sock")
     accounts.handover = Recorder(accounts)
     try:
         yield metadata.Metadata(accounts), metadata.Deliveries(accounts), accounts.handover
@@ -215,7 +215,7 @@ def test_a_reload_changes_what_clients_read(root):
         async with services(root, "iroh_relay = https://one.test/") as (clients, _, _):
             key = b"shared/0a1b/" + SERVER + b"vendor/deltachat/irohrelay"
             assert await lookup(clients, key) == b"Ohttps://one.test/\n"
-            clients._accounts.configure(config.parse((
+            clients._accounts.configure(inifile.parse((
                 f"[chatmaild]\nmail_domains = chat.test\nmailboxes_dir = {root}/mail\n"
                 "iroh_relay = https://two.test/\n").encode(), Path("chatmaild.ini")))
             assert await lookup(clients, key) == b"Ohttps://two.test/\n"

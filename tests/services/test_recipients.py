@@ -9,7 +9,7 @@ from dictclient import DictClient, Running
 from chatmaild import cli
 from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.admin import filtertest
-from chatmaild.config import config
+from chatmaild.config import inifile
 from chatmaild.errors import StoreError
 from chatmaild.filter.mailboxlookup import Seen, Told
 from chatmaild.filter.rates import Rates
@@ -21,11 +21,11 @@ ALICE = "alice@chat.example"
 
 
 @pytest.fixture
-def settings(tmp_path):
+def config(tmp_path):
     ini = f"[chatmaild]\nmail_domains = chat.example\nmailboxes_dir = {tmp_path}/mail\n"
     (tmp_path / "chatmaild.ini").write_text(ini)
     (tmp_path / "mail/chat.example").mkdir(parents=True)
-    return config.load(tmp_path / "chatmaild.ini")
+    return inifile.load(tmp_path / "chatmaild.ini")
 
 
 @pytest.fixture
@@ -35,8 +35,8 @@ def home(tmp_path):
     return home
 
 
-def test_the_state_of_a_mailbox(settings, home):
-    seen = Seen(Mailboxes(settings))
+def test_the_state_of_a_mailbox(config, home):
+    seen = Seen(Mailboxes(config))
     assert seen(ALICE) is MailboxState.UNKNOWN
     (home / "password").write_text("{SHA512-CRYPT}$6$x\n")
     assert seen("Alice+x@chat.example") is MailboxState.OPEN
@@ -47,28 +47,28 @@ def test_the_state_of_a_mailbox(settings, home):
     assert seen("../x@chat.example") is MailboxState.UNKNOWN
 
 
-def test_a_disk_that_cannot_tell_is_named_without_the_address(settings):
-    settings.mailboxes_dir.joinpath("chat.example").rmdir()
+def test_a_disk_that_cannot_tell_is_named_without_the_address(config):
+    config.mailboxes_dir.joinpath("chat.example").rmdir()
     with pytest.raises(StoreError) as caught:
-        Seen(Mailboxes(settings))(ALICE)
+        Seen(Mailboxes(config))(ALICE)
     assert "alice" not in str(caught.value)
 
 
 @pytest.fixture
-def path(settings, tmp_path):
+def path(config, tmp_path):
     """The socket of the service, which runs."""
 
     def service():
         made = RecipientService()
-        made.configure(settings)
+        made.configure(config)
         return made
 
     with Running(service, tmp_path / "recipients.sock"):
         yield tmp_path / "recipients.sock"
 
 
-def test_told_is_what_is_seen(settings, home, path):
-    seen, told = Seen(Mailboxes(settings)), Told(path)
+def test_told_is_what_is_seen(config, home, path):
+    seen, told = Seen(Mailboxes(config)), Told(path)
     for name in (None, "password", "enforceE2EEincoming", "blocked"):
         if name:
             (home / name).write_text("{SHA512-CRYPT}$6$x\n")
@@ -101,8 +101,8 @@ def test_nothing_else_is_answered(path, home):
         assert client.ask(b"Lshared/mailbox/" + ALICE.encode()) == b"Oopen\n"
 
 
-def test_trouble_is_no_answer(settings, path, tmp_path):
-    settings.mailboxes_dir.joinpath("chat.example").rmdir()
+def test_trouble_is_no_answer(config, path, tmp_path):
+    config.mailboxes_dir.joinpath("chat.example").rmdir()
     with pytest.raises(StoreError, match="reports trouble"):
         Told(path)(ALICE)
 
@@ -133,8 +133,8 @@ def test_without_the_service_everybody_wants_encryption(tmp_path, caplog):
     (ALICE.upper(), MailboxState.UNKNOWN, None),
     ("bob@elsewhere.example", MailboxState.UNKNOWN, None),
 ])
-def test_a_chat_user_learns_at_rcpt_who_is_not_there(settings, recipient, state, status):
-    site = Site(settings, Direction.OUTGOING, Rates(), lambda address: state, None)
+def test_a_chat_user_learns_at_rcpt_who_is_not_there(config, recipient, state, status):
+    site = Site(config, Direction.OUTGOING, Rates(), lambda address: state, None)
     transaction = Transaction(site)
     assert transaction.mail(f"<{ALICE}>", Client(login=ALICE), 0, 0.0) is None
     refused = transaction.recipient(f"<{recipient}>")

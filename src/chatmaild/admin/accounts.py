@@ -12,10 +12,10 @@ from typing import BinaryIO
 from chatmaild.accounts import contents, passwordhash, signup
 from chatmaild.accounts.mailboxes import Creation, Mailbox, Mailboxes
 from chatmaild.admin import links
-from chatmaild.config import config as configuration
+from chatmaild.config import inifile
 from chatmaild.config.config import Config
 from chatmaild.console import Console, octets, printable
-from chatmaild.daemon import runtime
+from chatmaild.daemon import privileges
 from chatmaild.errors import StoreError, UsageError
 from chatmaild.push import tokens as devicetokens
 from chatmaild.push.tokens import DeviceTokens
@@ -64,27 +64,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    settings = configuration.load(args.config)
+    config = inifile.load(args.config)
     if args.act not in (_create, _export):  # these open a file of the admin's first
-        runtime.become(settings.mail_user)
-    return args.act(args, settings, console)
+        privileges.become(config.mail_user)
+    return args.act(args, config, console)
 
 
-def _find(settings: Config, address: str) -> Mailbox:
+def _find(config: Config, address: str) -> Mailbox:
     """The mailbox of that name, which need not exist. Raises `UsageError`."""
-    mailbox = Mailboxes(settings).find(address)
-    if mailbox is None and settings.domain_of(address):
+    mailbox = Mailboxes(config).find(address)
+    if mailbox is None and config.domain_of(address):
         raise UsageError(f"{address}: no name that a mailbox can have: up to 64 of a-z 0-9 . _ -, "
                          "and the first a letter, a digit or _")
     if mailbox is None:
-        domains = ", ".join(settings.mail_domains) or "none is configured"
+        domains = ", ".join(config.mail_domains) or "none is configured"
         raise UsageError(f"{address}: no address of a chat domain ({domains})")
     return mailbox
 
 
-def _find_account(settings: Config, address: str) -> Mailbox:
+def _find_account(config: Config, address: str) -> Mailbox:
     """The mailbox of that name, with an account. Raises `UsageError`, `StoreError`."""
-    mailbox = _find(settings, address)
+    mailbox = _find(config, address)
     if not mailbox.exists():
         raise StoreError(f"{mailbox.address}: there is no such account")
     return mailbox
@@ -114,13 +114,13 @@ def _day(seconds: int | None) -> str | None:
     return None if seconds is None else time.strftime("%Y-%m-%d", time.gmtime(seconds))
 
 
-def _list(args: argparse.Namespace, settings: Config, console: Console) -> int:
-    if args.domain is not None and args.domain.lower() not in settings.domains:
+def _list(args: argparse.Namespace, config: Config, console: Console) -> int:
+    if args.domain is not None and args.domain.lower() not in config.domains:
         raise UsageError(f"{args.domain}: no chat domain; they are "
-                         + (", ".join(settings.mail_domains) or "not configured yet"))
-    domains = [args.domain.lower()] if args.domain else settings.mail_domains
+                         + (", ".join(config.mail_domains) or "not configured yet"))
+    domains = [args.domain.lower()] if args.domain else config.mail_domains
     found, problems = [], []
-    mailboxes = Mailboxes(settings)
+    mailboxes = Mailboxes(config)
     for domain in domains:
         try:
             mailboxes.recover(domain)
@@ -153,8 +153,8 @@ def _state(account: dict) -> str:
     return ", ".join(words) or "ok"
 
 
-def _show(args: argparse.Namespace, settings: Config, console: Console) -> int:
-    mailbox = _find(settings, args.address)
+def _show(args: argparse.Namespace, config: Config, console: Console) -> int:
+    mailbox = _find(config, args.address)
     if not mailbox.exists() and not mailbox.is_blocked():
         raise StoreError(f"{mailbox.address}: there is no such account")
     account = _describe(mailbox)
@@ -172,8 +172,8 @@ def _show(args: argparse.Namespace, settings: Config, console: Console) -> int:
     return 0
 
 
-def _export(args: argparse.Namespace, settings: Config, console: Console) -> int:
-    _find_account(settings, args.address)
+def _export(args: argparse.Namespace, config: Config, console: Console) -> int:
+    _find_account(config, args.address)
     if args.file == "-" and (sys.stdout.isatty() or args.json):
         raise UsageError("the archive would go to standard output: name a file, or use a pipe")
     problems = 0
@@ -185,8 +185,8 @@ def _export(args: argparse.Namespace, settings: Config, console: Console) -> int
 
     try:
         with _output(args.file) as out:
-            runtime.become(settings.mail_user)
-            mailbox = _find_account(settings, args.address)
+            privileges.become(config.mail_user)
+            mailbox = _find_account(config, args.address)
             count = contents.export(mailbox.home, mailbox.address, out, complain)
     except BrokenPipeError:
         raise
@@ -211,16 +211,16 @@ def _output(file: str) -> BinaryIO:
 # ---- changing -----------------------------------------------------------------------------------
 
 
-def _create(args: argparse.Namespace, settings: Config, console: Console) -> int:
-    mailbox = _find(settings, args.address)
+def _create(args: argparse.Namespace, config: Config, console: Console) -> int:
+    mailbox = _find(config, args.address)
     password = (_read_password(args.password_file) if args.password_file else
                 "".join(secrets.choice(_ALPHABET) for _ in range(PASSWORD_LENGTH)).encode())
-    runtime.become(settings.mail_user)
+    privileges.become(config.mail_user)
     # The admin may give out any name; what could never log in again is refused here as well.
     lenient = replace(mailbox.domain, username_min_length=1, username_max_length=64,
                       reserved_names=frozenset(), signup="open")
     refusal = signup.judge_request(mailbox.address.partition("@")[0], password, lenient,
-                                   settings.recipient_delimiter)
+                                   config.recipient_delimiter)
     if refusal is signup.Refusal.PASSWORD:
         raise UsageError(f"the password must have from {lenient.password_min_length} to "
                          f"{signup.MAX_PASSWORD} octets, none of them a control character")
@@ -252,11 +252,11 @@ def _read_password(file: str) -> bytes:
 
 
 def _each(
-    args: argparse.Namespace, settings: Config, console: Console,
+    args: argparse.Namespace, config: Config, console: Console,
     change: Callable[[Mailbox], str],
 ) -> int:
     """Do `change`, which says what it did, to each address; one that fails stops no other."""
-    mailboxes = [_find(settings, address) for address in dict.fromkeys(args.addresses)]
+    mailboxes = [_find(config, address) for address in dict.fromkeys(args.addresses)]
     results, code = [], 0
     for mailbox in mailboxes:
         try:
@@ -271,24 +271,24 @@ def _each(
     return code
 
 
-def _block(args: argparse.Namespace, settings: Config, console: Console) -> int:
+def _block(args: argparse.Namespace, config: Config, console: Console) -> int:
     def change(mailbox: Mailbox) -> str:
         mailbox.block()
         return "blocked; who is connected stays so until the connection ends (doveadm kick)"
 
-    return _each(args, settings, console, change)
+    return _each(args, config, console, change)
 
 
-def _unblock(args: argparse.Namespace, settings: Config, console: Console) -> int:
+def _unblock(args: argparse.Namespace, config: Config, console: Console) -> int:
     def change(mailbox: Mailbox) -> str:
         return "unblocked" if mailbox.unblock() else "was not blocked"
 
-    return _each(args, settings, console, change)
+    return _each(args, config, console, change)
 
 
-def _delete(args: argparse.Namespace, settings: Config, console: Console) -> int:
-    tokens = DeviceTokens(settings.push_tokens_dir)
-    names = ", ".join(_find(settings, address).address for address in args.addresses)
+def _delete(args: argparse.Namespace, config: Config, console: Console) -> int:
+    tokens = DeviceTokens(config.push_tokens_dir)
+    names = ", ".join(_find(config, address).address for address in args.addresses)
     if not args.yes and not console.confirm(f"Delete {names} and all mail in there?"):
         console.line("nothing deleted")
         console.result([])
@@ -306,7 +306,7 @@ def _delete(args: argparse.Namespace, settings: Config, console: Console) -> int
             raise StoreError(f"{mailbox.address}: there is no such account")
         return "deleted" + _rebirth(mailbox)
 
-    return _each(args, settings, console, change)
+    return _each(args, config, console, change)
 
 
 def _rebirth(mailbox: Mailbox) -> str:
@@ -315,8 +315,8 @@ def _rebirth(mailbox: Mailbox) -> str:
     return "; the next login under this address makes it anew (delete --block prevents that)"
 
 
-def _set(args: argparse.Namespace, settings: Config, console: Console) -> int:
-    mailbox = _find_account(settings, args.address)
+def _set(args: argparse.Namespace, config: Config, console: Console) -> int:
+    mailbox = _find_account(config, args.address)
     mailbox.enforce_encryption(args.incoming_cleartext == "no")
     console.line(f"{mailbox.address}: unencrypted mail is "
                  + ("accepted" if args.incoming_cleartext == "yes" else "refused"))

@@ -16,7 +16,7 @@ from pathlib import Path
 from chatmaild import address
 from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.admin.signatures import Report, as_json, explain
-from chatmaild.config import config as configuration
+from chatmaild.config import inifile
 from chatmaild.config.config import Config, DomainConfig
 from chatmaild.console import Console
 from chatmaild.dkim.resolver import Resolver, ZoneFile
@@ -122,9 +122,9 @@ def _incoming(config: Config, world: _World, sender: str, recipients: list[str])
 
 def _configuration(path: Path) -> Config:
     """The configuration; the defaults on a host that has none in the usual place."""
-    if path == configuration.DEFAULT_PATH and not path.exists():
-        return configuration.parse(b"[chatmaild]\n", path)
-    return configuration.load(path)
+    if path == inifile.DEFAULT_PATH and not path.exists():
+        return inifile.parse(b"[chatmaild]\n", path)
+    return inifile.load(path)
 
 
 def _domain(config: Config, sender: str) -> DomainConfig:
@@ -133,8 +133,8 @@ def _domain(config: Config, sender: str) -> DomainConfig:
         return own
     for domain in config.domains.values():
         return domain
-    return configuration.parse(b"[chatmaild]\nmail_domains = any.invalid\n",
-                               config.path).domains["any.invalid"]
+    return inifile.parse(b"[chatmaild]\nmail_domains = any.invalid\n",
+                         config.path).domains["any.invalid"]
 
 
 def _read(file: str) -> bytes:

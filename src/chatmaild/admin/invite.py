@@ -6,10 +6,10 @@ import time
 from chatmaild.accounts.invites import MAX_TOKENS, Invites
 from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.admin import links
-from chatmaild.config import config as configuration
+from chatmaild.config import inifile
 from chatmaild.config.config import Config, DomainConfig
 from chatmaild.console import Console
-from chatmaild.daemon import runtime
+from chatmaild.daemon import privileges
 from chatmaild.errors import StoreError, UsageError
 
 DAYS = 14
@@ -37,28 +37,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    settings = configuration.load(args.config)
+    config = inifile.load(args.config)
     action = {"create": _create, "list": _list, "revoke": _revoke}[args.action]
-    runtime.become(settings.mail_user)
-    return action(args, settings, console)
+    privileges.become(config.mail_user)
+    return action(args, config, console)
 
 
-def _domain(args: argparse.Namespace, settings: Config) -> DomainConfig:
+def _domain(args: argparse.Namespace, config: Config) -> DomainConfig:
     """The domain that --domain names, or the only one. Raises `UsageError`."""
-    names = ", ".join(settings.mail_domains)
-    if args.domain is None and len(settings.domains) == 1:
-        return next(iter(settings.domains.values()))
+    names = ", ".join(config.mail_domains)
+    if args.domain is None and len(config.domains) == 1:
+        return next(iter(config.domains.values()))
     if args.domain is None:
         raise UsageError(f"say which chat domain with --domain: {names}" if names else
-                         f"{settings.path}: mail_domains names no chat domain yet")
-    domain = settings.domains.get(args.domain.lower())
+                         f"{config.path}: mail_domains names no chat domain yet")
+    domain = config.domains.get(args.domain.lower())
     if domain is None:
         raise UsageError(f"{args.domain}: no chat domain; they are {names or 'not configured yet'}")
     return domain
 
 
-def _create(args: argparse.Namespace, settings: Config, console: Console) -> int:
-    domain = _domain(args, settings)
+def _create(args: argparse.Namespace, config: Config, console: Console) -> int:
+    domain = _domain(args, config)
     if domain.signup == "closed":
         raise UsageError(f"signup = closed for {domain.name}: nobody signs up there, invited or "
                          "not; make accounts with: chatmaild accounts create ADDRESS")
@@ -68,7 +68,7 @@ def _create(args: argparse.Namespace, settings: Config, console: Console) -> int
         raise UsageError(f"--uses {args.uses}: must be from 1 to {MAX_TOKENS}")
     if not 1 <= args.days <= 3650:
         raise UsageError(f"--days {args.days}: must be from 1 to 3650")
-    invites = Invites(Mailboxes(settings))
+    invites = Invites(Mailboxes(config))
     batch, invitations = invites.create(domain, args.uses, args.days, time.time())
     made = []
     for invitation in invitations:
@@ -95,9 +95,9 @@ def _open(domain: DomainConfig, args: argparse.Namespace, console: Console) -> i
     return 0
 
 
-def _list(args: argparse.Namespace, settings: Config, console: Console) -> int:
-    domains = [_domain(args, settings).name] if args.domain else settings.mail_domains
-    invites = Invites(Mailboxes(settings))
+def _list(args: argparse.Namespace, config: Config, console: Console) -> int:
+    domains = [_domain(args, config).name] if args.domain else config.mail_domains
+    invites = Invites(Mailboxes(config))
     now = time.time()
     found = [batch for domain in domains for batch in invites.batches(domain)]
     console.table(
@@ -114,9 +114,9 @@ def _list(args: argparse.Namespace, settings: Config, console: Console) -> int:
     return 0
 
 
-def _revoke(args: argparse.Namespace, settings: Config, console: Console) -> int:
-    domains = [_domain(args, settings).name] if args.domain else settings.mail_domains
-    invites = Invites(Mailboxes(settings))
+def _revoke(args: argparse.Namespace, config: Config, console: Console) -> int:
+    domains = [_domain(args, config).name] if args.domain else config.mail_domains
+    invites = Invites(Mailboxes(config))
     count = sum(invites.revoke(domain, args.batch) for domain in domains)
     if not count:
         raise StoreError(f"{args.batch}: no such batch, or all of it is used; see: chatmaild "

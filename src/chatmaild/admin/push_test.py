@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 from chatmaild.accounts.mailboxes import Mailboxes
-from chatmaild.config import config
+from chatmaild.config import inifile
 from chatmaild.console import Console, printable
-from chatmaild.daemon import runtime
+from chatmaild.daemon import privileges
 from chatmaild.errors import UsageError
 from chatmaild.push import notifierclient, tokens
 from chatmaild.push.protocol import Probed
@@ -29,16 +29,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    settings = config.load(args.config)
-    mailbox = Mailboxes(settings).find(args.address)
+    config = inifile.load(args.config)
+    mailbox = Mailboxes(config).find(args.address)
     if mailbox is None:
         raise UsageError(f"{args.address}: no address in one of mail_domains "
-                         f"({' '.join(settings.mail_domains) or 'which is empty'})")
-    runtime.become(settings.mail_user)
+                         f"({' '.join(config.mail_domains) or 'which is empty'})")
+    privileges.become(config.mail_user)
     if not mailbox.exists():
         raise UsageError(f"{args.address}: there is no such account")
     ref, now = tokens.ref(mailbox.address), time.time()
-    store = DeviceTokens(settings.push_tokens_dir)
+    store = DeviceTokens(config.push_tokens_dir)
     store.take_over(ref, mailbox.home, now)
     answers = [asyncio.run(notifierclient.probe(args.notifier, ref, token))
                for token in store.current(ref, now)]

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from chatmaild import metrics
-from chatmaild.config import config as configuration
+from chatmaild.config import inifile
 from chatmaild.config.config import Config
 from chatmaild.console import Console, duration, octets, printable
-from chatmaild.daemon import runtime
+from chatmaild.daemon import privileges
 from chatmaild.disk import atomic
 from chatmaild.errors import StoreError
 from chatmaild.push import metrics as push_metrics
@@ -34,9 +34,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    config = configuration.load(args.config)
+    config = inifile.load(args.config)
     if not args.textfile:
-        runtime.become_owner(config.mailboxes_dir)
+        privileges.become_owner(config.mailboxes_dir)
     now = int(time.time())
     problems: list[str] = []
 

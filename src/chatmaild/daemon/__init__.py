@@ -1,6 +1,9 @@
 """What every service shares: its process, its sockets, and Dovecot's dict protocol.
 
-    runtime      logging, listening sockets, systemd's notifications, signals, users
+    sockets      where it listens       systemd     what it tells its manager
+    logs         what it says           privileges  who it is        owners  who owns what
+    process      heap, CPU, descriptors, terminal
+    eventloop    an asyncio service from READY to the end -> reload: SIGHUP
     dictserver   asyncio: connections, order of answers, limits -> dictproto: the lines
     takeover     a new process takes over from the one that runs, with its sessions
     workers      work shared among forked processes

@@ -7,19 +7,15 @@ stays bounded and nobody else waits.
 
 import argparse
 import asyncio
-import contextlib
 import gc
 import logging
-import resource
-import traceback
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from chatmaild.config import config
-from chatmaild.daemon import dictproto, runtime
-from chatmaild.errors import ConfigError
+from chatmaild.config import inifile
+from chatmaild.config.config import Config
+from chatmaild.daemon import dictproto, eventloop, logs, process, sockets
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +56,8 @@ class Service:
     may hold parts of the request.
     """
 
-    def configure(self, settings: config.Config) -> None:
-        """Use these settings from now on: called at the start and again on SIGHUP."""
+    def configure(self, config: Config) -> None:
+        """Use this configuration from now on: called at the start and again on SIGHUP."""
         raise NotImplementedError
 
     def lookup(self, request: dictproto.Lookup, hello: dictproto.Hello) -> Answer:
@@ -257,55 +253,30 @@ class _Connections(set[_Connection]):
 
 
 def _failed(error: BaseException) -> bytes:
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    log.error("a dict request failed: %s in %s:%s", type(error).__name__, where.filename,
-              where.lineno)
+    log.error("a dict request failed: %s", logs.place(error))
     return dictproto.FAILURE
-
-
-def configure(parser: argparse.ArgumentParser) -> None:
-    """The arguments of a dict service's command."""
-    parser.add_argument("--socket", metavar="SPEC",
-                        help="listen on unix:/path, inet:port@host or fd:N (default: the socket "
-                        "handed over by systemd)")
 
 
 def run(args: argparse.Namespace, service: Service) -> int:
     """Serve until told to stop; the exit code. Raises `ConfigError`, `SocketError`."""
-    runtime.setup_logging()
-    service.configure(config.load(args.config))
-    sock = runtime.listening_socket(args.socket)
-    allow_many_descriptors()
+    service.configure(inifile.load(args.config))
+    sock = sockets.listening(args.socket)
+    process.allow_many_descriptors()
     gc.freeze()     # a full collection would look at all that was imported: 5 ms without answers
 
-    async def start() -> Callable[[], Awaitable[None]]:
-        return await serve(service, sock)
+    async def start() -> eventloop.Running:
+        return eventloop.Running(service.configure, await serve(service, sock))
 
-    runtime.run_asyncio(start, reloader(args.config, service.configure))
+    eventloop.run(start, args.config)
     return 0
 
 
-def reloader(path: Path, configure: Callable[[config.Config], None]) -> Callable[[], None]:
-    """What SIGHUP does: `configure` with the file read anew, or the old settings if it is broken.
-    """
-
-    def reload() -> None:
-        try:
-            configure(config.load(path))
-            log.info("configuration read again")
-        except ConfigError as error:
-            for problem in error.problems:
-                log.error("keeping the old configuration: %s", problem)
-
-    return reload
-
-
-async def serve(service: Service, sock) -> Callable[[], Awaitable[None]]:
+async def serve(service: Service, sock) -> eventloop.Stop:
     """Accept on `sock` (unix or inet); returns the coroutine function that ends the service."""
     connections = _Connections()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: _Connection(service, connections), sock=sock,
-                                      backlog=runtime.BACKLOG)
+                                      backlog=sockets.BACKLOG)
 
     async def stop() -> None:
         server.close()
@@ -319,10 +290,3 @@ async def serve(service: Service, sock) -> Callable[[], Awaitable[None]]:
         service.close()
 
     return stop
-
-
-def allow_many_descriptors() -> None:
-    """Dovecot keeps a connection per process; the default of 1,024 would lock people out."""
-    with contextlib.suppress(OSError, ValueError):  # under systemd the unit has done it
-        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

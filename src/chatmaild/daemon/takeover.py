@@ -21,7 +21,7 @@ import socket
 import sys
 from collections.abc import Callable
 
-from chatmaild.daemon import runtime
+from chatmaild.daemon import sockets, systemd
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def predecessor() -> Predecessor | None:
     os.closerange(high + 1, os.sysconf("SC_OPEN_MAX"))
     if os.fork():
         os._exit(0)
-    return Predecessor(runtime.listening_socket(f"fd:{listener}"),
+    return Predecessor(sockets.listening(f"fd:{listener}"),
                        socket.socket(fileno=int(channel)))
 
 
@@ -79,7 +79,7 @@ def hand_over(listener: socket.socket, accept_no_more: Callable[[], None]) -> bo
             _end(child)
             return False
         accept_no_more()
-        runtime.notify(f"MAINPID={int(pid)}")
+        systemd.notify(f"MAINPID={int(pid)}")
         del os.environ["NOTIFY_SOCKET"]
     _end(child)
     log.info("process %d has taken over", int(pid))

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 Step = Callable[[], None]
 Work = Callable[[int, Step], dict[str, Any]]
@@ -56,7 +56,7 @@ def _fork(work: Work, share: int) -> tuple[int, int]:
     except BrokenPipeError:
         pass    # who was reading has gone, and the parent says so
     except Exception:
-        logger.exception("share %d of the work", share)
+        log.exception("share %d of the work", share)
     finally:
         os._exit(code)
 

@@ -18,7 +18,7 @@ import time
 
 import milter
 
-from chatmaild.daemon import runtime
+from chatmaild.daemon import logs
 from chatmaild.filter import headers as header_policy, replies as verdicts
 from chatmaild.filter.replies import Verdict
 from chatmaild.filter.transaction import Client, Direction, Site, Transaction
@@ -42,7 +42,7 @@ class Server:
     """What all sessions share; `site` and `label` may be replaced at any time, and hold for the
     transactions that begin then."""
 
-    def __init__(self, site: Site, label: runtime.AddressLabel):
+    def __init__(self, site: Site, label: logs.AddressLabel):
         self.site = site
         self.label = label
         self.sessions: set[_Session] = set()

@@ -16,7 +16,7 @@ from collections.abc import Awaitable
 from pathlib import Path
 
 from chatmaild.config.config import DomainConfig
-from chatmaild.daemon import runtime
+from chatmaild.daemon import owners
 from chatmaild.push import turn
 
 TURN_LIFETIME = 5 * 86_400
@@ -89,7 +89,7 @@ class ClientKeys:
                 content = file.read(MAX_FILE_SIZE + 1).strip()
         except OSError as error:
             self._complain(key, path, f"{error.strerror} for user "
-                           f"{runtime.user_name(os.geteuid())}")
+                           f"{owners.user_name(os.geteuid())}")
             return None
         if not content or len(content) > MAX_FILE_SIZE:
             self._complain(key, path, f"it is empty, or larger than {MAX_FILE_SIZE} bytes")

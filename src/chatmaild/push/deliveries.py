@@ -10,13 +10,13 @@ import contextlib
 import heapq
 import logging
 import signal
-import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from chatmaild.accounts.mailboxes import Mailbox
+from chatmaild.daemon import logs
 from chatmaild.errors import StoreError
 from chatmaild.push import newmail
 from chatmaild.push.arrivals import Arrival, Arrivals
@@ -223,5 +223,4 @@ def _explain(error: Exception) -> str:
     """What went wrong; of what is not ours only the place, because the text may hold anything."""
     if isinstance(error, StoreError):
         return str(error)
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} in {where.filename}:{where.lineno}"
+    return logs.place(error)

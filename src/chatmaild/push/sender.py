@@ -10,12 +10,12 @@ import contextlib
 import logging
 import random
 import time
-import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
+from chatmaild.daemon import logs
 from chatmaild.errors import StoreError
 from chatmaild.push import backoff
 from chatmaild.push.gateway import Answer
@@ -120,7 +120,7 @@ class Sender:
             try:
                 found = await self._round(send=self.enabled)
             except Exception as error:
-                reason = error if isinstance(error, StoreError) else _place(error)
+                reason = error if isinstance(error, StoreError) else logs.place(error)
                 log.error("%s; what is announced waits in memory, the next attempt is in %g s",
                           reason, DISK_PAUSE)
                 with contextlib.suppress(TimeoutError):
@@ -212,7 +212,7 @@ class Sender:
         try:
             answer = await self._gateway.notify(entry.token)
         except Exception as error:
-            log.error("a notification failed: %s", _place(error))
+            log.error("a notification failed: %s", logs.place(error))
             answer = Answer(0, "unexpected error")
         now = self._clock()
         self.judge(entry.ref, entry.token, answer)
@@ -250,9 +250,3 @@ class Sender:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(pause, 0)):
                 await self._wake.wait()
-
-
-def _place(error: Exception) -> str:
-    """What went wrong where; not the text, in which a token may stand."""
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} in {where.filename}:{where.lineno}"

@@ -22,7 +22,7 @@ from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
 from chatmaild.accounts.signup import Refusal
 from chatmaild.config.config import Config
 from chatmaild.console import Console
-from chatmaild.daemon import dictproto, dictserver, runtime
+from chatmaild.daemon import dictproto, dictserver, logs, sockets
 from chatmaild.errors import StoreError
 
 log = logging.getLogger(__name__)
@@ -33,29 +33,29 @@ USERDB = b"shared/userdb/"
 MAKERS = 4
 """Accounts that are written at a time, in threads: the disk syncs them together."""
 
-configure = dictserver.configure
+configure = sockets.configure
 
 
 class DoveAuth(dictserver.Service):
     def __init__(self) -> None:
-        self._settings: Config | None = None
+        self._config: Config | None = None
         self._limits = signup.Limits()
         # A hash takes 2 ms of a core: more at a time than there are cores would all be late.
         self._hashers = ThreadPoolExecutor(os.cpu_count() or 1, "hash")
         self._makers = ThreadPoolExecutor(MAKERS, "make")
         self._creating: dict[str, asyncio.Future] = {}
 
-    def configure(self, settings: Config) -> None:
-        before, self._settings = self._settings, settings
-        same_place = before is not None and before.mailboxes_dir == settings.mailboxes_dir
-        self._mailboxes = Mailboxes(settings)
+    def configure(self, config: Config) -> None:
+        before, self._config = self._config, config
+        same_place = before is not None and before.mailboxes_dir == config.mailboxes_dir
+        self._mailboxes = Mailboxes(config)
         self._invites = Invites(self._mailboxes)
-        self._label = runtime.AddressLabel(settings.log_addresses)
+        self._label = logs.AddressLabel(config.log_addresses)
         try:
             self._mailboxes.prepare(known=before.domains if same_place else ())
         except StoreError as error:
             log.error("%s", error)
-        for domain in settings.domains:
+        for domain in config.domains:
             try:
                 self._mailboxes.sweep(domain, time.time())
             except StoreError as error:
@@ -77,7 +77,7 @@ class DoveAuth(dictserver.Service):
 
     def iterate(self, request: dictproto.Iterate) -> Iterator[bytes]:
         if request.path == USERDB:
-            for domain in self._settings.domains:
+            for domain in self._config.domains:
                 for mailbox in self._mailboxes.of_domain(domain):
                     if mailbox.exists():
                         yield dictproto.row(USERDB + mailbox.address.encode("ascii"))
@@ -104,7 +104,7 @@ class DoveAuth(dictserver.Service):
                 return dictproto.NOT_FOUND
         except StoreError as error:
             return self._trouble(mailbox, error)
-        owner = self._settings.mail_user
+        owner = self._config.mail_user
         return _json(home=mailbox.home, uid=owner, gid=owner)
 
     def _find(self, user: bytes) -> Mailbox | None:
@@ -140,7 +140,7 @@ class DoveAuth(dictserver.Service):
             claim = self._invites.claim(mailbox.domain.name, password, time.time())
             if claim is None:
                 return Refusal.UNINVITED
-        if not self._limits.try_host(client, self._settings.max_signups_per_hour,
+        if not self._limits.try_host(client, self._config.max_signups_per_hour,
                                      time.monotonic()):
             return Refusal.HOST_LIMIT
         loop = asyncio.get_running_loop()
@@ -159,13 +159,13 @@ class DoveAuth(dictserver.Service):
         return mailbox.hash()
 
     def _judge(self, mailbox: Mailbox, password: bytes, client: bytes) -> Refusal | None:
-        settings = self._settings
+        config = self._config
         local_part = mailbox.address.partition("@")[0]
         refusal = signup.judge_request(local_part, password, mailbox.domain,
-                                       settings.recipient_delimiter)
-        refusal = refusal or signup.judge_host(_host(settings), settings)
+                                       config.recipient_delimiter)
+        refusal = refusal or signup.judge_host(_host(config), config)
         if refusal is None and not self._limits.try_client(
-                client, settings.max_client_signups_per_hour, time.monotonic()):
+                client, config.max_client_signups_per_hour, time.monotonic()):
             return Refusal.CLIENT_LIMIT
         return refusal
 
@@ -184,23 +184,23 @@ def _json(**fields: str) -> bytes:
     return dictproto.found(f"{{{', '.join(pairs)}}}".encode("ascii"))
 
 
-def _host(settings: Config) -> signup.Host:
+def _host(config: Config) -> signup.Host:
     """Raises `StoreError` if the disk or the switch file cannot be looked at."""
     try:
-        disk = os.statvfs(settings.mailboxes_dir)
+        disk = os.statvfs(config.mailboxes_dir)
     except OSError as error:
-        raise StoreError(f"{settings.mailboxes_dir}: {error.strerror}") from None
+        raise StoreError(f"{config.mailboxes_dir}: {error.strerror}") from None
     return signup.Host(
-        switched_off=_is_switched_off(settings),
+        switched_off=_is_switched_off(config),
         load=_load(),
         available_memory=_available_memory(),
         free_disk=disk.f_bavail * disk.f_frsize,
     )
 
 
-def _is_switched_off(settings: Config) -> bool:
+def _is_switched_off(config: Config) -> bool:
     """The file `nocreate` beside chatmaild.ini stops all creations while it is there."""
-    switch = settings.path.parent / "nocreate"
+    switch = config.path.parent / "nocreate"
     try:
         os.stat(switch)
     except FileNotFoundError:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from chatmaild.accounts.layout import explain
-from chatmaild.config import config as configuration
+from chatmaild.config import inifile
 from chatmaild.config.config import Config
 from chatmaild.console import Console, octets, printable
-from chatmaild.daemon import runtime, workers
+from chatmaild.daemon import logs, privileges, workers
 from chatmaild.disk import directories
 from chatmaild.errors import StoreError, UsageError
 from chatmaild.retention import runstate
@@ -25,7 +25,7 @@ from chatmaild.retention.expunge import Tally
 from chatmaild.retention.rules import MAX_NOW, Reason
 from chatmaild.retention.runstate import LastRun
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 MAX_COMPLAINTS = 20
 """Problems that are described one by one; the others are only counted."""
@@ -48,8 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    runtime.setup_logging()
-    config = configuration.load(args.config)
+    config = inifile.load(args.config)
     now = int(time.time()) if args.now is None else args.now
     if not 0 <= now <= MAX_NOW:
         raise UsageError(f"--now {now}: must be from 0 to {MAX_NOW}")
@@ -57,7 +56,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         console.line("nothing to do: mail_domains in chatmaild.ini names no chat domain")
         console.result({"domains": 0})
         return 0
-    runtime.become_owner(config.mailboxes_dir)
+    privileges.become_owner(config.mailboxes_dir)
     with _opened(config.mailboxes_dir) as directory:
         if not args.dry_run:
             _wait_for_others(directory, args.quiet)
@@ -77,7 +76,7 @@ def _wait_for_others(directory: int, quiet: bool) -> None:
         fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         if not quiet:
-            logger.info("another run is at work; waiting for its end")
+            log.info("another run is at work; waiting for its end")
         fcntl.flock(directory, fcntl.LOCK_EX)
 
 
@@ -93,7 +92,7 @@ class Run:
         self.console = console
         self.tally = Tally()
         self.complaints = 0
-        self.label = runtime.AddressLabel(
+        self.label = logs.AddressLabel(
             config.log_addresses or self.verbose or sys.stderr.isatty())
         self.named: list[dict[str, str]] = []
         self.gone: set[str] = set()
@@ -113,13 +112,13 @@ class Run:
         for result in results:
             if result is None:
                 self.tally.problems += 1
-                logger.error("a part of the work ended early; the next run does it")
+                log.error("a part of the work ended early; the next run does it")
             else:
                 self.named += result.pop("named")
                 self.tally.add(result)
         for name, count in self.tally.held_back.items():
             self.tally.problems += 1
-            logger.error(
+            log.error(
                 "%s: accounts not removed although inactive: %d, because no login was recorded "
                 "in the last 7 days; chatmaild check finds out why", name, count)
         if not self.dry_run:
@@ -175,8 +174,8 @@ class Run:
         expected = isinstance(error, (OSError, StoreError))
         where, text = self._where(path), getattr(error, "strerror", None) or str(error)
         text = text.replace(path, where) if path in text else f"{where}: {text}"
-        logger.log(logging.WARNING if link else logging.ERROR, "%s", text,
-                   exc_info=None if expected else error)
+        log.log(logging.WARNING if link else logging.ERROR, "%s", text,
+                exc_info=None if expected else error)
 
     def _where(self, path: str) -> str:
         """`path` as it may appear in a log: with `log_addresses = no` only which account."""
@@ -193,7 +192,7 @@ class Run:
         try:
             last = runstate.load(self.config)
         except StoreError as error:
-            logger.warning("%s", error)
+            log.warning("%s", error)
             last = None
         good = last.good if last else None
         problems = self.tally.problems
@@ -203,7 +202,7 @@ class Run:
                 held_back=dict(self.tally.held_back)))
         except StoreError as error:
             self.tally.problems += 1
-            logger.error("%s", error)
+            log.error("%s", error)
 
     def _summary(self, seconds: float) -> None:
         tally = self.tally
@@ -220,7 +219,7 @@ class Run:
         if self.verbose or sys.stdout.isatty():
             self.console.line(text)
         elif not self.quiet and not self.console.as_json:
-            logger.info("%s", text)
+            log.info("%s", text)
         document = {
             "dry_run": self.dry_run, "now": self.now, "mailboxes": tally.mailboxes,
             "messages": tally.messages, "removed": counts, "removed_bytes": tally.octets,

@@ -21,9 +21,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from chatmaild.accounts.mailboxes import Mailboxes
-from chatmaild.config import config as configuration
+from chatmaild.config import inifile
+from chatmaild.config.config import Config
 from chatmaild.console import Console
-from chatmaild.daemon import runtime, takeover
+from chatmaild.daemon import logs, process, sockets, systemd, takeover
 from chatmaild.errors import ChatmaildError, ConfigError
 from chatmaild.filter import milter
 from chatmaild.filter.incoming import Incoming
@@ -49,8 +50,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--direction", choices=[d.value for d in Direction], default=Direction.OUTGOING.value,
         help="what a client without login is taken for (default: outgoing)")
-    parser.add_argument("--socket", metavar="SPEC",
-                        help="unix:/path, inet:port@host or fd:N (default: the inherited socket)")
+    sockets.configure(parser)
     parser.add_argument("--recipients", metavar="PATH", type=Path, default=RECIPIENTS,
                         help="outgoing: the socket of chatmaild recipients "
                              f"(default: {RECIPIENTS})")
@@ -58,28 +58,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     predecessor = takeover.predecessor()
-    runtime.setup_logging()
     # Nothing of ours logs who called from which thread, so that is not looked up for each line.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None
     if args.direction == Direction.INCOMING.value:
         import chatmaild.dkim.verification  # noqa: F401  (missing packages are told at the start)
     direction = Direction(args.direction)
-    service = Service(lambda: configuration.load(args.config), direction, args.recipients)
-    runtime.share_heap()
-    runtime.stay_on_one_cpu(list(Direction).index(direction))   # not all filters on the same one
+    service = Service(lambda: inifile.load(args.config), direction, args.recipients)
+    process.share_heap()
+    process.stay_on_one_cpu(list(Direction).index(direction))   # not all filters on the same one
     gc.collect()
     gc.freeze()     # what was loaded stays, and messages leave no cycles behind
     if predecessor:
         return service.run(predecessor.listener, predecessor.relieve)
-    return service.run(runtime.listening_socket(args.socket))
+    return service.run(sockets.listening(args.socket))
 
 
 class Service:
     """The process: configuration, socket, signals. The milter runs in a thread of its own, since
     libmilter in the main thread takes seconds to notice a signal and keeps SIGHUP for itself."""
 
-    def __init__(self, load: Callable[[], configuration.Config], direction: Direction,
+    def __init__(self, load: Callable[[], Config], direction: Direction,
                  recipients: Path):
         self._load = load
         self._recipients = recipients
@@ -87,7 +86,7 @@ class Service:
         self._rates = Rates()
         self._server = milter.Server(*self._read())
 
-    def _read(self) -> tuple[Site, runtime.AddressLabel]:
+    def _read(self) -> tuple[Site, logs.AddressLabel]:
         """What the configuration says. Raises `ConfigError`."""
         config = self._load()
         mailbox = (Seen(Mailboxes(config)) if self._direction is Direction.INCOMING
@@ -99,7 +98,7 @@ class Service:
             log.info("checking mail of %s", ", ".join(config.domains))
         else:
             log.warning("%s: mail_domains is empty, every message is accepted", config.path)
-        return site, runtime.AddressLabel(config.log_addresses)
+        return site, logs.AddressLabel(config.log_addresses)
 
     def reload(self) -> None:
         """Read the configuration again; a broken one is reported and the old one stays."""
@@ -121,10 +120,10 @@ class Service:
         threading.Thread(target=self._serve, args=(listener.fileno(), wakeup), daemon=True).start()
         milter.wait_until_serving()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-        runtime.notify("READY=1")
-        signals.settimeout(runtime.watchdog_interval() or 60)
+        systemd.notify("READY=1")
+        signals.settimeout(systemd.watchdog_interval() or 60)
         while True:
-            runtime.notify("WATCHDOG=1")
+            systemd.notify("WATCHDOG=1")
             try:
                 number = signals.recv(1)[0]
             except TimeoutError:
@@ -138,9 +137,9 @@ class Service:
                 continue
             if number != signal.SIGHUP:
                 self._stop(listener)
-            runtime.notify("RELOADING=1")
+            systemd.notify("RELOADING=1")
             self.reload()
-            runtime.notify("READY=1")
+            systemd.notify("READY=1")
 
     def _serve(self, fd: int, wakeup: socket.socket) -> None:
         gave_up = _GAVE_UP
@@ -164,7 +163,7 @@ class Service:
 
     def _stop(self, listener: socket.socket) -> None:
         """Leave; new connections wait in the socket's queue for the next process."""
-        runtime.notify("STOPPING=1")
+        systemd.notify("STOPPING=1")
         _accept_no_more(listener)
         self._leave()
 

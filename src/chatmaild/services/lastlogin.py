@@ -12,20 +12,20 @@ import time
 from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.config.config import Config
 from chatmaild.console import Console
-from chatmaild.daemon import dictproto, dictserver, runtime
+from chatmaild.daemon import dictproto, dictserver, logs, sockets
 from chatmaild.errors import StoreError
 
 log = logging.getLogger(__name__)
 
 KEY = b"shared/last-login/"
 
-configure = dictserver.configure
+configure = sockets.configure
 
 
 class LastLogin(dictserver.Service):
-    def configure(self, settings: Config) -> None:
-        self._mailboxes = Mailboxes(settings)
-        self._label = runtime.AddressLabel(settings.log_addresses)
+    def configure(self, config: Config) -> None:
+        self._mailboxes = Mailboxes(config)
+        self._label = logs.AddressLabel(config.log_addresses)
 
     def commit(self, transaction: dictserver.Transaction) -> bytes:
         """Always committed, unless the disk refuses: an odd key or value is no login to keep."""

@@ -15,10 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
-from chatmaild.config import config
+from chatmaild.config import inifile
 from chatmaild.config.config import Config
 from chatmaild.console import Console
-from chatmaild.daemon import dictproto, dictserver, runtime
+from chatmaild.daemon import dictproto, dictserver, eventloop, logs, process, sockets
 from chatmaild.errors import StoreError, UsageError
 from chatmaild.push import arrivals, tokens as devicetokens
 from chatmaild.push.clientkeys import ClientKeys
@@ -42,22 +42,22 @@ log = logging.getLogger(__name__)
 
 
 class Accounts:
-    """What the two dict services share: settings, tokens, and the way to the notifier."""
+    """What the two dict services share: configuration, tokens, and the way to the notifier."""
 
-    def __init__(self, settings: Config, notifier: Path):
-        self.label = runtime.AddressLabel(settings.log_addresses)
-        self.tokens = DeviceTokens(settings.push_tokens_dir)
+    def __init__(self, config: Config, notifier: Path):
+        self.label = logs.AddressLabel(config.log_addresses)
+        self.tokens = DeviceTokens(config.push_tokens_dir)
         self.tokens.prepare()
         self.handover = Handover(notifier, self._current, self._gone)
         self._worker = ThreadPoolExecutor(1, "tokens")
         self._tasks: set[asyncio.Task] = set()
-        self.configure(settings)
+        self.configure(config)
 
-    def configure(self, settings: Config) -> None:
-        """Use these settings from now on."""
-        self.label.plain = settings.log_addresses
-        self._mailboxes = Mailboxes(settings)
-        self.keys = {name: ClientKeys(domain) for name, domain in settings.domains.items()}
+    def configure(self, config: Config) -> None:
+        """Use this configuration from now on."""
+        self.label.plain = config.log_addresses
+        self._mailboxes = Mailboxes(config)
+        self.keys = {name: ClientKeys(domain) for name, domain in config.domains.items()}
 
     def find(self, user: str) -> Mailbox | None:
         return self._mailboxes.find(user)
@@ -209,7 +209,7 @@ async def _awaited(value: Awaitable[bytes | None]) -> bytes:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    dictserver.configure(parser)
+    sockets.configure(parser)
     parser.add_argument("--lmtp-socket", metavar="SPEC",
                         help="with --socket: the socket for other delivery agents")
     parser.add_argument("--arrivals", metavar="PATH", type=Path, default=arrivals.DIRECTORY,
@@ -222,17 +222,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     if args.lmtp_socket and not args.socket:
         raise UsageError("--lmtp-socket goes with --socket")
-    runtime.setup_logging()
-    settings = config.load(args.config)
+    config = inifile.load(args.config)
     if args.socket:
         specs = [args.socket, args.lmtp_socket] if args.lmtp_socket else [args.socket]
-        sockets = [runtime.listening_socket(spec) for spec in specs]
+        listeners = [sockets.listening(spec) for spec in specs]
     else:
-        sockets = runtime.inherited_sockets(2)
-    dictserver.allow_many_descriptors()
-    accounts = Accounts(settings, args.notifier)
+        listeners = sockets.inherited(2)
+    process.allow_many_descriptors()
+    accounts = Accounts(config, args.notifier)
 
-    async def start() -> Callable[[], Awaitable[None]]:
+    async def start() -> eventloop.Running:
         services = (Metadata(accounts), Deliveries(accounts))
         pickup = Pickup(args.arrivals, accounts.find_to_ring, accounts.take_over,
                         accounts.announce)
@@ -240,14 +239,14 @@ def run(args: argparse.Namespace, console: Console) -> int:
         accounts.in_background(accounts.handover.run())
         accounts.in_background(accounts.expire())
         stops = [await dictserver.serve(service, sock)
-                 for service, sock in zip(services, sockets)]
+                 for service, sock in zip(services, listeners)]
 
         async def stop() -> None:
             for stop_serving in stops:
                 await stop_serving()
             await accounts.close()
 
-        return stop
+        return eventloop.Running(accounts.configure, stop)
 
-    runtime.run_asyncio(start, dictserver.reloader(args.config, accounts.configure))
+    eventloop.run(start, args.config)
     return 0

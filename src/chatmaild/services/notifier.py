@@ -10,13 +10,12 @@ import functools
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable
 
-from chatmaild.config import config
+from chatmaild.config import inifile
+from chatmaild.config.config import Config
 from chatmaild.console import Console
-from chatmaild.daemon import runtime
+from chatmaild.daemon import eventloop, sockets
 from chatmaild.disk import atomic
-from chatmaild.errors import ConfigError
 from chatmaild.push import metrics as push_metrics, protocol
 from chatmaild.push.gateway import Gateway
 from chatmaild.push.metrics import Standing
@@ -36,22 +35,22 @@ class Notifier:
     Make it inside a running event loop.
     """
 
-    def __init__(self, queue: PushQueue, settings: config.Config):
+    def __init__(self, queue: PushQueue, config: Config):
         self._clients: set[asyncio.StreamWriter] = set()
-        self._gateway = Gateway(settings.push_gateway)
-        self.sender = Sender(queue, self._gateway, settings.push_max_requests, self._tell_gone)
-        self.configure(settings)
+        self._gateway = Gateway(config.push_gateway)
+        self.sender = Sender(queue, self._gateway, config.push_max_requests, self._tell_gone)
+        self.configure(config)
 
-    def configure(self, settings: config.Config) -> None:
-        """Use these settings from now on; requests under way end as they began."""
-        self._metrics = settings.push_metrics_file
+    def configure(self, config: Config) -> None:
+        """Use this configuration from now on; requests under way end as they began."""
+        self._metrics = config.push_metrics_file
         self._complained = False
-        self._gateway.url = settings.push_gateway
-        self.sender.breaker.limit = settings.push_max_requests
-        self.sender.enabled = any(domain.push for domain in settings.domains.values())
+        self._gateway.url = config.push_gateway
+        self.sender.breaker.limit = config.push_max_requests
+        self.sender.enabled = any(domain.push for domain in config.domains.values())
         self.sender.wake()
 
-    async def serve(self, sock) -> Callable[[], Awaitable[None]]:
+    async def serve(self, sock) -> eventloop.Stop:
         """Accept on `sock`; returns the coroutine function that ends the service."""
         # Not start_unix_server: from Python 3.13 on it removes the socket, which is systemd's.
         server = await asyncio.start_server(self._talk, sock=sock, limit=protocol.MAX_LINE)
@@ -122,33 +121,20 @@ class Notifier:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--socket", metavar="SPEC",
-                        help="listen on unix:/path, inet:port@host or fd:N (default: the socket "
-                        "handed over by systemd)")
+    sockets.configure(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    runtime.setup_logging()
-    settings = config.load(args.config)
-    queue = PushQueue(settings.push_queue_dir / QUEUE)
-    sock = runtime.listening_socket(args.socket)
-    notifier: Notifier | None = None
+    config = inifile.load(args.config)
+    queue = PushQueue(config.push_queue_dir / QUEUE)
+    sock = sockets.listening(args.socket)
 
-    async def start() -> Callable[[], Awaitable[None]]:
-        nonlocal notifier
-        notifier = Notifier(queue, settings)
-        return await notifier.serve(sock)
-
-    def reload() -> None:
-        try:
-            notifier.configure(config.load(args.config))
-            log.info("configuration read again")
-        except ConfigError as error:
-            for problem in error.problems:
-                log.error("keeping the old configuration: %s", problem)
+    async def start() -> eventloop.Running:
+        notifier = Notifier(queue, config)
+        return eventloop.Running(notifier.configure, await notifier.serve(sock))
 
     try:
-        runtime.run_asyncio(start, reload)
+        eventloop.run(start, args.config)
     finally:
         queue.close()
     return 0

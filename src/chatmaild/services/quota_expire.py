@@ -9,15 +9,15 @@ import logging
 import time
 
 from chatmaild.accounts.mailboxes import Mailboxes
-from chatmaild.config import config as configuration
+from chatmaild.config import inifile
 from chatmaild.console import Console, octets
-from chatmaild.daemon import runtime
+from chatmaild.daemon import logs, privileges
 from chatmaild.disk import directories
 from chatmaild.errors import StoreError, UsageError
 from chatmaild.retention.expunge import Expunger, Tally
 from chatmaild.retention.rules import Deadlines
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 MAX_TARGET = 1 << 30
 """MiB; no quota is larger."""
@@ -31,20 +31,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    runtime.setup_logging()
-    config = configuration.load(args.config)
-    label = runtime.AddressLabel(config.log_addresses)
+    config = inifile.load(args.config)
+    label = logs.AddressLabel(config.log_addresses)
     if not 0 <= args.target <= MAX_TARGET:
         raise UsageError(f"TARGET_MB {args.target}: must be from 0 to {MAX_TARGET}")
     mailbox = Mailboxes(config).find(args.address)
     if mailbox is None:
         raise UsageError("ADDRESS: not one of a chat domain, so none of our business; "
                          "mail_domains in chatmaild.ini lists those")
-    runtime.become_owner(config.mailboxes_dir)
+    privileges.become_owner(config.mailboxes_dir)
 
     def complain(path: str, error: Exception) -> None:
         tally.problems += 1
-        logger.error("%s: %s", label(mailbox.address), getattr(error, "strerror", error))
+        log.error("%s: %s", label(mailbox.address), getattr(error, "strerror", error))
 
     tally = Tally()
     expunger = Expunger(dry_run=False, tally=tally, note=None, complain=complain)
@@ -56,8 +55,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
                 expunger.forget_sizes(fd, mailbox.home)
     except OSError as error:
         raise StoreError(f"{label(mailbox.address)}: {error.strerror}") from None
-    logger.info("%s: removed %d messages (%s) to make room", label(mailbox.address),
-                tally.expunged, octets(tally.octets))
+    log.info("%s: removed %d messages (%s) to make room", label(mailbox.address),
+             tally.expunged, octets(tally.octets))
     console.result({"removed": tally.expunged, "removed_bytes": tally.octets,
                     "problems": tally.problems})
     return 1 if tally.problems else 0

@@ -11,18 +11,18 @@ import logging
 from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.config.config import Config
 from chatmaild.console import Console
-from chatmaild.daemon import dictproto, dictserver
+from chatmaild.daemon import dictproto, dictserver, sockets
 from chatmaild.errors import StoreError
 from chatmaild.filter.mailboxlookup import PREFIX, Seen, answer
 
 log = logging.getLogger(__name__)
 
-configure = dictserver.configure
+configure = sockets.configure
 
 
 class RecipientService(dictserver.Service):
-    def configure(self, settings: Config) -> None:
-        self._state = Seen(Mailboxes(settings))
+    def configure(self, config: Config) -> None:
+        self._state = Seen(Mailboxes(config))
 
     def lookup(self, request: dictproto.Lookup, hello: dictproto.Hello) -> dictserver.Answer:
         address = request.key.removeprefix(PREFIX)

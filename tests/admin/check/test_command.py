@@ -11,7 +11,7 @@ from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.admin.check import command as check, doveconf, host as check_host, live, postconf
 from chatmaild.admin.check.findings import failure, ok, unseen, warning
 from chatmaild.admin.check.hostfiles import Identity
-from chatmaild.config import config
+from chatmaild.config import inifile
 from chatmaild.retention import runstate
 
 NOW = 1_800_000_000
@@ -30,7 +30,7 @@ def host(public_path):
         path.write_text(f"[chatmaild]\nmail_domains = chat.example.org\nmailboxes_dir = {root}\n"
                         f"mail_user = {USER}\nmin_free_disk_space = 0\n{text}")
         path.chmod(0o644)
-        return config.load(path)
+        return inifile.load(path)
     runstate.save(write(), runstate.LastRun(NOW - 3600, NOW - 3600, 0, {}))
     return write
 
@@ -46,7 +46,7 @@ def test_host_in_order(host):
 def test_idle_without_a_domain(host):
     path = host().path
     path.write_text("[chatmaild]\n")
-    assert judge(config.load(path)) == {"idle": "warning"}
+    assert judge(inifile.load(path)) == {"idle": "warning"}
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o666])

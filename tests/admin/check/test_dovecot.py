@@ -5,7 +5,7 @@ from captured import CONFIG, DOMAIN, RELEASES, bad, dovecot
 
 from chatmaild.admin.check import doveconf, dovecot as check_dovecot, mail as check_mail
 from chatmaild.admin.check.hostfiles import Identity
-from chatmaild.config import config
+from chatmaild.config import inifile
 
 pytestmark = pytest.mark.parametrize("release", RELEASES)
 
@@ -20,18 +20,18 @@ def judge(tmp_path):
     lua.parent.mkdir()
     lua.touch()
 
-    def judge(release, state="wired", edit=lambda text: text, who=ROOT, settings=CONFIG,
+    def judge(release, state="wired", edit=lambda text: text, who=ROOT, config=CONFIG,
               installed=True):
         host = dovecot(release, state,
                        lambda text: edit(text).replace("/etc/chatmaild/auth.lua", str(lua)))
-        return bad(check_dovecot.check(host, settings, lambda name: who, lambda path: installed,
+        return bad(check_dovecot.check(host, config, lambda name: who, lambda path: installed,
                                        str(lua)))
     return judge
 
 
-def mail(release, state="wired", edit=lambda text: text, who=OWNER, kernel=8192, settings=CONFIG):
+def mail(release, state="wired", edit=lambda text: text, who=OWNER, kernel=8192, config=CONFIG):
     host = dovecot(release, state, edit)
-    return bad(check_mail.check(host, settings, lambda name: who, lambda path: kernel))
+    return bad(check_mail.check(host, config, lambda name: who, lambda path: kernel))
 
 
 def replaced(pattern, by, count=0):
@@ -75,10 +75,11 @@ def test_username_filter(release, judge, value, level):
 
 
 def test_several_domains(release, judge):
-    settings = config.parse(f"[chatmaild]\nmail_domains = b.example {DOMAIN}".encode(), CONFIG.path)
-    assert judge(release, settings=settings) == {"passdb-filter": "failure"}
+    config = inifile.parse(f"[chatmaild]\nmail_domains = b.example {DOMAIN}".encode(),
+                           CONFIG.path)
+    assert judge(release, config=config) == {"passdb-filter": "failure"}
     edit = replaced(r"username_filter = \*@\S+$", r"\g<0> *@b.example", 1)
-    assert judge(release, edit=edit, settings=settings) == {}
+    assert judge(release, edit=edit, config=config) == {}
 
 
 @pytest.mark.parametrize("line, code", [

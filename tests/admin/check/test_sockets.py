@@ -10,7 +10,7 @@ from captured import CONFIG, bad, postfix, with_option, with_parameters
 from chatmaild.admin.check import hostfiles, sockets
 from chatmaild.admin.check.hostfiles import Identity
 from chatmaild.admin.check.sockets import MILTER_QUESTION, Door, Question, dict_question
-from chatmaild.config import config
+from chatmaild.config import inifile
 
 ME = Identity("me", os.geteuid(), os.getegid(), frozenset({os.getegid()}))
 NOBODY = Identity("nobody", 65534, 65534, frozenset({65534}))
@@ -176,6 +176,6 @@ def test_identity_has_the_extra_groups():
 
 
 def test_configuration_for_other_owner():
-    settings = config.parse(b"[chatmaild]\nmail_domains = a.example\nmail_user = root\n",
-                            CONFIG.path)
-    assert {d.who.name for d in sockets.doors(settings, None)} == {"root"}
+    config = inifile.parse(b"[chatmaild]\nmail_domains = a.example\nmail_user = root\n",
+                           CONFIG.path)
+    assert {d.who.name for d in sockets.doors(config, None)} == {"root"}

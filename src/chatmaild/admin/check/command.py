@@ -10,7 +10,7 @@ from chatmaild.admin.check import (
     sockets, trust,
 )
 from chatmaild.admin.check.findings import Finding, Level, failure, unseen
-from chatmaild.config import config
+from chatmaild.config import inifile
 from chatmaild.config.config import Config
 from chatmaild.console import Console
 from chatmaild.errors import ChatmaildError, ConfigError
@@ -46,37 +46,37 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     try:
-        settings = config.load(args.config)
+        config = inifile.load(args.config)
     except ConfigError as error:
         findings = [failure("config", where, text) for where, _, text in (
             problem.partition(": ") for problem in error.problems)]
         _report(findings, args, console)
         return 2
-    findings = list(examine(settings, args))
+    findings = list(examine(config, args))
     _report(findings, args, console)
     return 0 if all(f.level in (Level.OK, Level.WARNING) for f in findings) else 1
 
 
-def examine(settings: Config, args: argparse.Namespace) -> Iterator[Finding]:
+def examine(config: Config, args: argparse.Namespace) -> Iterator[Finding]:
     """All findings, in the order in which a reader should mend them."""
-    yield from host.check(settings)
-    if not settings.mail_domains:
+    yield from host.check(config)
+    if not config.mail_domains:
         return
     problems: list[Finding] = []
     postfix = _observe(lambda: postconf.observe(args.postfix), "postfix", problems)
     dovecot = _observe(lambda: doveconf.observe(args.dovecot), "dovecot", problems)
     yield from problems
     if postfix is not None:
-        yield from check_postfix.check(postfix, settings)
-        yield from trust.check(postfix, settings)
-        yield from delivery.check(postfix, dovecot, settings)
+        yield from check_postfix.check(postfix, config)
+        yield from trust.check(postfix, config)
+        yield from delivery.check(postfix, dovecot, config)
     if dovecot is not None:
-        yield from check_dovecot.check(dovecot, settings)
-        yield from mail.check(dovecot, settings)
-    yield from sockets.check(settings, postfix)
+        yield from check_dovecot.check(dovecot, config)
+        yield from mail.check(dovecot, config)
+    yield from sockets.check(config, postfix)
     if args.live:
         from chatmaild.admin.check import live
-        yield from live.check(settings, postfix, dovecot, args.host)
+        yield from live.check(config, postfix, dovecot, args.host)
 
 
 def _observe(

@@ -14,7 +14,7 @@ from chatmaild.admin.check.findings import Finding, failure, ok, unseen, warning
 from chatmaild.admin.check.hostfiles import Identity
 from chatmaild.config.config import Config
 from chatmaild.console import duration, octets
-from chatmaild.daemon import runtime
+from chatmaild.daemon import owners
 from chatmaild.errors import StoreError
 from chatmaild.retention import logins, runstate
 
@@ -57,11 +57,11 @@ def _file(config: Config, owner: Identity | None) -> Iterator[Finding]:
     place = str(config.path)
     if mode & 0o022:
         yield failure("config-mode", place,
-                      f"{runtime.describe(config.path)}: others may change it",
+                      f"{owners.describe(config.path)}: others may change it",
                       f"chmod 0644 {place}")
     elif not mode & 0o004:
         yield failure("config-mode", place,
-                      f"{runtime.describe(config.path)}: our services and Dovecot cannot read it",
+                      f"{owners.describe(config.path)}: our services and Dovecot cannot read it",
                       f"chmod 0644 {place}")
     elif problem:
         yield failure("config-mode", place, f"user {config.mail_user} cannot read it: {problem}",
@@ -82,10 +82,10 @@ def _mailboxes(config: Config, owner: Identity) -> Iterator[Finding]:
         yield failure("mailboxes-dir", root, "the file system is read-only: no mail can be "
                       "delivered or deleted", "journalctl -k; then mount it writable again")
     elif os.stat(root).st_mode & 0o007:
-        yield failure("mailboxes-dir", root, f"{runtime.describe(root)}: open to every user",
+        yield failure("mailboxes-dir", root, f"{owners.describe(root)}: open to every user",
                       f"chmod o= {root}")
     else:
-        yield ok("mailboxes-dir", root, runtime.describe(root))
+        yield ok("mailboxes-dir", root, owners.describe(root))
     if not os.access(root, os.R_OK | os.X_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), root)
     mailboxes = Mailboxes(config)
@@ -101,7 +101,7 @@ def _mailboxes(config: Config, owner: Identity) -> Iterator[Finding]:
         if foreign:
             harm = ("no login can be recorded" if foreign.endswith(f"/{PASSWORD}") else
                     "its owner cannot log in")
-            yield failure("mailbox-owner", foreign, f"is {runtime.describe(foreign)}, so {harm}",
+            yield failure("mailbox-owner", foreign, f"is {owners.describe(foreign)}, so {harm}",
                           f"chown -R {owner.name}: {root}/{domain}")
 
 

@@ -6,7 +6,7 @@ import os
 import pwd
 from dataclasses import dataclass
 
-from chatmaild.daemon import runtime
+from chatmaild.daemon import owners
 
 READ, WRITE, SEARCH = 4, 2, 1
 
@@ -54,7 +54,7 @@ def obstacle(who: Identity, path: str, want: int) -> str | None:
             continue
         shift = 6 if info.st_uid == who.uid else 3 if info.st_gid in who.groups else 0
         if info.st_mode >> shift & needed != needed:
-            return f"{step} is {runtime.describe(step)}"
+            return f"{step} is {owners.describe(step)}"
     return None
 
 

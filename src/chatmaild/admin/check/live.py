@@ -20,7 +20,7 @@ from chatmaild.admin.check.findings import Finding, failure, ok, unseen, warning
 from chatmaild.admin.check.postconf import Postfix, Service
 from chatmaild.admin.check.visitor import TIMEOUT, TROUBLE, Visitor
 from chatmaild.config.config import Config, DomainConfig
-from chatmaild.daemon import runtime
+from chatmaild.daemon import owners
 from chatmaild.errors import ChatmaildError
 
 ARRIVAL = 15
@@ -37,7 +37,7 @@ def check(
 
     One chat domain after the other; then about the ordinary users of the host.
     """
-    if os.geteuid() != 0 and runtime.user_name(os.geteuid()) != config.mail_user:
+    if os.geteuid() != 0 and owners.user_name(os.geteuid()) != config.mail_user:
         yield unseen("live", "--live", "only root can make and remove accounts", "run as root")
         return
     for domain in config.domains.values():

@@ -13,7 +13,7 @@ from chatmaild.admin.check.hostfiles import Identity
 from chatmaild.admin.check.postconf import Postfix
 from chatmaild.admin.check.postfix import PROBE_NAME
 from chatmaild.config.config import Config
-from chatmaild.daemon import runtime
+from chatmaild.daemon import owners
 
 TIMEOUT = 5
 """Seconds for a service to start, if need be, and to answer."""
@@ -110,7 +110,7 @@ def _judge(door: Door, ask: Callable[[Door], bytes]) -> Finding:
         if os.geteuid() != 0:
             return unseen("socket", door.path, f"cannot be asked as {user}", "run as root")
         return failure("socket-mode", door.path,
-                       f"{user} cannot use it; it is {runtime.describe(door.path)}",
+                       f"{user} cannot use it; it is {owners.describe(door.path)}",
                        f"systemctl restart {unit}.socket   (its unit has the right owner and mode)")
     except OSError as error:
         return failure("socket", door.path, f"{user}: {error.strerror}", cure)

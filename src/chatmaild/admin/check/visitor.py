@@ -15,7 +15,7 @@ from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
 from chatmaild.admin.check.doveconf import Dovecot
 from chatmaild.admin.check.findings import Finding, failure, ok
 from chatmaild.config.config import Config, DomainConfig
-from chatmaild.daemon import runtime
+from chatmaild.daemon import privileges
 from chatmaild.errors import ChatmaildError
 
 TIMEOUT = 20
@@ -99,7 +99,7 @@ def as_owner(config: Config, work: Callable[[], object]) -> None:
     child = os.fork()
     if child == 0:
         try:
-            runtime.become(config.mail_user)
+            privileges.become(config.mail_user)
             work()
         except (ChatmaildError, OSError) as error:
             os.write(writer, str(error).encode()[:4096])

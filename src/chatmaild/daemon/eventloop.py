@@ -1,0 +1,59 @@
+"""The life of an asyncio service: ready, watchdog, SIGHUP, SIGTERM."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from chatmaild.config.config import Config
+from chatmaild.daemon import systemd
+from chatmaild.daemon.reload import reloader
+
+Stop = Callable[[], Awaitable[None]]
+"""Winds a service down."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A service that accepts connections."""
+
+    configure: Callable[[Config], None]
+    """Uses another configuration from now on; called at SIGHUP."""
+    stop: Stop
+
+
+Start = Callable[[], Awaitable[Running]]
+
+
+def run(start: Start, config_path: Path) -> None:
+    """Run an asyncio service until SIGTERM or SIGINT.
+
+    READY is told after `start` returned. The watchdog is fed from the loop itself, so that a stuck
+    loop is noticed.
+    """
+    asyncio.run(_supervise(start, config_path))
+
+
+async def _supervise(start: Start, config_path: Path) -> None:
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    service = await start()
+    loop.add_signal_handler(signal.SIGHUP, _reload, reloader(config_path, service.configure))
+    systemd.notify("READY=1")
+    interval = systemd.watchdog_interval()
+    while not stopping.is_set():
+        systemd.notify("WATCHDOG=1")
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), interval)
+    systemd.notify("STOPPING=1")
+    await service.stop()
+
+
+def _reload(reload: Callable[[], None]) -> None:
+    systemd.notify("RELOADING=1")
+    reload()
+    systemd.notify("READY=1")

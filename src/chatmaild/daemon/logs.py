@@ -1,0 +1,71 @@
+"""What a service says: on stderr with levels for the journal, or to syslog; and how addresses look.
+
+Messages name no password, token, subject, body or client address, and a mail address only as an
+`AddressLabel`.
+"""
+
+import logging
+import os
+import sys
+import traceback
+
+_SYSLOG_LEVEL = {
+    logging.DEBUG: 7,
+    logging.INFO: 6,
+    logging.WARNING: 4,
+    logging.ERROR: 3,
+    logging.CRITICAL: 2,
+}
+
+
+class _JournalFormatter(logging.Formatter):
+    """One line a record, with the ``<N>`` level prefix of sd-daemon(3)."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        prefix = f"<{_SYSLOG_LEVEL.get(record.levelno, 6)}>"
+        return "\n".join(prefix + line for line in super().format(record).splitlines())
+
+
+def setup(name: str, to_syslog: bool = False) -> None:
+    """Log to stderr, under systemd with levels that the journal understands; or to syslog.
+
+    `to_syslog` is for a process that has left its terminal. Lines begin with `name` there; the
+    journal has the same name from SyslogIdentifier= of the unit.
+    """
+    handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    if to_syslog:
+        from logging.handlers import SysLogHandler
+        handler = SysLogHandler("/dev/log", facility=SysLogHandler.LOG_MAIL)
+        handler.setFormatter(logging.Formatter(f"{name}[{os.getpid()}]: %(message)s"))
+    elif "JOURNAL_STREAM" in os.environ:
+        handler.setFormatter(_JournalFormatter("%(message)s"))
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+
+
+def place(error: BaseException) -> str:
+    """What went wrong and in which line; never the text, which may hold parts of a request."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" in {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    return type(error).__name__ + where
+
+
+class AddressLabel:
+    """How a mail address appears in the log: a keyed hash, unless the admin wants it plain.
+
+    The key is random and lives as long as the process, so that lines of one run can be told to
+    belong together while nothing in a kept log leads back to an address. The hash is Python's own
+    of strings, SipHash, which was made for hashing under a secret key; ours goes in front, in case
+    that Python's is known (PYTHONHASHSEED).
+    """
+
+    def __init__(self, plain: bool):
+        self.plain = plain
+        self._key = os.urandom(16)
+
+    def __call__(self, address: str) -> str:
+        if self.plain:
+            return address.encode("unicode_escape", "backslashreplace").decode("ascii")
+        raw = self._key + address.lower().encode("utf-8", "surrogateescape")
+        return f"addr-{hash(raw) & 0xFFFFFFFFFF:010x}"

@@ -1,0 +1,45 @@
+"""Who this process is: what root starts drops its rights."""
+
+import os
+import pwd
+from pathlib import Path
+
+from chatmaild.daemon.owners import user_name
+from chatmaild.errors import StoreError, UsageError
+
+
+def become(user: str) -> None:
+    """Run as `user` from here on, with their groups, if run by root; others stay who they are.
+
+    Raises `UsageError` if there is no such user.
+    """
+    if os.geteuid() != 0 or user == "root":
+        return
+    entry = known_user(user)
+    os.initgroups(user, entry.pw_gid)
+    os.setgid(entry.pw_gid)
+    os.setuid(entry.pw_uid)
+
+
+def known_user(user: str) -> pwd.struct_passwd:
+    """Raises `UsageError` if there is no such user."""
+    try:
+        return pwd.getpwnam(user)
+    except KeyError:
+        raise UsageError(
+            f"{user}: there is no such user; the package makes _chatmaild, mail_user in "
+            "chatmaild.ini names another"
+        ) from None
+
+
+def become_owner(path: Path) -> None:
+    """Go on with the rights of whoever owns `path`, and no more, if run by root.
+
+    For work on the mailboxes, which belong to mail_user: even a mistake of ours could then reach
+    nothing else. Raises `StoreError`.
+    """
+    try:
+        become(user_name(os.stat(path).st_uid))
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}; mount it, or name another mailboxes_dir in "
+                         "chatmaild.ini") from None

@@ -1,0 +1,29 @@
+"""What a service and its manager tell each other: sockets, sd_notify(3), the watchdog.
+
+The only importer of python3-systemd, which is loaded when first needed: short commands do not.
+"""
+
+import contextlib
+import os
+
+
+def listen_fds() -> list[int]:
+    """The descriptors of the sockets that were handed over, see sd_listen_fds(3)."""
+    from systemd import daemon
+    return daemon.listen_fds(True)
+
+
+def notify(state: str) -> None:
+    """Tell the service manager, as sd_notify(3) does; nothing happens without one."""
+    if "NOTIFY_SOCKET" in os.environ:
+        from systemd import daemon
+        with contextlib.suppress(OSError):      # it went away, or restarts; our work goes on
+            daemon.notify(state)
+
+
+def watchdog_interval() -> float | None:
+    """Seconds between two WATCHDOG=1, half of what the unit allows; None without a watchdog."""
+    usec = os.environ.get("WATCHDOG_USEC", "")
+    if not usec.isdigit() or os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return None
+    return int(usec) / 2_000_000
