@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
+from rig.files import replace
 from rig.stock import ORDINARY_USERS
 from rig.until import until
 
@@ -72,14 +73,14 @@ def release(running_host):
 def ordinary_domain(running_host, release):
     """A passwd-file domain beside PAM, every debug log, and no pause after a wrong password."""
     bob = pwd.getpwnam("bob")
-    Path("/etc/dovecot/users").write_text(
-        f"{CAROL}:{{PLAIN}}{CAROLS_PASSWORD}:{bob.pw_uid}:{bob.pw_gid}::{bob.pw_dir}::\n")
-    conf = CONF / "20-ordinary.conf"
-    conf.write_text(CAROLS_CONF[release] + NO_PENALTY)
+    users, conf = Path("/etc/dovecot/users"), CONF / "20-ordinary.conf"
+    replace(users, f"{CAROL}:{{PLAIN}}{CAROLS_PASSWORD}"
+            f":{bob.pw_uid}:{bob.pw_gid}::{bob.pw_dir}::\n")
+    replace(conf, CAROLS_CONF[release] + NO_PENALTY)
     running_host.restart_dovecot()
-    running_host.reload_postfix()       # whose processes are connected to the old one
     yield
     conf.unlink()
+    users.unlink()
     running_host.restart_dovecot()
 
 
@@ -526,18 +527,12 @@ def test_a_repaired_configuration_needs_no_reload(host, address):
 @contextlib.contextmanager
 def reconfigured(host, change):
     """The services use `change(chatmaild.ini)` meanwhile."""
-    def read_again():
-        count = host.services["doveauth"].log_text().count("configuration read again")
-        host.configure(host.ini.read_text())
-        until(lambda: host.services["doveauth"].log_text().count("configuration read again")
-              > count, "doveauth reads its configuration")
-
     before = host.ini.read_text()
-    host.ini.write_text(change(before))
-    read_again()
-    yield
-    host.ini.write_text(before)
-    read_again()
+    host.configure(change(before))
+    try:
+        yield
+    finally:
+        host.configure(before)
 
 
 def with_key(key, value):

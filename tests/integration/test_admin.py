@@ -161,8 +161,7 @@ def test_export_can_be_read_by_others(host, accounts, tmp_path):
 
 def test_invitation_makes_one_account(host, accounts):
     text = host.ini.read_text()
-    host.ini.write_text(text.replace("#signup = open", "signup = invite"))
-    host.services["doveauth"].reload()
+    host.configure(text.replace("#signup = open", "signup = invite"))
     try:
         made = json.loads(host.chatmaild("invite", "create", "--uses", "2", "--json").stdout)
         first, second = made["invitations"]
@@ -175,8 +174,7 @@ def test_invitation_makes_one_account(host, accounts):
         assert not logs_in(host, second["address"], second["password"])
         accounts("delete", "--yes", first["address"])
     finally:
-        host.ini.write_text(text)
-        host.services["doveauth"].reload()
+        host.configure(text)
 
 
 def test_no_password_in_any_log(host, accounts):

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from rig.files import replace
 from rig.stock import ORDINARY_USERS
 
 PASSWORD = "correct horse battery"
@@ -20,18 +21,16 @@ def wired(running_host):
     old, new, postfix = BLOCKS
     version = running_host.run("dovecot", "--version").stdout
     conf = Path("/etc/dovecot/conf.d/95-quota-status.conf")
-    conf.write_text(old if version.startswith("2.3") else new)
+    replace(conf, old if version.startswith("2.3") else new)
     main_cf = Path("/etc/postfix/main.cf")
     before = main_cf.read_text()
-    main_cf.write_text(before + re.sub(r"(?m)^    ", "", postfix))
-    running_host.stop_dovecot()
-    running_host.start_dovecot()
+    replace(main_cf, before + re.sub(r"(?m)^    ", "", postfix))
+    running_host.restart_dovecot()
     running_host.reload_postfix()
     yield
-    main_cf.write_text(before)
+    replace(main_cf, before)
     conf.unlink()
-    running_host.stop_dovecot()
-    running_host.start_dovecot()
+    running_host.restart_dovecot()
     running_host.reload_postfix()
 
 

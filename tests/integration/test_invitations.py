@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote
 
 import pytest
-from rig.until import until
+from rig.files import replace
 
 PARAMETERS = "&ih=127.0.0.1&ip=993&is=ssl&sh=127.0.0.1&sp=465&ss=ssl&ic=3"
 """For a client without DNS."""
@@ -18,18 +18,15 @@ PARAMETERS = "&ih=127.0.0.1&ip=993&is=ssl&sh=127.0.0.1&sp=465&ss=ssl&ic=3"
 @contextlib.contextmanager
 def configured(host, *lines):
     """The services use chatmaild.ini with `lines` in front of their keys' defaults."""
-    def use(text):
-        doveauth = host.services["doveauth"]
-        count = doveauth.log_text().count("configuration read again")
-        host.configure(text)
-        until(lambda: doveauth.log_text().count("configuration read again") > count, "a reload")
-
     before = host.ini.read_text()
     keys = {line.split(" = ")[0] for line in lines}
     kept = [line for line in before.splitlines() if line.split(" = ")[0] not in keys]
-    use("\n".join(kept).replace("[chatmaild]", "\n".join(("[chatmaild]", *lines)), 1) + "\n")
-    yield
-    use(before)
+    text = "\n".join(kept) + "\n"
+    host.configure(text.replace("[chatmaild]", "\n".join(("[chatmaild]", *lines)), 1))
+    try:
+        yield
+    finally:
+        host.configure(before)
 
 
 @pytest.fixture
@@ -66,13 +63,11 @@ service anvil {
 def no_penalty(running_host):
     """Dovecot does not make clients wait that gave a wrong password."""
     conf = Path("/etc/dovecot/conf.d/20-no-penalty.conf")
-    conf.write_text(NO_PENALTY)
+    replace(conf, NO_PENALTY)
     running_host.restart_dovecot()
-    running_host.reload_postfix()       # whose processes are connected to the old one
     yield
     conf.unlink()
     running_host.restart_dovecot()
-    running_host.reload_postfix()
 
 
 def logs_in(host, address, password, source="127.0.0.1"):
@@ -179,15 +174,13 @@ def open_domain(host):
     before, hosts = conf.read_text(), Path("/etc/hosts").read_text()
     changed = before.replace(f"*@{host.chat_domain}", f"*@{host.chat_domain} *@{UNDERSCORE}")
     assert changed != before
-    conf.write_text(changed)
-    Path("/etc/hosts").write_text(f"{hosts}127.0.0.1 {UNDERSCORE}\n")
+    replace(conf, changed)
+    replace(Path("/etc/hosts"), f"{hosts}127.0.0.1 {UNDERSCORE}\n")
     host.restart_dovecot()
-    host.reload_postfix()
     yield f"mail_domains = {host.chat_domain} {UNDERSCORE}"
-    conf.write_text(before)
-    Path("/etc/hosts").write_text(hosts)
+    replace(conf, before)
+    replace(Path("/etc/hosts"), hosts)
     host.restart_dovecot()
-    host.reload_postfix()
 
 
 def test_dcaccount_works_in_open_mode_only(host, core, open_domain):

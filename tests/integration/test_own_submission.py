@@ -5,6 +5,7 @@ import smtplib
 
 import chatmessages
 import pytest
+from rig.files import replace
 from rig.host import PASSWORD
 from rig.stock import ORDINARY_USERS
 
@@ -25,7 +26,7 @@ def own(running_host, tmp_path_factory):
     yield host
     host.stop_postfix()
     for name in ("main.cf", "master.cf"):
-        shutil.copy(before / name, "/etc/postfix")
+        replace(f"/etc/postfix/{name}", (before / name).read_bytes())
     host.start_postfix()
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from rig.files import replace
 from rig.until import until
 
 PASSWORD = "a long password"
@@ -75,10 +76,6 @@ def gateway(host):
     lines = [f"{key} = {value}" for key, value in CONFIGURED.items()]
     lines.append(f"push_gateway = {gateway.url}")
     host.configure(before.replace("[chatmaild]", "[chatmaild]\n" + "\n".join(lines), 1))
-    for name in ("metadata", "notifier"):
-        count = host.services[name].log_text().count("read again")
-        host.services[name].reload()
-        until(lambda: host.services[name].log_text().count("read again") > count, "reloaded")
     yield gateway
     host.configure(before)
     secret.unlink()
@@ -346,14 +343,14 @@ def test_the_own_append_does_not_ring(host, gateway, address):
 def test_nothing_is_left_of_a_delivery_when_push_is_off(host, gateway, address):
     before = host.ini.read_text()
     set_token(host, address, "phone-token")
-    host.ini.write_text(before.replace("[chatmaild]", "[chatmaild]\npush = no", 1))
+    replace(host.ini, before.replace("[chatmaild]", "[chatmaild]\npush = no", 1))
     seen = set()
     try:
         with host.without("metadata"):
             deliver(address)
             seen.update(path.name for path in Path("/run/chatmaild/arrivals").rglob("*"))
     finally:
-        host.ini.write_text(before)
+        replace(host.ini, before)
     assert not any(address in name for name in seen)
 
 

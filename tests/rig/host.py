@@ -6,8 +6,6 @@ Works only inside `tests/rig/enter`, where the stock paths and ports are nobody 
 import contextlib
 import imaplib
 import itertools
-import os
-import select
 import smtplib
 import socket
 import ssl
@@ -16,7 +14,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from rig import stock
+from rig import dovecot, postfix, stock
+from rig.files import replace
 from rig.install import install
 from rig.machine import PUBLIC, STRANGER, TREE_INSIDE
 from rig.units import Service
@@ -65,33 +64,33 @@ class Host:
             follow_readme()
 
     def stop(self) -> None:
-        """End everything; a Postfix that a failed test left stopped is no further failure."""
+        """End everything; a server that a failed test left stopped is no further failure."""
         self.stop_dovecot()
-        self.run("postfix", "stop", check=False)
+        postfix.stop(self.run, check=False)
         for service in self.services.values():
             service.stop()
 
     def start_postfix(self) -> None:
-        self.run("postfix", "start")
+        """Postfix runs, and its SMTP ports greet."""
+        postfix.start(self.run)
 
     def stop_postfix(self) -> None:
-        self.run("postfix", "stop")
+        """No process of Postfix is left."""
+        postfix.stop(self.run)
 
     def reload_postfix(self) -> None:
-        self.run("postfix", "reload")
+        """Whoever connects from now on meets what main.cf and master.cf say now."""
+        postfix.reload(self.run)
 
     def start_dovecot(self) -> None:
-        self.run("dovecot")
-        until(Path("/run/dovecot/master.pid").exists, "Dovecot has written its pid")
+        """Dovecot runs, IMAP greets, and no idle process of Postfix knows a former Dovecot."""
+        dovecot.start(self.run)
+        if postfix.running():
+            postfix.reload()
 
     def stop_dovecot(self) -> None:
-        pid = int(Path("/run/dovecot/master.pid").read_text())
-        master = os.pidfd_open(pid)
-        try:
-            self.run("doveadm", "stop")
-            assert select.select([master], [], [], 20)[0], "Dovecot did not stop in 20 s"
-        finally:
-            os.close(master)
+        """No process of Dovecot is left, and its ports are free."""
+        dovecot.stop(self.run)
 
     def restart_dovecot(self) -> None:
         self.stop_dovecot()
@@ -100,9 +99,9 @@ class Host:
     @contextlib.contextmanager
     def without(self, *names: str) -> Iterator[None]:
         """Our services of these names are down, sockets included, for the ``with`` block."""
-        for name in names:
-            self.services[name].stop()
         try:
+            for name in names:
+                self.services[name].stop()
             yield
         finally:
             for name in names:
@@ -120,8 +119,8 @@ class Host:
                 self.services[name].go_on()
 
     def configure(self, text: str) -> None:
-        """Replace chatmaild.ini and let the running services read it."""
-        self.ini.write_text(text)
+        """Replace chatmaild.ini; the running services have read it when this returns."""
+        replace(self.ini, text)
         for service in self.services.values():
             if service.running:
                 service.reload()

@@ -7,15 +7,16 @@ LISTEN_FDS; the service runs as the unit's user, and counts as started when it s
 import fcntl
 import os
 import pwd
-import select
 import shlex
 import shutil
 import signal
 import socket
 import subprocess
-import time
 from collections import defaultdict
 from pathlib import Path
+
+from rig.notifications import Notifications
+from rig.until import until
 
 UNITS = Path("/usr/lib/systemd/system")
 LOGS = Path("/var/log/chatmaild")
@@ -42,7 +43,9 @@ class Service:
         self.name = name
         self.log = LOGS / f"{name}.log"
         self.process: subprocess.Popen | None = None
+        self.hanging = False
         self.sockets: list[socket.socket] = []
+        self._notifications: Notifications | None = None
         self._unit = read_unit(UNITS / f"chatmaild-{name}.service")
         socket_file = UNITS / f"chatmaild-{name}.socket"
         self._socket_unit = read_unit(socket_file) if socket_file.exists() else {}
@@ -67,34 +70,31 @@ class Service:
             sock.listen(int(self._socket("Backlog", "128")))
             self.sockets.append(sock)
 
-    def start(self, seconds: float = 20) -> None:
+    def start(self, seconds: float = 60) -> None:
         """Start and wait for READY=1. Raises `ServiceFailed`."""
         assert not self.running, f"{self.name} runs already"
         self.listen()
         LOGS.mkdir(exist_ok=True)
         user = pwd.getpwnam(self._service("User", "root"))
-        notify_path = f"/run/notify-{self.name}"
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-            Path(notify_path).unlink(missing_ok=True)
-            notify.bind(notify_path)
-            os.chmod(notify_path, 0o666)
-            with open(self.log, "ab") as log:
-                high = [fcntl.fcntl(sock, fcntl.F_DUPFD_CLOEXEC, 100) for sock in self.sockets]
-                moves = " ".join(f"{n}<&{fd}-" for n, fd in enumerate(high, 3))
-                self.process = subprocess.Popen(
-                    ["/bin/bash", "-c", f'exec {moves}; LISTEN_PID=$$ exec "$0" "$@"',
-                     *self._command()],
-                    stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
-                    env=self._environment(user, notify_path), pass_fds=high,
-                    umask=int(self._service("UMask", "0022"), 8),
-                    user=user.pw_uid, group=user.pw_gid,
-                    extra_groups=os.getgrouplist(user.pw_name, user.pw_gid))
-            for fd in high:
-                os.close(fd)
-            if self._service("Type", "simple") == "notify":
-                self._wait_ready(notify, seconds)
+        self._forget_notifications()
+        self._notifications = notifications = Notifications(f"/run/notify-{self.name}")
+        with open(self.log, "ab") as log:
+            high = [fcntl.fcntl(sock, fcntl.F_DUPFD_CLOEXEC, 100) for sock in self.sockets]
+            moves = " ".join(f"{n}<&{fd}-" for n, fd in enumerate(high, 3))
+            self.process = subprocess.Popen(
+                ["/bin/bash", "-c", f'exec {moves}; LISTEN_PID=$$ exec "$0" "$@"',
+                 *self._command()],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
+                env=self._environment(user, notifications.path), pass_fds=high,
+                umask=int(self._service("UMask", "0022"), 8),
+                user=user.pw_uid, group=user.pw_gid,
+                extra_groups=os.getgrouplist(user.pw_name, user.pw_gid))
+        for fd in high:
+            os.close(fd)
+        if self._notifies:
+            self._wait_for(0, "READY=1", seconds)
 
-    def stop(self, seconds: float = 20) -> None:
+    def stop(self, seconds: float = 60) -> None:
         """SIGTERM, wait, close the sockets: connecting now fails, as for a unit that is down."""
         if self.running:
             self.process.send_signal(signal.SIGCONT)
@@ -106,10 +106,16 @@ class Service:
                 self.process.wait()
                 raise ServiceFailed(f"{self.name} ignored SIGTERM for {seconds:g} s") from None
         self.process = None
+        self._forget_notifications()
         for sock in self.sockets:
             Path(sock.getsockname()).unlink(missing_ok=True)
             sock.close()
         self.sockets = []
+
+    def _forget_notifications(self) -> None:
+        if self._notifications:
+            self._notifications.close()
+        self._notifications = None
 
     def kill(self) -> None:
         """SIGKILL; the sockets stay open, as under systemd, which would start it again."""
@@ -118,13 +124,23 @@ class Service:
 
     def hang(self) -> None:
         """Stop it in mid-air: connections are accepted by the kernel and never answered."""
+        self.hanging = True
         self.process.send_signal(signal.SIGSTOP)
 
     def go_on(self) -> None:
+        self.hanging = False
         self.process.send_signal(signal.SIGCONT)
 
-    def reload(self) -> None:
+    def reload(self, seconds: float = 60) -> None:
+        """SIGHUP; the service has read its configuration, or said what is wrong with it.
+
+        One that hangs does so when it goes on.
+        """
+        seen = len(self._notifications.seen)
         self.process.send_signal(signal.SIGHUP)
+        if self._notifies and not self.hanging:
+            after = self._wait_for(seen, "RELOADING=1", seconds)
+            self._wait_for(after, "READY=1", seconds)
 
     def log_text(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
@@ -147,18 +163,20 @@ class Service:
             environment["LISTEN_FDS"] = str(len(self.sockets))
         return environment
 
-    def _wait_ready(self, notify: socket.socket, seconds: float) -> None:
-        exited = os.pidfd_open(self.process.pid)
+    @property
+    def _notifies(self) -> bool:
+        return self._service("Type", "simple").startswith("notify")
+
+    def _wait_for(self, start: int, state: str, seconds: float) -> int:
+        """The index after the first notification of `state` from `start` on. `ServiceFailed`."""
+        def said() -> bool:
+            return state in self._notifications.seen[start:]
+
         try:
-            deadline = time.monotonic() + seconds
-            while (left := deadline - time.monotonic()) > 0:
-                ready, _, _ = select.select([notify, exited], [], [], left)
-                if notify in ready and b"READY=1" in notify.recv(4096).split(b"\n"):
-                    return
-                if exited in ready and notify not in ready:
-                    raise ServiceFailed(f"{self.name} ended with {self.process.wait()}:\n"
-                                        + self.log_text()[-2000:])
-        finally:
-            os.close(exited)
-        raise ServiceFailed(f"{self.name} was not READY in {seconds:g} s:\n"
-                            + self.log_text()[-2000:])
+            until(lambda: said() or not self.running, f"{self.name} to say {state}", seconds)
+        except AssertionError as error:
+            raise ServiceFailed(f"{error}:\n{self.log_text()[-2000:]}") from None
+        if not said():
+            raise ServiceFailed(f"{self.name} ended with {self.process.wait()}:\n"
+                                + self.log_text()[-2000:])
+        return self._notifications.seen.index(state, start) + 1

@@ -1,0 +1,114 @@
+"""Dovecot as a running server: what is true when it has started or stopped."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from rig import processes
+from rig.until import until
+
+PORTS = (143, 993)
+_PID = Path("/run/dovecot/master.pid")
+_PROGRAMS = ("/usr/sbin/dovecot", "/usr/lib/dovecot")
+_PATIENCE = 10
+"""Seconds that Dovecot's processes get to end by themselves when their master has ended."""
+
+Command = Callable[..., object]
+
+
+def running() -> bool:
+    return _master() is not None
+
+
+def start(run: Command) -> None:
+    """Dovecot runs: ports greet, which they do when auth is ready, and sockets are there."""
+    assert not running(), "Dovecot runs already"
+    kill()
+    until(lambda: not processes.listening() & set(PORTS), "the ports of IMAP to be free")
+    run("dovecot")
+    answers()
+
+
+def answers() -> None:
+    """Wait until IMAP greets on its ports and whoever connects to a socket is taken."""
+    until(lambda: running() and _greets(PORTS[0]), "Dovecot to greet at port 143")
+    until(lambda: set(PORTS) <= processes.listening(), "Dovecot to listen at port 993")
+    for path in _sockets_of_postfix():
+        until(lambda: _takes(path), f"Dovecot to listen at {path}")
+
+
+def stop(run: Command) -> None:
+    """Dovecot's processes are gone, and its ports are free. It may have stopped before."""
+    if master := _master():
+        family = {process for pid in processes.family(master.pid)
+                  if (process := processes.look(pid))}
+        run("doveadm", "stop")
+        _gone(family, _PATIENCE)
+    kill()
+    until(lambda: not processes.listening() & set(PORTS), "the ports of IMAP to be free")
+
+
+def kill() -> None:
+    """No process of Dovecot is left, whatever state they were in."""
+    def gone() -> bool:
+        left = processes.running(*_PROGRAMS)
+        for process in left:
+            process.kill()
+        return not left
+    until(gone, "Dovecot's processes to be gone")
+
+
+def reload() -> None:
+    """Dovecot's master has read its configuration again, and answers."""
+    master = _master()
+    assert master, "Dovecot's master has died; its last words are in dovecot.log"
+    former = {process for pid in processes.family(master.pid) - {master.pid}
+              if (process := processes.look(pid)) and process.program.endswith("/config")}
+    os.kill(master.pid, signal.SIGHUP)
+    _gone(former, 60)
+    answers()
+
+
+def _gone(whom: set[processes.Process], seconds: float) -> None:
+    try:
+        until(lambda: not [one for one in whom if processes.look(one.pid) == one],
+              "Dovecot's processes to be gone", seconds)
+    except AssertionError:
+        pass    # they are killed next: a login that lingers would keep the ports
+
+
+def _master() -> processes.Process | None:
+    try:
+        process = processes.look(int(_PID.read_text()))
+    except (OSError, ValueError):
+        return None
+    return process if process and process.program == _PROGRAMS[0] else None
+
+
+def _greets(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+            return client.recv(200).startswith(b"* OK")
+    except OSError:
+        return False
+
+
+def _sockets_of_postfix() -> list[str]:
+    """The sockets in Postfix's queue directory that the configuration tells Dovecot to open."""
+    text = subprocess.run(["doveconf", "-n"], text=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL).stdout
+    return re.findall(r"unix_listener \"?(/var/spool/postfix/[^\s\"]+)", text)
+
+
+def _takes(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(30)
+        try:
+            client.connect(path)
+        except OSError:
+            return False
+    return True
