@@ -18,6 +18,7 @@ from rig import dovecot, postfix, stock
 from rig.files import replace
 from rig.install import install
 from rig.machine import PUBLIC, STRANGER, TREE_INSIDE
+from rig.site import EXAMPLE, Site
 from rig.units import Service
 from rig.until import until
 from rig.wiring import configure, follow_readme
@@ -30,16 +31,17 @@ PASSWORD = "correct horse battery"
 
 
 class Host:
-    """mail.example.org: ordinary mail for example.org, chat for chat.example.org."""
+    """By default mail.example.org: mail for example.org, chat for chat.example.org."""
 
-    domain = "example.org"
-    chat_domain = "chat.example.org"
-    public, stranger = PUBLIC, STRANGER
+    stranger = STRANGER
     tree = TREE_INSIDE
     ini = Path("/etc/chatmaild/chatmaild.ini")
     mailboxes = Path("/var/lib/chatmaild/mail")
 
-    def __init__(self) -> None:
+    def __init__(self, site: Site = EXAMPLE, alone: bool = True) -> None:
+        self.site, self.alone = site, alone
+        self.domain, self.chat_domain = site.domain, site.chat_domain
+        self.public = site.address
         self.services: dict[str, Service] = {}
         self._numbers = itertools.count(1)
 
@@ -50,18 +52,22 @@ class Host:
 
         Everything is ready when this returns.
         """
-        stock.write()
+        stock.write(self.site, self.alone)
+        self.serve(chat)
+
+    def serve(self, chat: bool = True) -> None:
+        """Start the ordinary host as it is on the disk; with `chat` as in `start`."""
         self.start_postfix()
         self.start_dovecot()
         if chat:
             install()
-            configure()
+            configure(self.site)
             self.services = {name: Service(name) for name in SERVICES}
             for service in self.services.values():
                 service.listen()
             for service in self.services.values():
                 service.start()
-            follow_readme()
+            follow_readme(self.site)
 
     def stop(self) -> None:
         """End everything; a server that a failed test left stopped is no further failure."""

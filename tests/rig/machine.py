@@ -13,9 +13,11 @@ import select
 import shutil
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from rig.debian import CACHE
+from rig.site import EXAMPLE
 
 SCRATCH = Path("/run/chatmaild-rig")
 """Where the memory file system is mounted, in the private mount namespace only."""
@@ -23,8 +25,8 @@ SCRATCH = Path("/run/chatmaild-rig")
 TREE_INSIDE = Path("/usr/src/chatmaild")
 """The checkout as the private host sees it: a copy that every user there may read."""
 
-NAME = "mail.example.org"
-PUBLIC = "192.0.2.1"
+NAME = EXAMPLE.name
+PUBLIC = EXAMPLE.address
 """The host's address in the outside world; mail to it comes from outside mynetworks."""
 STRANGER = "192.0.2.99"
 """An address to connect from for a test that plays a foreign client or server."""
@@ -54,10 +56,17 @@ class Unable(Exception):
     """There can be no private host here; the text says why and what helps."""
 
 
-def run(lower: Path, tree: Path, command: list[str], keep: bool = False) -> int:
+Network = Callable[[Path, int], None]
+"""Gives a fresh machine its network and names: told where its root directory is, and a file
+descriptor of the network that it was started in."""
+
+
+def run(lower: Path, tree: Path, command: list[str], keep: bool = False,
+        network: Network | None = None) -> int:
     """Run `command` on a private machine with the root `lower`. Its exit code.
 
-    With `keep` the machine stays when the command has succeeded, until `stop_kept`.
+    With `keep` the machine stays when the command has succeeded, until `stop_kept`. Without
+    `network` it is alone in the world.
     """
     if keep and _kept():
         raise Unable(f"one is running already, process {_kept()}: end it with --stop")
@@ -73,7 +82,7 @@ def run(lower: Path, tree: Path, command: list[str], keep: bool = False) -> int:
             os.setsid()
         else:
             _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        _become(lower, tree)
+        _become(lower, tree, lambda root: (network or _alone)(root, outside))
         if keep:
             _connect(outside)
         _reap(_start(command), report, keep)
@@ -104,7 +113,7 @@ def _kept() -> int | None:
         return None
 
 
-def _become(lower: Path, tree: Path) -> None:
+def _become(lower: Path, tree: Path, network: Callable[[Path], None]) -> None:
     """As first process of fresh namespaces: make the machine, and stand in its checkout."""
     where = Path.cwd().relative_to(tree) if Path.cwd().is_relative_to(tree) else Path()
     _mount("--make-rprivate", "/")
@@ -129,7 +138,7 @@ def _become(lower: Path, tree: Path) -> None:
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(tree, copy, symlinks=True, ignore=_SKIP)
     subprocess.run(["chmod", "-R", "a+rX", copy], check=True)
-    _network(root)
+    network(root)
     os.chroot(root)
     os.chdir(TREE_INSIDE / where)
 
@@ -160,7 +169,7 @@ def _devices(dev: Path) -> None:
         (dev / name).symlink_to(target)
 
 
-def _network(root: Path) -> None:
+def _alone(root: Path, _outside: int) -> None:
     for line in (
         "link set lo up",
         f"address add {PUBLIC}/32 dev lo",

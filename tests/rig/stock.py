@@ -10,23 +10,22 @@ import subprocess
 from pathlib import Path
 
 from rig.debian import own_suite
+from rig.site import EXAMPLE, Site
 
 ORDINARY_USERS = {"alice": "alice's ordinary secret", "bob": "bob's ordinary secret"}
 
 MAIL_LOG = Path("/var/log/mail.log")
 DOVECOT_LOG = Path("/var/log/dovecot.log")
 CERTIFICATE = Path("/etc/ssl/certs/ssl-cert-snakeoil.pem")
-_KEY = Path("/etc/ssl/private/ssl-cert-snakeoil.key")
+KEY = Path("/etc/ssl/private/ssl-cert-snakeoil.key")
 
 _MAIN_CF = {
     # what the Debian package asks for an "Internet Site"
     "smtpd_relay_restrictions":
         "permit_mynetworks permit_sasl_authenticated defer_unauth_destination",
-    "myhostname": "mail.example.org",
     "alias_maps": "hash:/etc/aliases",
     "alias_database": "hash:/etc/aliases",
     "myorigin": "/etc/mailname",
-    "mydestination": "$myhostname, example.org, localhost",
     "relayhost": "",
     "mynetworks": "127.0.0.0/8 [::ffff:127.0.0.0]/104 [::1]/128",
     "mailbox_size_limit": "0",
@@ -36,8 +35,10 @@ _MAIN_CF = {
     # what its admin added for users who send mail
     "smtpd_sasl_type": "dovecot",
     "smtpd_sasl_path": "private/auth",
-    # a network without the world: no DNS, nothing leaves but to discard.example.net
     "maillog_file": str(MAIL_LOG),
+}
+_NO_WORLD = {
+    # no DNS, and nothing leaves but to discard.example.net
     "smtpd_peername_lookup": "no",
     "disable_dns_lookups": "yes",
     "smtp_host_lookup": "native",
@@ -76,20 +77,23 @@ service lmtp {{
 """
 
 
-def write() -> None:
-    """Make the private machine that ordinary host; nothing is started."""
-    _certificate()
+def write(site: Site = EXAMPLE, alone: bool = True) -> None:
+    """Make the private machine that ordinary host; nothing is started.
+
+    With `alone` Postfix asks no DNS and sends nothing away.
+    """
+    _certificate(site)
     _users()
-    _postfix()
+    _postfix(site, alone)
     _dovecot()
 
 
-def _certificate() -> None:
-    names = ("DNS:mail.example.org,DNS:chat.example.org,DNS:_chat.example.org,DNS:example.org,"
-             "DNS:localhost,IP:127.0.0.1,IP:192.0.2.1")
+def _certificate(site: Site) -> None:
+    names = (f"DNS:{site.name},DNS:{site.chat_domain},DNS:_{site.chat_domain},DNS:{site.domain},"
+             f"DNS:localhost,IP:127.0.0.1,IP:{site.address}")
     run("openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-days", "30",
-        "-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", "/CN=example.org",
-        "-addext", f"subjectAltName={names}", "-keyout", str(_KEY), "-out", str(CERTIFICATE))
+        "-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", f"/CN={site.domain}",
+        "-addext", f"subjectAltName={names}", "-keyout", str(KEY), "-out", str(CERTIFICATE))
 
 
 def _users() -> None:
@@ -98,7 +102,7 @@ def _users() -> None:
         run("chpasswd", text=f"{name}:{password}\n")
 
 
-def _postfix() -> None:
+def _postfix(site: Site, alone: bool) -> None:
     shutil.rmtree("/var/spool/postfix")
     Path("/var/spool/postfix").mkdir()
     for path in Path("/var/lib/postfix").iterdir():
@@ -107,7 +111,9 @@ def _postfix() -> None:
     (etc / "main.cf").write_text((share / "main.cf.debian").read_text()
                                  + (share / "main.cf.tls").read_text())
     shutil.copy(share / "master.cf.dist", etc / "master.cf")
-    postconf("-e", _MAIN_CF)
+    postconf("-e", _MAIN_CF | (_NO_WORLD if alone else {}) | {
+        "myhostname": site.name,
+        "mydestination": f"$myhostname, {site.domain}, localhost"})
     postconf("-Me", _SUBMISSION)
     postconf("-P", _SUBMISSION_OPTIONS)
     for name in _SUBMISSION:
@@ -127,7 +133,7 @@ def _dovecot() -> None:
     private = etc / "private"
     private.mkdir(mode=0o700)
     (private / "dovecot.pem").symlink_to(CERTIFICATE)
-    (private / "dovecot.key").symlink_to(_KEY)
+    (private / "dovecot.key").symlink_to(KEY)
     (etc / "local.conf").write_text(_LOCAL_CONF)
 
 

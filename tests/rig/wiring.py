@@ -6,8 +6,7 @@ from pathlib import Path
 
 from rig import stock
 from rig.machine import TREE_INSIDE
-
-CHAT_DOMAIN = "chat.example.org"
+from rig.site import EXAMPLE, Site
 
 README = TREE_INSIDE / "README.md"
 
@@ -18,11 +17,11 @@ _BUSY_TEST_MACHINE = {"max_load_1m": "1000", "min_available_memory": "1M",
                       "min_free_disk_space": "1M"}
 
 
-def configure() -> None:
+def configure(site: Site = EXAMPLE) -> None:
     """What the package's postinst leaves in /etc/chatmaild, and the chat domain."""
     _ETC.mkdir(exist_ok=True)
     text = (_SHARE / "chatmaild.ini").read_text()
-    for key, value in {"mail_domains": CHAT_DOMAIN, **_BUSY_TEST_MACHINE}.items():
+    for key, value in {"mail_domains": site.chat_domain, **_BUSY_TEST_MACHINE}.items():
         head, line, tail = text.partition(f"\n{key} =" if key == "mail_domains" else f"\n#{key} =")
         assert line, f"chatmaild.ini has no {key}"
         text = f"{head}\n{key} = {value}\n{tail.partition(chr(10))[2]}"
@@ -30,8 +29,9 @@ def configure() -> None:
     shutil.copy(_SHARE / "auth.lua", _ETC)
 
 
-def follow_readme() -> None:
+def follow_readme(site: Site = EXAMPLE) -> None:
     """Run the sh blocks of README.md as root would, in one shell; Postfix and Dovecot run."""
     blocks = re.findall(r"^```sh\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
-    assert f"domain={CHAT_DOMAIN}\n" in blocks[0]
-    stock.run("sh", "-exc", "".join(blocks))
+    line = f"domain={EXAMPLE.chat_domain}\n"
+    assert line in blocks[0]
+    stock.run("sh", "-exc", "".join(blocks).replace(line, f"domain={site.chat_domain}\n"))
