@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "errors": set(), "address": set(), "slimimport": set(), "metrics": set(), "message": set(),
     "dkim": {"address", "errors", "slimimport"},
     "disk": {"errors"},
-    "config": {"address", "errors"},
+    "config": {"address", "disk", "errors"},
     "console": {"errors"},
     "daemon": {"config", "errors"},
     "accounts": {"config", "disk", "errors"},

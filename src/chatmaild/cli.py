@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from chatmaild import __version__, slimimport
-from chatmaild.config import inifile
+from chatmaild.config import inifile, lastgood
 from chatmaild.console import Console
 from chatmaild.daemon import logs, privileges, process, sockets
 from chatmaild.errors import ChatmaildError, ConfigError, UsageError
@@ -26,6 +26,7 @@ COMMANDS = {
     "invite": ("chatmaild.admin.invite", "make, list and revoke invitations to a chat domain"),
     "check": ("chatmaild.admin.check.command",
               "prove that this host is wired, or name the line to change"),
+    "configtest": ("chatmaild.admin.configtest", "say whether chatmaild.ini is in order"),
     "doveauth": ("chatmaild.services.doveauth", "create accounts at their first login (service)"),
     "lastlogin": ("chatmaild.services.lastlogin", "remember the day of each login (service)"),
     "metadata": ("chatmaild.services.metadata", "keep push tokens, tell server keys (service)"),
@@ -73,6 +74,10 @@ def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         default=Path(os.environ.get("CHATMAILD_CONFIG") or inifile.DEFAULT_PATH),
         help=f"configuration file (default: $CHATMAILD_CONFIG or {inifile.DEFAULT_PATH})",
     )
+    parser.add_argument(
+        "--last-good", type=Path, metavar="FILE", default=lastgood.PATH,
+        help="the copy that is used while that one is broken (default: %(default)s)",
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (module, summary) in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=summary,
@@ -100,7 +105,7 @@ def _detach(args: argparse.Namespace) -> None:
     if not args.socket or not args.pidfile:
         raise UsageError("--daemonize needs --socket and --pidfile")
     args.config = args.config.absolute()
-    inifile.load(args.config)
+    lastgood.load(args.config, args.last_good)
     if args.user:
         privileges.known_user(args.user)
     directory = args.pidfile.absolute().parent

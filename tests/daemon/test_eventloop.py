@@ -14,11 +14,12 @@ SERVICE = """
 import sys
 from pathlib import Path
 from chatmaild.daemon import eventloop
+from chatmaild.daemon.configfile import ConfigFile
 async def start():
     async def stop():
         print("stopped", flush=True)
     return eventloop.Running(lambda config: print(*config.domains, flush=True), stop)
-eventloop.run(start, Path(sys.argv[1]))
+eventloop.run(start, ConfigFile(Path(sys.argv[1]), Path("none")))
 """
 
 

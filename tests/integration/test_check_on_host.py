@@ -15,7 +15,6 @@ import pytest
 from rig.files import replace
 
 EXPECTED_WARNINGS = {
-    "expire",       # has not run on a fresh host
     "postmaster",   # the README leaves it to the admin
     "inotify",      # the kernel of the machine that runs the tests
     "live-certificate",     # self-signed

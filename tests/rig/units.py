@@ -36,6 +36,18 @@ def read_unit(path: Path) -> dict[str, list[str]]:
     return settings
 
 
+_PREFIX = "@-:+!"
+"""What may stand before a command, see systemd.service(5)."""
+
+
+def _prefix(line: str) -> str:
+    return line[:len(line) - len(line.lstrip(_PREFIX))]
+
+
+def _words(line: str) -> list[str]:
+    return shlex.split(line.lstrip(_PREFIX))
+
+
 class Service:
     """One ``chatmaild-NAME.service`` with its socket, if it has one."""
 
@@ -75,6 +87,8 @@ class Service:
         assert not self.running, f"{self.name} runs already"
         self.listen()
         LOGS.mkdir(exist_ok=True)
+        for line in self._unit.get("ExecStartPre", ()):
+            assert self._run_as_root(line) or "-" in _prefix(line), self.log_text()
         user = pwd.getpwnam(self._service("User", "root"))
         self._forget_notifications()
         self._notifications = notifications = Notifications(f"/run/notify-{self.name}")
@@ -131,16 +145,18 @@ class Service:
         self.hanging = False
         self.process.send_signal(signal.SIGCONT)
 
-    def reload(self, seconds: float = 60) -> None:
-        """SIGHUP; the service has read its configuration, or said what is wrong with it.
+    def reload(self, seconds: float = 60) -> bool:
+        """Run ExecReload=; the service has read its configuration. False if a command failed.
 
-        One that hangs does so when it goes on.
+        One that hangs reads it when it goes on.
         """
         seen = len(self._notifications.seen)
-        self.process.send_signal(signal.SIGHUP)
+        if not all(map(self._run_as_root, self._unit["ExecReload"])):
+            return False
         if self._notifies and not self.hanging:
             after = self._wait_for(seen, "RELOADING=1", seconds)
             self._wait_for(after, "READY=1", seconds)
+        return True
 
     def log_text(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
@@ -152,7 +168,16 @@ class Service:
         return self._socket_unit.get(key, [default])[-1]
 
     def _command(self) -> list[str]:
-        return shlex.split(self._unit["ExecStart"][-1].lstrip("@-:+!"))
+        return _words(self._unit["ExecStart"][-1])
+
+    def _run_as_root(self, line: str) -> bool:
+        """Run a command of the unit that may run as root: it is marked with +, or only kills."""
+        words = [word.replace("$MAINPID", str(self.process.pid if self.process else 0))
+                 for word in _words(line)]
+        assert "+" in _prefix(line) or words[0] == "/usr/bin/kill", line
+        with open(self.log, "ab") as log:
+            return subprocess.run(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                  cwd="/").returncode == 0
 
     def _environment(self, user: pwd.struct_passwd, notify_path: str) -> dict[str, str]:
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8",

@@ -163,7 +163,7 @@ def test_a_reload_changes_gateway_and_switch(tmp_path):
                 await second.until(lambda: "token-c1" in second.tokens)
                 assert len(first.tokens) == before
             code, log = await process.stop()
-            assert code == 0 and "keeping the old configuration" in log and "unknown" in log
+            assert code == 0 and "on the former configuration" in log and "unknown" in log
     asyncio.run(scenario())
 
 

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from chatmaild import metrics
-from chatmaild.config import inifile
+from chatmaild.config import lastgood
 from chatmaild.config.config import Config
 from chatmaild.console import Console, duration, octets, printable
 from chatmaild.daemon import privileges
 from chatmaild.disk import atomic
 from chatmaild.errors import StoreError
+from chatmaild.metrics import Labels
 from chatmaild.push import metrics as push_metrics
 from chatmaild.push.metrics import Standing
 from chatmaild.retention import census, runstate
@@ -34,11 +35,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    config = inifile.load(args.config)
+    loaded = lastgood.load(args.config, args.last_good)
+    config = loaded.config
     if not args.textfile:
         privileges.become_owner(config.mailboxes_dir)
     now = int(time.time())
-    problems: list[str] = []
+    problems = list(loaded.problems)
 
     def complain(path: str, error: OSError) -> None:
         problems.append(f"{printable(path)}: {error.strerror}")
@@ -51,14 +53,16 @@ def run(args: argparse.Namespace, console: Console) -> int:
         progress.close()
     found = {name: each for name, each in taken.items() if each}    # of others nothing is known
     last = _loaded(problems, runstate.load, config)
+    overdue = runstate.is_overdue(config, last, now)
     if args.textfile:
-        _write(args.textfile, metrics.render(_metrics(found, last, now)))
+        _write(args.textfile, metrics.render(
+            _metrics(found, last, overdue, now, is_broken=bool(loaded.problems))))
     else:
         push = _loaded(problems, push_metrics.load, config.push_metrics_file)
-        _print(console, found, last, now)
+        _print(console, found, last, overdue, now)
         if any(domain.push for domain in config.domains.values()):
             console.line(_push(push, now))
-        console.result(_document(found, last, push, now, problems))
+        console.result(_document(found, last, overdue, push, now, problems))
     for problem in problems:
         console.error(problem)
     return 1 if problems else 0
@@ -90,10 +94,10 @@ def _write(path: Path, text: str) -> None:
 
 
 def _document(
-    found: dict[str, Census], last: LastRun | None, push: Standing | None, now: int,
+    found: dict[str, Census], last: LastRun | None, overdue: bool, push: Standing | None, now: int,
     problems: Sequence[str],
-) -> dict:
-    def classes(bounds: Sequence[int], counts: Sequence[int]) -> list[dict]:
+) -> dict[str, Any]:
+    def classes(bounds: Sequence[int], counts: Sequence[int]) -> list[dict[str, int | None]]:
         return [{"up_to": bound, "count": count} for bound, count in zip([*bounds, None], counts)]
 
     domains = {}
@@ -109,14 +113,16 @@ def _document(
             "last_run": last.finished if last else None,
             "problems": last.problems if last else None,
             "held_back": dict(last.held_back) if last else {},
-            "overdue": last is None or last.is_overdue(now),
+            "overdue": overdue,
         },
         "push": asdict(push) if push else None,
     }
 
 
-def _metrics(found: dict[str, Census], last: LastRun | None, now: int) -> list[metrics.Metric]:
-    def gauge(name: str, meaning: str, values: dict) -> metrics.Metric:
+def _metrics(
+    found: dict[str, Census], last: LastRun | None, overdue: bool, now: int, is_broken: bool,
+) -> list[metrics.Metric]:
+    def gauge(name: str, meaning: str, values: dict[Labels, float]) -> metrics.Metric:
         return metrics.Metric(f"chatmaild_{name}", meaning, "gauge", values)
 
     def by_domain(name: str, meaning: str, attribute: str) -> metrics.Metric:
@@ -144,17 +150,21 @@ def _metrics(found: dict[str, Census], last: LastRun | None, now: int) -> list[m
               "End of the last chatmaild expire without a problem; 0: never.",
               {(): (last and last.good) or 0}),
         gauge("expire_overdue", "1 if the last good run is more than two days old.",
-              {(): int(last is None or last.is_overdue(now))}),
+              {(): int(overdue)}),
         gauge("expire_last_run_problems", "Problems of the last run.",
               {(): last.problems if last else 0}),
         gauge("expire_held_back_accounts",
               "Inactive accounts not removed because logins are not being recorded.",
               {(("domain", domain),): held_back.get(domain, 0) for domain in found}),
+        gauge("config_broken", "1 if chatmaild.ini is, so that the last good one is used.",
+              {(): int(is_broken)}),
         gauge("report_timestamp_seconds", "When these numbers were taken.", {(): now}),
     ]
 
 
-def _print(console: Console, found: dict[str, Census], last: LastRun | None, now: int) -> None:
+def _print(
+    console: Console, found: dict[str, Census], last: LastRun | None, overdue: bool, now: int
+) -> None:
     for name, each in found.items():
         console.line(name)
         console.line(f"  {each.accounts:,} accounts, {each.messages:,} messages, "
@@ -167,7 +177,7 @@ def _print(console: Console, found: dict[str, Census], last: LastRun | None, now
         _table(console, "Messages by age in days", AGE_DAYS, each.ages, "d")
         _table(console, "Messages by size", SIZES, each.sizes, "B")
         console.line()
-    console.line(_last_run(last, now))
+    console.line(_last_run(last, now) + ("; OVERDUE" if overdue else ""))
     for domain, count in (last.held_back if last else {}).items():
         console.line(f"{domain}: {count:,} inactive accounts are kept, because no login was "
                      "recorded in the last 7 days; chatmaild check finds out why")
@@ -187,14 +197,12 @@ def _table(
 
 def _last_run(last: LastRun | None, now: int) -> str:
     if last is None:
-        return "chatmaild expire has not run yet: systemctl status chatmaild-expire.timer"
+        return "chatmaild expire has not run yet: systemctl list-timers chatmaild-expire.timer"
     text = "Last run of chatmaild expire without a problem: "
     text += f"{_ago(now - last.good)} ago" if last.good else "never"
     if last.good != last.finished:
         text += (f"; the last run, {_ago(now - last.finished)} ago, had {last.problems:,} "
                  "problems: journalctl -u chatmaild-expire")
-    if last.is_overdue(now):
-        text += "; OVERDUE"
     return text
 
 

@@ -1,7 +1,8 @@
 """Reads chatmaild.ini: complete and valid, or every mistake at once.
 
-    chatmaild.ini -> config (sections, keys, defaults) -> values (one value: its form and limits)
+    chatmaild.ini -> inifile (lines, sections) -> config (the keys) -> values (one value: its form)
                   -> Config, frozen, one DomainConfig a chat domain
+    lastgood      a copy of the file for services that start while it is broken
 
-May import `address` and `errors`.
+May import `address`, `disk` and `errors`.
 """

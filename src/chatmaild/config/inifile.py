@@ -35,8 +35,21 @@ class _Line:
     value: str
 
 
+BOM = b"\xef\xbb\xbf"
+"""What some editors put in front of UTF-8."""
+
+
 def load(path: Path) -> Config:
-    """Read the file at `path`. Raises `ConfigError` with one sentence per mistake."""
+    """The configuration in the file at `path`.
+
+    Raises `ConfigError` with one sentence per mistake.
+    """
+    return parse(read(path), path)
+
+
+def read(path: Path) -> bytes:
+    """What is in the file at `path`. Raises `ConfigError` if that cannot be read, or is too large.
+    """
     try:
         with open(path, "rb") as file:
             raw = file.read(MAX_FILE_SIZE + 1)
@@ -46,7 +59,7 @@ def load(path: Path) -> Config:
         ) from None
     if len(raw) > MAX_FILE_SIZE:
         raise ConfigError([f"{path}: larger than {MAX_FILE_SIZE} bytes, so no file of ours"])
-    return parse(raw, path)
+    return raw
 
 
 def parse(raw: bytes, path: Path) -> Config:
@@ -97,7 +110,7 @@ class _Reader:
         sections: dict[str, dict[str, _Line]] = {}
         current: dict[str, _Line] | None = None
         complained = False
-        for number, raw_line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+        for number, raw_line in enumerate(raw.removeprefix(BOM).split(b"\n"), 1):
             try:
                 line = raw_line.decode("utf-8").strip(_BLANKS)
             except UnicodeDecodeError:

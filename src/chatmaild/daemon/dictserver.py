@@ -13,9 +13,9 @@ from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from chatmaild.config import inifile
 from chatmaild.config.config import Config
 from chatmaild.daemon import dictproto, eventloop, logs, process, sockets
+from chatmaild.daemon.configfile import ConfigFile
 
 log = logging.getLogger(__name__)
 
@@ -259,7 +259,8 @@ def _failed(error: BaseException) -> bytes:
 
 def run(args: argparse.Namespace, service: Service) -> int:
     """Serve until told to stop; the exit code. Raises `ConfigError`, `SocketError`."""
-    service.configure(inifile.load(args.config))
+    file = ConfigFile.of(args)
+    service.configure(file.load())
     sock = sockets.listening(args.socket)
     process.allow_many_descriptors()
     gc.freeze()     # a full collection would look at all that was imported: 5 ms without answers
@@ -267,7 +268,7 @@ def run(args: argparse.Namespace, service: Service) -> int:
     async def start() -> eventloop.Running:
         return eventloop.Running(service.configure, await serve(service, sock))
 
-    eventloop.run(start, args.config)
+    eventloop.run(start, file)
     return 0
 
 

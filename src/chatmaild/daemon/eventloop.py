@@ -5,11 +5,10 @@ import contextlib
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from chatmaild.config.config import Config
 from chatmaild.daemon import systemd
-from chatmaild.daemon.reload import reloader
+from chatmaild.daemon.configfile import ConfigFile
 
 Stop = Callable[[], Awaitable[None]]
 """Winds a service down."""
@@ -27,22 +26,22 @@ class Running:
 Start = Callable[[], Awaitable[Running]]
 
 
-def run(start: Start, config_path: Path) -> None:
+def run(start: Start, file: ConfigFile) -> None:
     """Run an asyncio service until SIGTERM or SIGINT.
 
-    READY is told after `start` returned. The watchdog is fed from the loop itself, so that a stuck
-    loop is noticed.
+    READY is told after `start` returned; SIGHUP reads `file` again. The watchdog is fed from the
+    loop itself, so that a stuck loop is noticed.
     """
-    asyncio.run(_supervise(start, config_path))
+    asyncio.run(_supervise(start, file))
 
 
-async def _supervise(start: Start, config_path: Path) -> None:
+async def _supervise(start: Start, file: ConfigFile) -> None:
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     service = await start()
-    loop.add_signal_handler(signal.SIGHUP, _reload, reloader(config_path, service.configure))
+    loop.add_signal_handler(signal.SIGHUP, _reload, file, service)
     systemd.notify("READY=1")
     interval = systemd.watchdog_interval()
     while not stopping.is_set():
@@ -53,7 +52,7 @@ async def _supervise(start: Start, config_path: Path) -> None:
     await service.stop()
 
 
-def _reload(reload: Callable[[], None]) -> None:
+def _reload(file: ConfigFile, service: Running) -> None:
     systemd.notify("RELOADING=1")
-    reload()
+    file.reload(service.configure)
     systemd.notify("READY=1")

@@ -29,8 +29,14 @@ class LastRun:
     held_back: Mapping[str, int]
     """Domain -> inactive accounts that stayed because no logins are being recorded there."""
 
-    def is_overdue(self, now: float) -> bool:
-        return self.good is None or now - self.good > OVERDUE_AFTER
+
+def is_overdue(config: Config, last: LastRun | None, now: float) -> bool:
+    """Whether somebody has to look. Before the first run that counts from the installation, which
+    is when mailboxes_dir last changed."""
+    if last is None:
+        with contextlib.suppress(OSError):
+            return now - os.stat(config.mailboxes_dir).st_mtime > OVERDUE_AFTER
+    return last is None or last.good is None or now - last.good > OVERDUE_AFTER
 
 
 def path(config: Config) -> str:

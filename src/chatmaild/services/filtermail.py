@@ -5,7 +5,7 @@ gives what it hears, as plain values, to one `policy.transaction.Transaction` pe
 finds out whose mail it is and asks a rule set: `policy.outgoing.Outgoing` or
 `policy.incoming.Incoming`, both with the interface `policy.transaction.Rules`. Both services load
 both; `--direction` only says what a client without a login is taken for. What incoming mail needs
-from outside (mailboxes, DNS) is given to it in `Service._read`, the one place where rule sets are
+from outside (mailboxes, DNS) is given to it in `Service._made`, the one place where rule sets are
 made.
 """
 
@@ -21,11 +21,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from chatmaild.accounts.mailboxes import Mailboxes
-from chatmaild.config import inifile
 from chatmaild.config.config import Config
 from chatmaild.console import Console
 from chatmaild.daemon import logs, process, sockets, systemd, takeover
-from chatmaild.errors import ChatmaildError, ConfigError
+from chatmaild.daemon.configfile import ConfigFile
+from chatmaild.errors import ChatmaildError
 from chatmaild.filter import milter
 from chatmaild.filter.incoming import Incoming
 from chatmaild.filter.mailboxlookup import SOCKET as RECIPIENTS, Seen, Told
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if args.direction == Direction.INCOMING.value:
         import chatmaild.dkim.verification  # noqa: F401  (missing packages are told at the start)
     direction = Direction(args.direction)
-    service = Service(lambda: inifile.load(args.config), direction, args.recipients)
+    service = Service(ConfigFile.of(args), direction, args.recipients)
     process.share_heap()
     process.stay_on_one_cpu(list(Direction).index(direction))   # not all filters on the same one
     gc.collect()
@@ -78,17 +78,15 @@ class Service:
     """The process: configuration, socket, signals. The milter runs in a thread of its own, since
     libmilter in the main thread takes seconds to notice a signal and keeps SIGHUP for itself."""
 
-    def __init__(self, load: Callable[[], Config], direction: Direction,
-                 recipients: Path):
-        self._load = load
+    def __init__(self, file: ConfigFile, direction: Direction, recipients: Path):
+        self._file = file
         self._recipients = recipients
         self._direction = direction
         self._rates = Rates()
-        self._server = milter.Server(*self._read())
+        self._server = milter.Server(*self._made(file.load()))
 
-    def _read(self) -> tuple[Site, logs.AddressLabel]:
-        """What the configuration says. Raises `ConfigError`."""
-        config = self._load()
+    def _made(self, config: Config) -> tuple[Site, logs.AddressLabel]:
+        """What the milter needs, made from the configuration."""
         mailbox = (Seen(Mailboxes(config)) if self._direction is Direction.INCOMING
                    else Told(self._recipients))
         outside = Outside(config, mailbox)
@@ -100,13 +98,9 @@ class Service:
             log.warning("%s: mail_domains is empty, every message is accepted", config.path)
         return site, logs.AddressLabel(config.log_addresses)
 
-    def reload(self) -> None:
-        """Read the configuration again; a broken one is reported and the old one stays."""
-        try:
-            self._server.site, self._server.label = self._read()
-        except ConfigError as error:
-            for problem in error.problems:
-                log.error("not reloaded, the old configuration stays: %s", problem)
+    def configure(self, config: Config) -> None:
+        """Use this configuration for the messages that begin from now on."""
+        self._server.site, self._server.label = self._made(config)
 
     def run(self, listener: socket.socket, begin: Callable[[], None] = lambda: None) -> int:
         """Serve until told to stop. `begin` returns when this process may accept connections."""
@@ -138,7 +132,7 @@ class Service:
             if number != signal.SIGHUP:
                 self._stop(listener)
             systemd.notify("RELOADING=1")
-            self.reload()
+            self._file.reload(self.configure)
             systemd.notify("READY=1")
 
     def _serve(self, fd: int, wakeup: socket.socket) -> None:

@@ -15,10 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
-from chatmaild.config import inifile
 from chatmaild.config.config import Config
 from chatmaild.console import Console
 from chatmaild.daemon import dictproto, dictserver, eventloop, logs, process, sockets
+from chatmaild.daemon.configfile import ConfigFile
 from chatmaild.errors import StoreError, UsageError
 from chatmaild.push import arrivals, tokens as devicetokens
 from chatmaild.push.clientkeys import ClientKeys
@@ -222,7 +222,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     if args.lmtp_socket and not args.socket:
         raise UsageError("--lmtp-socket goes with --socket")
-    config = inifile.load(args.config)
+    file = ConfigFile.of(args)
+    config = file.load()
     if args.socket:
         specs = [args.socket, args.lmtp_socket] if args.lmtp_socket else [args.socket]
         listeners = [sockets.listening(spec) for spec in specs]
@@ -248,5 +249,5 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
         return eventloop.Running(accounts.configure, stop)
 
-    eventloop.run(start, args.config)
+    eventloop.run(start, file)
     return 0

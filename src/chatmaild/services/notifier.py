@@ -11,10 +11,10 @@ import logging
 import os
 import time
 
-from chatmaild.config import inifile
 from chatmaild.config.config import Config
 from chatmaild.console import Console
 from chatmaild.daemon import eventloop, sockets
+from chatmaild.daemon.configfile import ConfigFile
 from chatmaild.disk import atomic
 from chatmaild.push import metrics as push_metrics, protocol
 from chatmaild.push.gateway import Gateway
@@ -125,7 +125,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    config = inifile.load(args.config)
+    file = ConfigFile.of(args)
+    config = file.load()
     queue = PushQueue(config.push_queue_dir / QUEUE)
     sock = sockets.listening(args.socket)
 
@@ -134,7 +135,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         return eventloop.Running(notifier.configure, await notifier.serve(sock))
 
     try:
-        eventloop.run(start, args.config)
+        eventloop.run(start, file)
     finally:
         queue.close()
     return 0

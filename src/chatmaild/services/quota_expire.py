@@ -9,7 +9,7 @@ import logging
 import time
 
 from chatmaild.accounts.mailboxes import Mailboxes
-from chatmaild.config import inifile
+from chatmaild.config import lastgood
 from chatmaild.console import Console, octets
 from chatmaild.daemon import logs, privileges
 from chatmaild.disk import directories
@@ -31,7 +31,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    config = inifile.load(args.config)
+    loaded = lastgood.load(args.config, args.last_good)
+    for problem in loaded.problems:
+        log.error("%s", problem)
+    config = loaded.config
     label = logs.AddressLabel(config.log_addresses)
     if not 0 <= args.target <= MAX_TARGET:
         raise UsageError(f"TARGET_MB {args.target}: must be from 0 to {MAX_TARGET}")

@@ -120,7 +120,9 @@ def test_deletion_that_does_not_run(host):
         file.write("{")
     assert judge(settings) == {"expire": "warning"}
     os.unlink(runstate.path(settings))
-    assert judge(settings) == {"expire": "warning"}
+    for days, findings in ((0, {}), (1, {}), (3, {"expire": "failure"})):
+        os.utime(settings.mailboxes_dir, (NOW, NOW - days * 86_400))    # when it was installed
+        assert judge(settings) == findings
 
 
 def test_live_ends_with_findings_even_if_the_mailboxes_are_gone(host):

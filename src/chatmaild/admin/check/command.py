@@ -10,7 +10,7 @@ from chatmaild.admin.check import (
     sockets, trust,
 )
 from chatmaild.admin.check.findings import Finding, Level, failure, unseen
-from chatmaild.config import inifile
+from chatmaild.config import lastgood
 from chatmaild.config.config import Config
 from chatmaild.console import Console
 from chatmaild.errors import ChatmaildError, ConfigError
@@ -46,10 +46,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     try:
-        config = inifile.load(args.config)
+        loaded = lastgood.load(args.config, args.last_good)
+        config, problems = loaded.config, loaded.problems
     except ConfigError as error:
+        problems = error.problems
+    if problems:
         findings = [failure("config", where, text) for where, _, text in (
-            problem.partition(": ") for problem in error.problems)]
+            problem.partition(": ") for problem in problems)]
         _report(findings, args, console)
         return 2
     findings = list(examine(config, args))

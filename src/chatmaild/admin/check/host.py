@@ -6,12 +6,14 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from chatmaild.accounts.layout import PASSWORD
 from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.admin.check import hostfiles
 from chatmaild.admin.check.findings import Finding, failure, ok, unseen, warning
 from chatmaild.admin.check.hostfiles import Identity
+from chatmaild.config import lastgood
 from chatmaild.config.config import Config
 from chatmaild.console import duration, octets
 from chatmaild.daemon import owners
@@ -26,11 +28,12 @@ def check(
     config: Config,
     now: float | None = None,
     identify: Callable[..., Identity | None] = hostfiles.identity,
+    last_good: Path = lastgood.PATH,
 ) -> Iterator[Finding]:
     """Findings about chatmaild.ini, mailboxes_dir, signups and expiry."""
     now = time.time() if now is None else now
     owner = identify(config.mail_user)
-    yield from _file(config, owner)
+    yield from _file(config, owner, last_good)
     if not config.mail_domains:
         yield warning("idle", f"{config.path}: mail_domains",
                       "no chat domain: chatmaild is installed but idle",
@@ -51,7 +54,7 @@ def check(
         yield unseen("mailboxes", str(error.filename), "cannot be looked at", "run as root")
 
 
-def _file(config: Config, owner: Identity | None) -> Iterator[Finding]:
+def _file(config: Config, owner: Identity | None, copy: Path) -> Iterator[Finding]:
     mode = stat.S_IMODE(os.stat(config.path).st_mode)
     problem = owner and hostfiles.obstacle(owner, str(config.path), hostfiles.READ)
     place = str(config.path)
@@ -69,6 +72,9 @@ def _file(config: Config, owner: Identity | None) -> Iterator[Finding]:
     else:
         domains = ", ".join(config.mail_domains) or "no domain"
         yield ok("config", place, f"valid, for {domains}")
+        if lastgood.is_outdated(config.path, copy):
+            yield warning("config-changed", place, "has changed since the services read it",
+                          "systemctl reload 'chatmaild-*.service'")
 
 
 def _mailboxes(config: Config, owner: Identity) -> Iterator[Finding]:
@@ -139,15 +145,16 @@ def _expiry(config: Config, now: float) -> Iterator[Finding]:
     except StoreError as error:
         yield warning("expire", place, str(error), cure)
         return
-    if last is None:
-        yield warning("expire", place, "chatmaild expire has not run yet", cure)
-        return
-    if last.is_overdue(now):
-        since = "never" if last.good is None else f"{duration(now - last.good)} ago"
+    since = f"{duration(now - last.good)} ago" if last and last.good else "never"
+    if runstate.is_overdue(config, last, now):
         yield failure("expire", place, f"last run without a problem: {since}; mail is kept longer "
                       "than promised", cure)
+    elif last is None:
+        yield ok("expire", place, "chatmaild expire has not run yet; its timer starts it at night")
     else:
-        yield ok("expire", place, f"last good run {duration(now - (last.good or now))} ago")
+        yield ok("expire", place, f"last run without a problem: {since}")
+    if last is None:
+        return
     for domain, count in last.held_back.items():
         directory = f"{config.mailboxes_dir}/{domain}"
         if count and domain in config.domains and not logins.are_recorded(
