@@ -12,7 +12,11 @@ from base64 import b64encode
 from openpgpmessages import BOUNDARY, PART_1, PART_2_HEAD, headers, mime_body
 
 TEXT = b"The meeting is at noon behind the old mill, bring the money and come alone."
+MORE = TEXT + b" " + TEXT
+"""Longer than the 100 octets that the headers of a part may carry."""
 LONG = TEXT * 40
+WHITE = b"".join(b" " if octet >> bit & 1 else b"\t" for octet in TEXT for bit in range(8))
+"""The same text, spelled in blanks."""
 ARMOR_BEGIN = b"-----BEGIN PGP MESSAGE-----\r\n\r\n"
 ARMOR_END = b"-----END PGP MESSAGE-----\r\n"
 DELIMITER = b"--" + BOUNDARY.encode() + b"\r\n"
@@ -75,6 +79,13 @@ def utf16(text):
     return text.decode("ascii").encode("utf-16-le")
 
 
+def notation(text):
+    """A signature over a key with that notation, but for its truth."""
+    data = b"\x80\0\0\0" + struct.pack("!HH", 7, len(text)) + b"x@y.net" + text
+    area = b"\xff" + struct.pack("!I", len(data) + 1) + b"\x14" + data
+    return packet(2, b"\4\x13\x16\x0a" + struct.pack("!H", len(area)) + area + b"\0\0" + noise(68))
+
+
 GOOD_PACKETS = [pkesk(), seipd()]
 CYRILLIC = "Встреча в полдень за старой мельницей, приноси деньги и приходи один. ".encode()
 
@@ -123,16 +134,21 @@ def version_parts(good):
 def part_heads(good):
     for name, line in {
         "other header": b"X-Note: " + TEXT,
-        "description": b"Content-Description: " + TEXT,
+        "description": b"Content-Description: " + MORE,
         "Subject": b"Subject: " + TEXT,
         "Content-ID": b"Content-ID: <" + TEXT.replace(b" ", b".") + b"@x>",
         "folded": b"Content-Location: x\r\n " + TEXT,
-        "file name": b'Content-Disposition: inline; filename="' + TEXT + b'"',
+        "file name": b'Content-Disposition: inline; filename="' + MORE + b'"',
         "file name by RFC 2231": b"Content-Disposition: inline; filename*=utf-8''"
                                  + TEXT.replace(b" ", b"%20"),
         "file name in pieces": b"Content-Disposition: inline; filename*0=\"" + TEXT + b"\"",
         "file name by RFC 2047": b'Content-Disposition: inline; filename="=?utf-8?b?'
-                                 + b64encode(TEXT) + b'?="',
+                                 + b64encode(TEXT) + b'?="',    # 100 octets and its frame
+        "blanks that tell": b"Content-Disposition: inline;" + WHITE[:102] + b' filename="encrypted.asc"',
+        "blanks behind": b"Content-Disposition: inline" + WHITE[:102],
+        "text in three headers": b"Content-Description: " + TEXT[:36] + b'\r\nContent-Disposition: inline; filename="'
+                                 + TEXT[:36] + b'"\r\nMIME-Version: 1.0' + WHITE[:36],
+        "a Message-ID": b"Message-ID: <" + TEXT[:20].replace(b" ", b".") + b"@" + b"x." * 160 + b"y>",
         "disposition": b"Content-Disposition: " + TEXT.replace(b" ", b"-"),
         "comment": b"Content-Transfer-Encoding: 7bit (" + TEXT + b")",
         "base64": b"Content-Transfer-Encoding: base64\r\nX: " + TEXT,
@@ -142,7 +158,7 @@ def part_heads(good):
         yield f"part head, {name}", good.replace(PART_1, line + b"\r\n" + PART_1)
         yield f"part 2 head, {name}", good.replace(
             PART_2_HEAD, b"Content-Type: application/octet-stream\r\n" + line + b"\r\n\r\n")
-    yield "name parameter", good.replace(b'name="encrypted.asc"', b'name="' + TEXT + b'"', 1)
+    yield "name parameter", good.replace(b'name="encrypted.asc"', b'name="' + MORE + b'"', 1)
     yield "charset parameter", good.replace(b'name="encrypted.asc"', b'charset="' + TEXT + b'"', 1)
     yield "unknown parameter", good.replace(b'name="encrypted.asc"', b'note="' + TEXT + b'"', 1)
     yield "parameter twice", good.replace(
@@ -378,6 +394,13 @@ def replaced(name, value, base=None):
             if n != name or value is not None]
 
 
+REMOVED = (
+    *(f"{name} with {what}" for name in ("Autocrypt", "Autocrypt-Gossip")
+      for what in ("nothing", "an unknown attribute")),
+    "blanks that tell around Subject", "blanks that tell around MIME-Version")
+"""Attacks in headers that are taken out or replaced; the rest of the message passes."""
+
+
 def with_headers():
     good = body(b"".join(GOOD_PACKETS))
     kind = b'multipart/encrypted; protocol="application/pgp-encrypted"'
@@ -400,14 +423,17 @@ def with_headers():
         "report": b'multipart/report; report-type=disposition-notification; boundary="x"',
         "S/MIME": b"application/pkcs7-mime; smime-type=enveloped-data",
         "html": b"text/html", "message": b"message/rfc822", "none": None, "empty": b"",
+        "blanks that tell": kind + b";" + WHITE[:264] + b'boundary="' + BOUNDARY.encode() + b'"',
+        "folds that tell": kind + b";" + b"\n " * 90 + b'boundary="' + BOUNDARY.encode() + b'"',
         "image": b"image/png", "endless": kind + b";" + b" " * 3000 + b"x=1",
     }
     for name, value in types.items():
         yield f"Content-Type {name}", replaced("Content-Type", value), TEXT + b"\r\n" + good
         if name not in ("none", "empty", "text/plain that names it"):
             yield f"Content-Type {name}, good body", replaced("Content-Type", value), good
-    sentence = TEXT.replace(b" ", b"_").replace(b",", b"")[:69]
-    for name, boundary in {"a sentence": sentence, "quoted": TEXT[:60]}.items():
+    sentence = TEXT.replace(b" ", b"_").replace(b",", b"").replace(b".", b"")
+    assert len(sentence) > 70
+    for name, boundary in {"a long sentence": sentence, "quoted": TEXT[:60]}.items():
         yield f"boundary is {name}", replaced(
             "Content-Type", kind + b'; boundary="' + boundary + b'"'), good.replace(
                 BOUNDARY.encode(), boundary)
@@ -441,14 +467,35 @@ def with_headers():
             "text": LONG, "base64 of text": b64encode(LONG), "a packet of text": b64encode(packet(6, b"\4" + LONG)),
             "a literal packet": b64encode(packet(11, b"b\0\0\0\0\0" + LONG)), "nothing": b"",
             "a key and text": b64encode(packet(6, b"\4" + noise(50)) + LONG),
+            "a subkey of text": b64encode(packet(6, b"\4" + noise(150)) + packet(14, b"\4" + LONG)),
+            "a signature of text": b64encode(packet(6, b"\4" + noise(150)) + packet(2, b"\4" + LONG * 2)),
+            "a notation of text": b64encode(packet(6, b"\4" + noise(150)) + notation(LONG * 2)),
+            "a notation of Cyrillic": b64encode(packet(6, b"\4" + noise(150)) + notation(CYRILLIC * 40)),
+            "many notations": b64encode(packet(6, b"\4" + noise(150)) + b"".join(
+                notation((LONG * 2)[at:at + 40]) for at in range(0, 6000, 40))),
+            "an image": b64encode(packet(6, b"\4" + noise(150)) + packet(17, LONG * 2)),
+            "a padding packet": b64encode(packet(6, b"\4" + noise(150)) + packet(21, LONG * 2)),
+            "blanks that tell": b64encode(packet(6, b"\4" + noise(300))) + (WHITE + b"\r\n ") * 9,
             "a user id of text": b64encode(packet(6, b"\4" + noise(50)) + packet(13, LONG * 2)),
         }.items():
             yield f"{name} with {what}", [
                 *headers(), (name, b"addr=alice@chat.test; keydata=" + key)], good
+        yield f"{name} with an unknown attribute", [*headers(), (
+            name, b"addr=alice@chat.test; text=" + LONG + b"; keydata=" + b64encode(packet(6, b"\4" + noise(200))))], good
+        yield f"{name} with text instead of a base64 key", [*headers(), (
+            name, b"addr=alice@chat.test; keydata=" + LONG.replace(b" ", b""))], good
+    for name in ("Subject", "MIME-Version", "Content-Transfer-Encoding", "Date", "Content-Type", "To", "Chat-Version"):
+        value = dict(headers()).get(name, b"7bit")
+        yield f"blanks that tell around {name}", [*replaced(name, None), (name, value + (WHITE + b"\n ") * 8)], good
+    yield "MIME-Version and blanks", replaced("MIME-Version", b"1.0" + b"\n  " * 9000 + b"x"), good
+    yield "Autocrypt and blanks", [*headers(), ("Autocrypt", b"addr=alice@chat.test; keydata=" + (b"\n" + b" " * 900) * 60 + b"!")], good
     yield "a little text in each of many gossiped keys", [*headers(), *(
-        ("Autocrypt-Gossip", b"keydata=" + b64encode(
+        ("Autocrypt-Gossip", b"addr=bob@chat.test; keydata=" + b64encode(
             packet(6, b"\4" + noise(50)) + packet(2, b"\4" + noise(120)) + packet(2, b"\4" + LONG[at:at + 7])))
         for at in range(0, 700, 7))], good
+    yield "gossiped keys of tiny packets", [*headers(), *(
+        ("Autocrypt-Gossip", b"addr=bob@chat.test; keydata=" + b64encode(packet(6, b"\4" + noise(60)) + b"\xce\1\4" * 9000))
+        for _ in range(11))], good
     yield "much in Autocrypt attributes", [*headers(), (
         "Autocrypt", b"addr=alice@chat.test; _note=" + LONG * 2 + b"; keydata="
         + b64encode(packet(6, b"\4" + noise(50))))], good
@@ -514,6 +561,16 @@ def unencrypted():
     yield "securejoin, text in Invitenumber", [*join[:-1], ("Secure-Join-Invitenumber", TEXT)], request
     yield "securejoin, much in Invitenumber", [*join[:-1], ("Secure-Join-Invitenumber", b"noon" * 100)], request
     yield "securejoin, text in Group", [*join, ("Secure-Join-Group", TEXT)], request
+    yield "securejoin, second Invitenumber", [*join, join[-1]], request
+    yield "securejoin, second Group", [*join, ("Secure-Join-Group", b"noon"), ("Secure-Join-Group", b"mill")], request
+    yield "securejoin, long Invitenumber", [*join[:-1], ("Secure-Join-Invitenumber", b"noonmill" * 7)], request
+    yield "securejoin, text in Fingerprint", [*join, ("Secure-Join-Fingerprint", TEXT[:40].replace(b" ", b"_"))], request
+    yield "securejoin, short Fingerprint", [*join, ("Secure-Join-Fingerprint", b"BAD0FACE")], request
+    for name in ("Chat-Group-Name", "Chat-Version", "List-ID", "References", "In-Reply-To", "Message-ID", "To", "Cc"):
+        yield f"securejoin, much in {name}", [*replaced(name, None, join), (name, LONG)], request
+    yield "securejoin, much in a display name", replaced("To", b'"' + LONG + b'" <bob@chat.test>', join), request
+    yield "securejoin, much in a key", [*join, ("Autocrypt", b"addr=alice@chat.test; keydata=" + b64encode(packet(6, b"\4" + noise(150)) + notation(LONG)))], request
+    yield "securejoin, blanks that tell", [*replaced("Content-Type", None, join), ("Content-Type", b"text/plain;" + WHITE[:264] + b"charset=utf-8")], request
     yield "securejoin as html", [*base, ("Secure-Join", b"vc-request"), ("Content-Type", b"text/html")], request
     yield "securejoin, parameter", replaced("Content-Type", b'text/plain; note="' + TEXT + b'"', join), request
     yield "securejoin, base64 of text", [*join, ("Content-Transfer-Encoding", b"base64")], b64encode(request + TEXT) + b"\r\n"
@@ -526,6 +583,9 @@ def unencrypted():
     yield "securejoin, epilogue", mixed, parts((text_plain, request)) + TEXT + b"\r\n"
     yield "securejoin, part header", mixed, parts((text_plain + b"\r\nX-Note: " + TEXT, request))
     yield "securejoin, part Message-ID", mixed, parts((text_plain + b"\r\nMessage-ID: <" + TEXT + b"@x>", request))
+    yield "securejoin, much in the part's Message-ID", mixed, parts((text_plain + b"\r\nMessage-ID: <" + b"noon" * 25 + b"@" + b"mill." * 50 + b"x>", request))
+    yield "securejoin, a little more in the part's headers", mixed, parts((text_plain + b"\r\nMessage-ID: <" + b"noon" * 12 + b"@" + b"mill." * 10 + b"x>", request))
+    yield "securejoin, blanks that tell in the part", mixed, parts((b"Content-Type: text/plain;" + WHITE[:120] + b"charset=utf-8", request))
     yield "securejoin, nested", mixed, parts((b'Content-Type: multipart/mixed; boundary="yy"', b"--yy\r\n" + text_plain + b"\r\n\r\n" + request + b"--yy--\r\n" + TEXT))
     yield "securejoin, file name", [*join, ("Content-Disposition", b'attachment; filename="' + TEXT + b'"')], request
     yield "securejoin, white space that tells", join, request + b" \t\t \r\n" * 400

@@ -48,8 +48,45 @@ BODIES = {
     "512 KiB pieces": partial(18, [V2 + noise((512 << 10) - 4)] * 2, noise(1000)),
     "large": seipd(noise(1_500_000)),
 }
-KEY = (b"\xc6\x33\4" + noise(50), b"\xcd\x13<alice@chat.test>\0\0", b"\xc2\x8e\4\x13" + noise(140),
-       b"\xce\x38\4" + noise(55), b"\xc2\x78\4\x18" + noise(118))
+
+
+def subpacket(kind, content):
+    return bytes([len(content) + 1, kind]) + content
+
+
+def notation(name, value):
+    """A signature's notation for people to read, RFC 9580 section 5.2.3.24."""
+    content = b"\x14\x80\0\0\0" + len(name).to_bytes(2, "big") + len(value).to_bytes(2, "big") + name + value
+    return b"\xff" + len(content).to_bytes(4, "big") + content
+
+
+def signature(kind, *more):
+    """A signature over a key, as rPGP and GnuPG write it, with more subpackets."""
+    hashed = b"".join((
+        subpacket(33, b"\4" + noise(20)), subpacket(2, noise(4)), subpacket(27, b"\3"),
+        subpacket(11, b"\x09\x08\x07"), subpacket(21, b"\x0a\x09\x08"), subpacket(22, b"\0"),
+        subpacket(30, b"\x09"), subpacket(25, b"\1"), *more))
+    unhashed = subpacket(16, noise(8))
+    numbers = mpi(noise(32)) + mpi(noise(32))
+    return packet(2, bytes([4, kind, 22, 10]) + len(hashed).to_bytes(2, "big") + hashed
+                  + len(unhashed).to_bytes(2, "big") + unhashed + noise(2) + numbers)
+
+
+def public_key(user, *more):
+    """The packets of an Ed25519 key with an X25519 subkey; `more` goes into its first signature."""
+    return (packet(6, b"\4" + noise(4) + b"\x16\x09+\6\1\4\1\xdaG\x0f\1" + mpi(b"\x40" + noise(32))), packet(13, user),
+            signature(0x13, *more), packet(14, b"\4" + noise(4) + b"\x12\x0a+\6\1\4\1\x97U\1\5\1"
+                                           + mpi(b"\x40" + noise(32)) + b"\3\1\x08\7"),
+            signature(0x18))
+
+
+def relays(count):
+    """What core 2.45 and later write into a key: all addresses of its owner."""
+    return notation(b"relays@chatmail.at", b",".join(
+        b"abcdefgh%d@relay%d.example.org" % (number, number) for number in range(count)))
+
+
+KEY = public_key(b"<alice@chat.test>")
 ADDRESS = b"addr=alice@chat.test; prefer-encrypt=mutual; keydata="
 
 

@@ -12,79 +12,148 @@ from chatmaild.message.reader import Headers
 from chatmaild.message.refusal import Refusal
 
 MAX_TEXT_PER_RECIPIENT = 64
-"""Octets of header text for each recipient, on top of max_header_text: names and addresses."""
+"""Octets of header text for each recipient that the headers name, on top of max_header_text."""
 
 MAX_HEADERS = 1000
 """Header lines in one message."""
 
+SUBJECT = "[...]"
+
+_HIDDEN_SUBJECTS = (b"...", b"[...]")
 _MIME = ("mime-version", "content-type", "content-transfer-encoding")
+_KEYS = ("autocrypt", "autocrypt-gossip")
 _ONCE = frozenset((
     "from", "sender", "reply-to", "to", "cc", "subject", "date", "message-id", "in-reply-to",
     "references", "chat-version", "autocrypt", "autocrypt-setup-message", "auto-submitted", *_MIME,
 ))
 _FAMILIES = ("chat-", "secure-join", "autocrypt-gossip", "list-")
+_MAX_FIXED = 100
+"""Octets in a value of a fixed form: a date, a version. Patterns see nothing longer."""
+
 _DATE = re.compile(
-    rb"\s*(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),\s*)?[0-3]?[0-9]\s+"
-    rb"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)\s+[0-9]{4}\s+"
-    rb"[0-2][0-9]:[0-5][0-9](?::[0-6][0-9])?\s+(?:[-+][0-9]{4}|GMT|UTC?)\s*\Z", re.I
+    rb"(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),[ \t\r\n]*)?[0-3]?[0-9][ \t\r\n]+"
+    rb"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[ \t\r\n]+[0-9]{4}[ \t\r\n]+"
+    rb"[0-2][0-9]:[0-5][0-9](?::[0-6][0-9])?[ \t\r\n]+(?:[-+][0-9]{4}|GMT|UTC?)", re.I
 )
 # Apple Mail names itself there; the comment goes.
-_MIME_VERSION = re.compile(rb"\s*1\.0\s*(?:\((?:Mac OS X Mail|Apple Message framework|iPhone Mail|"
-                           rb"iPad Mail)[ v0-9A-F.()\\]{0,40}\))?\s*\Z")
-_HIDDEN_SUBJECTS = (b"...", b"[...]")
-SUBJECT = "[...]"
+_MIME_VERSION = re.compile(rb"1\.0[ \t\r\n]*(?:\((?:Mac OS X Mail|Apple Message framework|"
+                           rb"iPhone Mail|iPad Mail)[ v0-9A-F.()\\]{0,40}\))?")
+_BETWEEN_ADDRESSES = re.compile(rb"[\s<>(),:;\"]+")
 
 
 @dataclass(frozen=True)
 class Cleaned:
-    """`text`: octets of free text in the headers that stay; `changes` make the others go."""
+    """`text`: octets of free text in the headers that stay; `named`: how many recipients stand in
+    them; `changes` make the other headers go."""
 
     text: int
+    named: int
     changes: tuple[HeaderChange, ...]
 
 
-def clean(headers: Headers, keep_subject_and_mime: bool = False) -> Cleaned:
-    """What to change in the headers of an outgoing message, and how much text remains.
+def clean(headers: Headers, recipients: frozenset[bytes], budget: int) -> Cleaned:
+    """What to change in the headers of an encrypted message, and how much text remains.
 
-    `keep_subject_and_mime` is for mail that may pass unencrypted: its
-    Subject and all of its Content-* and MIME-Version stay as they are, and its Autocrypt header
-    is not looked into. Raises `Refusal` for a header twice that may be there once, and for an
-    Autocrypt header without a key.
+    `recipients` are the addresses that the message goes to, in lower case. Nothing is counted
+    beyond `budget` and what all of them add to it. Raises `Refusal` for a header twice that may be
+    there once, and for an Autocrypt header whose key is none.
     """
-    changes: list[HeaderChange] = []
+    cleaning = _Cleaning(recipients, budget + MAX_TEXT_PER_RECIPIENT * len(recipients))
+    for written, name, index, value in _numbered(headers):
+        if name in _KEYS:
+            cleaning.key(written, name, index, value)
+        elif name in ("subject", "date", "mime-version"):
+            cleaning.fixed(written, name, index, value)
+        elif name in _MIME:
+            cleaning.text += _outer_blanks(value)       # the rest is of a fixed form
+        elif name in _ONCE or name.startswith(_FAMILIES):
+            cleaning.free(name, value)
+        else:
+            cleaning.change(written, index, None)
+    return cleaning.done()
+
+
+def clean_exempt(headers: Headers) -> Cleaned:
+    """The same for mail that may pass unencrypted: its Subject and its MIME headers stay as they
+    are, and nothing is counted."""
+    changes = [HeaderChange(written, index, None)
+               for written, name, index, _ in _numbered(headers)
+               if name not in _ONCE and not name.startswith((*_FAMILIES, "content-"))]
+    return Cleaned(0, 0, tuple(reversed(changes)))
+
+
+def _numbered(headers: Headers) -> list[tuple[str, str, int, bytes]]:
+    """Each header as (name as written, in lower case, how many of that name came before it and it,
+    value). Raises `Refusal` for what may not be there at all."""
     counts: dict[str, int] = {}
-    text = 0
+    found = []
     for written, value in headers:
         name = written.lower()
         if " " in name or "\t" in name:
             raise Refusal("header-name")
         index = counts[name] = counts.get(name, 0) + 1
-        once = name in _ONCE
-        if once and index > 1:
+        if index > 1 and name in _ONCE:
             raise Refusal("header-twice")
+        found.append((written, name, index, value))
+    return found
+
+
+class _Cleaning:
+    """Counts and collects; each method takes headers of one kind."""
+
+    def __init__(self, recipients: frozenset[bytes], most: int):
+        self.text = 0
+        self._recipients = recipients
+        self._most = most
+        self._named: set[bytes] = set()
+        self._changes: list[HeaderChange] = []
+
+    def change(self, written: str, index: int, value: str | None) -> None:
+        self._changes.append(HeaderChange(written, index, value))
+
+    def key(self, written: str, name: str, index: int, value: bytes) -> None:
+        """A key. What recipients must ignore goes, since nobody would miss it."""
+        header = autocryptkey.read(value, self._most - self.text)
+        if header is None:
+            self.change(written, index, None)
+            return
+        gossip = name == "autocrypt-gossip"
+        # One is for each recipient: in many of little text the same could be hidden.
+        self.text += max(MAX_TEXT_PER_RECIPIENT if gossip else 0, header.text)
+        if gossip and header.address in self._recipients:
+            self._named.add(header.address)
+
+    def fixed(self, written: str, name: str, index: int, value: bytes) -> None:
+        """A value that is one of few, or is replaced by one."""
+        stripped = value.strip()
+        plain = _outer_blanks(value) <= 1
         if name == "subject":
-            if not keep_subject_and_mime and value.strip() not in _HIDDEN_SUBJECTS:
-                changes.append(HeaderChange(written, index, SUBJECT))
+            if stripped not in _HIDDEN_SUBJECTS or not plain:
+                self.change(written, index, SUBJECT)
         elif name == "date":
-            text += 0 if _DATE.match(value) else len(value)
-        elif name == "mime-version":
-            if not keep_subject_and_mime and value.strip() != b"1.0":
-                if not _MIME_VERSION.match(value):
-                    raise Refusal("mime-version")
-                changes.append(HeaderChange(written, index, "1.0"))
-        elif name in _MIME:
-            pass    # of a fixed form in all that passes encrypted
-        elif once or name.startswith(_FAMILIES):
-            text += _text(name, value, keep_subject_and_mime)
-        elif not (keep_subject_and_mime and name.startswith("content-")):
-            changes.append(HeaderChange(written, index, None))
-    # From the last to the first, so that the index of those still to be changed stays true.
-    return Cleaned(text, tuple(reversed(changes)))
+            known = plain and len(stripped) <= _MAX_FIXED and _DATE.fullmatch(stripped)
+            self.text += 0 if known else len(value)
+        elif stripped != b"1.0" or not plain:
+            if len(stripped) > _MAX_FIXED or not _MIME_VERSION.fullmatch(stripped):
+                raise Refusal("mime-version")
+            self.change(written, index, "1.0")
+
+    def free(self, name: str, value: bytes) -> None:
+        """Names, addresses, identifiers: all of it counts, and the name where it is the client's.
+        """
+        self.text += len(value.strip()) + _outer_blanks(value)
+        if name not in _ONCE:
+            self.text += len(name)
+        if name in ("to", "cc"):
+            self._named.update(
+                self._recipients.intersection(_BETWEEN_ADDRESSES.split(value.lower())))
+
+    def done(self) -> Cleaned:
+        # From the last to the first, so that the index of those still to be changed stays true.
+        return Cleaned(self.text, len(self._named), tuple(reversed(self._changes)))
 
 
-def _text(name: str, value: bytes, anything: bool) -> int:
-    if name in ("autocrypt", "autocrypt-gossip") and not anything:
-        # Gossip is for a recipient each; in many headers of little the same text could be hidden.
-        least = MAX_TEXT_PER_RECIPIENT if name == "autocrypt-gossip" else 0
-        return max(least, autocryptkey.free_text(value))
-    return len(value.strip()) + (0 if name in _ONCE else len(name))
+def _outer_blanks(value: bytes) -> int:
+    """White space around a value, beyond the one blank that stands behind the colon."""
+    blanks = len(value) - len(value.strip())
+    return blanks - 1 if value[:1] == b" " else blanks

@@ -6,12 +6,13 @@ from chatmaild import address
 from chatmaild.config.config import DomainConfig
 from chatmaild.filter import headers as header_policy, replies
 from chatmaild.filter.replies import Verdict
+from chatmaild.message import securejoin
 from chatmaild.message.reader import Headers, Kind, Limits, MessageReader, lower_names
 from chatmaild.message.refusal import Refusal
 
 
 def check_sender(sender: str | None, login: str) -> Verdict | None:
-    """A chat user sends as himself. `sender` is the envelope's, "" for the null sender and None
+    """Chat users send as themselves. `sender` is the envelope's, "" for the null sender and None
     for what is no address; logins come in lower case."""
     if not sender or sender.lower() != login.lower():
         return Verdict("sender-is-not-login", replies.NOT_YOUR_SENDER)
@@ -61,19 +62,17 @@ class Outgoing:
     def __init__(self, domain: DomainConfig, sender: str):
         self._domain = domain
         self._sender = sender
-        self._recipients = 0
-        self._listed = 0
-        self._to_self = 0
+        self._recipients: set[str] = set()
+        self._all_listed = True
         self._size = 0
         self._exempt = False
-        self._cleaned = header_policy.Cleaned(0, ())
+        self._cleaned = header_policy.Cleaned(0, 0, ())
         self.reader: MessageReader | None = None
 
     def recipient(self, path: str) -> Verdict | None:
-        self._recipients += 1
-        recipient = path.strip("<> ")
-        self._listed += matches(self._domain.passthrough_recipients, recipient)
-        self._to_self += recipient.lower() == self._sender.lower()
+        recipient = address.strip_path(path).lower()
+        self._recipients.add(recipient)
+        self._all_listed &= matches(self._domain.passthrough_recipients, recipient)
         return None
 
     def headers(self, headers: Headers) -> Verdict | None:
@@ -83,21 +82,31 @@ class Outgoing:
         if refused := self._too_large() or check_from(lowered, self._sender):
             return refused
         self._exempt = (matches(self._domain.passthrough_senders, self._sender)
-                        or 0 < self._recipients == self._listed)
+                        or bool(self._recipients) and self._all_listed)
         try:
-            self._cleaned = header_policy.clean(headers, keep_subject_and_mime=self._exempt)
+            return self._judge_headers(headers, lowered)
         except Refusal as refusal:
             return Verdict(refusal.reason, replies.UNENCRYPTED)
+
+    def _judge_headers(self, headers: Headers, lowered: Headers) -> Verdict | None:
         if self._exempt:
+            self._cleaned = header_policy.clean_exempt(headers)
             return None
-        budget = (self._domain.max_header_text
-                  + header_policy.MAX_TEXT_PER_RECIPIENT * self._recipients)
-        if self._cleaned.text > budget:
-            return Verdict("header-text", replies.UNENCRYPTED)
         self.reader = MessageReader(lowered, Limits(
-            setup=self._domain.allow_autocrypt_setup and 0 < self._recipients == self._to_self,
+            setup=self._domain.allow_autocrypt_setup and self._recipients == {self._sender.lower()},
             max_session_keys=self._domain.max_session_keys))
-        return self._refused_content()
+        if refused := self._refused_content():
+            return refused
+        budget = self._domain.max_header_text
+        if self.reader.announced is Kind.SECUREJOIN:
+            budget = min(budget, securejoin.MAX_HEADER_TEXT)
+        recipients = frozenset(recipient.encode("utf-8", "surrogateescape")
+                               for recipient in self._recipients)
+        self._cleaned = header_policy.clean(headers, recipients, budget)
+        budget += header_policy.MAX_TEXT_PER_RECIPIENT * self._cleaned.named
+        if self._cleaned.text > budget:
+            raise Refusal("header-text")
+        return None
 
     def body(self, chunk: bytes) -> None:
         self._size += len(chunk)
@@ -109,6 +118,7 @@ class Outgoing:
             return refused
         if self._exempt:
             return Verdict("passthrough", changes=self._cleaned.changes)
+        assert self.reader
         content = self.reader.finish()
         return self._refused_content() or Verdict(content.kind.value, changes=self._cleaned.changes)
 
@@ -118,7 +128,7 @@ class Outgoing:
         return None
 
     def _refused_content(self) -> Verdict | None:
-        content = self.reader.content
+        content = self.reader.content if self.reader else None
         if content is None or content.kind in (Kind.ENCRYPTED, Kind.SECUREJOIN, Kind.SETUP):
             return None
         return Verdict(content.reason or content.kind.value, replies.UNENCRYPTED,

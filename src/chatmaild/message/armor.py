@@ -1,6 +1,44 @@
-"""Runs of full lines of armor, checked at the speed of C."""
+"""One armored OpenPGP message (RFC 9580 section 6), line by line.
+
+    before the armor   blank lines, then BEGIN
+    armor headers      none; a few short ones of other programs (`tolerant`); then a blank line
+    armor lines        all of one width, a multiple of four and at most 76 characters; only the
+                       last may be shorter or padded
+    checksum           may be there
+    END
+
+Lines end with CRLF. Since all are of one width, each can be decoded by itself, a run of them is
+checked in one step at C speed, and a line slipped in between is noticed by its length. Of a run
+only those are decoded that the packet reader wants to see (`ArmorReader._run_of_lines`).
+"""
 
 import ctypes
+import re
+from binascii import a2b_base64
+from collections.abc import Callable
+
+from chatmaild.message import plaintext
+from chatmaild.message.packets import LOOKED_AT_WHOLE, PacketReader
+from chatmaild.message.refusal import Refusal
+
+MAX_LINE = 998
+"""Octets in a line without its CRLF, RFC 5322 section 2.1.1."""
+
+MAX_WIDTH = 76
+"""Characters in a line of armor."""
+
+MIN_WIDTH = 40
+"""Characters in a line of armor that is not the last one: programs write 60 to 76, and tiny lines
+would only cost time."""
+
+BEGIN = b"-----BEGIN PGP MESSAGE-----"
+_END = b"-----END PGP MESSAGE-----"
+_HEADER = re.compile(rb"(?:Version|Comment|Charset|MessageID|Hash):(?: [ -~]{0,100})?")
+_MAX_HEADERS = 5
+_BLANK = re.compile(rb"[ \t]{0,70}")
+_CHECKSUM = re.compile(rb"=[A-Za-z0-9+/]{4}")
+_LAST_LINE = re.compile(rb"[A-Za-z0-9+/]*={0,2}")
+_CR = 13
 
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
@@ -18,4 +56,208 @@ def are_full(run: bytes, width: int, lines: int) -> bool:
         if characters[place::width + 2] != end * lines:
             return False
         characters[place::width + 2] = b"A" * lines     # now all must be base64 characters
-    return _strspn(bytes(characters), _ALPHABET) == len(run)
+    return bool(_strspn(bytes(characters), _ALPHABET) == len(run))
+
+
+def line_at(data: bytes, at: int, end: int, place: int) -> bytes:
+    """The line from `at` to the LF at `end`, which is at `place` for people. Raises `Refusal`."""
+    if end - at > MAX_LINE + 1:
+        raise Refusal("line-too-long", place)
+    if end == at or data[end - 1] != _CR:
+        raise Refusal("line-without-cr", place)
+    return data[at:end - 1]
+
+
+class ArmorReader:
+    """Feed it the octets from the blank lines before BEGIN on, in any pieces, until `done`.
+
+    A `Refusal` ends it, with the offset from the first octet fed. `tolerant` admits armor headers.
+    Memory: one line, and what the packet reader keeps.
+    """
+
+    __slots__ = ("done", "_packets", "_tolerant", "_state", "_rest", "_line_at", "_headers",
+                 "_width", "_last_lines", "_data_at", "_data_width")
+
+    def __init__(self, packets: PacketReader, tolerant: bool):
+        self.done = False
+        """Whether the END line was read."""
+        self._packets = packets
+        self._tolerant = tolerant
+        self._state: _State = _before_armor
+        self._rest = b""
+        self._line_at = 0       # offset of the line that is read next
+        self._headers = 0
+        self._width = 0         # of the lines while more of them may come, else 0
+        self._last_lines = b""  # that text may have begun in
+        self._data_at = 0       # offset of the first armor line
+        self._data_width = 0
+
+    def feed(self, chunk: bytes) -> int:
+        """How many of these octets belong to the armor: all but those behind the END line."""
+        data = self._rest + chunk if self._rest else chunk
+        start, at = self._line_at, 0
+        by_runs = True
+        while not self.done:
+            if self._width and by_runs:
+                behind = self._run_of_lines(data, at)
+                by_runs = behind >= 0       # or else some line is wrong: find it one by one
+                at = max(at, behind)
+                self._line_at = start + at
+            end = data.find(b"\n", at)
+            if end < 0:
+                break
+            self._read_line(line_at(data, at, end, self._line_at))
+            at = end + 1
+            self._line_at = start + at
+        before, self._rest = len(self._rest), b""
+        if self.done:
+            return at - before
+        if len(data) - at > MAX_LINE + 1:
+            raise Refusal("line-too-long", self._line_at)
+        self._rest = data[at:]
+        return len(chunk)
+
+    def finish(self) -> None:
+        """No more octets come. Raises `Refusal` unless `done`."""
+        if self._rest:
+            raise Refusal("last-line-without-end", self._line_at)
+        if not self.done:
+            raise Refusal("closing-delimiter-missing", self._line_at)
+
+    def _read_line(self, line: bytes) -> None:
+        try:
+            self._state = self._state(self, line)
+        except Refusal as refusal:
+            if refusal.offset is None:
+                refusal.offset = self._line_at
+            raise
+
+    def _run_of_lines(self, data: bytes, at: int) -> int:
+        """Take as many full lines of armor from `at` as there are; answers where they end, or
+        -1 if some line among them is wrong and all must be read one by one."""
+        stop = len(data)
+        for end in b"=-":
+            found = data.find(end, at, stop)
+            stop = found if found >= 0 else stop
+        lines = (stop - at) // (self._width + 2)
+        if not lines:
+            return at
+        stop = at + lines * (self._width + 2)
+        run = data[at:stop]
+        if not are_full(run, self._width, lines):
+            return -1
+        self._take(run, lines)
+        return stop
+
+    def _take(self, run: bytes, lines: int) -> None:
+        """Hand on these full lines of armor, the first of which is at `_line_at`."""
+        stride = self._width + 2
+        known = self._last_lines
+        # As soon as the packet reader does not look at everything any more.
+        skipped = max(0, LOOKED_AT_WHOLE // (self._width // 4 * 3)
+                      - (self._line_at - self._data_at) // stride)
+        searched = known + run[skipped * stride:]
+        text_at = plaintext.find_lines_of_text(searched, self._width) if searched else -1
+        needed = plaintext.lines_needed(self._width)
+        self._last_lines = searched[max(0, len(searched) - (needed - 1) * stride):]
+        if text_at >= 0:
+            text_at += skipped - len(known) // stride
+            self._decode(run, text_at + needed)     # which may find another fault before
+            raise Refusal("ciphertext-is-text", self._line_at + text_at * stride)
+        self._decode(run, lines)
+
+    def _decode(self, run: bytes, lines: int) -> None:
+        """Give the packet reader what it wants to see of these full lines."""
+        packets = self._packets
+        stride = self._width + 2
+        octets = self._width // 4 * 3
+        at, total = 0, lines * octets
+        while at < total:
+            quiet, loud = packets.ahead()
+            if quiet:
+                quiet = min(quiet, total - at)
+                packets.skip(quiet)
+                at += quiet
+            if loud and at < total:
+                first, into = divmod(at, octets)
+                last = -(-min(at + loud, total) // octets)
+                some = a2b_base64(run[first * stride:last * stride])[into:into + loud]
+                self._octets(some)
+                at += len(some)
+
+    def _octets(self, octets: bytes) -> None:
+        try:
+            self._packets.feed(octets)
+        except Refusal as refusal:
+            raise Refusal(refusal.reason, self._place(refusal.offset)) from None
+
+    def _place(self, octet: int | None) -> int:
+        """Where the armor character stands that begins this octet."""
+        if not self._data_width or octet is None:
+            return self._data_at
+        line, rest = divmod(octet, self._data_width // 4 * 3)
+        return self._data_at + line * (self._data_width + 2) + rest * 4 // 3
+
+
+# The states. Each is a function that takes a line and answers which state takes the next. (They
+# are no methods, because a reader that held a method of its own would be garbage that only the
+# collector finds.)
+
+_State = Callable[[ArmorReader, bytes], "_State"]
+
+
+def _before_armor(reader: ArmorReader, line: bytes) -> "_State":
+    if not line:
+        return _before_armor
+    if line != BEGIN:
+        raise Refusal("text-before-armor")
+    return _armor_header
+
+
+def _armor_header(reader: ArmorReader, line: bytes) -> "_State":
+    if not line or reader._tolerant and _BLANK.fullmatch(line):
+        return _first_line
+    reader._headers += 1
+    if not reader._tolerant or reader._headers > _MAX_HEADERS or not _HEADER.fullmatch(line):
+        raise Refusal("armor-header")
+    return _armor_header
+
+
+def _first_line(reader: ArmorReader, line: bytes) -> "_State":
+    reader._data_at = reader._line_at
+    reader._width = reader._data_width = len(line) if _LAST_LINE.fullmatch(line) else 0
+    if reader._width > MAX_WIDTH:
+        raise Refusal("armor-line-length")
+    return _armor_line(reader, line)
+
+
+def _armor_line(reader: ArmorReader, line: bytes) -> "_State":
+    if line.startswith(b"="):
+        if not _CHECKSUM.fullmatch(line):
+            raise Refusal("armor-checksum")
+        reader._width = 0
+        return _armor_end
+    if line.startswith(b"-"):
+        return _armor_end(reader, line)
+    if not _LAST_LINE.fullmatch(line):
+        raise Refusal("text-in-armor")
+    if not line or len(line) > reader._width or len(line) % 4:
+        raise Refusal("armor-line-length")
+    if len(line) < max(reader._width, MIN_WIDTH) or line.endswith(b"="):
+        reader._width = 0     # that was the last line
+        reader._octets(a2b_base64(line))
+    else:
+        reader._take(line + b"\r\n", 1)
+    return _armor_line
+
+
+def _armor_end(reader: ArmorReader, line: bytes) -> "_State":
+    reader._width = 0
+    if line != _END:
+        raise Refusal("text-in-armor")
+    try:
+        reader._packets.finish()
+    except Refusal as refusal:
+        raise Refusal(refusal.reason, reader._place(refusal.offset)) from None
+    reader.done = True
+    return _armor_end

@@ -1,76 +1,136 @@
-"""Autocrypt and Autocrypt-Gossip headers: that the key in them is a key.
+"""Autocrypt and Autocrypt-Gossip headers: whether they hold a key, and how much text.
+
+    header value -> attributes -> key -> packets -> octets of text
 
 Sources: Autocrypt level 1 (the header), RFC 9580 sections 4.2 and 10.1 (transferable public
-keys).
+keys). A key is mostly numbers. What is text in it (user ids, notations, and whatever else is not a
+number of known size) is counted, and the budget for header text decides: core 2.45 and later name
+up to five addresses of the owner in each key.
 """
 
 import re
 from binascii import Error as Base64Error, a2b_base64
+from dataclasses import dataclass
 
-from chatmaild.message import plaintext
+from chatmaild.message import keysignature, plaintext
 from chatmaild.message.refusal import Refusal
 
 MAX_KEY = 48 * 1024
 """Octets in a key."""
 
+MAX_PACKETS = 200
+"""Packets in a key."""
+
+MAX_ATTRIBUTES = 50
+"""Attributes in a header."""
+
 _SMALLEST_KEY = 160
 """Octets in a key with a subkey: at least 38 for each of them and 74 for each signature."""
 
-_PUBLIC_KEY, _SIGNATURE, _USER_ID, _SUBKEY = 6, 2, 13, 14
-_KEYDATA = re.compile(rb"(?:^|;)\s*keydata\s*=\s*([A-Za-z0-9+/=\s]*)\Z")
+_SMALLEST_KEY_PACKET = 38
+"""Octets of an Ed25519 or X25519 key, the shortest ones. What is smaller counts as text."""
+
+_PUBLIC_KEY, _SIGNATURE, _SUBKEY = 6, 2, 14
+_VERSIONS = (b"\3", b"\4", b"\5", b"\6")
 _WORDS = re.compile(rb"[ -~]{8,}")
-_BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\Z")
+_BLANKS = b" \t\r\n"
+
+# Stands in the place of text that was counted already. It has each octet once, and no two
+# printable ones side by side that would add up to a word.
+_COUNTED = bytes(at * 197 + 13 & 255 for at in range(256))
 
 
-def free_text(value: bytes) -> int:
-    """How many octets of the header value are text of the sender's choosing: everything but the
-    key's numbers. Octets behind the key that are no packet count. Raises `Refusal` if the key is
-    none.
+@dataclass(frozen=True)
+class Header:
+    """Whose key it is, and how many octets of the header value are text of the sender's."""
+
+    address: bytes
+    text: int
+
+
+def read(value: bytes, limit: int) -> Header | None:
+    """What is in the value of such a header; None if recipients must ignore it: no address or key
+    in it, an attribute twice, or an unknown one whose name does not begin with ``_``.
+
+    Counting ends above `limit`. Raises `Refusal` if the key is none.
     """
-    match = _KEYDATA.search(value)
-    if not match:
+    attributes = _attributes(value)
+    if attributes is None or not {"addr", "keydata"} <= attributes.keys():
+        return None
+    keydata = attributes["keydata"]
+    encoded = keydata.translate(None, _BLANKS)
+    if not encoded:
+        return None
+    if len(encoded) > MAX_KEY * 4 // 3 + 4:
         raise Refusal("autocrypt-key")
-    encoded = b"".join(match[1].split())
-    if len(encoded) > MAX_KEY * 4 // 3 + 4 or not _BASE64.match(encoded):
-        raise Refusal("autocrypt-key")
+    # Lines are folded at 60 characters or more, with up to four octets.
+    blanks = max(0, len(keydata) - len(encoded) - len(encoded) // 12 - 8)
+    text = len(value) - len(keydata) + blanks
     try:
-        key = a2b_base64(encoded)
+        key = a2b_base64(encoded, strict_mode=True)
     except Base64Error:
         raise Refusal("autocrypt-key") from None
-    return match.start() + _text_in_key(key)
+    return Header(attributes["addr"].strip().lower(), text + _text_in_key(key, limit - text))
 
 
-def _text_in_key(key: bytes) -> int:
-    at, text = 0, 0
-    numbers = bytearray(key)    # without user ids, which are counted anyway
-    while at < len(key):
+def _attributes(value: bytes) -> dict[str, bytes] | None:
+    found: dict[str, bytes] = {}
+    for attribute in value.split(b";", MAX_ATTRIBUTES):
+        name, equals, content = attribute.partition(b"=")
+        key = name.strip().decode("latin-1")
+        if not key and not equals:
+            continue
+        known = key in ("addr", "prefer-encrypt", "keydata")
+        if not equals or key in found or not known and not key.startswith("_"):
+            return None
+        found[key] = content
+    return found
+
+
+def _text_in_key(key: bytes, limit: int) -> int:
+    """How many octets of a key are text, all of them if it is too short for a key."""
+    at, text, packets = 0, 0, 0
+    numbers = bytearray(key)
+    while at < len(key) and text <= limit:
+        packets += 1
         try:
             tag, begin, end = _packet(key, at)
         except Refusal:
             if not at:
                 raise
-            text += _opaque(key[at:])       # no packet, but behind a key
+            text += _opaque(key[at:])       # cut short: it counts in full
             break
-        if (tag == _PUBLIC_KEY) != (at == 0):
+        if (tag == _PUBLIC_KEY) != (at == 0) or packets > MAX_PACKETS:
             raise Refusal("autocrypt-key")
-        body = key[begin:end]
-        if tag == _USER_ID:
-            text += len(body)
-            numbers[begin:end] = bytes(len(body))
-        elif tag not in (_PUBLIC_KEY, _SIGNATURE, _SUBKEY) or body[:1] not in _VERSIONS:
-            raise Refusal("autocrypt-key")
-        else:
-            _opaque(body)
+        for first, behind in _text_in_packet(tag, key[begin:end]):
+            text += behind - first
+            _blot_out(numbers, begin + first, begin + behind)
         at = end
-    if not at:
-        raise Refusal("autocrypt-key")
+    if text > limit:
+        return text
     return len(key) if at < _SMALLEST_KEY else text + _text_in(bytes(numbers))
 
 
+def _text_in_packet(tag: int, body: bytes) -> list[tuple[int, int]]:
+    """Where in the body is text (begin and end), as far as its structure tells."""
+    if tag in (_PUBLIC_KEY, _SUBKEY):
+        if body[:1] not in _VERSIONS:
+            raise Refusal("autocrypt-key")
+        _opaque(body)
+        return [] if len(body) >= _SMALLEST_KEY_PACKET else [(0, len(body))]
+    if tag == _SIGNATURE:
+        return keysignature.text_in(body)
+    return [(0, len(body))]
+
+
+def _blot_out(numbers: bytearray, begin: int, end: int) -> None:
+    times = (end - begin) // len(_COUNTED) + 1
+    numbers[begin:end] = (_COUNTED * times)[:end - begin]
+
+
 def _text_in(octets: bytes) -> int:
-    """How many octets of a key are text: notations of a signature, what is spelled in its base64
-    characters, or what is cut up so that no packet has enough of it to be refused. Noise counts
-    two octets in a KB."""
+    """How many octets of numbers are text all the same: spelled in their base64 characters, or cut
+    up so that no packet has enough of it. Noise counts two octets in a KB."""
     text = 0
     for at in range(0, len(octets), plaintext.WINDOW):
         window = octets[at:at + plaintext.WINDOW]
@@ -79,13 +139,10 @@ def _text_in(octets: bytes) -> int:
 
 
 def _opaque(octets: bytes) -> int:
-    """How many octets these are. Raises `Refusal` if they are text."""
+    """How many octets these are, which can only be numbers. Raises `Refusal` if they are text."""
     if plaintext.has_text_run(octets) or plaintext.resembles_text(octets):
         raise Refusal("autocrypt-key-is-text")
     return len(octets)
-
-
-_VERSIONS = (b"\3", b"\4", b"\5", b"\6")
 
 
 def _packet(key: bytes, at: int) -> tuple[int, int, int]:

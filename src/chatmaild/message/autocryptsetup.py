@@ -1,4 +1,4 @@
-"""The Autocrypt Setup Message, by which a person carries his key from one device to another.
+"""The Autocrypt Setup Message, by which a person carries their key from one device to another.
 
 Source: Autocrypt level 1, "Autocrypt Setup Message". Its shape, held strictly: multipart/mixed of a
 few words for people and an application/autocrypt-setup part, which is a page of HTML around one
@@ -9,8 +9,8 @@ clients and languages, so they are bounded in length; who may get such a message
 import re
 
 from chatmaild.message import mediatype, parthead
+from chatmaild.message.armor import ArmorReader
 from chatmaild.message.packets import PacketReader
-from chatmaild.message.pgpmime import read_armor
 from chatmaild.message.refusal import Refusal
 from chatmaild.message.wholebody import ENCODINGS, WholeBody, decode
 
@@ -23,9 +23,6 @@ MAX_WORDS = 1000
 _HEADER = "autocrypt-setup-message"
 _PART = "application/autocrypt-setup"
 _FILE_NAME = b"autocrypt-setup-message.html"
-_PAGE = re.compile(
-    rb"([^\0]*)<pre>\s*(-----BEGIN PGP MESSAGE-----\n[^<>\0]*\n-----END PGP MESSAGE-----)\s*</pre>"
-    rb"([^\0]*)")
 _TAG = re.compile(
     rb"<(?:!DOCTYPE html|meta charset=\"utf-8\" ?/?|/?(?:html|head|title|body|h1|p|br))>", re.I)
 _ARMOR_HEADER = re.compile(
@@ -95,18 +92,27 @@ def _check_file_name(parsed: mediatype.MediaType, key: str, others: tuple[str, .
 
 
 def _check_page(page: bytes) -> None:
-    match = _PAGE.fullmatch(page)
-    if not match:
+    before, begin, rest = page.partition(b"<pre>")
+    armored, end, behind = rest.partition(b"</pre>")
+    if not begin or not end or b"\0" in page:
         raise Refusal("setup-page", 0)
-    words = _TAG.sub(b"", match[1] + match[3])
+    words = _TAG.sub(b"", before + behind)
     if len(words) > MAX_WORDS or b"<" in words or b">" in words:
         raise Refusal("setup-page", 0)
-    head, blank, data = match[2].partition(b"\n\n")
+    head, blank, data = armored.strip().partition(b"\n\n")
+    _check_armor((_ARMOR_HEADER.sub(b"", head) + blank + data).replace(b"\n", b"\r\n"))
+
+
+def _check_armor(armored: bytes) -> None:
     packets = PacketReader()
+    armor = ArmorReader(packets, tolerant=False)
     try:
-        read_armor((_ARMOR_HEADER.sub(b"", head) + blank + data).replace(b"\n", b"\r\n"), packets)
+        used = armor.feed(armored + b"\r\n")
+        armor.finish()
     except Refusal as refusal:
         raise Refusal(refusal.reason, 0) from None
+    if used < len(armored):
+        raise Refusal("setup-page", 0)
     kinds = packets.summary.session_keys
     if sum(kinds.values()) != 1 or not "".join(kinds).startswith("SKESK"):
         raise Refusal("setup-not-by-code", 0)

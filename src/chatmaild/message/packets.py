@@ -2,9 +2,10 @@
 
 Sources: RFC 9580 sections 4.2 (packet headers), 5.13 (SEIPD) and 10.3 (message grammar).
 
-What passes: session-key packets, then exactly one SEIPD (tag 18) that ends where the data ends.
+What passes: session-key packets, then exactly one SEIPD (tag 18) that ends where the data ends. In
+incoming mail a marker packet may come first, as PGP of Symantec writes it.
 Bodies are not kept. Of the ciphertext the first 24 KiB, a window in every 48 KiB and the end are
-looked at, to tell it from plain text (`textlike`); the rest may be skipped unread.
+looked at, to tell it from plain text (`plaintext`); the rest may be skipped unread.
 """
 
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from chatmaild.message import plaintext, sessionkeys
 from chatmaild.message.refusal import Refusal
 
 SEIPD = 18
+MARKER = 10
+_MARKER_BODY = b"PGP"
 
 MAX_SESSION_KEYS = 2000
 """Session-key packets in one message: Postfix's 1,000 recipients, twice over."""
@@ -75,9 +78,11 @@ class PacketReader:
     __slots__ = (
         "_position", "_pending", "_state", "_keys", "_key_tag",
         "_version", "_partial", "_body", "_body_position", "_piece", "_last_piece",
-        "_small_pieces", "_quiet_until")
+        "_small_pieces", "_quiet_until", "_marker")
 
-    def __init__(self, max_session_keys: int = MAX_SESSION_KEYS):
+    def __init__(self, max_session_keys: int = MAX_SESSION_KEYS, marker: bool = False):
+        """`marker` admits one marker packet, as the first."""
+        self._marker = marker
         self._position = 0
         self._pending = b""
         self._state: _State = PacketReader._packet_header
@@ -150,6 +155,9 @@ class PacketReader:
         if not first & 0x80:
             raise Refusal("not-a-packet", position)
         tag = first & 0x3F if first & 0x40 else first >> 2 & 15
+        if tag == MARKER and self._marker and not position:
+            self._state = PacketReader._marker_length
+            return 1
         if tag not in (sessionkeys.PKESK, sessionkeys.SKESK, SEIPD):
             raise Refusal(f"packet-{_NAMES.get(tag, 'unknown')}", position)
         if tag == SEIPD and not self._keys.kinds:
@@ -172,6 +180,22 @@ class PacketReader:
             self._piece = length
             self._state = PacketReader._session_key
         return 1 + octets
+
+    def _marker_length(self, data: bytes, at: int, position: int) -> int:
+        """One octet in both formats of a header, since the body has three."""
+        if data[at] != len(_MARKER_BODY):
+            raise Refusal("packet-marker", 0)
+        self._state = PacketReader._marker_body
+        return 1
+
+    def _marker_body(self, data: bytes, at: int, position: int) -> int:
+        body = data[at:at + len(_MARKER_BODY)]
+        if not _MARKER_BODY.startswith(body):
+            raise Refusal("packet-marker", 0)
+        if len(body) < len(_MARKER_BODY):
+            return 0
+        self._state = PacketReader._packet_header
+        return len(body)
 
     def _session_key(self, data: bytes, at: int, position: int) -> int:
         length = self._piece

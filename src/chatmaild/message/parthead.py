@@ -1,6 +1,8 @@
 """The headers of the two parts of an OpenPGP/MIME message.
 
-Every value is one that real clients write, so that these headers carry no text of the sender's.
+Values that real programs write in English are known and cost nothing. Others, such as translated
+descriptions and file names, are text of the sender's: they are bounded in length, all values of a
+part together, and not judged by how they look.
 """
 
 import functools
@@ -12,6 +14,12 @@ from chatmaild.message.refusal import Refusal
 
 MAX_OCTETS = 1000
 """In all header lines of one part."""
+
+MAX_TEXT = 100
+"""Octets in the values of one part that are not known, and in its white space, together."""
+
+MAX_FIELDS = 12
+"""Headers of one part."""
 
 _HEADER = re.compile(rb"([A-Za-z-]{1,40}):[ \t]*(.*)", re.DOTALL)
 
@@ -31,31 +39,40 @@ _FILE_NAMES = frozenset((
     b"openpgp-encrypted-message.asc", b"openpgp_encrypted_message.asc", b"encrypted-message.asc",
     b"pgp_encrypted_message.asc", b"gnupg_encrypted_message.txt", b"msg.pgp",
 ))
-_TOLERATED_NAME = re.compile(rb"[A-Za-z0-9_.-]{0,40}")
-_TOLERATED_VALUE = re.compile(rb"[ -~]{0,100}")
-_MAX_TOLERATED = 5
+# Outlook adds RFC 2183's dates to a file name.
+_DATE_PARAMETERS = frozenset(("creation-date", "modification-date", "read-date"))
+_DATE = re.compile(
+    rb"(?:[A-Z][a-z]{2}, )?[0-9]{1,2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{5,8} (?:[-+][0-9]{4}|GMT)")
+_PRINTABLE = re.compile(rb"[\t -~\x80-\xff]*")
+_IN_PLAIN = frozenset((b"7bit", b"8bit"))
+_ENCODED = frozenset((b"quoted-printable", b"base64"))
 
 
 @functools.lru_cache(maxsize=256)
-def check(media_type: str, tolerant: bool, lines: tuple[bytes, ...]) -> None:
-    """Raise `Refusal` unless these lines are the head of a part of that type.
+def check(media_type: str, tolerant: bool, lines: tuple[bytes, ...]) -> str:
+    """Raise `Refusal` unless these lines are the head of a part of that type. Answers its transfer
+    encoding, quoted-printable or base64, or "" if its lines are to be read as they are.
 
-    `tolerant` also takes names and headers beyond the known ones, short ones and few. Programs
-    write the same heads again and again, so what passed is remembered.
+    `tolerant` also takes headers and parameters beyond the known ones, and those encodings.
+    Programs write the same heads again and again, so what passed is remembered.
     """
     seen: set[str] = set()
-    tolerated = 0
+    encoding = ""
+    text = sum(map(len, lines))     # of which the names, the values and a blank are taken off
     for name, value in fields(lines):
         if name in seen:
             raise Refusal("part-header-twice")
         seen.add(name)
-        if not _known(name, value, media_type, tolerant):
-            tolerated += 1
-            if (not tolerant or name in _STRUCTURE or tolerated > _MAX_TOLERATED
-                    or not _TOLERATED_VALUE.fullmatch(value)):
-                raise Refusal("part-content-type" if name == "content-type" else "part-header")
+        text -= len(name) + 1 + len(value)
+        if name == "content-transfer-encoding":
+            encoding = _encoding(value.lower(), media_type, tolerant)
+        else:
+            text += _text(name, value, media_type, tolerant)
     if "content-type" not in seen:
         raise Refusal("part-content-type")
+    if text - len(seen) > MAX_TEXT or len(seen) > MAX_FIELDS:
+        raise Refusal("part-header-text")
+    return encoding
 
 
 def fields(lines: tuple[bytes, ...]) -> Iterator[tuple[str, bytes]]:
@@ -74,31 +91,64 @@ def fields(lines: tuple[bytes, ...]) -> Iterator[tuple[str, bytes]]:
         at = end
 
 
-def _known(name: str, value: bytes, media_type: str, tolerant: bool) -> bool:
+def _encoding(value: bytes, media_type: str, tolerant: bool) -> str:
+    """How the lines of the part are encoded. K-9 and Thunderbird for Android call the first part
+    quoted-printable, but its one line has nothing to encode."""
+    if value in _IN_PLAIN or tolerant and value == b"binary":
+        return ""
+    if tolerant and value in _ENCODED:
+        return value.decode("ascii")
+    if value == b"quoted-printable" and media_type == "application/pgp-encrypted":
+        return ""
+    raise Refusal("part-transfer-encoding")
+
+
+def _text(name: str, value: bytes, media_type: str, tolerant: bool) -> int:
+    """How many octets of this header are text of the sender's own."""
+    if not _PRINTABLE.fullmatch(value):
+        raise Refusal("part-header")
     if name == "content-type":
         parsed = mediatype.parse(value)
-        return parsed.name == media_type and _known_names(parsed, "name", tolerant)
+        if parsed.name != media_type:
+            raise Refusal("part-content-type")
+        return parsed.blanks + _parameters(parsed, "name", tolerant)
     if name == "content-disposition":
-        parsed = mediatype.parse(value)
-        return (parsed.name in ("inline", "attachment")
-                and _known_names(parsed, "filename", tolerant))
-    if name == "content-transfer-encoding":
-        return value.lower() in (b"7bit", b"8bit")
+        return _disposition(value, tolerant)
     if name == "content-description":
-        return value.lower() in _DESCRIPTIONS
-    return name == "mime-version" and value == b"1.0"
+        return 0 if value.lower() in _DESCRIPTIONS else len(value)
+    if name == "mime-version" and value == b"1.0":
+        return 0
+    if not tolerant:
+        raise Refusal("part-header")
+    return len(value) if name.startswith("content-") else len(name) + len(value)
 
 
-def _known_names(parsed: mediatype.MediaType, name_parameter: str, tolerant: bool) -> bool:
-    """Whether its parameters are a known file name, and a charset."""
+def _disposition(value: bytes, tolerant: bool) -> int:
+    try:
+        parsed = mediatype.parse(value)
+    except Refusal:
+        if not tolerant:
+            raise
+        return len(value)
+    text = parsed.blanks + _parameters(parsed, "filename", tolerant)
+    if parsed.name in ("inline", "attachment"):
+        return text
+    if not tolerant:
+        raise Refusal("part-header")
+    return len(parsed.name) + text
+
+
+def _parameters(parsed: mediatype.MediaType, name_parameter: str, tolerant: bool) -> int:
+    """How many octets of the parameters are text: file names that are not known, and of those that
+    only tolerance admits everything."""
+    text = 0
     for key, value in parsed.parameters.items():
         if key == name_parameter:
-            if value.lower() not in _FILE_NAMES and not (
-                    tolerant and _TOLERATED_NAME.fullmatch(value)):
-                return False
-        elif key != "charset" or value.lower() not in mediatype.CHARSETS:
-            return False
-    return True
-
-
-_STRUCTURE = ("content-type", "content-transfer-encoding")
+            text += 0 if value.lower() in _FILE_NAMES else len(value)
+        elif key == "charset" and value.lower() in mediatype.CHARSETS:
+            continue
+        elif not tolerant:
+            raise Refusal("part-header")
+        elif key not in _DATE_PARAMETERS or not _DATE.fullmatch(value):
+            text += len(key) + len(value)
+    return text

@@ -178,7 +178,7 @@ class Sampler:
 
     __slots__ = ("text_at", "_start", "_pending", "_before")
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.text_at: int | None = None
         self._start = 0
         self._pending = b""

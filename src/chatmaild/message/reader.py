@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from chatmaild.message import autocryptsetup, mediatype, packets, pgpmime, securejoin
 from chatmaild.message.refusal import Refusal
 
+MAX_TOLERATED = 4096
+"""Octets in the Content-Type of incoming mail, white space included."""
+
 Headers = list[tuple[str, bytes]]
 """Name and value in the order of the message; values without the line end that follows them,
 folded or not."""
@@ -58,48 +61,46 @@ class MessageReader:
 
     def __init__(self, headers: Headers, limits: Limits = Limits()):
         self.content: Content | None = None
-        self.packets = packets.PacketReader(limits.max_session_keys)
+        self.packets = packets.PacketReader(limits.max_session_keys, marker=limits.tolerant)
+        self.announced = Kind.CLEARTEXT
+        """What the headers say that it is."""
         self._body: (
             pgpmime.BodyReader | securejoin.BodyReader | autocryptsetup.BodyReader | None) = None
-        self._kind = Kind.CLEARTEXT
         try:
             self._begin(headers, limits)
         except Refusal as refusal:
             self.content = Content(Kind.CLEARTEXT, refusal.reason)
 
     def _begin(self, headers: Headers, limits: Limits) -> None:
-        media_type = mediatype.parse(_single(headers, "content-type"))
-        encoding = _single(headers, "content-transfer-encoding", "").decode("latin-1").lower()
+        value = _single(headers, "content-type")
+        if limits.tolerant:
+            media_type = mediatype.parse(value, MAX_TOLERATED, MAX_TOLERATED)
+        else:
+            media_type = mediatype.parse(value)
+        encoding = _single(headers, "content-transfer-encoding", b"").decode("latin-1").lower()
         if media_type.name == "multipart/encrypted":
-            self._check_encrypted(media_type, encoding)
-            self._kind = Kind.ENCRYPTED
+            _check_encrypted(media_type, encoding, limits.tolerant)
+            self.announced = Kind.ENCRYPTED
             self._body = pgpmime.BodyReader(
                 mediatype.boundary(media_type), limits.tolerant, self.packets)
             return
         if media_type.name == "multipart/mixed" and limits.setup and autocryptsetup.is_announced(
                 headers):
-            self._kind = Kind.SETUP
+            self.announced = Kind.SETUP
             self._body = autocryptsetup.BodyReader(media_type)
             return
         step = securejoin.step(headers)
         if media_type.name in ("text/plain", "multipart/mixed") and step:
-            self._kind = Kind.SECUREJOIN
+            self.announced = Kind.SECUREJOIN
             self._body = securejoin.BodyReader(step, media_type, encoding)
         elif media_type.name == "multipart/report":
             self.content = Content(Kind.REPORT)
         else:
             raise Refusal("not-encrypted")
 
-    def _check_encrypted(self, media_type: mediatype.MediaType, encoding: str) -> None:
-        mediatype.check_parameters(media_type, ("protocol", "boundary", "charset"), "content-type")
-        if media_type.parameters.get("protocol", b"").lower() != b"application/pgp-encrypted":
-            raise Refusal("protocol")
-        if encoding not in ("", "7bit", "8bit"):
-            raise Refusal("transfer-encoding")
-
     def feed(self, chunk: bytes) -> None:
         """The next octets of the body, with CRLF line ends."""
-        if self.content is None:
+        if self._body:
             try:
                 self._body.feed(chunk)
             except Refusal as refusal:
@@ -107,12 +108,13 @@ class MessageReader:
 
     def finish(self) -> Content:
         """The body is over."""
-        if self.content is None:
+        if self._body:
             try:
                 self._body.finish()
-                self.content = Content(self._kind)
+                self.content = Content(self.announced)
             except Refusal as refusal:
                 self._refuse(refusal)
+        assert self.content
         return self.content
 
     def _refuse(self, refusal: Refusal) -> None:
@@ -120,11 +122,22 @@ class MessageReader:
         self._body = None
 
 
-def _single(headers: Headers, name: str, default: str | None = None) -> bytes:
+def _check_encrypted(media_type: mediatype.MediaType, encoding: str, tolerant: bool) -> None:
+    if not tolerant:
+        mediatype.check_parameters(media_type, ("protocol", "boundary", "charset"), "content-type")
+    if media_type.parameters.get("protocol", b"").lower() != b"application/pgp-encrypted":
+        raise Refusal("protocol")
+    if encoding not in ("", "7bit", "8bit") and not (tolerant and encoding == "binary"):
+        raise Refusal("transfer-encoding")
+
+
+def _single(headers: Headers, name: str, default: bytes | None = None) -> bytes:
     """The stripped value of a header that may stand there once. Raises `Refusal`."""
     values = [value for key, value in headers if key == name]
     if len(values) > 1:
         raise Refusal(f"{name}-twice")
-    if not values and default is None:
+    if values:
+        return values[0].strip()
+    if default is None:
         raise Refusal("not-encrypted")
-    return values[0].strip() if values else default.encode("ascii")
+    return default

@@ -6,7 +6,7 @@ whole text. Clients send the text bare or as the only part of a multipart/mixed.
 
 import re
 
-from chatmaild.message import mediatype
+from chatmaild.message import mediatype, parthead
 from chatmaild.message.refusal import Refusal
 from chatmaild.message.wholebody import ENCODINGS, WholeBody, decode
 
@@ -18,12 +18,19 @@ STEPS = (b"vc-request", b"vg-request")
 MAX_TEXT = 256
 """Octets of its text as it is encoded, of which the words take 24."""
 
+MAX_HEADER_TEXT = 1024
+"""Octets of text in all headers of such a message: the names, addresses and identifiers of two
+people, and the addresses in a key. The first message to a stranger needs no more."""
+
 _NOT_THE_TEXT = "securejoin-text"
-_OTHERS = ("secure-join-invitenumber", "secure-join-group")
 _DESCRIPTIONS = ("content-disposition", "content-description", "content-id", "content-location")
-_IDENTIFIER = re.compile(rb"[0-9A-Za-z_-]{1,128}\Z")
-_MESSAGE_ID = re.compile(rb"<[0-9A-Za-z_.$+=-]{1,100}@[0-9A-Za-z_.-]{1,253}>\Z")
-_HEADER = re.compile(rb"([A-Za-z-]{1,40}):[ \t]*(.*)", re.DOTALL)
+_IDENTIFIER = re.compile(rb"[0-9A-Za-z_-]{1,48}\Z")
+_OTHERS = {
+    "secure-join-invitenumber": _IDENTIFIER,
+    "secure-join-group": _IDENTIFIER,
+    "secure-join-fingerprint": re.compile(rb"[0-9A-Fa-f]{40}\Z"),      # of cores up to 1.131
+}
+_MESSAGE_ID = re.compile(rb"<[0-9A-Za-z_.$+=-]{1,100}@[0-9A-Za-z_.-]{1,100}>\Z")
 _PARAMETERS = ("charset", "format", "delsp", "protected-headers", "hp", "hp-legacy-display")
 _VALUES = {
     "format": (b"flowed", b"fixed"),
@@ -42,18 +49,20 @@ def step(headers: list[tuple[str, bytes]]) -> bytes | None:
     """
     found = None
     described = False
+    seen: set[str] = set()
     for name, value in headers:
         value = value.strip()
         if not name.startswith("secure-join"):
             described |= (name in _DESCRIPTIONS and value.lower() != b"inline")
             continue
+        if name in seen:
+            raise Refusal("securejoin-twice")
+        seen.add(name)
         if name == "secure-join":
-            if found is not None:
-                raise Refusal("securejoin-twice")
             found = value.lower()
             if found not in STEPS:
                 raise Refusal("securejoin-step")
-        elif name not in _OTHERS or not _IDENTIFIER.match(value):
+        elif name not in _OTHERS or not _OTHERS[name].match(value):
             raise Refusal("securejoin-header")
     if found and described:
         raise Refusal("securejoin-header")
@@ -107,23 +116,24 @@ class BodyReader(WholeBody):
 
 
 def _part_head(lines: list[bytes]) -> tuple[mediatype.MediaType, str]:
-    """Type and encoding of the one part; its other headers must be known, short and empty of text.
-    """
+    """Type and encoding of the one part; its other headers must be known, and short together."""
     media_type, encoding, seen = mediatype.MediaType("text/plain", {}), "", set()
-    for line in b"\r\n".join(lines).replace(b"\r\n ", b" ").replace(b"\r\n\t", b" ").split(b"\r\n"):
-        match = _HEADER.fullmatch(line)
-        if not line and not lines:
-            break
-        if not match or match[1].lower() in seen:
-            raise Refusal("part-header-syntax", 0)
-        name, value = match[1].lower(), match[2].strip()
+    text = sum(map(len, lines))
+    for name, value in parthead.fields(tuple(lines)):
+        if name in seen:
+            raise Refusal("part-header-twice", 0)
         seen.add(name)
-        if name == b"content-type":
+        text -= len(name) + 1 + len(value)
+        if name == "content-type":
             media_type = mediatype.parse(value)
-        elif name == b"content-transfer-encoding" and value.lower().decode("latin-1") in ENCODINGS:
+            text += media_type.blanks
+        elif name == "content-transfer-encoding" and value.lower().decode("latin-1") in ENCODINGS:
             encoding = value.lower().decode("ascii")
-        elif not (name == b"message-id" and _MESSAGE_ID.match(value)
-                  or name == b"mime-version" and value == b"1.0"
-                  or name == b"content-disposition" and value.lower() == b"inline"):
+        elif name == "message-id" and _MESSAGE_ID.match(value):
+            text += len(value)
+        elif not (name == "mime-version" and value == b"1.0"
+                  or name == "content-disposition" and value.lower() == b"inline"):
             raise Refusal("part-header", 0)
+    if text - len(seen) > parthead.MAX_TEXT:
+        raise Refusal("part-header-text", 0)
     return media_type, encoding

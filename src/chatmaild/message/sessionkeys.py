@@ -28,7 +28,7 @@ _FINGERPRINTS = {0: None, 21: 4, 33: 6}
 
 @dataclass(frozen=True)
 class SessionKey:
-    """One session-key packet. `kind` is for people; what follows must look random (`textlike`):
+    """One session-key packet. `kind` is for people; what follows must look random (`plaintext`):
     `recipient`, a key id or fingerprint, empty if anonymous, and the fields of `material`."""
 
     kind: str

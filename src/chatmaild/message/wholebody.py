@@ -2,15 +2,12 @@
 that may pass without being PGP/MIME.
 """
 
-import re
 from binascii import Error as Base64Error, a2b_base64, a2b_qp
 
 from chatmaild.message.refusal import Refusal
 
 ENCODINGS = ("", "7bit", "8bit", "quoted-printable", "base64")
 """Values of Content-Transfer-Encoding that `decode` knows; "" without one."""
-
-_BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\Z")
 
 
 class WholeBody:
@@ -20,7 +17,7 @@ class WholeBody:
         """`too_long` is the reason of that refusal."""
         self._limit = limit
         self._too_long = too_long
-        self._body = b""
+        self._body = bytearray()
 
     def feed(self, chunk: bytes) -> None:
         if len(self._body) + len(chunk) > self._limit:
@@ -29,7 +26,7 @@ class WholeBody:
 
     def lines(self) -> list[bytes]:
         """What is between the line ends. Raises `Refusal` for a bare CR or LF and for NUL."""
-        lines = self._body.split(b"\r\n")
+        lines = bytes(self._body).split(b"\r\n")
         if any(b"\r" in line or b"\n" in line or b"\0" in line for line in lines):
             raise Refusal("line-without-cr", 0)
         return lines
@@ -41,11 +38,8 @@ def decode(encoding: str, lines: list[bytes], wrong: str) -> bytes:
     if encoding == "quoted-printable":
         return a2b_qp(body)
     if encoding == "base64":
-        encoded = b"".join(lines)
-        if not _BASE64.match(encoded):
-            raise Refusal(wrong, 0)
         try:
-            return a2b_base64(encoded)
+            return a2b_base64(b"".join(lines), strict_mode=True)
         except Base64Error:
             raise Refusal(wrong, 0) from None
     return body
