@@ -11,7 +11,9 @@ from chatmaild import cli
 
 @pytest.fixture
 def explained(tmp_path, capsys):
-    (tmp_path / "ini").write_text("[chatmaild]\nmail_domains = chat.example\n")
+    # Where no mailboxes can be seen every recipient counts as one.
+    (tmp_path / "ini").write_text("[chatmaild]\nmail_domains = chat.example\n"
+                                  f"mailboxes_dir = {tmp_path}/absent\n")
 
     def run(message, zone, *options):
         (tmp_path / "message").write_bytes(message)
