@@ -1,11 +1,12 @@
 # make demo    the whole thing at work on a private host (root); KEEP=1 leaves it running
 # make test    everything: unit tests, private hosts on both Debian releases, the real client (root)
+# make test-network    all of it between several hosts in a network of their own (root)
 # make check   what needs neither root nor a server: style and unit tests
 # make deb, make lintian, make autopkgtest    the package, in clean Debians of both releases (root)
 
 PYTHON = /usr/bin/python3
 PYTEST = $(PYTHON) -m pytest
-UNIT = not integration and not container and not fuzz
+UNIT = not integration and not container and not network and not fuzz
 
 .PHONY: help demo demo-stop test check
 
@@ -26,6 +27,12 @@ check:
 test:
 	@tests/rig/bootstrap test
 	@$(PYTHON) tests/rig/everything.py
+
+.PHONY: test-network
+
+test-network:
+	@tests/rig/bootstrap test
+	$(PYTEST) -q tests/network
 
 .PHONY: deb lintian autopkgtest
 

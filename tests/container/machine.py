@@ -19,13 +19,14 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from rig.machine import NAME, PUBLIC, STRANGER, TREE_INSIDE, write_names
+from rig.machine import (
+    CLONE_NEWNET, CLONE_NEWNS, NAME, PUBLIC, STRANGER, TREE_INSIDE, unshare, write_names,
+)
 from rig.until import until
 
 TREE = Path(__file__).parents[2]
 SCRATCH = Path("/run/chatmaild-container")
 
-_CLONE_NEWNS, _CLONE_NEWNET = 0x00020000, 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": "/root",
                 "DEBIAN_FRONTEND": "noninteractive"}
@@ -34,7 +35,7 @@ _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOM
 def private_mounts() -> None:
     """Mounts of this process are its own from now on, and end with it."""
     os.umask(0o022)     # whatever that of root is here: others live in the machines as well
-    _check(_libc.unshare(_CLONE_NEWNS))
+    unshare(CLONE_NEWNS)
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
     SCRATCH.mkdir(exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", SCRATCH], check=True)
@@ -169,11 +170,11 @@ class Machine:
         """Sockets that this thread opens within the block are in there; they stay there."""
         own = f"/proc/{os.getpid()}/task/{threading.get_native_id()}/ns/net"
         with open(own) as home, open(f"/proc/{self._leader}/ns/net") as there:
-            _check(_libc.setns(there.fileno(), _CLONE_NEWNET))
+            _check(_libc.setns(there.fileno(), CLONE_NEWNET))
             try:
                 yield
             finally:
-                _check(_libc.setns(home.fileno(), _CLONE_NEWNET))
+                _check(_libc.setns(home.fileno(), CLONE_NEWNET))
 
     def path(self, path: str) -> Path:
         """A file in there, for reading and writing from outside (never below /run, /tmp)."""

@@ -15,7 +15,7 @@ PYTEST = ("/usr/bin/python3", "-m", "pytest", "-q", "-p", "no:cacheprovider")
 LIMIT = 1200
 """Seconds for one command: a test that waits for what never comes fails, and the rest is told."""
 
-UNIT = "not integration and not container and not fuzz"
+UNIT = "not integration and not container and not network and not fuzz"
 
 
 def stages() -> list[dict[str, tuple[str, ...]]]:

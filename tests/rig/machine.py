@@ -38,8 +38,8 @@ KEPT = Path("/run/chatmaild-rig.pid")
 _LINE = "chatmaild-rig"
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
-_CLONE_NEW = 0x00020000 | 0x04000000 | 0x08000000 | 0x20000000 | 0x40000000
-"""Mounts, host name, IPC, processes and network: CLONE_NEW* of unshare(2)."""
+CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
+CLONE_NEWPID, CLONE_NEWNET = 0x20000000, 0x40000000
 _PR_SET_PDEATHSIG = 1
 
 _HOSTS = f"""\
@@ -71,9 +71,7 @@ def run(lower: Path, tree: Path, command: list[str], keep: bool = False,
     if keep and _kept():
         raise Unable(f"one is running already, process {_kept()}: end it with --stop")
     outside = os.open("/proc/self/ns/net", os.O_RDONLY)
-    if _LIBC.unshare(_CLONE_NEW):
-        raise Unable(f"namespaces: {os.strerror(ctypes.get_errno())} (in a container, "
-                     "run it with --privileged)")
+    unshare(CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET)
     status, report = os.pipe()
     first = os.fork()
     if first == 0:
@@ -92,6 +90,13 @@ def run(lower: Path, tree: Path, command: list[str], keep: bool = False,
     if keep and code == 0:
         KEPT.write_text(f"{first}\n")
     return code
+
+
+def unshare(what: int) -> None:
+    """Give this process namespaces of its own: CLONE_NEW* of unshare(2). Raises `Unable`."""
+    if _LIBC.unshare(what):
+        raise Unable(f"namespaces: {os.strerror(ctypes.get_errno())} (in a container, "
+                     "run it with --privileged)")
 
 
 def stop_kept() -> int:
@@ -182,10 +187,14 @@ def _alone(root: Path, _outside: int) -> None:
 
 def write_names(etc: Path) -> None:
     """The names of the host and of those it talks to, in /etc and without DNS."""
-    for name, text in {"hosts": _HOSTS, "hostname": "mail\n", "mailname": "example.org\n",
-                       "resolv.conf": "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n"
-                       }.items():
-        path = etc / name
+    write_files(etc, {"hosts": _HOSTS, "hostname": "mail\n", "mailname": "example.org\n",
+                      "resolv.conf": "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n"})
+
+
+def write_files(directory: Path, files: dict[str, str]) -> None:
+    """Put files there, by their names, for whatever files or links had these names."""
+    for name, text in files.items():
+        path = directory / name
         path.unlink(missing_ok=True)
         path.write_text(text)
 

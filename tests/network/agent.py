@@ -1,0 +1,111 @@
+"""Inside a host: sets it up, and does what the tests ask for.
+
+    python3 -m network.agent SITE DESCRIPTOR
+
+Each call is (method of `NetworkHost`, arguments), each answer (good, value or traceback).
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import traceback
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from network.sites import SELECTOR, SITES, NetworkSite
+from rig import stock
+from rig.host import Host
+from rig.until import until
+
+AUTHORITY = Path("/etc/ssl/certs/test-authority.pem")
+MILTER = Path("/var/spool/postfix/opendkim/opendkim.sock")
+
+
+@dataclass(frozen=True)
+class Kit:
+    """What the world gives a host: TLS, and a private DKIM key for each of its domains."""
+
+    authority: str
+    certificate: str
+    key: str
+    dkim_keys: dict[str, str]
+
+
+class NetworkHost(Host):
+    """A mail host that finds others by DNS, and signs."""
+
+    site: NetworkSite
+
+    def begin(self, kit: Kit) -> None:
+        """Set everything up and start it; all is ready when this returns."""
+        stock.write(self.site, alone=False)
+        stock.CERTIFICATE.write_text(kit.certificate)
+        stock.KEY.write_text(kit.key)
+        AUTHORITY.write_text(kit.authority)
+        milter = f"unix:{MILTER.relative_to('/var/spool/postfix')}"
+        stock.postconf("-e", {
+            "smtp_tls_security_level": "may", "smtp_tls_CAfile": str(AUTHORITY),
+            "smtp_tls_loglevel": "1",
+            "smtpd_milters": milter, "non_smtpd_milters": milter,
+            "internal_mail_filter_classes": "bounce", "milter_default_action": "tempfail",
+            # what has to wait waits for seconds, not for minutes
+            "queue_run_delay": "3s", "minimal_backoff_time": "3s", "maximal_backoff_time": "10s"})
+        self._start_opendkim(kit.dkim_keys)
+        self.serve(bool(self.site.chat_domain))
+
+    def _start_opendkim(self, keys: dict[str, str]) -> None:
+        directory = Path("/etc/dkimkeys")
+        directory.mkdir(exist_ok=True)
+        for domain, key in keys.items():
+            path = directory / domain
+            path.write_text(key)
+            path.chmod(0o600)
+            shutil.chown(path, "opendkim", "opendkim")
+        tables = {
+            "key.table": "".join(f"{domain} {domain}:{SELECTOR}:{directory}/{domain}\n"
+                                 for domain in keys),
+            "signing.table": "".join(f"*@{domain} {domain}\n" for domain in keys)
+            + f"*@{self.site.name} {self.site.domain}\n"}
+        for name, text in tables.items():
+            (directory / name).write_text(text)
+        configuration = Path("/etc/opendkim.conf")
+        configuration.write_text(f"""\
+Mode sv
+KeyTable refile:{directory}/key.table
+SigningTable refile:{directory}/signing.table
+Canonicalization relaxed/simple
+OversignHeaders From
+AuthservID {self.site.name}
+Socket local:{MILTER}
+UserID opendkim:postfix
+UMask 007
+SyslogSuccess yes
+""")
+        MILTER.parent.mkdir()
+        shutil.chown(MILTER.parent, "opendkim", "postfix")
+        MILTER.parent.chmod(0o750)
+        subprocess.Popen(["/usr/sbin/opendkim", "-f", "-x", configuration])
+        until(MILTER.exists, "OpenDKIM to listen")
+
+
+def main() -> None:
+    name, descriptor = sys.argv[1:]
+    host = NetworkHost(SITES[name], alone=False)
+    calls = Connection(int(descriptor))
+    os.set_inheritable(int(descriptor), False)
+    while True:
+        try:
+            method, arguments, options = calls.recv()
+        except EOFError:
+            return
+        try:
+            answer = True, getattr(host, method)(*arguments, **options)
+        except Exception:   # whatever it is, the test is told
+            answer = False, traceback.format_exc()
+        calls.send(answer)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Tests with several hosts in a network of their own; the test process is in it as well.
+
+    sudo /usr/bin/python3 -m pytest tests/network
+"""
+
+import contextlib
+import os
+import shutil
+
+import dkimkit
+import pytest
+from network import phones, world
+from network.agent import Kit
+from network.hosts import RemoteHost
+from network.sites import ONE, PLAIN, TWO
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.is_relative_to(os.path.dirname(__file__)):
+            item.add_marker(pytest.mark.network)
+
+
+@pytest.fixture(scope="session")
+def directory(tmp_path_factory):
+    """We are in the network from here on."""
+    missing = [program for program in ("knotd", "opendkim", "mmdebstrap", "ip", "setpriv")
+               if not shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin")]
+    if os.geteuid() or missing:
+        text = f"needs root and {' '.join(missing) or 'nothing else'}"
+        pytest.fail(text) if os.environ.get("CI") == "true" else pytest.skip(text)
+    phones.packages("client")       # while there is a world to get it from
+    directory = tmp_path_factory.mktemp("network")
+    directory.chmod(0o755)
+    world.enter(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def hosts(directory):
+    """All of them, by name, up and running."""
+    sites = [ONE, TWO, PLAIN]
+    authority = world.Authority(directory)
+    signers = {domain: dkimkit.rsa() for site in sites for domain in site.domains}
+    records = {domain: signer.record.decode() for domain, signer in signers.items()}
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(world.name_server(directory, sites, records))
+        running = {}
+        for site in sites:
+            host = running[site.key] = RemoteHost(site, directory / f"{site.key}.console")
+            stack.callback(host.end)
+            certificate, key = authority.issue(site)
+            host.begin(Kit(authority.certificate, certificate, key, {
+                domain: signers[domain].private.decode() for domain in site.domains}))
+        for host in running.values():
+            host.answer()
+        yield running
+
+
+@pytest.fixture
+def one(hosts):
+    return hosts["one"]
+
+
+@pytest.fixture
+def two(hosts):
+    return hosts["two"]
+
+
+@pytest.fixture
+def plain(hosts):
+    return hosts["plain"]
+
+
+@pytest.fixture(scope="session")
+def core(directory):
+    with phones.core(directory) as manager:
+        yield manager

@@ -1,0 +1,69 @@
+"""The hosts of the network as tests see them, from outside."""
+
+import multiprocessing.connection
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from network.agent import Kit
+from network.sites import NetworkSite
+from network.world import WITH_US
+
+BOOT = Path(__file__).with_name("boot.py")
+
+
+class RemoteHost:
+    """A running host. What is not found here is called there, see `network.agent.NetworkHost`."""
+
+    def __init__(self, site: NetworkSite, console: Path):
+        self.site, self.console = site, console
+        self._calls, theirs = multiprocessing.connection.Pipe()
+        with open(console, "wb") as output:
+            self._process = subprocess.Popen(
+                [*WITH_US, sys.executable, BOOT, site.key, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                pass_fds=[theirs.fileno()])
+        self._end = os.pidfd_open(self._process.pid)
+        theirs.close()
+
+    def ask(self, method: str, *arguments: Any, **options: Any) -> None:
+        """Call `method` in there, without waiting for its end."""
+        self._calls.send((method, arguments, options))
+
+    def answer(self) -> Any:
+        """What the call of `ask` gave. AssertionError with the traceback if it failed."""
+        ready = multiprocessing.connection.wait([self._calls, self._end], timeout=600)
+        assert ready, f"{self.site.name} has not answered for ten minutes"
+        if self._calls not in ready:
+            raise AssertionError(f"{self.site.name} has ended:\n{self.console.read_text()[-4000:]}")
+        good, value = self._calls.recv()
+        assert good, f"on {self.site.name}: {value}"
+        return value
+
+    def call(self, method: str, *arguments: Any, **options: Any) -> Any:
+        self.ask(method, *arguments, **options)
+        return self.answer()
+
+    def __getattr__(self, method: str) -> Any:
+        if method.startswith("_"):
+            raise AttributeError(method)
+        return lambda *arguments, **options: self.call(method, *arguments, **options)
+
+    def begin(self, kit: Kit) -> None:
+        """Let it set itself up; `answer` returns when it is ready."""
+        self.ask("begin", kit)
+
+    def end(self) -> None:
+        """Shut its servers down in order, and see that it is gone."""
+        try:
+            self.call("stop")
+        finally:
+            self._calls.close()
+            try:
+                self._process.wait(60)
+            finally:
+                self._process.kill()
+                self._process.wait()
+                os.close(self._end)
