@@ -7,7 +7,9 @@ local parts, no comments, no source routes, no groups where a single mailbox is 
 
 import re
 from binascii import Error as Base64Error, a2b_base64, a2b_qp
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 MAX_LOCAL_PART = 64
 """Octets in a local part, RFC 5321 section 4.5.3.1.1."""
@@ -21,15 +23,16 @@ MAX_MAILBOX = 2000
 _DOMAIN = re.compile(rb"(?!-)[a-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9_-]{1,63}(?<!-))*\Z", re.I)
 _ATOM = rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LOCAL = re.compile(_ATOM + rb"(?:\." + _ATOM + rb")*\Z")
-_QUOTED = rb'"(?:[^"\\\x00-\x1f\x7f]|\\[ -~])*"'
-_PHRASE = rb'(?:[^\x00-\x1f\x7f()<>@,;:\\"\[\]]|' + _QUOTED + rb")*"
-_MAILBOX = re.compile(rb"\s*(?:(" + _PHRASE + rb")<\s*([^\s<>]+)\s*>|([^\s<>]+))\s*\Z")
+_QUOTED = rb'"(?:[^"\\\x00-\x1f\x7f]|\\[ -~])*+"'
+_PHRASE = rb'(?:[^\x00-\x1f\x7f()<>@,;:\\"\[\]]|' + _QUOTED + rb")*+"
+# Possessive (*+), so that no blank is tried twice: a header value of blanks takes linear time.
+_MAILBOX = re.compile(rb"\s*+(?:(" + _PHRASE + rb")<\s*+([^\s<>]++)\s*+>|([^\s<>]++))\s*+\Z")
 _FOLD = re.compile(rb"\r?\n(?=[ \t])")
 _ENCODED_WORD = re.compile(rb"=\?([^?\s]+)\?([bq])\?([^?]*)\?=", re.I)
 _BETWEEN_WORDS = re.compile(rb"(?<=\?=)\s+(?==\?)")   # is not shown, RFC 2047 section 6.2
 _BEHIND_AT = re.compile(rb"@([A-Za-z0-9._-]+)")
 _COMMENT_PARTS = re.compile(rb'\\.|"(?:[^"\\]|\\.)*"|[^"\\()]+|.', re.DOTALL)
-_LOOKS_LIKE_ADDRESS = re.compile(rb"[^\s<>\"'(),:;@]+@[^\s<>\"'(),:;@]+\.[^\s<>\"'(),:;@.]{2,}")
+_BETWEEN_WORDS_AND_ADDRESSES = re.compile(rb"[\s<>\"'(),:;]")
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,18 @@ def names_another(mailbox: Mailbox) -> bool:
     shown = _ENCODED_WORD.sub(_decode_word, _BETWEEN_WORDS.sub(b"", mailbox.display_name))
     shown = shown.replace(b"\xef\xbc\xa0", b"@").replace(b"\xef\xb9\xab", b"@")
     own = mailbox.address.lower().encode("ascii")
-    return any(found.lower() != own for found in _LOOKS_LIKE_ADDRESS.findall(shown))
+    return any(found.lower() != own for found in _addresses_shown(shown))
+
+
+def _addresses_shown(text: bytes) -> Iterator[bytes]:
+    """What looks like an address: anything, @, and a name with a dot and two letters behind it."""
+    for word in _BETWEEN_WORDS_AND_ADDRESSES.split(text):
+        for local, behind in pairwise(word.split(b"@")):
+            labels = behind.split(b".")
+            while len(labels) > 1 and len(labels[-1]) < 2:
+                labels.pop()
+            if local and len(labels) > 1 and labels != [b"", labels[-1]]:
+                yield local + b"@" + b".".join(labels)
 
 
 def _decode_word(match: re.Match[bytes]) -> bytes:

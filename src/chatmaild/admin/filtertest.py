@@ -30,7 +30,7 @@ from chatmaild.filter.transaction import Client, Direction, Rules
 from chatmaild.message.reader import Headers
 
 _CHUNK = 65535
-_ADDRESS = re.compile(rb"[^\s<>(),:;@\"]+@[^\s<>(),:;@\"]+")
+_ADDRESS = re.compile(rb"(?<![^\s<>(),:;@\"])[^\s<>(),:;@\"]++@[^\s<>(),:;@\"]+")
 _HEADER = re.compile(rb"([!-9;-~]+)[ \t]*:(.*)\Z", re.DOTALL)
 
 

@@ -21,7 +21,9 @@ from chatmaild.message.refusal import Refusal
 if TYPE_CHECKING:   # its cryptography takes megabytes, and a service that only sends needs none
     from chatmaild.dkim.verification import Authenticity, DkimCheck, Fields, Keys
 
-_TRAILING_COMMENT = re.compile(rb"[ \t\r\n]+\([^()\\<>@]*\)[ \t\r\n]*\Z")
+_BLANKS = b" \t\r\n"
+_BLANK = (b" ", b"\t", b"\r", b"\n")
+_NOT_IN_COMMENT = frozenset(b"()\\<>@")
 _TOKEN = re.compile(rb"[ \t\r\n]*([A-Za-z-]+)")
 
 
@@ -147,8 +149,16 @@ def from_address(headers: Headers) -> str | None:
     found = [value for name, value in headers if name == "from"]
     if len(found) != 1 or len(found[0]) > address.MAX_MAILBOX:
         return None
-    mailbox = address.parse_mailbox(_TRAILING_COMMENT.sub(b"", found[0]))
+    mailbox = address.parse_mailbox(_without_trailing_comment(found[0]))
     return mailbox.address if mailbox else None
+
+
+def _without_trailing_comment(value: bytes) -> bytes:
+    before, opening, comment = value.rstrip(_BLANKS).rpartition(b"(")
+    if (opening and comment.endswith(b")") and _NOT_IN_COMMENT.isdisjoint(comment[:-1])
+            and before.endswith(_BLANK)):
+        return before
+    return value
 
 
 def is_trusted(config: Config, client_address: str) -> bool:

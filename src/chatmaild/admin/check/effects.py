@@ -33,7 +33,7 @@ _MAX_ENTRIES = 100_000
 _MAX_DEPTH = 4
 """How much of a directory is searched for traces."""
 
-_PREFIX = re.compile(r"(?:\A|[:=])(/[^%:\s]*)/[^/%:\s]*%")
+_BETWEEN_PATHS = re.compile(r"[:\s]|=(?=/)")
 _LISTED = re.compile(rb'\([^)]*\) (?:"[^ ]+"|NIL) (.*)')
 _SPOOLS = ("/var/mail", "/var/spool/mail", "/home")
 
@@ -221,8 +221,9 @@ def _prefixes(dovecot: Dovecot | None) -> set[str]:
         for inner in block.blocks:
             yield from values(inner)
     found = {prefix for value in (values(dovecot.tree) if dovecot else ())
-             for prefix in _PREFIX.findall(value)}
-    return {prefix for prefix in found if not prefix.startswith(("/proc", "/sys", "/dev"))}
+             for path in _BETWEEN_PATHS.split(value) if path.startswith("/") and "%" in path
+             for prefix in [path.partition("%")[0].rpartition("/")[0]]}
+    return {prefix for prefix in found - {""} if not prefix.startswith(("/proc", "/sys", "/dev"))}
 
 
 def _walk(root: str, left_out: str, depth: int = 0) -> Iterator[str]:

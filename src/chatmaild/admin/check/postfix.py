@@ -42,7 +42,7 @@ def milters(value: str) -> list[Milter]:
     found = []
     for entry in split(value):
         endpoint, *rest = split(entry.strip("{} ")) or [""]
-        options = dict(re.findall(r"(\w+)\s*=\s*([^\s,{}]+)", " ".join(rest)))
+        options = dict(re.findall(r"\b(\w++)\s*+=\s*+([^\s,{}]+)", " ".join(rest)))
         found.append(Milter(endpoint, options))
     return found
 
