@@ -6,6 +6,7 @@ Each call is (method of `NetworkHost`, arguments), each answer (good, value or t
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -33,10 +34,23 @@ class Kit:
     dkim_keys: dict[str, str]
 
 
+_TROUBLE = {
+    "mail.log": re.compile(r"reject: |milter-reject|status=(bounced|deferred|expired)"
+                           r"| (warning|error|fatal|panic): "),
+    "dovecot.log": re.compile(r"(Error|Fatal|Panic): "),
+}
+_TROUBLE_OF_OURS = re.compile(r" (refuse|defer) reason=|would-refuse="
+                              r"| (WARNING|ERROR|CRITICAL) |Traceback")
+
+
 class NetworkHost(Host):
     """A mail host that finds others by DNS, and signs."""
 
     site: NetworkSite
+
+    def __init__(self, site: NetworkSite):
+        super().__init__(site, alone=False)
+        self._seen: dict[str, int] = {}
 
     def begin(self, kit: Kit) -> None:
         """Set everything up and start it; all is ready when this returns."""
@@ -54,6 +68,20 @@ class NetworkHost(Host):
             "queue_run_delay": "3s", "minimal_backoff_time": "3s", "maximal_backoff_time": "10s"})
         self._start_opendkim(kit.dkim_keys)
         self.serve(bool(self.site.chat_domain))
+
+    # -- what it says ------------------------------------------------------------------------
+
+    def refusals(self) -> list[str]:
+        """What Postfix or the filters refused, deferred or could not do, and every error of ours,
+        since the last call: a line each, with the log's name in front."""
+        found = []
+        for name, text in self.logs().items():
+            fresh = text[self._seen.get(name, 0):]
+            fresh = fresh[:fresh.rfind("\n") + 1]
+            self._seen[name] = self._seen.get(name, 0) + len(fresh)
+            pattern = _TROUBLE.get(name, _TROUBLE_OF_OURS)
+            found += [f"{name}: {line}" for line in fresh.splitlines() if pattern.search(line)]
+        return found
 
     def _start_opendkim(self, keys: dict[str, str]) -> None:
         directory = Path("/etc/dkimkeys")
@@ -92,7 +120,7 @@ SyslogSuccess yes
 
 def main() -> None:
     name, descriptor = sys.argv[1:]
-    host = NetworkHost(SITES[name], alone=False)
+    host = NetworkHost(SITES[name])
     calls = Connection(int(descriptor))
     os.set_inheritable(int(descriptor), False)
     while True:

@@ -14,6 +14,10 @@ from network.agent import Kit
 from network.hosts import RemoteHost
 from network.sites import ONE, PLAIN, TWO
 
+RUNNING: dict[str, RemoteHost] = {}
+"""The hosts that run, for whoever looks at their logs."""
+EXPECTED = pytest.StashKey[list[str]]()
+
 
 def pytest_collection_modifyitems(items):
     for item in items:
@@ -54,7 +58,40 @@ def hosts(directory):
                 domain: signers[domain].private.decode() for domain in site.domains}))
         for host in running.values():
             host.answer()
+        RUNNING.update(running)
         yield running
+        RUNNING.clear()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A failed test shows what the hosts logged."""
+    report = (yield).get_result()
+    if report.failed:
+        for host in RUNNING.values():
+            with contextlib.suppress(Exception):
+                report.sections.append((f"log of {host.site.name}", host.log_tail(60)))
+
+
+@pytest.fixture(autouse=True)
+def nothing_refused(request):
+    """Nothing genuine is refused anywhere: whatever a host logged as refused or in trouble fails
+    a test, but for the lines that it says it `expected`."""
+    for host in RUNNING.values():
+        host.refusals()
+    expected = request.node.stash[EXPECTED] = []
+    yield
+    found = [f"{host.site.name} {line}" for host in RUNNING.values() for line in host.refusals()]
+    strange = [line for line in found if not any(words in line for words in expected)]
+    assert not strange, "\n".join(strange)
+    missing = [words for words in expected if not any(words in line for line in found)]
+    assert not missing, f"not logged: {missing}; but {found}"
+
+
+@pytest.fixture
+def expect(request):
+    """Lines with these words are to be in the logs of trouble when the test has ended."""
+    return lambda *words: request.node.stash[EXPECTED].extend(words)
 
 
 @pytest.fixture

@@ -1,17 +1,35 @@
-"""Phones: real Delta Chat cores of several versions, each with a directory of its own."""
+"""Phones: profiles in real Delta Chat cores of several versions.
+
+Whatever happens is waited for by asking the core again and again, within a limit, because the
+events of old cores and new ones differ.
+"""
 
 import contextlib
+import itertools
+import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from network.world import WITH_US
+from rig.until import until
+
+T = TypeVar("T")
 
 PASSWORD = "a secret of phones"
 VENV = Path(__file__).parents[1] / "rig/venv"
+PATIENCE = 120
+"""Seconds that something may take on a busy machine: cores limit how fast they send, too."""
+CONNECTED = 4000
+"""DC_CONNECTIVITY_CONNECTED: it waits for mail."""
+_numbers = itertools.count(1)
+
+
+class Refused(AssertionError):
+    """A core could not send a message; the text is what it tells its user."""
 
 
 def packages(kind: str) -> Path:
@@ -22,14 +40,26 @@ def packages(kind: str) -> Path:
 
 
 @contextlib.contextmanager
-def core(directory: Path, kind: str = "client") -> Iterator[Any]:
+def core(directory: Path, kind: str = "client") -> Iterator["Core"]:
     """A running deltachat-rpc-server, spoken to with the newest client library."""
     sys.path.append(str(packages("client")))
-    from deltachat_rpc_client import DeltaChat, Rpc
+    from deltachat_rpc_client import Rpc
+
+    class Silent(Rpc):
+        """Old cores have no such loop, and nobody here listens to events."""
+
+        def events_loop(self) -> None:
+            while not self.closing and self.get_next_event():
+                pass
+
     server = packages(kind) / "deltachat_rpc_server/deltachat-rpc-server"
-    rpc = Rpc(str(directory / "accounts"), [*WITH_US, server])
-    with rpc:
-        yield DeltaChat(rpc)
+    with Silent(str(directory / "accounts"), [*WITH_US, server]) as rpc:
+        yield Core(rpc)
+
+
+def soon(condition: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
+    """As `until`, for what crosses the network."""
+    return until(condition, what, seconds, pause=0.1)
 
 
 def login(address: str) -> str:
@@ -37,9 +67,126 @@ def login(address: str) -> str:
     return f"dclogin:{address}?p={quote(PASSWORD)}&v=1&ic=3"
 
 
-def onboard(manager: Any, address: str) -> Any:
-    """A profile that has logged in for the first time, and is online."""
-    account = manager.add_account()
-    account.add_transport_from_qr(login(address))
-    account.bring_online()
-    return account
+class Core:
+    """One program with many profiles."""
+
+    def __init__(self, rpc: Any):
+        self.rpc = rpc
+
+    def profile(self) -> "Phone":
+        return Phone(self.rpc, self.rpc.add_account())
+
+    def onboard(self, *domains: str, name: str = "phone") -> "Phone":
+        """A profile with a new account in each of the domains, online."""
+        phone = self.profile()
+        phone.ask("set_config", "displayname", name.capitalize())
+        for domain in domains:
+            phone.add_relay(domain, name)
+        phone.go_online()
+        return phone
+
+
+class Phone:
+    """One profile. `ask` is the core's JSON-RPC."""
+
+    def __init__(self, rpc: Any, number: int):
+        self._rpc, self.number = rpc, number
+        self.addresses: list[str] = []
+
+    def ask(self, method: str, *arguments: Any) -> Any:
+        return getattr(self._rpc, method)(self.number, *arguments)
+
+    def later(self, method: str, *arguments: Any) -> Callable[[], Any]:
+        """Begin a call; calling what this returns waits for its end."""
+        return getattr(self._rpc, method).future(self.number, *arguments)
+
+    @property
+    def address(self) -> str:
+        return self.addresses[0]
+
+    # -- being there -------------------------------------------------------------------------
+
+    def add_relay(self, domain: str, name: str = "phone") -> str:
+        """Log in with a new address in `domain`, which makes the account; the address."""
+        address = f"{name:x<5.5}{next(_numbers):04d}@{domain}"
+        self.ask("add_transport_from_qr", login(address))
+        self.addresses.append(address)
+        return address
+
+    def go_online(self) -> None:
+        self.ask("start_io")
+        soon(lambda: self.ask("get_connectivity") >= CONNECTED, f"{self.addresses} to be online")
+
+    # -- people ------------------------------------------------------------------------------
+
+    def invitation(self, chat: int | None = None, legacy: bool = False) -> str:
+        """The text of a QR code; a legacy one asks for the handshake that begins in clear."""
+        text = self.ask("get_chat_securejoin_qr_code", chat)
+        return text.replace("&v=3", "").replace("v=3&", "") if legacy else text
+
+    def meet(self, other: "Phone", legacy: bool = False) -> int:
+        """Scan the other's QR code; both know each other when this returns. The chat with them."""
+        chat = self.ask("secure_join", other.invitation(legacy=legacy))
+        soon(lambda: self.knows(other) and other.knows(self), f"{self.address} to meet another")
+        return chat
+
+    def knows(self, other: "Phone") -> int:
+        """The contact with a key that we have of them, or 0."""
+        for address in other.addresses:
+            number = self.ask("lookup_contact_id_by_addr", address)
+            if number and self.ask("get_contact", number)["e2eeAvail"]:
+                return number
+        return 0
+
+    def chat_with(self, other: "Phone") -> int:
+        contact = self.knows(other)
+        assert contact, f"{self.address} does not know {other.address}"
+        return self.ask("create_chat_by_contact_id", contact)
+
+    def group(self, name: str, *others: "Phone") -> int:
+        chat = self.ask("create_group_chat", name, False)
+        for other in others:
+            self.ask("add_contact_to_chat", chat, self.knows(other))
+        return chat
+
+    # -- messages ----------------------------------------------------------------------------
+
+    def send(self, chat: int, text: str, file: Path | None = None, **more: Any) -> int:
+        """Send it, and return when the server has taken it. Raises `Refused`."""
+        message = self.ask("send_msg", chat, {"text": text, "file": file and str(file), **more})
+        self.sent(message)
+        return message
+
+    def sent(self, message: int) -> None:
+        """Wait until the server has taken it. Raises `Refused`."""
+        def state() -> int:
+            found = self.ask("get_message", message)
+            if found["error"] or found["state"] == 24:
+                raise Refused(found["error"])
+            return found["state"] in (26, 28)
+        soon(state, f"{self.address} to send a message")
+
+    def receive(self, text: str) -> dict[str, Any]:
+        """The message with exactly this text from somebody else, once it is here and whole."""
+        def found() -> dict[str, Any] | None:
+            for number in self.ask("search_messages", text, None):
+                message = self.ask("get_message", number)
+                if message["text"] == text and message["fromId"] != 1:
+                    return message if message["downloadState"] == "Done" else None
+            return None
+        message = soon(found, f"{text!r} at {self.address}")
+        assert message["showPadlock"], "it came unencrypted"
+        self.ask("accept_chat", message["chatId"])
+        return message
+
+    def message(self, number: int) -> dict[str, Any]:
+        return self.ask("get_message", number)
+
+    def reactions(self, message: int) -> list[str]:
+        found = self.ask("get_message_reactions", message)
+        return [reaction["emoji"] for reaction in found["reactions"]] if found else []
+
+    def updates(self, message: int) -> list[Any]:
+        """The payloads of a webxdc app's status updates."""
+        return [update["payload"] for update in json.loads(
+            self.ask("get_webxdc_status_updates", message, 0))]

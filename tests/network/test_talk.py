@@ -1,15 +1,17 @@
 """Two people on two chatmail hosts, with the newest Delta Chat core."""
 
-from network import phones
+import pytest
 
 
-def test_two_people_on_two_hosts_meet_and_talk(one, two, core):
-    anna = phones.onboard(core, f"anna5talk@{one.site.chat_domain}")
-    bert = phones.onboard(core, f"bert7talk@{two.site.chat_domain}")
-    bert.secure_join(anna.get_qr_code())
-    anna.wait_for_securejoin_inviter_success()
-    bert.wait_for_securejoin_joiner_success()
+@pytest.fixture(scope="module")
+def people(hosts, core):
+    return (core.onboard(hosts["one"].site.chat_domain, name="anna"),
+            core.onboard(hosts["two"].site.chat_domain, name="bert"))
+
+
+def test_two_people_on_two_hosts_meet_and_talk(people):
+    anna, bert = people
+    bert.meet(anna)
     for sender, receiver in ((anna, bert), (bert, anna)):
-        sender.create_chat(receiver).send_text("Hello over there")
-        message = receiver.wait_for_incoming_msg().get_snapshot()
-        assert message.text == "Hello over there" and message.show_padlock
+        sender.send(sender.chat_with(receiver), f"Hello from {sender.address}")
+        receiver.receive(f"Hello from {sender.address}")

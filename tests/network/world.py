@@ -34,7 +34,7 @@ def enter(directory: Path) -> None:
     _run("ip", "link", "add", "name", WIRE, "type", "bridge")
     for address in (f"{PHONES}/{NETWORK}", f"{RESOLVER}/{NETWORK}"):
         _run("ip", "address", "add", address, "dev", WIRE)
-    for address in (f"{PHONES6}/{NETWORK6}", f"{RESOLVER6}/{NETWORK6}"):
+    for address in (f"{RESOLVER6}/{NETWORK6}", f"{PHONES6}/{NETWORK6}"):
         _run("ip", "address", "add", address, "dev", WIRE, "nodad")
     _run("ip", "link", "set", WIRE, "up")
 

@@ -7,11 +7,12 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], what: str, seconds: float = 60) -> T:
-    """The first true value of `condition`; AssertionError naming `what` when it never comes."""
+def until(condition: Callable[[], T], what: str, seconds: float = 60, pause: float = 0.01) -> T:
+    """The first true value of `condition`, asked every `pause` seconds; AssertionError naming
+    `what` when it never comes."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {seconds:g} s in vain for {what}")
-        time.sleep(0.01)
+        time.sleep(pause)
     return value
