@@ -1,15 +1,25 @@
-"""The real OpenDKIM signs: its daemon on a socket, and the few lines of the milter protocol that
-hand it a message."""
+"""The real OpenDKIM: its daemon on a socket, as the document sets it up or by itself, and the few
+lines of the milter protocol that hand it a message."""
 
+import os
 import re
 import shutil
+import signal
 import socket
 import struct
 import subprocess
+import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
+DOCUMENT = Path(__file__).parents[1] / "doc/other-milters.md"
+PIDFILE = Path("/run/opendkim/opendkim.pid")
+SYSTEMCTL = """#!/bin/sh
+# restart opendkim
+[ ! -e /run/opendkim/opendkim.pid ] || kill -9 $(cat /run/opendkim/opendkim.pid)
+exec %s -x /etc/opendkim.conf
+"""
 DAEMON = shutil.which("opendkim") or "/usr/sbin/opendkim"
 PROTOCOL = struct.pack("!3L", 6, 0x1FF, 0x1FFFFF & 0x100000)  # version 6, all actions, LEADSPC
 
@@ -48,6 +58,44 @@ Socket local:{path}
 UMask 0
 """, path):
         yield f"unix:{path.name}"
+
+
+class Signer:
+    """OpenDKIM of a private host as doc/other-milters.md sets it up, by its own sh blocks.
+
+    systemctl(1) and apt-get(1), which that host has not, are stood in for.
+    """
+
+    def __init__(self, directory: Path):
+        directory.mkdir()
+        for name, script in (("systemctl", SYSTEMCTL % DAEMON), ("apt-get", "#!/bin/sh\n")):
+            (directory / name).write_text(script)
+            (directory / name).chmod(0o755)
+        self._environment = os.environ | {"PATH": f"{directory}:{os.environ['PATH']}"}
+        PIDFILE.parent.mkdir(exist_ok=True)
+        shutil.chown(PIDFILE.parent, "opendkim", "opendkim")
+
+    def follow(self, words: str, **variables: str) -> None:
+        """Run the block that has `words`, with other values for shell variables."""
+        block, = [block for block in re.findall(r"(?ms)^```sh\n(.*?)^```$", DOCUMENT.read_text())
+                  if words in block]
+        for name, value in variables.items():
+            block, count = re.subn(rf"(?m)^{name}=.*", f"{name}={value}", block)
+            assert count == 1, name
+        with tempfile.TemporaryFile() as output:    # a pipe would be the daemon's, too
+            done = subprocess.run(["sh", "-exc", block], env=self._environment,
+                                  stdout=output, stderr=output)
+            output.seek(0)
+            assert done.returncode == 0, output.read().decode()
+
+    def record(self, name: str, timeout: float = 5) -> bytes:
+        """What the last line of the recipe shows for the DNS; made for `dkim.verify`."""
+        selector = name.partition(b".")[0].decode()
+        return b"".join(re.findall(rb'"(.*?)"', Path(f"/etc/dkimkeys/{selector}.txt").read_bytes()))
+
+    def stop(self) -> None:
+        os.kill(int(PIDFILE.read_text()), signal.SIGKILL)
+        PIDFILE.unlink()
 
 
 @contextmanager

@@ -55,7 +55,7 @@ def host(release, package):
             >/etc/opendkim/key.table
         echo "*@example.org mail._domainkey.example.org" >/etc/opendkim/signing.table
         systemctl restart opendkim
-        postconf -e smtpd_milters=inet:localhost:8891
+        postconf -e smtpd_milters=inet:localhost:8891   # by TCP, as many hosts have it
         postfix reload
     """)
     host.install(package, CHAT_DOMAIN)
@@ -94,7 +94,7 @@ def signature_verifies(host, message):
 
 
 def test_opendkim_signs_what_has_been_cleaned(host):
-    follow(host, "doc/other-milters.md", 1)
+    follow(host, "doc/other-milters.md", 3, 2, 0)
     telling = encrypted(CHATTER[0], "signed").replace(
         b"\r\nTo:", b"\r\nX-Mailer: telling\r\nTo:", 1)
     with host.smtp(*CHATTER) as smtp:
@@ -120,7 +120,7 @@ def test_rspamd_leaves_chat_alone(host):
     host.path("/etc/rspamd/local.d/options.inc").write_text(NO_DNS)
     host.shell("""
         systemctl restart rspamd
-        postconf -e smtpd_milters=inet:localhost:8891,inet:localhost:11332
+        postconf -e smtpd_milters=unix:opendkim/opendkim.sock,inet:localhost:11332
     """)
     follow(host, "doc/other-milters.md", 0)
 
@@ -132,7 +132,7 @@ def test_rspamd_leaves_chat_alone(host):
     until(lambda: host.shell("ss -ltn | grep -c :11332 || true").stdout != "0\n", "rspamd", 60)
     with pytest.raises(smtplib.SMTPDataError):
         send(LISTENER[0], *CHATTER, message=chat)
-    follow(host, "doc/other-milters.md", 2)
+    follow(host, "doc/other-milters.md", 5)
 
     def refused(*arguments, **message):
         try:
@@ -146,7 +146,7 @@ def test_rspamd_leaves_chat_alone(host):
     assert refused("bob@example.org", "alice", ALICE[1], message=cleartext(
         "alice@example.org", "bob@example.org")) == 554
     host.shell("""
-        postconf -e smtpd_milters=inet:localhost:8891
+        postconf -e smtpd_milters=unix:opendkim/opendkim.sock
         systemctl stop rspamd
     """)
     follow(host, "doc/other-milters.md", 0)
@@ -191,7 +191,7 @@ def believing(host):
     host.path(INI).write_text(ini)
     host.shell("""
         systemctl stop rspamd
-        postconf -e smtpd_milters=inet:localhost:8891 chat_incoming_milters=
+        postconf -e smtpd_milters=unix:opendkim/opendkim.sock chat_incoming_milters=
         systemctl reload 'chatmaild-filtermail-incoming.service'
     """)
     follow(host, "doc/other-milters.md", 0)

@@ -60,7 +60,8 @@ def test_text_names_everything_that_was_looked_at(host):
 
 @pytest.mark.parametrize("arguments, expected", [
     (["-P", "submission/inet/smtpd_milters="], {"milter-missing": "failure"}),
-    (["-e", "smtpd_milters=inet:127.0.0.1:8891"], {"milter-lost": "failure"}),
+    (["-e", "smtpd_milters=inet:127.0.0.1:8891"],
+     {"milter-lost": "failure", "bounces-unsigned": "warning", "milter-by-tcp": "warning"}),
     (["-e", "chat_filter={ unix:chatmaild/filtermail.sock, default_action=accept }"],
      {"milter-default-action": "failure"}),
     (["-P", "submission/inet/smtpd_milters=unix:/var/spool/postfix/chatmaild/filtermail.sock"],

@@ -31,7 +31,7 @@ def verifier(running_host, tmp_path_factory):
     names = ("smtpd_milters", "chat_incoming_milters")
     before = {name: running_host.run("postconf", "-h", name).stdout.strip() for name in names}
     with opendkim.verifying(tmp_path_factory.mktemp("dkim"), keys, "mx.example.org") as milter:
-        order = ORDER.replace("inet:localhost:8891", milter)
+        order = ORDER.replace("unix:opendkim/opendkim.sock", milter)
         postconf("-e", {"smtpd_milters": milter, "chat_incoming_milters": order})
         running_host.run("sh", MASTER)
         assert running_host.run("postconf", "-h", "chat_incoming_milters").stdout.strip() == order

@@ -27,7 +27,8 @@ SYSTEM_HOST = ("systemd", "iproute2", "openssl", "ssl-cert", "util-linux")
 """What the private host takes besides the package's dependencies, where it does not boot."""
 
 TESTS = ("python3-pytest", "python3-hypothesis", "python3-pgpy", "python3-daemon",
-         "gnupg", "sq", "swaks", "netcat-openbsd", "strace", "knot", "opendkim")
+         "gnupg", "sq", "swaks", "netcat-openbsd", "strace", "knot", "opendkim",
+         "opendkim-tools")
 """What integration tests use besides."""
 
 MACHINE = ("python3-flake8", "python3-segno", "rnp", "python3-venv", "mmdebstrap",

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from chatmaild.admin.check import (
     delivery, doveconf, dovecot as check_dovecot, host, mail, postconf, postfix as check_postfix,
-    sockets, trust,
+    signing, sockets, trust,
 )
 from chatmaild.admin.check.findings import Finding, Level, failure, unseen
 from chatmaild.config import lastgood
@@ -72,6 +72,7 @@ def examine(config: Config, args: argparse.Namespace) -> Iterator[Finding]:
     if postfix is not None:
         yield from check_postfix.check(postfix, config)
         yield from trust.check(postfix, config)
+        yield from signing.check(postfix)
         yield from delivery.check(postfix, dovecot, config)
     if dovecot is not None:
         yield from check_dovecot.check(dovecot, config)

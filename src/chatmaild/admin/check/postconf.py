@@ -10,8 +10,8 @@ from chatmaild.errors import ChatmaildError
 
 PARAMETERS = (
     "alias_maps", "always_bcc", "canonical_maps", "cleanup_service_name", "command_directory",
-    "config_directory", "header_checks", "mail_owner", "mail_version", "mailbox_transport",
-    "message_size_limit", "myhostname",
+    "config_directory", "header_checks", "internal_mail_filter_classes", "mail_owner",
+    "mail_version", "mailbox_transport", "message_size_limit", "myhostname",
     "milter_default_action", "milter_mail_macros", "milter_protocol", "mydestination",
     "mynetworks", "non_smtpd_milters", "queue_directory", "receive_override_options",
     "recipient_bcc_maps", "recipient_canonical_maps", "recipient_delimiter", "relay_domains",

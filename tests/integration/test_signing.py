@@ -1,0 +1,77 @@
+"""What leaves the host is signed, by OpenDKIM as doc/other-milters.md sets it up."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import chatmessages
+import dkim
+import opendkim
+import pytest
+from rig.host import PASSWORD
+from rig.stock import ORDINARY_USERS, postconf
+from rig.until import until
+
+
+@pytest.fixture(scope="module", autouse=True)
+def signer(running_host, tmp_path_factory):
+    names = ("smtpd_milters", "non_smtpd_milters", "internal_mail_filter_classes")
+    before = {name: running_host.run("postconf", "-h", name).stdout.strip() for name in names}
+    found = opendkim.Signer(tmp_path_factory.mktemp("opendkim") / "bin")
+    found.follow("apt-get")
+    found.follow("opendkim-genkey", domain=running_host.chat_domain)
+    found.follow("opendkim-genkey", domain=running_host.domain, selector="bounces")
+    found.follow("internal_mail_filter_classes")
+    found.follow("master.sh")
+    yield found
+    found.stop()
+    postconf("-e", before)
+    running_host.run("sh", running_host.tree / "postfix/master.sh")
+    running_host.reload_postfix()
+
+
+def verifies(message, signer):
+    return dkim.verify(message.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"),
+                       dnsfunc=signer.record)
+
+
+def test_chat_mail_is_signed_by_its_domain(host, person, signer):
+    other = host.new_person()
+    with host.smtp(person, PASSWORD) as smtp:
+        smtp.sendmail(person, [other], chatmessages.encrypted(person, other, "hello"))
+    with host.imap(other, PASSWORD) as imap:
+        message, = host.wait_for_mail(imap)
+    assert f"d={host.chat_domain};".encode() in message
+    assert verifies(message, signer)
+
+
+@pytest.fixture
+def loses_all_mail(host):
+    """The address of an ordinary user whose .forward fails, which is told by a bounce."""
+    forward = Path("/home/bob/.forward")
+    forward.write_text('"|exit 69"\n')
+    shutil.chown(forward, "bob", "bob")
+    yield f"bob@{host.domain}"
+    forward.unlink()
+
+
+def test_a_bounce_is_signed_by_the_domain_of_its_sender(host, signer, loses_all_mail):
+    """An ordinary user gets it here. Another chatmail server would refuse an unsigned one."""
+    alice = f"alice@{host.domain}"
+    with host.smtp("alice", ORDINARY_USERS["alice"]) as smtp:
+        smtp.sendmail(alice, [loses_all_mail],
+                      chatmessages.cleartext(alice, loses_all_mail, "lost"))
+    spool = Path("/var/mail/alice")
+    until(lambda: spool.exists() and spool.read_bytes().endswith(b"--\n\n"), "the bounce")
+    bounce = spool.read_bytes().partition(b"\n")[2].removesuffix(b"\n")
+    assert re.search(rb"(?m)^From: .*\bMAILER-DAEMON@%b\b" % host.domain.encode(), bounce)
+    assert f"d={host.domain};".encode() in bounce
+    assert verifies(bounce, signer)
+
+
+def test_check_finds_nothing_to_say_about_it(host):
+    found = {f["code"]: f["level"] for f in
+             json.loads(host.chatmaild("check", "--json").stdout)["findings"]}
+    assert found["bounces"] == "ok"
+    assert not {"bounces-unsigned", "milter-by-tcp"} & found.keys()
