@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from chatmaild.dkim import crypto
-from chatmaild.dkim.signature import DkimSyntaxError, KeyRecord, parse_key_record
+from chatmaild.dkim.keyrecord import KeyRecord, parse_key_record
+from chatmaild.dkim.taglist import DkimSyntaxError
 
 
 @pytest.mark.parametrize("relaxed, name, value, expected", [

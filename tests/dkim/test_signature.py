@@ -3,8 +3,10 @@
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from chatmaild.dkim import signature as dkim_signature
-from chatmaild.dkim.signature import DkimSyntaxError, parse_key_record, parse_signature
+from chatmaild.dkim import signature as dkim_signature, taglist
+from chatmaild.dkim.keyrecord import parse_key_record
+from chatmaild.dkim.signature import parse_signature
+from chatmaild.dkim.taglist import DkimSyntaxError
 
 HASH = b"2jUSOH9NhtVGCQWNr9BrIAPreKQjO6Sn7XIkfJVOzv8="
 TAGS = {
@@ -47,9 +49,9 @@ def test_canonicalization(value, headers, body):
     (dict(s=b"x" * 250), "d="), (dict(d="köln.example".encode()), "d="),
     (dict(i=b"@other.example"), "i="), (dict(i=b"@xsender.example"), "i="),
     (dict(i=b"sender.example"), "i="),
-    (dict(h=b"To:Date"), "From"), (dict(h=b"From::To"), "h="), (dict(h=b"From:T o"), "h="),
+    (dict(h=b"To:Date"), "From"), (dict(h=b": :"), "From"),
     (dict(t=b"2", x=b"1"), "x="), (dict(x=b"-1"), "x="), (dict(t=b"now"), "t="),
-    (dict(bh=b"AAAA"), "bh="), (dict(bh=b"!" + HASH), "bh="), (dict(b=b"AAA"), "b="),
+    (dict(bh=b"AAAA"), "bh="), (dict(bh=b"A" * 44), "bh="), (dict(b=b"AAA"), "b="),
     (dict(b=b"=AAA"), "b="), (dict(b=b""), "b="),
     (dict(z=b"x" * 9000), "octets"),
 ])
@@ -77,7 +79,7 @@ def test_identity_in_the_domain(value):
     (b"bb=1; b=x=\r\n y=;", b"bb=1; b=;"),
 ])
 def test_the_value_of_b_goes_with_the_white_space_around_it(text, expected):
-    assert dkim_signature._without_b(text) == expected
+    assert taglist.with_empty_value(text, b"b") == expected
 
 
 @pytest.mark.parametrize("text, domain", [

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from chatmaild.dkim import crypto, signature as dkim_signature, verification
 from chatmaild.dkim.bodyhash import BodyHash
-from chatmaild.dkim.signature import DkimSyntaxError, Signature
+from chatmaild.dkim.signature import Signature
+from chatmaild.dkim.taglist import DkimSyntaxError
 from chatmaild.dkim.verification import Authenticity, Fields, Keys, SignatureCheck, State
 
 

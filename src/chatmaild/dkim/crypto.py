@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chatmaild.dkim import modexp
-from chatmaild.dkim.signature import DkimSyntaxError, KeyRecord
+from chatmaild.dkim.keyrecord import KeyRecord
+from chatmaild.dkim.taglist import DkimSyntaxError
 from chatmaild.slimimport import absent
 
 # dkimpy must never ask the DNS by itself; without its other companions it also loads in a third

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from chatmaild.dkim import crypto, results as authres, signature as dkim_signature
+from chatmaild.dkim import crypto, keyrecord, results as authres, signature as dkim_signature
 from chatmaild.dkim.bodyhash import BodyHash
-from chatmaild.dkim.signature import DkimSyntaxError, Signature
+from chatmaild.dkim.signature import Signature
+from chatmaild.dkim.taglist import DkimSyntaxError
 
 MAX_SIGNATURES = 5
 """Aligned signatures that are looked at; honest senders use one or two."""
@@ -26,7 +27,7 @@ CLOCK_DRIFT = 300
 """Seconds that `x=` may have passed before a signature counts as expired, and that `t=` may be
 ahead of our clock."""
 
-key_record = functools.lru_cache(maxsize=256)(dkim_signature.parse_key_record)
+key_record = functools.lru_cache(maxsize=256)(keyrecord.parse_key_record)
 
 Fields = Sequence[tuple[bytes, bytes]]
 """Header fields from top to bottom: the name, and all behind the colon with folds as CRLF."""
@@ -177,14 +178,15 @@ def canonical_headers(fields: Fields, index: int, signature: Signature) -> bytes
     is none left it stands for nothing (RFC 6376 section 5.4.2). The signature itself was not
     there yet when they were taken.
     """
-    left = {name: [] for name in signature.signed_fields}
+    left: dict[bytes, list[tuple[bytes, bytes]]] = {name: [] for name in signature.signed_fields}
     for position, field in enumerate(fields):
-        name = field[0].lower()
+        name = field[0].lower().rstrip(b" \t")     # mail programs take "To : x" for a To
         if name in left and position != index:
             left[name].append(field)
     signed = [left[name].pop() for name in signature.signed_fields if left[name]]
     signed.append((fields[index][0], signature.unsigned))
-    return crypto.canonical_headers(signature.relaxed_headers, signed).removesuffix(b"\r\n")
+    # Without its line end, says the RFC; whoever signs and verifies takes blanks away as well.
+    return crypto.canonical_headers(signature.relaxed_headers, signed).rstrip()
 
 
 def from_results(fields: Fields, authserv_id: str, from_domain: str) -> Authenticity:

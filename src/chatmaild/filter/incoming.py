@@ -67,7 +67,8 @@ class Incoming:
         return self._recipients.add(path)
 
     def headers(self, headers: Headers) -> Verdict | None:
-        lowered = lower_names(headers)
+        # Mail programs take "From : x" for a second From.
+        lowered = [(name.rstrip(" \t"), value) for name, value in lower_names(headers)]
         sender = from_address(lowered)
         if sender is None:
             return Verdict("from-invalid", replies.INVALID_FROM)
