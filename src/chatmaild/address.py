@@ -3,8 +3,11 @@
 Sources: RFC 5321 section 4.1.2 (Mailbox) with the limits of section 4.5.3.1, and RFC 5322
 section 3.4 for header fields, both narrowed to what has one meaning for every reader: no quoted
 local parts, no comments, no source routes, no groups where a single mailbox is asked for.
+A domain may be an address literal, ``[192.0.2.1]`` or ``[IPv6:2001:db8::1]``, as hosts without a
+name of their own have it (RFC 5321 section 4.1.3).
 """
 
+import ipaddress
 import re
 from binascii import Error as Base64Error, a2b_base64, a2b_qp
 from collections.abc import Iterator
@@ -17,8 +20,13 @@ MAX_LOCAL_PART = 64
 MAX_DOMAIN = 253
 """Octets in a domain name without the final dot, RFC 1035 section 2.3.4."""
 
+MAX_LITERAL = 53
+"""Characters in an address literal: brackets, ``IPv6:`` and the longest address."""
+
 MAX_MAILBOX = 2000
 """Octets in a header value that holds one mailbox with its display name."""
+
+NetworkAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _DOMAIN = re.compile(rb"(?!-)[a-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9_-]{1,63}(?<!-))*\Z", re.I)
 _ATOM = rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
@@ -48,11 +56,25 @@ def is_domain(name: bytes) -> bool:
     return len(name) <= MAX_DOMAIN and _DOMAIN.match(name) is not None
 
 
+def literal(domain: str) -> NetworkAddress | None:
+    """The network address that an address literal names; None for what is none."""
+    if not domain.startswith("[") or not domain.endswith("]") or len(domain) > MAX_LITERAL:
+        return None
+    text = domain[1:-1]
+    try:
+        if text[:5].lower() != "ipv6:":
+            return ipaddress.IPv4Address(text)
+        found = ipaddress.IPv6Address(text[5:])
+    except ValueError:
+        return None
+    return None if "%" in text else found.ipv4_mapped or found
+
+
 def is_address(text: bytes) -> bool:
     """Whether `text` is local-part@domain, unquoted and in ASCII."""
     local, at, domain = text.rpartition(b"@")
     return (bool(at) and len(local) <= MAX_LOCAL_PART and _LOCAL.match(local) is not None
-            and is_domain(domain))
+            and (is_domain(domain) or literal(domain.decode("latin-1")) is not None))
 
 
 def domain_of(address: str) -> str:

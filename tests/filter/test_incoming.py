@@ -211,6 +211,37 @@ def test_exactly_one_from(from_, allowed):
     assert allowed or "exactly one address, in ASCII" in found.reply.text
 
 
+@pytest.mark.parametrize("literal, client, reason", [
+    (b"[192.0.2.7]", "192.0.2.7", "encrypted"), (b"[192.0.2.7]", "192.0.2.8", "client-not-literal"),
+    (b"[IPv6:2001:db8::7]", "2001:db8::7", "encrypted"),
+    (b"[ipv6:2001:DB8:0::7]", "2001:db8::7", "encrypted"),
+    (b"[IPv6:2001:db8::7]", "2001:db8::8", "client-not-literal"),
+    (b"[IPv6:::ffff:192.0.2.7]", "192.0.2.7", "encrypted"),
+    (b"[192.0.2.7]", "::ffff:192.0.2.7", "encrypted"),
+    (b"[192.0.2.7]", "", "client-not-literal"),
+    (b"[192.0.2.7]", "2001:db8::7", "client-not-literal"),
+    (b"[192.0.2.07]", "192.0.2.7", "from-invalid"), (b"[192.0.2]", "192.0.2.7", "from-invalid"),
+    (b"[2001:db8::7]", "2001:db8::7", "from-invalid"), (b"192.0.2.7]", "192.0.2.7", "from-invalid"),
+    (b"[IPv6:fe80::1%eth0]", "fe80::1%eth0", "from-invalid"),
+    (b"[x-tag:192.0.2.7]", "192.0.2.7", "from-invalid"), (b"[]", "192.0.2.7", "from-invalid"),
+])
+@pytest.mark.parametrize("mode", ["dkim", "authentication-results"])
+def test_an_address_literal_belongs_to_the_client_at_that_address(mode, literal, client, reason):
+    ini = f"incoming_authenticity = {mode}\nauthserv_id = mx.chat.example\n"
+    message = encrypted(b"alice@" + literal)
+    assert verdict(message, ini=ini, client=Client(client)).reason == reason
+    spoofed = b"Authentication-Results: mx.chat.example; dkim=pass header.d=" + literal + b"\r\n"
+    assert verdict(spoofed + message, ini=ini, client=Client(client)).reason == reason
+
+
+def test_who_is_trusted_may_pass_on_mail_from_a_literal():
+    message = encrypted(b"alice@[192.0.2.7]")
+    assert verdict(message, client=Client("127.0.0.1")).accepted
+    assert verdict(message, client=Client("192.0.2.8", "alice")).accepted
+    log = "incoming_authenticity = dkim-log\n"
+    assert "client-not-literal" in verdict(message, ini=log, client=Client("192.0.2.8")).reason
+
+
 @pytest.mark.parametrize("blank", [b" ", b"\t", b"\r\n "])
 def test_a_from_field_of_blanks_does_not_hold_up_the_others(blank):
     """As many as Postfix shows; looked at from each of them anew, they took many seconds."""

@@ -5,12 +5,15 @@ keys: it names the keys it wants and is handed what the DNS said. The one aligne
 is valid decides; aligned means that `d=` equals the domain of From exactly.
 """
 
+import contextlib
 import functools
 import hashlib
+import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from chatmaild.address import NetworkAddress
 from chatmaild.dkim import crypto, keyrecord, results as authres, signature as dkim_signature
 from chatmaild.dkim.bodyhash import BodyHash
 from chatmaild.dkim.signature import Signature
@@ -187,6 +190,17 @@ def canonical_headers(fields: Fields, index: int, signature: Signature) -> bytes
     signed.append((fields[index][0], signature.unsigned))
     # Without its line end, says the RFC; whoever signs and verifies takes blanks away as well.
     return crypto.canonical_headers(signature.relaxed_headers, signed).rstrip()
+
+
+def from_literal(literal: NetworkAddress, client: str) -> Authenticity:
+    """The verdict on an address at the literal of a network address. It has no DNS and so no key;
+    it is its own host's if the connecting `client` is that address."""
+    with contextlib.suppress(ValueError):
+        connecting = ipaddress.ip_address(client)
+        if literal in (connecting, getattr(connecting, "ipv4_mapped", None)):
+            return Authenticity(State.VALID, "valid", "the client has the address that From names")
+    return Authenticity.invalid("client-not-literal",
+                                "the client has not the network address that From names")
 
 
 def from_results(fields: Fields, authserv_id: str, from_domain: str) -> Authenticity:

@@ -46,6 +46,7 @@ class Incoming:
         """`sender_path` is the reverse-path as SMTP has it."""
         self._config = config
         self._outside = outside
+        self._client = client
         self._sender = address.strip_path(sender_path)
         self._recipients = Recipients(config, outside.mailbox, split=not client.login)
         self._asks_authenticity = (
@@ -87,7 +88,9 @@ class Incoming:
     def _begin_authenticity(self, received: "Fields", from_domain: str) -> None:
         from chatmaild.dkim import verification
         config = self._config
-        if config.incoming_authenticity.startswith("authentication-results"):
+        if (literal := address.literal(from_domain)) is not None:
+            self._authenticity = verification.from_literal(literal, self._client.network_address)
+        elif config.incoming_authenticity.startswith("authentication-results"):
             self._authenticity = verification.from_results(
                 received, config.authserv_id.lower(), from_domain)
         else:
