@@ -200,6 +200,9 @@ class Tree:
             assert home not in after, "nobody's and empty"
         else:
             for path in before:
+                if path.startswith(f"{home}/.") and not any(
+                        each.startswith("/".join(path.split("/")[:4])) for each in kept):
+                    continue    # a folder without messages may go
                 if path.startswith(f"{home}/") and path not in mail:
                     assert path in after, f"{path} is no message"
         assert all(path in after for path, each in kept.items() if each.kind == "tmp")

@@ -8,6 +8,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,14 @@ def test_a_time_in_the_future_counts_as_the_mtime(tree):
     assert young.exists() and both.exists() and not old.exists()
 
 
+def test_a_message_that_comes_during_the_run_stays_whatever_its_date(tree):
+    """Mail that a client imports has the time of its saving in the name, its own as mtime."""
+    moments_later = int(time.time())
+    path = put(tree.mailbox() / "cur", f"{moments_later}.M1P1.mx,S=10,W=11", mtime=600_000_000)
+    tree.expire("--now", str(moments_later - 60))
+    assert path.exists()
+
+
 def test_foreign_names_are_judged_by_the_file(tree):
     home = tree.mailbox()
     old = [put(home / "cur", each, mtime=NOW - 21 * DAY)
@@ -140,6 +149,51 @@ def test_folders_are_walked_and_their_names_do_not_matter(tree):
     tree.expire()
     assert not any(path.exists() for path in old)
     assert no_folder.exists()
+
+
+def test_empty_folders_go_in_which_nothing_happens(tree):
+    home = tree.mailbox()
+    for name_ in (".Old", ".Old.Below"):
+        folder(home, name_, 21, ["dovecot-uidlist", "maildirfolder"])
+    folder(home, ".New", 19)
+    folder(home, ".Busy", 21, [f"cur/{name(1)}"])
+    folder(home, ".Emptied", 21)
+    age(home / ".Emptied/cur", 1)
+    said = tree.expire("-v").out
+    assert f"empty {home}/.Old.Below\nempty {home}/.Old\n" in said
+    assert {path.name for path in home.iterdir()} == {
+        "cur", "new", "tmp", "password", ".New", ".Busy", ".Emptied"}
+
+
+@pytest.mark.parametrize("inside", ["tmp/x", "new/x", "unknown", "cur/d/x"])
+def test_a_folder_with_anything_in_it_stays(tree, inside):
+    home = tree.mailbox()
+    path = folder(home, ".Folder", 21, [inside]) / inside
+    age(path, 1)
+    tree.expire()
+    assert path.exists()
+
+
+def test_a_folder_above_one_that_stays_does_so_too(tree):
+    home = tree.mailbox()
+    above, below = folder(home, ".A", 21), folder(home, ".A.B", 19)
+    tree.expire()
+    assert above.exists() and below.exists()
+
+
+@pytest.mark.parametrize("kind", ["cur", "new", "tmp"])
+def test_a_message_that_comes_while_a_folder_goes_is_kept(tree, monkeypatch, kind):
+    path = folder(tree.mailbox(), ".Folder", 21)
+    rmdir, message = os.rmdir, path / kind / name(0)
+
+    def delivered_first(name_, *, dir_fd=None):
+        if name_ == kind and not message.exists():
+            message.write_text("x")
+        rmdir(name_, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "rmdir", delivered_first)
+    tree.expire()
+    assert message.exists() and {each.name for each in path.iterdir()} == {"cur", "new", "tmp"}
 
 
 def test_symbolic_links_are_never_followed(tree):
@@ -373,6 +427,19 @@ def snapshot(directory):
     return found
 
 
+def folder(home, name_, days, inside=()):
+    """A folder of the mailbox `home` in which nothing has changed for so many days."""
+    path = home / name_
+    for kind in ("cur", "new", "tmp"):
+        (path / kind).mkdir(parents=True)
+    for each in inside:
+        (path / each).parent.mkdir(exist_ok=True)
+        put(path, each)
+    for each in (path, *path.rglob("*")):
+        age(each, days)
+    return path
+
+
 def age(home, days=2):
     os.utime(home, (NOW - days * DAY,) * 2)
 
@@ -435,6 +502,56 @@ def test_push_tokens_go_with_the_account(tree):
     assert not files["bob"].exists() and files["alice"].exists()
 
 
+def test_push_tokens_go_even_if_something_of_the_account_cannot(tree, monkeypatch):
+    directory = tree.path / "tokens"
+    directory.mkdir()
+    tree.configure(f"push_tokens_dir = {directory}")
+    tree.mailbox("alice")
+    home = tree.mailbox("bob", login=100)
+    put(home / "cur", "stubborn")
+    file = directory / f"{tokens.ref(home.name)}.json"
+    file.touch()
+    unlink = os.unlink
+
+    def refuse(name_, *, dir_fd=None):
+        if name_ == "stubborn":
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        unlink(name_, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "unlink", refuse)
+    said = tree.expire("-v", code=1)
+    assert not home.exists() and not file.exists()
+    assert f"inactive {home}" in said.out and "could not be removed" in said.err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, as only root can")
+@pytest.mark.parametrize("obstacle", ["", "cur", "cur/below", ".Folder"])
+@pytest.mark.parametrize("login", [1, 100], ids=["message", "account"])
+def test_a_dry_run_fails_where_the_run_would(public_path, capsys, obstacle, login):
+    """Run by root on a tree of another user, it becomes that user."""
+    tree = Tree(public_path, capsys)
+    tree.mailbox("alice")
+    home = tree.mailbox("bob", login=login)
+    put(home / "cur", name(21))
+    (home / "cur/below").mkdir()
+    put(home / "cur/below", "x")
+    folder(home, ".Folder", 21)
+    for path in [tree.mail, *tree.mail.rglob("*")]:
+        os.chown(path, 65534, 65534)
+    if obstacle:
+        os.chown(home / obstacle, 0, 0)
+        (home / obstacle).chmod(0o755)
+    codes, named = [], []
+    for option in ("--dry-run", "-v"):
+        with tree.start(option) as process:
+            out, _ = process.communicate(timeout=20)
+        codes.append(process.returncode)
+        named.append({line for line in out.decode().splitlines() if " /" in line})
+    assert codes[0] == codes[1]
+    assert named[0] == named[1]
+    assert codes[0] == int(bool(obstacle) and (login == 100 or obstacle != "cur/below"))
+
+
 def test_mail_saved_while_the_clock_was_ahead_ages_from_now_on(tree):
     home = tree.mailbox()
     path = put(home / "cur", f"{NOW + 365 * DAY}.M1P1.mx,S=10,W=11")
@@ -492,13 +609,14 @@ def test_dry_run_names_what_a_run_names_and_changes_nothing(tree):
         assert path.exists()
     tree.mailbox("bob", login=100)
     age(tree.mailbox("carol", login=None))
+    folder(home, ".Old", 21)
     before = snapshot(tree.path)
     dry = tree.expire("--dry-run").out.splitlines()
     assert snapshot(tree.path) == before
     real = tree.expire("-v").out.splitlines()
     assert sorted(dry[:-1]) == sorted(real[:-1])
     assert {line.split()[0] for line in dry[:-1]} == {
-        "old", "large", "stale", "inactive", "leftover"}
+        "old", "large", "stale", "inactive", "leftover", "empty"}
     for line in real[:-1]:
         assert not os.path.lexists(line.split(" ", 1)[1])
     assert dry[-1].startswith("would remove 3 of 3 messages")
@@ -519,7 +637,8 @@ def test_json_is_one_document(tree):
     assert dry["named"][0]["reason"] == "old" and dry["dry_run"] is True
     real = json.loads(tree.expire("--json").out)
     assert real["removed"] == {
-        "old": 1, "large": 0, "quota": 0, "inactive": 0, "leftover": 0, "stale": 0}
+        "old": 1, "large": 0, "quota": 0, "inactive": 0, "leftover": 0, "empty": 0,
+        "stale": 0}
     assert real["removed_bytes"] == 5000 and real["problems"] == 0
     assert "named" not in real
 

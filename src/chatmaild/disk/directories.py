@@ -50,6 +50,32 @@ def _is_link(name: str, parent: int | None) -> bool:
         return False
 
 
+def remove_empty(name: str, parent: int) -> bool:
+    """Remove the directory `name` if it is empty; False if it is not. One that is gone is fine."""
+    try:
+        os.rmdir(name, dir_fd=parent)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise
+    return True
+
+
+def is_removable(name: str, parent: int | None = None) -> bool:
+    """Whether `remove_tree` would succeed, as far as permissions tell; nothing is changed."""
+    try:
+        with opened(name, parent) as fd, os.scandir(fd) as entries:
+            return os.access(".", os.W_OK | os.X_OK, dir_fd=fd, effective_ids=True) and all(
+                is_removable(entry.name, fd) for entry in entries
+                if entry.is_dir(follow_symlinks=False))
+    except FileNotFoundError:
+        return True
+    except (OSError, RecursionError):
+        return False
+
+
 ATTEMPTS = 3
 """How often a directory is emptied that fills up meanwhile, or whose listing left something out."""
 

@@ -46,6 +46,11 @@ def is_bare(mailbox: int) -> bool:
     return _is_bare(mailbox, has_folders=True)
 
 
+def is_bare_folder(folder: int) -> bool:
+    """As `is_bare`, for an open folder of a mailbox."""
+    return _is_bare(folder, has_folders=False)
+
+
 def _is_bare(directory: int, has_folders: bool) -> bool:
     with os.scandir(directory) as entries:
         for entry in entries:

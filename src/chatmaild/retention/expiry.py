@@ -166,12 +166,31 @@ class Expiry:
             return (os.lstat(f"{moved}/{PASSWORD}").st_mtime >= deadlines.inactive
                     or os.path.lexists(f"{moved}/{BLOCKED}"))
 
-        if not self._dry_run:
-            gone = mailbox.delete(block=True) if mailbox.is_blocked() else mailbox.delete(keep=seen)
-            if not gone:
-                return
+        if self._dry_run:
+            self._foresee(mailbox)
+        elif not self._delete(mailbox, seen):
+            return
         self._gone(Reason.INACTIVE, mailbox.home)
         self._forget_tokens(mailbox)
+
+    def _delete(self, mailbox: Mailbox, keep: Callable[[str], bool]) -> bool:
+        """Whether the account is gone. What could not be removed of it is a problem, no more."""
+        try:
+            return (mailbox.delete(block=True) if mailbox.is_blocked()
+                    else mailbox.delete(keep=keep))
+        except StoreError as error:
+            if mailbox.exists():
+                raise
+            self._problem(mailbox.home, error)
+            return True
+
+    def _foresee(self, mailbox: Mailbox) -> None:
+        """The problem that the removal of a whole mailbox would end in, for a dry run."""
+        parent = os.path.dirname(mailbox.home)
+        if not (os.access(parent, os.W_OK | os.X_OK, effective_ids=True)
+                and directories.is_removable(mailbox.home)):
+            self._problem(mailbox.home, StoreError(
+                "something in it cannot be removed; see to whom it belongs"))
 
     def _no_account(self, mailbox: Mailbox, fd: int, deadlines: Deadlines) -> None:
         """A mailbox without `password`: its mail ages as everywhere, and then it goes itself.
@@ -186,6 +205,8 @@ class Expiry:
         kept = self._expunger.mailbox(fd, mailbox.home, deadlines)
         if kept or changed >= self._now - ABANDONED_AFTER or not maildir.is_bare(fd):
             return
+        if self._dry_run:
+            self._foresee(mailbox)
         if self._dry_run or mailbox.delete(keep=made):
             self._gone(Reason.LEFTOVER, mailbox.home)
 

@@ -4,15 +4,17 @@ With ``dry_run`` the same decisions are made and noted, and nothing is changed.
 """
 
 import contextlib
+import errno
 import heapq
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
 from typing import Any, NamedTuple
 
 from chatmaild.disk import directories, maildir, maildirname
-from chatmaild.retention import rules
+from chatmaild.retention import folders, rules
 from chatmaild.retention.rules import Deadlines, Reason
 
 ATTEMPTS = 3
@@ -101,6 +103,7 @@ class Expunger:
             self._expire(place, deadlines) for place in self._places(fd, path, self._complain))
         if deadlines.trim_above is not None and octets > deadlines.trim_above:
             self._trim(fd, path, deadlines)
+        self._remove_folders(fd, path, deadlines)
         return self.tally.messages - seen - (self.tally.expunged - expunged)
 
     def forget_sizes(self, fd: int, path: str) -> None:
@@ -112,6 +115,29 @@ class Expunger:
                 os.unlink("maildirsize", dir_fd=fd)
             if self._note:
                 self._note(Reason.STALE, path, ["maildirsize"])
+
+    def _remove_folders(self, fd: int, path: str, deadlines: Deadlines) -> None:
+        """Remove those that have been empty for as long as messages are kept."""
+        def gone(name: str) -> bool:
+            try:
+                if self.dry_run:
+                    self._assert_removable(name, fd)
+                elif not folders.remove(name, fd):
+                    return False
+            except OSError as error:
+                self._complain(f"{path}/{name}", error)
+                return False
+            self.tally.removed[Reason.EMPTY] += 1
+            if self._note:
+                self._note(Reason.EMPTY, path, [name])
+            return True
+
+        folders.walk(fd, deadlines.old, gone)
+
+    @staticmethod
+    def _assert_removable(name: str, parent: int) -> None:
+        if not directories.is_removable(name, parent):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     def _places(self, mailbox: int, path: str, complain: Complaint) -> Iterator[_Place]:
         """Every directory with messages, open; what cannot be opened is complained about."""
@@ -170,6 +196,7 @@ class Expunger:
 
     def _look(self, place: _Place, name: str, now: int) -> _Message | None:
         """A message whose name does not tell everything; None if it is gone."""
+        now = max(now, int(time.time()))    # messages come while the run goes on
         try:
             info = os.stat(name, dir_fd=place.fd, follow_symlinks=False)
         except FileNotFoundError:
@@ -188,7 +215,7 @@ class Expunger:
         self, reason: Reason, place: _Place, names: Sequence[str], octets: int | None = None
     ) -> bool:
         """Remove files; false if one was no longer there. `octets`: None if the names tell."""
-        removed, complete = (names, True) if self.dry_run else self._unlink(place, names)
+        removed, complete = self._unlink(place, names)
         if removed:
             self.tally.removed[reason] += len(removed)
             self.tally.octets += maildirname.total_size(removed) if octets is None else octets
@@ -196,8 +223,14 @@ class Expunger:
                 self._note(reason, place.path, removed)
         return complete
 
-    def _unlink(self, place: _Place, names: Sequence[str]) -> tuple[list[str], bool]:
+    def _unlink(self, place: _Place, names: Sequence[str]) -> tuple[Sequence[str], bool]:
         """Which were removed, and whether all of them were there."""
+        if self.dry_run:
+            if os.access(".", os.W_OK | os.X_OK, dir_fd=place.fd, effective_ids=True):
+                return names, True
+            error = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            self._complain(f"{place.path}/{names[0]}", error)
+            return [], True
         removed = []
         complete, complained = True, False
         fd, unlink = place.fd, os.unlink

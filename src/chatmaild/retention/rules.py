@@ -40,6 +40,8 @@ class Reason(enum.StrEnum):
     INACTIVE = "inactive"
     LEFTOVER = "leftover"
     """What a killed process left, or a mailbox without an account and without mail."""
+    EMPTY = "empty"
+    """A folder that has had no messages for as long as messages are kept."""
     STALE = "stale"
     """A file of sums that is no longer right; Dovecot makes it again."""
 
@@ -120,8 +122,8 @@ def logins_are_recorded(traces: Iterable[LoginTrace]) -> bool:
 def clock(name: str, mtime: float, now: int) -> float:
     """When the retention of a message began.
 
-    The time in its name; for a foreign name, or one that lies in the future, the file's mtime,
-    which in turn is at most now.
+    The time in its name; for a foreign name, or one that lies after `now`, the file's mtime, which
+    in turn is at most `now`. No file may have come after `now`.
     """
     saved = maildirname.saved(name)
     return min(mtime, now) if saved is None or saved > now else saved

@@ -211,7 +211,8 @@ class Run:
             f"{'would remove' if self.dry_run else 'removed'} {tally.expunged:,} of "
             f"{tally.messages:,} messages ({counts['old']:,} old, {counts['large']:,} large, "
             f"{counts['quota']:,} over quota; {octets(tally.octets)}), {counts['inactive']:,} "
-            f"inactive accounts and {counts['leftover']:,} leftovers in {tally.mailboxes:,} "
+            f"inactive accounts, {counts['leftover']:,} leftovers and {counts['empty']:,} empty "
+            f"folders in {tally.mailboxes:,} "
             f"mailboxes in {seconds:.1f} s"
         )
         if tally.problems:

@@ -1,0 +1,68 @@
+"""Removes folders in which nothing happens any more, so that they cannot pile up.
+
+A folder goes when it has neither messages nor folders below it, and nothing in it has changed for
+as long as messages are kept. INBOX never goes. Dovecot takes it like a deletion by another client;
+a subscription to it stays.
+"""
+
+import os
+from collections.abc import Callable
+
+from chatmaild.disk import directories, maildir
+
+
+def walk(mailbox: int, before: int, gone: Callable[[str], bool]) -> None:
+    """Call `gone` with the name of each folder in an open mailbox that is empty since `before`.
+
+    A folder comes after those below it; it stays if `gone` said False of one of them.
+    """
+    names = sorted(maildir.folders(mailbox), reverse=True)
+    present = set(names)
+    for name in names:
+        if any(other.startswith(f"{name}.") for other in present):
+            continue
+        try:
+            with directories.opened(name, mailbox) as folder:
+                is_unused = _is_unused(folder, before)
+        except OSError:     # it is gone, a link, or not ours to read: that was complained about
+            continue
+        if is_unused and gone(name):
+            present.discard(name)
+
+
+def _is_unused(folder: int, before: int) -> bool:
+    if os.fstat(folder).st_mtime >= before or not maildir.is_bare_folder(folder):
+        return False
+    for kind in maildir.SUBDIRECTORIES:
+        try:
+            with directories.opened(kind, folder) as fd:
+                if os.fstat(fd).st_mtime >= before or any(maildir.files(fd)):
+                    return False
+        except FileNotFoundError:
+            continue
+    return True
+
+
+def remove(name: str, mailbox: int) -> bool:
+    """Remove the folder `name`; False if a message came meanwhile, which then stays.
+
+    No step removes a message: a directory goes only while it is empty. Raises OSError if the disk
+    refuses.
+    """
+    with directories.opened(name, mailbox) as folder:
+        for kind in reversed(maildir.SUBDIRECTORIES):   # where saving begins goes first
+            if not directories.remove_empty(kind, folder):
+                _restore(folder)
+                return False
+        for entry in os.listdir(folder):
+            if entry not in maildir.SUBDIRECTORIES:
+                os.unlink(entry, dir_fd=folder)
+    return directories.remove_empty(name, mailbox)
+
+
+def _restore(folder: int) -> None:
+    for kind in maildir.SUBDIRECTORIES:
+        try:
+            os.mkdir(kind, 0o700, dir_fd=folder)
+        except FileExistsError:
+            continue
