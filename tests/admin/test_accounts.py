@@ -17,7 +17,7 @@ from chatmaild.admin import accounts
 from chatmaild.config import inifile
 from chatmaild.daemon import privileges
 from chatmaild.disk import atomic
-from chatmaild.push import tokens
+from chatmaild.push.tokens import DeviceTokens
 
 ALICE = "alice@chat.example.org"
 BOB = "bob.b@chat.example.org"
@@ -170,7 +170,7 @@ def test_block_and_unblock(command, alice, find):
 
 
 def test_delete(command, alice, find, tmp_path):
-    token = tmp_path / "tokens" / f"{tokens.ref(ALICE)}.json"
+    token = tmp_path / "tokens" / f"{DeviceTokens(tmp_path / 'tokens').ref(ALICE)}.json"
     token.write_text("{}")
     code, out, _ = command("delete", "--yes", ALICE)
     assert code == 0 and "makes it anew" in out

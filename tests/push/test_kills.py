@@ -12,7 +12,6 @@ from pathlib import Path
 
 from fakegateway import FakeGateway
 
-from chatmaild.push import tokens as devicetokens
 from chatmaild.push.arrivals import CLAIMED
 from chatmaild.push.queue import PushQueue
 from chatmaild.push.tokens import DeviceTokens
@@ -65,7 +64,7 @@ class Services:
         (home / "password").write_text("{PLAIN}x\n")
         tokens = DeviceTokens(self.root / "tokens")
         tokens.prepare()
-        tokens.add(devicetokens.ref(address), f"token-{number}", time.time())
+        tokens.add(tokens.ref(address), f"token-{number}", time.time())
 
 
 def test_whenever_they_are_killed_each_message_rings(tmp_path):

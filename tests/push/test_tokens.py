@@ -1,20 +1,23 @@
 """Device tokens on disk: bounded, durable, private, and never silently lost."""
 
+import hashlib
 import json
 import os
 import stat
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import killed
 import pytest
 
 from chatmaild.errors import StoreError
 from chatmaild.push import tokens as devicetokens
-from chatmaild.push.tokens import LIFETIME, MAX_TOKENS, SETTLED, DeviceTokens, ref
+from chatmaild.push.tokens import LIFETIME, MAX_TOKENS, SETTLED, DeviceTokens
 
 NOW = 1_790_000_000.0
-ALICE = ref("alice@chat.test")
-BOB = ref("bob@chat.test")
+ADDRESS = "alice@chat.test"
+ALICE, BOB = "a" * 32, "b" * 32
+"""What stands for two accounts."""
 
 
 @pytest.fixture
@@ -83,9 +86,43 @@ def test_removes_one_and_forgets_all(tokens, tmp_path):
     tokens.remove(ALICE, "unknown")
     tokens.remove(BOB, "unknown")
     assert tokens.current(ALICE, NOW) == ("tablet",)
-    tokens.forget(ALICE)
-    tokens.forget(ALICE)
-    assert os.listdir(tmp_path / "tokens") == []
+
+
+def test_what_stands_for_an_address_cannot_be_guessed(tokens, tmp_path):
+    other = DeviceTokens(tmp_path / "other")
+    other.prepare()
+    assert tokens.ref(ADDRESS) == tokens.ref(ADDRESS) != tokens.ref("bob@chat.test")
+    assert tokens.ref(ADDRESS) != other.ref(ADDRESS)
+    assert DeviceTokens(tmp_path / "tokens").ref(ADDRESS) == tokens.ref(ADDRESS)
+    key = tmp_path / "tokens/.key"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    os.utime(key, (0, 0))
+    assert tokens.expire(NOW) == 0 and key.exists()
+
+
+def test_files_of_former_times_go_by_the_new_name_once_used(tokens, tmp_path):
+    before = hashlib.sha256(b"chatmaild device tokens of alice@chat.test").hexdigest()[:32]
+    tokens.add(before, "phone", NOW)
+    assert tokens.current(tokens.ref(ADDRESS), NOW) == ("phone",)
+    assert tokens.current(before, NOW) == ()
+
+
+@pytest.mark.parametrize("has_key", [True, False])
+def test_a_deleted_account_leaves_no_tokens(tokens, tmp_path, has_key):
+    before = hashlib.sha256(b"chatmaild device tokens of alice@chat.test").hexdigest()[:32]
+    if has_key:
+        tokens.add(tokens.ref(ADDRESS), "phone", NOW)
+    tokens.add(before, "phone", NOW)
+    for _ in range(2):
+        DeviceTokens(tmp_path / "tokens").forget(ADDRESS)
+    assert set(os.listdir(tmp_path / "tokens")) <= {".key"}
+
+
+def test_several_processes_agree_on_the_key(tmp_path):
+    stores = [DeviceTokens(tmp_path / "tokens") for _ in range(8)]
+    stores[0].prepare()
+    with ThreadPoolExecutor() as pool:
+        assert len(set(pool.map(lambda store: store.ref(ADDRESS), stores))) == 1
 
 
 def test_nobody_else_can_read_and_no_address_shows(tokens, tmp_path):

@@ -16,7 +16,7 @@ import pytest
 from chatmaild import cli
 from chatmaild.config import inifile
 from chatmaild.disk import directories, maildir
-from chatmaild.push import tokens
+from chatmaild.push.tokens import DeviceTokens
 from chatmaild.retention import rules, runstate
 from chatmaild.retention.runstate import LastRun
 
@@ -494,7 +494,7 @@ def test_push_tokens_go_with_the_account(tree):
     files = {}
     for local, days in (("alice", 1), ("bob", 100)):
         home = tree.mailbox(local, login=days)
-        files[local] = directory / f"{tokens.ref(home.name)}.json"
+        files[local] = directory / f"{DeviceTokens(directory).ref(home.name)}.json"
         files[local].touch()
     tree.expire("--dry-run")
     assert files["bob"].exists()
@@ -509,7 +509,7 @@ def test_push_tokens_go_even_if_something_of_the_account_cannot(tree, monkeypatc
     tree.mailbox("alice")
     home = tree.mailbox("bob", login=100)
     put(home / "cur", "stubborn")
-    file = directory / f"{tokens.ref(home.name)}.json"
+    file = directory / f"{DeviceTokens(directory).ref(home.name)}.json"
     file.touch()
     unlink = os.unlink
 

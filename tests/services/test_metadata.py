@@ -13,7 +13,7 @@ from chatmaild.config import inifile
 from chatmaild.daemon import dictproto, dictserver
 from chatmaild.daemon.dictproto import Change, Hello, Lookup
 from chatmaild.errors import StoreError
-from chatmaild.push import tokens
+from chatmaild.push.tokens import DeviceTokens
 from chatmaild.services import metadata
 
 ALICE = b"alice1234@chat.test"
@@ -100,7 +100,7 @@ def test_only_accounts_have_tokens(root, user):
             assert await lookup(clients, TOKEN, user) == dictproto.NOT_FOUND
             assert await lookup(clients, b"shared/0a1b/" + SERVER
                                 + b"vendor/deltachat/maxsmtprecipients", b"") == b"N\n"
-        assert not os.listdir(root / "tokens")
+        assert set(os.listdir(root / "tokens")) <= {".key"}
         assert sorted(os.listdir(root / "mail")) == ["chat.test", "quiet.test"]
         assert not any(link.announced)
     run(scenario)
@@ -137,7 +137,7 @@ def test_other_keys_are_refused_not_swallowed(root, key):
             assert await commit(clients, ALICE, (TOKEN, b"x"), (key, b"x")) == metadata.NO_SUCH_KEY
             assert await commit(deliveries, ALICE, (key, b"x")) == metadata.NO_SUCH_KEY
             assert await lookup(clients, key) == dictproto.NOT_FOUND
-        assert not os.listdir(root / "tokens")
+        assert set(os.listdir(root / "tokens")) <= {".key"}
     run(scenario)
 
 
@@ -200,7 +200,8 @@ def test_a_relays_tokens_are_taken_over(root, by):
 def test_a_broken_store_fails_clients_but_never_a_delivery(root, caplog):
     async def scenario():
         async with services(root) as (clients, deliveries, link):
-            (root / "tokens" / f"{tokens.ref(ALICE.decode())}.json").mkdir()
+            ref = DeviceTokens(root / "tokens").ref(ALICE.decode())
+            (root / "tokens" / f"{ref}.json").mkdir()
 
             async with asyncio.timeout(5):
                 assert await commit(deliveries, ALICE, (NEWS, b"")) == dictproto.COMMITTED

@@ -16,7 +16,7 @@ import pytest
 from fakegateway import FakeGateway
 
 from chatmaild import cli
-from chatmaild.push import metrics as push_metrics, notifierclient, tokens as devicetokens
+from chatmaild.push import metrics as push_metrics, notifierclient
 from chatmaild.push.metrics import Standing
 from chatmaild.push.queue import PushQueue
 from chatmaild.push.tokens import DeviceTokens
@@ -202,7 +202,7 @@ def test_push_test_says_what_the_gateway_says(tmp_path):
             process = Process(tmp_path, fake.url)
             store = DeviceTokens(tmp_path / "tokens")
             store.prepare()
-            ref = devicetokens.ref(ALICE)
+            ref = store.ref(ALICE)
             code, out, err = await asyncio.to_thread(push_test, process, ALICE)
             assert code == 1 and "no device has registered" in out
             now = time.time()

@@ -17,7 +17,6 @@ from chatmaild.config.config import Config
 from chatmaild.console import Console, octets, printable
 from chatmaild.daemon import privileges
 from chatmaild.errors import StoreError, UsageError
-from chatmaild.push import tokens as devicetokens
 from chatmaild.push.tokens import DeviceTokens
 
 PASSWORD_LENGTH = 22
@@ -299,7 +298,7 @@ def _delete(args: argparse.Namespace, config: Config, console: Console) -> int:
         try:
             existed = mailbox.delete(block=block)
         finally:
-            tokens.forget(devicetokens.ref(mailbox.address))
+            tokens.forget(mailbox.address)
         if block:
             return "deleted; the address is blocked" if existed else "is blocked; had no mailbox"
         if not existed:

@@ -10,7 +10,7 @@ from chatmaild.config import inifile
 from chatmaild.console import Console, printable
 from chatmaild.daemon import privileges
 from chatmaild.errors import UsageError
-from chatmaild.push import notifierclient, tokens
+from chatmaild.push import notifierclient
 from chatmaild.push.protocol import Probed
 from chatmaild.push.tokens import DeviceTokens
 
@@ -37,8 +37,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     privileges.become(config.mail_user)
     if not mailbox.exists():
         raise UsageError(f"{args.address}: there is no such account")
-    ref, now = tokens.ref(mailbox.address), time.time()
     store = DeviceTokens(config.push_tokens_dir)
+    ref, now = store.ref(mailbox.address), time.time()
     store.take_over(ref, mailbox.home, now)
     answers = [asyncio.run(notifierclient.probe(args.notifier, ref, token))
                for token in store.current(ref, now)]

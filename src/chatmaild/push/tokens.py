@@ -1,7 +1,10 @@
 """The device tokens of the accounts: one small file an account, in a directory of its own (0700).
 
-A file is named after a hash of the address, so that the notifier can name an account without
-knowing it: DIRECTORY/REF.json, ``{"tokens": {TOKEN: SECONDS_SINCE_THE_EPOCH_WHEN_LAST_SET}}``.
+A file is named after a keyed hash of the address, so that the notifier can name an account without
+knowing it, and cannot find it out by trying addresses:
+DIRECTORY/REF.json, ``{"tokens": {TOKEN: SECONDS_SINCE_THE_EPOCH_WHEN_LAST_SET}}``.
+The key is in DIRECTORY/.key; without it the files are of no use, and the devices set their tokens
+anew.
 A file that cannot be read as this is set aside under another name and reported, and the account
 goes on without tokens until its devices set them again, which they do when they connect.
 
@@ -10,11 +13,13 @@ Blocking calls throughout; a change waits for the disk.
 
 import contextlib
 import hashlib
+import hmac
 import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from chatmaild.disk import atomic
 from chatmaild.errors import StoreError
@@ -38,9 +43,9 @@ RELAY_FILE = "metadata.json"
 log = logging.getLogger(__name__)
 
 
-def ref(address: str) -> str:
-    """What stands for the account `address` in file names and before the notifier."""
-    return hashlib.sha256(b"chatmaild device tokens of " + address.encode()).hexdigest()[:32]
+KEY = ".key"
+KEY_SIZE = 32
+"""Octets of a random key."""
 
 
 class DeviceTokens:
@@ -48,6 +53,38 @@ class DeviceTokens:
 
     def __init__(self, directory: Path):
         self._directory = os.fspath(directory)
+        self._key = b""
+
+    def ref(self, address: str) -> str:
+        """What stands for the account `address` in file names and before the notifier.
+
+        Makes the key if there is none yet. Raises `StoreError`.
+        """
+        try:
+            self._key = self._key or self._read_key() or self._make_key()
+            keyed = _keyed(self._key, address)
+            before = self._path(_unkeyed(address))
+            if os.path.lexists(before):
+                os.rename(before, self._path(keyed))
+        except OSError as error:
+            raise StoreError(f"{self._directory}/{KEY}: {error.strerror}") from None
+        return keyed
+
+    def _read_key(self) -> bytes:
+        """Empty if there is none that can be used."""
+        try:
+            key = _read_file(f"{self._directory}/{KEY}")
+        except FileNotFoundError:
+            return b""
+        return key if len(key) == KEY_SIZE else b""
+
+    def _make_key(self) -> bytes:
+        with atomic.locked(self._directory):
+            key = self._read_key()
+            if not key:
+                key = os.urandom(KEY_SIZE)
+                atomic.write_file(f"{self._directory}/{KEY}", key)
+        return key
 
     def prepare(self) -> None:
         """Make the directory if it is missing. Raises `StoreError` if it cannot be used."""
@@ -65,7 +102,7 @@ class DeviceTokens:
     def current(self, account: str, now: float) -> tuple[str, ...]:
         """The valid tokens of the account with this `ref`, the one set last first."""
         tokens = _valid(self._read(account), now)
-        return tuple(sorted(tokens, key=tokens.get, reverse=True))
+        return tuple(sorted(tokens, key=tokens.__getitem__, reverse=True))
 
     def add(self, account: str, token: str, now: float) -> None:
         """Remember `token`, durably. Beyond `MAX_TOKENS` those set longest ago go."""
@@ -120,6 +157,8 @@ class DeviceTokens:
         try:
             with os.scandir(self._directory) as entries:
                 for entry in entries:
+                    if entry.name == KEY:
+                        continue
                     with contextlib.suppress(FileNotFoundError):
                         if entry.stat(follow_symlinks=False).st_mtime < now - LIFETIME - SETTLED:
                             os.unlink(entry.path)
@@ -128,15 +167,18 @@ class DeviceTokens:
             raise StoreError(f"{self._directory}: {error.strerror}") from None
         return removed
 
-    def forget(self, account: str) -> None:
-        """The account is deleted: so are its tokens. Raises `StoreError`."""
+    def forget(self, address: str) -> None:
+        """The account `address` is deleted: so are its tokens. Raises `StoreError`."""
+        path = self._directory
         try:
-            os.unlink(self._path(account))
-        except FileNotFoundError:
-            pass
+            key = self._key or self._read_key()
+            for account in (_unkeyed(address), *([_keyed(key, address)] if key else ())):
+                path = self._path(account)
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
         except OSError as error:
-            raise StoreError(f"{self._path(account)}: {error.strerror}; the push tokens of a "
-                             "deleted account stay there: remove this file") from None
+            raise StoreError(f"{path}: {error.strerror}; the push tokens of a deleted account stay "
+                             "there: remove this file") from None
 
     def _path(self, account: str) -> str:
         return f"{self._directory}/{account}.json"
@@ -170,6 +212,15 @@ class DeviceTokens:
             raise StoreError(f"{path}: {error.strerror}") from None
 
 
+def _keyed(key: bytes, address: str) -> str:
+    return hmac.digest(key, address.encode(), "sha256").hex()[:32]
+
+
+def _unkeyed(address: str) -> str:
+    """The ref of former times, whose files still go by it until they are used."""
+    return hashlib.sha256(b"chatmaild device tokens of " + address.encode()).hexdigest()[:32]
+
+
 def _valid(tokens: Mapping[str, int], now: float) -> dict[str, int]:
     return {token: when for token, when in tokens.items()
             if now - LIFETIME < when < now + MAX_AHEAD}
@@ -178,7 +229,7 @@ def _valid(tokens: Mapping[str, int], now: float) -> dict[str, int]:
 def _trim(tokens: dict[str, int], now: float) -> None:
     """Leave the valid ones, and of these the `MAX_TOKENS` that were set last."""
     valid = _valid(tokens, now)
-    newest = sorted(valid, key=valid.get, reverse=True)[:MAX_TOKENS]
+    newest = sorted(valid, key=valid.__getitem__, reverse=True)[:MAX_TOKENS]
     for token in tokens.keys() - set(newest):
         del tokens[token]
 
@@ -213,7 +264,7 @@ def _parse_relay(content: bytes, now: float) -> dict[str, int]:
     return _valid({token: int(when) for token, when in found.items() if is_token(token)}, now)
 
 
-def _json_object(content: bytes) -> dict:
+def _json_object(content: bytes) -> dict[str, Any]:
     try:
         value = json.loads(content)
     except (ValueError, RecursionError):

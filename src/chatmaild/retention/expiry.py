@@ -15,7 +15,6 @@ from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
 from chatmaild.config.config import Config, DomainConfig
 from chatmaild.disk import directories, maildir
 from chatmaild.errors import StoreError
-from chatmaild.push import tokens
 from chatmaild.push.tokens import DeviceTokens
 from chatmaild.retention import logins
 from chatmaild.retention.expunge import Complaint, Expunger, Note, Tally
@@ -213,7 +212,7 @@ class Expiry:
     def _forget_tokens(self, mailbox: Mailbox) -> None:
         """Whoever gets the address next must not ring the phones of who had it."""
         if not self._dry_run:
-            self._tokens.forget(tokens.ref(mailbox.address))
+            self._tokens.forget(mailbox.address)
 
     def _gone(self, reason: Reason, path: str) -> None:
         self.tally.removed[reason] += 1

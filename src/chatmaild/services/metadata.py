@@ -20,7 +20,7 @@ from chatmaild.console import Console
 from chatmaild.daemon import dictproto, dictserver, eventloop, logs, process, sockets
 from chatmaild.daemon.configfile import ConfigFile
 from chatmaild.errors import StoreError, UsageError
-from chatmaild.push import arrivals, tokens as devicetokens
+from chatmaild.push import arrivals
 from chatmaild.push.clientkeys import ClientKeys
 from chatmaild.push.deliveries import Pickup
 from chatmaild.push.notifierclient import SOCKET, Done, Handover
@@ -68,7 +68,7 @@ class Accounts:
         if mailbox is None or not mailbox.domain.push:
             return None
         try:
-            has_tokens = self._current(devicetokens.ref(mailbox.address))
+            has_tokens = self._current(self.tokens.ref(mailbox.address))
         except StoreError as error:
             log.error("%s", error)
             return None
@@ -86,14 +86,14 @@ class Accounts:
     def announce(self, mailbox: Mailbox, done: Done | None = None) -> None:
         """There is a new message in `mailbox`: ring, now or when the notifier is back."""
         try:
-            self.handover.announce(devicetokens.ref(mailbox.address), done)
+            self.handover.announce(self.tokens.ref(mailbox.address), done)
         except StoreError as error:
             log.error("%s", error)
 
     def take_over(self, mailbox: Mailbox) -> None:
         """Import what a chatmail relay left in `mailbox`. Blocks; raises `StoreError`."""
         if self.tokens.is_from_relay(mailbox.home):
-            self.tokens.take_over(devicetokens.ref(mailbox.address), mailbox.home, time.time())
+            self.tokens.take_over(self.tokens.ref(mailbox.address), mailbox.home, time.time())
 
     async def take_over_and_announce(self, mailbox: Mailbox) -> None:
         await self.in_worker(_logged, self.take_over, mailbox)
@@ -137,8 +137,8 @@ class Metadata(dictserver.Service):
         if mailbox is None:
             return dictproto.NOT_FOUND
         if _TOKEN_KEY.fullmatch(request.key):
-            ref = devicetokens.ref(mailbox.address)
-            current = self._accounts.tokens.current(ref, time.time())
+            tokens = self._accounts.tokens
+            current = tokens.current(tokens.ref(mailbox.address), time.time())
             return _answer(" ".join(current).encode() or None)
         shared = _SHARED_KEY.fullmatch(request.key)
         if not shared:
@@ -168,7 +168,8 @@ class Metadata(dictserver.Service):
         """Set each token, or unset all where there is None instead."""
         if not mailbox.exists():
             return NO_SUCH_KEY
-        tokens, ref, now = self._accounts.tokens, devicetokens.ref(mailbox.address), time.time()
+        tokens, now = self._accounts.tokens, time.time()
+        ref = tokens.ref(mailbox.address)
         tokens.take_over(ref, mailbox.home, now)
         for token in changes:
             if token is None:
