@@ -1,6 +1,8 @@
 # make demo    the whole thing at work on a private host (root); KEEP=1 leaves it running
 # make test    everything: unit tests, private hosts on both Debian releases, the real client (root)
 # make test-network    all of it between several hosts in a network of their own (root)
+# make test-stability RUNS=5 BUSY=2    the private hosts again and again, beside busy loops (root)
+# make test-clean                        remove what demo and test installed and downloaded (root)
 # make check   what needs neither root nor a server: style and unit tests
 # make deb, make lintian, make autopkgtest    the package, in clean Debians of both releases (root)
 
@@ -8,7 +10,7 @@ PYTHON = /usr/bin/python3
 PYTEST = $(PYTHON) -m pytest
 UNIT = not integration and not container and not network and not fuzz
 
-.PHONY: help demo demo-stop test check
+.PHONY: help demo demo-stop test test-stability test-clean check
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -26,7 +28,17 @@ check:
 
 test:
 	@tests/rig/bootstrap test
-	@$(PYTHON) tests/rig/everything.py
+	@PYTHONPATH=tests $(PYTHON) -B -m rig.everything
+
+test-clean:
+	@tests/rig/bootstrap remove
+
+RUNS = 5
+BUSY = 0
+
+test-stability:
+	@tests/rig/bootstrap test
+	@PYTHONPATH=tests $(PYTHON) -B -m rig.stability --runs $(RUNS) --busy $(BUSY)
 
 .PHONY: test-network
 

@@ -9,7 +9,7 @@ from chatmaild.daemon import dictserver, sockets
 
 
 class DictClient:
-    def __init__(self, path, timeout=10):
+    def __init__(self, path, timeout=60):
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.socket.connect(str(path))      # blocks while the queue of the listener is full
         self.socket.settimeout(timeout)

@@ -53,7 +53,7 @@ class FakeGateway:
             handler.cancel()
         await asyncio.gather(*self._handlers, return_exceptions=True)
 
-    async def until(self, condition, timeout=10.0):
+    async def until(self, condition, timeout=60.0):
         """Wait for `condition()`, looked at after each request."""
         async with asyncio.timeout(timeout):
             while not condition():

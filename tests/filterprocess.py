@@ -6,11 +6,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import openpgpmessages
 from milterclient import MilterClient
+from rig.until import until
 
 SRC = Path(__file__).parents[1] / "src"
 ALICE, BOB = "alice@chat.test", "bob@chat.test"
@@ -27,7 +27,7 @@ class Filter:
         self.socket = directory / "milter.sock"
         self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.notify.bind(str(directory / "notify.sock"))
-        self.notify.settimeout(20)
+        self.notify.settimeout(60)
         self.log = open(directory / "log", "wb")
         self.process = subprocess.Popen(
             [sys.executable, *program, "-c", self.ini, "filtermail",
@@ -47,10 +47,7 @@ class Filter:
         return (self.directory / "log").read_text()
 
     def wait_for_log(self, pattern):
-        deadline = time.monotonic() + 10
-        while not re.search(pattern, self.logged()):
-            assert time.monotonic() < deadline, self.logged()
-            time.sleep(0.01)
+        until(lambda: re.search(pattern, self.logged()), f"{pattern} in the log:\n{self.logged()}")
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)

@@ -36,7 +36,7 @@ class Outcome:
 class MilterClient:
     def __init__(self, path, actions=0x1FF, protocol=0x1FFFFF):
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(20)
+        self.socket.settimeout(60)
         self.socket.connect(str(path))
         self.send(b"O", struct.pack("!III", 6, actions, protocol))
         command, data = self.receive()

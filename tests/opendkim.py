@@ -9,9 +9,10 @@ import socket
 import struct
 import subprocess
 import tempfile
-import time
 from contextlib import contextmanager
 from pathlib import Path
+
+from rig.until import until
 
 DOCUMENT = Path(__file__).parents[1] / "doc/other-milters.md"
 PIDFILE = Path("/run/opendkim/opendkim.pid")
@@ -115,16 +116,12 @@ def _daemon(directory: Path, configuration: str, path: Path):
     command = [DAEMON, "-f", "-x", directory / "opendkim.conf"]
     with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
         try:
-            deadline = time.monotonic() + 20
-            while True:
-                client = socket.socket(socket.AF_UNIX)
-                if client.connect_ex(str(path)) == 0:
-                    client.close()
-                    break
-                client.close()
+            def listens() -> bool:
                 assert process.poll() is None, process.stderr.read()
-                assert time.monotonic() < deadline, "OpenDKIM does not listen"
-                time.sleep(0.01)
+                with socket.socket(socket.AF_UNIX) as client:
+                    return client.connect_ex(str(path)) == 0
+
+            until(listens, "OpenDKIM to listen")
             yield
         finally:
             process.kill()  # on SIGTERM libmilter takes five seconds
@@ -134,7 +131,7 @@ def sign(path: Path, message: bytes) -> bytes:
     """`message` with the field that OpenDKIM adds, as a signer or as a verifier."""
     head, _, body = message.partition(b"\r\n\r\n")
     with socket.socket(socket.AF_UNIX) as sock, sock.makefile("rwb") as stream:
-        sock.settimeout(20)
+        sock.settimeout(60)
         sock.connect(str(path))
         _ask(stream, b"O" + PROTOCOL)
         _ask(stream, b"Cclient\x004" + struct.pack("!H", 1) + b"127.0.0.1\0")

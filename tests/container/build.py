@@ -26,7 +26,7 @@ def build(machine: Machine, directory: str, what: str = "binary", prefix: str = 
     """Run dpkg-buildpackage there, not as root; `prefix` is put in front of it."""
     settings = " ".join(f"{key}={value}" for key, value in environment.items())
     machine.run("su", "-", _BUILDER, "-c", f"cd {directory} && {prefix} env {settings} "
-                f"dpkg-buildpackage -us -uc --build={what}", seconds=600)
+                f"dpkg-buildpackage -us -uc --build={what}", seconds=1800)
 
 
 def package(machine: Machine, version: str = "", change: str = "true") -> Path:

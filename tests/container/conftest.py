@@ -82,9 +82,11 @@ def older_package(workshops) -> Path:
 @pytest.fixture(scope="session")
 def deltachat() -> Path:
     """The directory with the packages of the real client; in a host it is in /usr/src."""
-    venv = subprocess.run([machine.TREE / "tests/rig/venv", "client"], text=True, check=True,
-                          stdout=subprocess.PIPE).stdout.strip()
-    packages, = Path(venv).glob("lib/python3*/site-packages")
+    done = subprocess.run([machine.TREE / "tests/rig/venv", "client"], text=True,
+                          capture_output=True)
+    if done.returncode:
+        pytest.fail(f"needs the Delta Chat core: {done.stderr.strip().rpartition(chr(10))[2]}")
+    packages, = Path(done.stdout.strip()).glob("lib/python3*/site-packages")
     return packages
 
 

@@ -83,9 +83,9 @@ class Machine:
             ["setpriv", "--pdeathsig", "KILL", "sh", "-c", f"{join} exec {shlex.join(command)}"],
             env=os.environ | {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
             stdin=subprocess.DEVNULL, stdout=open(self.console, "ab"), stderr=subprocess.STDOUT)
-        self._leader = until(self._find_leader, f"{self.name} to boot: see {self.console}")
+        self._leader = until(self._find_leader, f"{self.name} to boot: see {self.console}", 300)
         until(lambda: self.run("systemctl", "is-system-running", "--wait", check=False).stdout
-              .strip() in ("running", "degraded"), f"{self.name} to be up", 60)
+              .strip() in ("running", "degraded"), f"{self.name} to be up", 300)
         for address in (PUBLIC, STRANGER):
             self.run("ip", "address", "replace", f"{address}/32", "dev", "lo")
 
@@ -143,7 +143,7 @@ class Machine:
 
     # -- use ---------------------------------------------------------------------------------
 
-    def run(self, *command: str | Path, check: bool = True, text: str = "", seconds: float = 120,
+    def run(self, *command: str | Path, check: bool = True, text: str = "", seconds: float = 300,
             **environment: str) -> subprocess.CompletedProcess:
         """Run a command in there as root; with `check`, AssertionError with its output if it
         fails."""

@@ -40,7 +40,7 @@ class MailHost(Machine):
         self.run("debconf-set-selections", text=f"chatmaild chatmaild/mail_domains string {domain}")
         shutil.copy(package, self.path("/root"))
         done = self.run("apt-get", "install", "--yes", "--quiet", *options,
-                        f"/root/{package.name}", seconds=300)
+                        f"/root/{package.name}", seconds=900)
         return done.stdout + done.stderr
 
     def follow_readme(self) -> None:

@@ -44,7 +44,7 @@ def test_autopkgtest(workshop, package):
     workshop.path("/root").joinpath(package.name).write_bytes(package.read_bytes())
     done = workshop.run("autopkgtest", "--ignore-restrictions=isolation-container",
                         f"/root/{package.name}", f"{TREE_INSIDE}/", "--", "null",
-                        check=False, seconds=300)
+                        check=False, seconds=1800)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -129,7 +129,7 @@ def test_rspamd_leaves_chat_alone(host):
             smtp.sendmail(user[0], [recipient], message)
 
     chat = encrypted(CHATTER[0], "past-rspamd")
-    until(lambda: host.shell("ss -ltn | grep -c :11332 || true").stdout != "0\n", "rspamd", 60)
+    until(lambda: host.shell("ss -ltn | grep -c :11332 || true").stdout != "0\n", "rspamd", 300)
     with pytest.raises(smtplib.SMTPDataError):
         send(LISTENER[0], *CHATTER, message=chat)
     follow(host, "doc/other-milters.md", 5)
@@ -141,7 +141,7 @@ def test_rspamd_leaves_chat_alone(host):
             return error.smtp_code
         return None
 
-    until(lambda: not refused(LISTENER[0], *CHATTER, message=chat), "rspamd to let chat pass", 60)
+    until(lambda: not refused(LISTENER[0], *CHATTER, message=chat), "rspamd to let chat pass", 300)
     last_mail(host, LISTENER, b"<past-rspamd@localhost>")
     assert refused("bob@example.org", "alice", ALICE[1], message=cleartext(
         "alice@example.org", "bob@example.org")) == 554
@@ -186,7 +186,7 @@ def believing(host):
                 'chat_incoming_milters=inet:localhost:11332 $chat_incoming_filter'
         """)
         follow(host, "doc/other-milters.md", 0)
-        until(lambda: host.shell("ss -ltn | grep -c :11332 || true").stdout != "0\n", "rspamd", 60)
+        until(lambda: host.shell("ss -ltn | grep -c :11332 || true").stdout != "0\n", "rspamd", 300)
         yield name.encode()
     host.path(INI).write_text(ini)
     host.shell("""
@@ -210,7 +210,7 @@ def test_rspamd_is_believed_and_nobody_who_speaks_for_it(host, believing):
                             domain=(by or domain).encode(), include_headers=[b"from", b"date"])
 
     good = signed("sender.example")
-    until(lambda: sent(good) == 250, "rspamd to be believed", 60)
+    until(lambda: sent(good) == 250, "rspamd to be believed", 300)
     assert (b"Authentication-Results: " + believing + b";\r\n\tdkim=pass header.d=sender.example"
             in last_mail(host, LISTENER, b"<by-rspamd@localhost>"))
     forged = b"Authentication-Results: %b; dkim=pass header.d=sender.example\r\n" % believing

@@ -34,12 +34,12 @@ def test_answer_to_the_question_is_in_the_configuration(host):
 def test_upgrade_under_load_loses_nothing(host, package):
     with Load(host, RECIPIENT) as load:
         until(lambda: load.outcomes["sent"] >= 20 and load.outcomes["first login"] >= 3,
-              "the load to be there", 60)
+              "the load to be there", 300)
         before = load.outcomes.copy()
         output = host.install(package)
         host.install(package, "", "--reinstall")
         sent = load.outcomes["sent"]
-        until(lambda: load.outcomes["sent"] >= sent + 20, "the load to go on", 60)
+        until(lambda: load.outcomes["sent"] >= sent + 20, "the load to go on", 300)
     print(dict(load.outcomes), "before the upgrade:", dict(before))
     assert "older" not in host.run("dpkg-query", "-W", "chatmaild").stdout, output
     assert set(load.outcomes) == {"sent", "login", "first login"}, load.outcomes
@@ -54,7 +54,7 @@ def test_upgrade_under_load_loses_nothing(host, package):
         _, parts = client.fetch("1:*", "(BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])")
         return load.accepted - set(re.findall(r"load-\d+-\d+", str(parts)))
 
-    until(lambda: not missing(), "every accepted message to be delivered", 60)
+    until(lambda: not missing(), "every accepted message to be delivered", 300)
 
 
 def test_upgrade_keeps_the_admins_changes_without_asking(host):

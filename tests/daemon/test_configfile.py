@@ -77,7 +77,7 @@ def test_every_service_starts_from_the_last_good_configuration(ini, tmp_path, se
                     pass
             finally:
                 process.terminate()
-            log = process.communicate(timeout=20)[1]
+            log = process.communicate(timeout=60)[1]
     assert status.startswith("STATUS=on the last good configuration: ") and "mail_domain" in status
     assert f"{ini}:2: mail_domain" in log
     assert process.returncode == 0

@@ -17,7 +17,7 @@ SRC = Path(__file__).parents[2] / "src"
 def chatmaild(ini: Path, *arguments: str | Path) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-m", "chatmaild", "-c", ini, "lastlogin", *arguments], text=True,
-        capture_output=True, timeout=20, env=os.environ | {"PYTHONPATH": str(SRC)})
+        capture_output=True, timeout=60, env=os.environ | {"PYTHONPATH": str(SRC)})
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ def test_with_and_without_a_handshake(client):
 def test_pipelined_requests_are_answered_in_order(server, client):
     client.send(b"La\nLslow1\nX\nLb\nS9\tk\tv\nC9\nLslow2\n" + b"Lc\n" * 1000)
     assert client.line() == b"Oa\n"
-    assert server.service.waiting.acquire(timeout=10)
+    assert server.service.waiting.acquire(timeout=60)
     server.call(server.service.go.set)
     assert [client.line() for _ in range(4)] == [
         b"Oslow1\n", b"Ob\n", b"Ftemporary failure\n", b"Oslow2\n"]
@@ -76,7 +76,7 @@ def test_pipelined_requests_are_answered_in_order(server, client):
 
 def test_a_request_that_waits_holds_up_nobody_else(server, client, tmp_path):
     client.send(b"Lslow\n")
-    assert server.service.waiting.acquire(timeout=10)
+    assert server.service.waiting.acquire(timeout=60)
     with DictClient(tmp_path / "echo.sock") as other:
         assert other.ask(b"Lfast") == b"Ofast\n"
     server.call(server.service.go.set)
@@ -187,7 +187,7 @@ def test_thousands_of_idle_connections(client, tmp_path):
 def test_stopping_finishes_what_is_under_way(server, client, tmp_path):
     idle = DictClient(tmp_path / "echo.sock")
     client.send(b"Lslow\nLa\n")
-    assert server.service.waiting.acquire(timeout=10)
+    assert server.service.waiting.acquire(timeout=60)
     server.begin_to_stop()
     assert idle.line() == b""
     server.call(server.service.go.set)

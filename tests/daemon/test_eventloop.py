@@ -45,5 +45,5 @@ def test_a_service_says_when_it_is_ready_reloads_and_stops(tmp_path, last):
             told(b"READY=1")
             service.send_signal(last)
             told(b"STOPPING=1")
-            assert service.communicate(timeout=20)[0] == "chat.example\nstopped\n"
+            assert service.communicate(timeout=60)[0] == "chat.example\nstopped\n"
     assert service.returncode == 0

@@ -33,7 +33,7 @@ logs.setup("chatmaild-test")
 logging.error("first\\nsecond")
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=20,
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60,
         env=os.environ | {"PYTHONPATH": str(SRC), "JOURNAL_STREAM": "8:1"})
     assert done.stderr == "<3>first\n<3>second\n"
 

@@ -1,4 +1,8 @@
-"""Integration tests run inside a private host: ``sudo tests/rig/enter -- pytest FILE``."""
+"""Integration tests run inside a private host: ``sudo tests/rig/enter -- pytest FILE``.
+
+One host serves all of them. It is looked at before and after each test and each module: whoever
+left it changed fails by name, and it is made as it was, so that nobody fails for another's sake.
+"""
 
 import os
 import subprocess
@@ -16,7 +20,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def running_host():
-    """One host for all tests that do not change its configuration."""
+    """The one host, for fixtures; tests ask for `host`."""
     if "CHATMAILD_RIG" not in os.environ:
         text = "needs a private host: sudo tests/rig/enter -- pytest ..."
         pytest.fail(text) if os.environ.get("CI") == "true" else pytest.skip(text)
@@ -25,6 +29,34 @@ def running_host():
     host.start()
     yield host
     host.stop()
+
+
+@pytest.fixture(scope="session")
+def guard(running_host, request):
+    from rig.guard import Guard
+    return Guard(running_host, request.config)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sound_after_module(request):
+    """Fixtures of the module put back what they changed."""
+    users = [item for item in request.session.items if item.path == request.path
+             and "running_host" in item.fixturenames]
+    if not users:
+        yield
+        return
+    with request.getfixturevalue("guard").module():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def sound_after_test(request):
+    """The test left the host as it found it, which is what fixtures of its module made of it."""
+    if "running_host" not in request.fixturenames:
+        yield
+        return
+    with request.getfixturevalue("guard").test(request.node):
+        yield
 
 
 @pytest.fixture
@@ -45,9 +77,10 @@ def person(host):
 @pytest.fixture(scope="session")
 def client_packages():
     """Where the packages of the real client are."""
-    venv = subprocess.run([Path(__file__).parents[1] / "rig/venv", "client"], text=True,
-                          check=False, stdout=subprocess.PIPE).stdout.strip()
-    if not venv:
+    done = subprocess.run([Path(__file__).parents[1] / "rig/venv", "client"], text=True,
+                          capture_output=True)
+    venv = done.stdout.strip()
+    if done.returncode:     # there is no network in here to get it by
         text = "needs the Delta Chat core: sudo tests/rig/venv client"
         pytest.fail(text) if os.environ.get("CI") == "true" else pytest.skip(text)
     packages, = Path(venv).glob("lib/python3*/site-packages")

@@ -1,7 +1,8 @@
 """The recipe postfix/own-submission.sh: chat on an address of its own, ordinary mail elsewhere."""
 
-import shutil
+import contextlib
 import smtplib
+from pathlib import Path
 
 import chatmessages
 import pytest
@@ -12,22 +13,30 @@ from rig.stock import ORDINARY_USERS
 EXAMPLES = "/usr/share/doc/chatmaild/examples/postfix"
 
 
+@contextlib.contextmanager
+def configuration_kept(host):
+    """Postfix is configured as before and has started anew when the block ends."""
+    before = {path: path.read_bytes() for path in (Path("/etc/postfix/main.cf"),
+                                                   Path("/etc/postfix/master.cf"))}
+    try:
+        yield
+    finally:
+        host.stop_postfix()
+        for path, content in before.items():
+            replace(path, content)
+        host.start_postfix()
+
+
 @pytest.fixture(scope="module")
-def own(running_host, tmp_path_factory):
+def own(running_host):
     """The host wired by the recipe: chat at its public address, ordinary users at 127.0.0.1."""
     host = running_host
-    before = tmp_path_factory.mktemp("postfix")
-    for name in ("main.cf", "master.cf"):
-        shutil.copy(f"/etc/postfix/{name}", before)
-    host.stop_postfix()
-    host.run("postconf", "-e", "inet_interfaces = 127.0.0.1")
-    host.run("sh", f"{EXAMPLES}/own-submission.sh", host.public)
-    host.start_postfix()
-    yield host
-    host.stop_postfix()
-    for name in ("main.cf", "master.cf"):
-        replace(f"/etc/postfix/{name}", (before / name).read_bytes())
-    host.start_postfix()
+    with configuration_kept(host):
+        host.stop_postfix()
+        host.run("postconf", "-e", "inet_interfaces = 127.0.0.1")
+        host.run("sh", f"{EXAMPLES}/own-submission.sh", host.public)
+        host.start_postfix()
+        yield host
 
 
 def send(host, message, sender, login, password, port, source):
@@ -69,8 +78,8 @@ def test_while_the_filter_is_down_only_chat_waits(own, person, port):
 
 
 def test_removal_takes_the_recipe_out_as_well(own):
-    """Last in this file: the fixture puts the configuration of before back."""
-    own.run("sh", f"{EXAMPLES}/remove.sh")
-    services = own.run("postconf", "-M").stdout + own.run("postconf", "-P").stdout
-    assert "chat" not in services and own.public not in services
-    assert "chat_" not in own.run("postconf", "-n").stdout
+    with configuration_kept(own):
+        own.run("sh", f"{EXAMPLES}/remove.sh")
+        services = own.run("postconf", "-M").stdout + own.run("postconf", "-P").stdout
+        assert "chat" not in services and own.public not in services
+        assert "chat_" not in own.run("postconf", "-n").stdout

@@ -98,5 +98,6 @@ def test_header_checks_remove_it_even_where_nobody_verifies(host, person, verifi
         until(lambda: host.answer(FORGED + unsigned, person)[0] == 554, "the line removes it")
         assert host.answer(folded + unsigned, person)[0] == 554
     finally:
-        postconf("-e", {"header_checks": "", "chat_incoming_milters": verifier})
+        host.run("postconf", "-X", "header_checks")
+        postconf("-e", {"chat_incoming_milters": verifier})
         host.reload_postfix()

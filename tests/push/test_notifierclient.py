@@ -90,7 +90,7 @@ class Notifier:
         self.writer.write(protocol.encode(message))
 
     async def until(self, condition):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not condition():
                 self.changed.clear()
                 await self.changed.wait()

@@ -12,6 +12,7 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 CACHE = Path("/var/cache/chatmaild-tests")
@@ -111,16 +112,33 @@ def _directory(suite: str, *groups: tuple[str, ...]) -> Path:
 def _make(suite: str, packages: list[str], directory: Path) -> None:
     if not shutil.which("mmdebstrap"):
         raise Missing(f"{suite} is made with mmdebstrap: apt install mmdebstrap")
+    mirrors = _mirrors(suite)
+    print(f"downloading: Debian {suite}, {len(packages)} packages and what they need (mmdebstrap, "
+          f"from {mirrors[0].split()[1]} to {directory})", file=sys.stderr, flush=True)
     unfinished = directory.with_suffix(".unfinished")
     subprocess.run(["rm", "-rf", "--one-file-system", unfinished], check=True)
     done = subprocess.run(
-        ["mmdebstrap", "--variant=minbase", f"--include={','.join(packages)}", suite, unfinished,
-         *_mirrors(suite)],
+        ["mmdebstrap", "--variant=minbase", f"--include={','.join(packages)}",
+         *(f"--aptopt={line}" for line in _ways_out()), suite, unfinished, *mirrors],
         text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         env=os.environ | {"LC_ALL": "C.UTF-8"})
     if done.returncode:
-        raise Missing(f"mmdebstrap could not make {suite}:\n{done.stdout[-4000:]}")
+        why = [line for line in done.stdout.splitlines() if line.startswith("E: ")]
+        raise Missing(f"{done.stdout[-4000:]}\nmmdebstrap could not make {suite}: "
+                      + " ".join(why[:2]))
     unfinished.rename(directory)
+
+
+def _ways_out() -> list[str]:
+    """Proxies and certificate authorities by which this machine's apt reaches mirrors.
+
+    SSL_CERT_FILE names an authority for the rest, as for other programs.
+    """
+    dump = subprocess.run(["apt-config", "dump"], text=True, capture_output=True, check=True)
+    lines = [line for line in dump.stdout.splitlines() if line.startswith("Acquire::http")]
+    if name := os.environ.get("SSL_CERT_FILE"):
+        lines.insert(0, f'Acquire::https::CaInfo "{name}";')
+    return lines
 
 
 def _mirrors(suite: str) -> list[str]:

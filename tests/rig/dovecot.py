@@ -11,6 +11,8 @@ from pathlib import Path
 from rig import processes
 from rig.until import until
 
+CONFIGURATION = tuple(map(Path, ("/etc/dovecot", "/usr/share/chatmaild/chatmaild.lua",
+                                 "/etc/chatmaild/auth.lua")))
 PORTS = (143, 993)
 _PID = Path("/run/dovecot/master.pid")
 _PROGRAMS = ("/usr/sbin/dovecot", "/usr/lib/dovecot")
@@ -35,7 +37,7 @@ def start(run: Command) -> None:
 
 def answers() -> None:
     """Wait until IMAP greets on its ports and whoever connects to a socket is taken."""
-    until(lambda: running() and _greets(PORTS[0]), "Dovecot to greet at port 143")
+    until(lambda: running() and greets(), "Dovecot to greet at port 143")
     until(lambda: set(PORTS) <= processes.listening(), "Dovecot to listen at port 993")
     for path in _sockets_of_postfix():
         until(lambda: _takes(path), f"Dovecot to listen at {path}")
@@ -44,8 +46,7 @@ def answers() -> None:
 def stop(run: Command) -> None:
     """Dovecot's processes are gone, and its ports are free. It may have stopped before."""
     if master := _master():
-        family = {process for pid in processes.family(master.pid)
-                  if (process := processes.look(pid))}
+        family = _family(master)
         run("doveadm", "stop")
         _gone(family, _PATIENCE)
     kill()
@@ -66,11 +67,16 @@ def reload() -> None:
     """Dovecot's master has read its configuration again, and answers."""
     master = _master()
     assert master, "Dovecot's master has died; its last words are in dovecot.log"
-    former = {process for pid in processes.family(master.pid) - {master.pid}
-              if (process := processes.look(pid)) and process.program.endswith("/config")}
+    former = {process for process in _family(master) if process.program.endswith("/config")}
     os.kill(master.pid, signal.SIGHUP)
     _gone(former, 60)
     answers()
+
+
+def _family(master: processes.Process) -> set[processes.Process]:
+    everybody = list(processes.everybody())
+    pids = processes.family([master.pid], everybody)
+    return {process for process in everybody if process.pid in pids}
 
 
 def _gone(whom: set[processes.Process], seconds: float) -> None:
@@ -89,9 +95,10 @@ def _master() -> processes.Process | None:
     return process if process and process.program == _PROGRAMS[0] else None
 
 
-def _greets(port: int) -> bool:
+def greets() -> bool:
+    """Whether IMAP says OK, which it does when auth is ready."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+        with socket.create_connection(("127.0.0.1", PORTS[0]), timeout=30) as client:
             return client.recv(200).startswith(b"* OK")
     except OSError:
         return False

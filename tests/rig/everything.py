@@ -1,79 +1,101 @@
-"""``make test``: every test there is, stage by stage; pytest's summaries once more at the end."""
+"""``make test``: every test there is, stage by stage, and a summary that fits on a screen."""
 
 import os
-import shlex
-import subprocess
+import signal
 import sys
-import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
+
+from rig import speed, summary
+from rig.stage import Run, Stage, ready
 
 TREE = Path(__file__).resolve().parents[2]
+LOG = TREE / "build/test.log"
 SUITES = ("bookworm", "trixie")
-PYTEST = ("/usr/bin/python3", "-m", "pytest", "-q", "-p", "no:cacheprovider")
-LIMIT = 1200
-"""Seconds for one command: a test that waits for what never comes fails, and the rest is told."""
-
+PYTHON = "/usr/bin/python3"
+PYTEST = (PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "rig.outcomes",
+          "-o", "faulthandler_timeout=600")
 UNIT = "not integration and not container and not network and not fuzz"
 
 
-def stages() -> list[dict[str, tuple[str, ...]]]:
-    """The commands, by what each of them tests; those of one stage run at the same time."""
-    integration = {
-        f"integration on {suite}":
-            ("tests/rig/enter", "--suite", suite, "--", *PYTEST, "tests/integration")
-        for suite in SUITES}
-    return [
-        {"style": ("/usr/bin/python3", "-m", "flake8", "src", "tests", "bench")},
-        {"unit": (*PYTEST, "-m", UNIT, "tests")},
-        {"the real client is there": ("tests/rig/venv", "client"),
-         "fuzz": ("sh", "-c", "ATHERIS_PYTHON=$(tests/rig/venv fuzzer)/bin/python exec "
-                  + shlex.join((*PYTEST, "-m", "fuzz", "tests")))},
-        integration,    # mostly waiting: for Dovecot, which slows down failed logins
-        {"container": (*PYTEST, "tests/container")},
-    ]
+def integration(suite: str) -> Stage:
+    """The tests on a private host; they mostly wait: for Dovecot, which slows down failures."""
+    return Stage(f"integration on {suite}",
+                 ("tests/rig/enter", "--suite", suite, "--", *PYTEST, "tests/integration"),
+                 budget=2400, cores=0.5, after=("the real client", "Debian releases"))
 
 
-@dataclass
-class Run:
-    """One command under way; its output is shown when it has ended, so that no two are mixed."""
+STAGES = (
+    Stage("style", (PYTHON, "-m", "flake8", "src", "tests", "bench"), budget=300),
+    Stage("the real client", ("tests/rig/venv", "client"), budget=900, cores=0.5),
+    Stage("the fuzzer", ("tests/rig/venv", "fuzzer"), budget=900, cores=0.5),
+    Stage("Debian releases", (PYTHON, "tests/rig/releases.py", *SUITES), budget=2400, cores=0.5),
+    *map(integration, SUITES),
+    Stage("unit", (*PYTEST, "-m", UNIT, "tests"), budget=1200),
+    Stage("container", (*PYTEST, "tests/container"), budget=2400,
+          after=("the real client", "Debian releases")),
+    Stage("network", (*PYTEST, "tests/network"), budget=2400,
+          after=("the real client", "Debian releases")),
+    Stage("fuzz", (*PYTEST, "-m", "fuzz", "tests"), budget=600, after=("the fuzzer",)),
+)
 
-    name: str
-    command: tuple[str, ...]
 
-    def __post_init__(self) -> None:
-        print(f"running: {self.name}", flush=True)
-        self._started = time.monotonic()
-        self._output = tempfile.TemporaryFile("w+", errors="replace")
-        self._process = subprocess.Popen(
-            self.command, cwd=TREE, stdin=subprocess.DEVNULL, stdout=self._output,
-            stderr=subprocess.STDOUT, env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"})
+def with_what_they_need(name: str) -> tuple[Stage, ...]:
+    """The stages whose name begins with `name`, and before them those they come after."""
+    named = [stage for stage in STAGES if stage.name.startswith(name)]
+    needed = {each for stage in named for each in stage.after}
+    return tuple(stage for stage in STAGES if stage in named or stage.name in needed)
 
-    def result(self) -> tuple[bool, str]:
-        """Whether it succeeded, and its line of the summary."""
-        try:
-            good = self._process.wait(LIMIT) == 0
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            good = False
-        took = time.monotonic() - self._started
-        self._output.seek(0)
-        text = self._output.read().rstrip()
-        print(f"\n== {self.name}: {' '.join(self.command)}\n{text}", flush=True)
-        last = text.rpartition("\n")[2]
-        return good, f"{'ok    ' if good else 'FAILED'} {self.name:<26} {took:6.1f} s   {last}"
+
+def run(stages: tuple[Stage, ...], log: IO[str]) -> list[summary.Result]:
+    """Run the stages, as many at a time as there are CPUs for; the results in their order."""
+    slowness = speed.slowness()
+    if slowness > 1.5:
+        print(f"this machine is slow or busy: budgets are {slowness:.1f} times as long")
+    waiting, running = list(stages), list[Run]()
+    results: dict[str, summary.Result] = {}
+    try:
+        while waiting or running:
+            pending = {stage.name for stage in stages} - results.keys()
+            while stage := ready(waiting, [each.stage for each in running], pending,
+                                 os.cpu_count() or 1):
+                waiting.remove(stage)
+                print(f"running: {stage.name}", flush=True)
+                running.append(Run(stage, TREE, slowness))
+            for each in [each for each in running if each.ended]:
+                running.remove(each)
+                results[each.stage.name] = _told(each, log)
+            time.sleep(0.1)
+    finally:
+        for each in running:
+            each.stop()
+    return [results[stage.name] for stage in stages]
+
+
+def _told(run: Run, log: IO[str]) -> summary.Result:
+    """Its result, when its output is in the log, and on the screen what is needed of it."""
+    result = run.result()
+    log.write(f"== {run.stage.name}: {' '.join(run.stage.command)}\n{run.text()}\n\n")
+    log.flush()
+    if run.overrun:
+        print(f"\n== {run.stage.name} was ended: {result.failures[-1].reason}. It was running "
+              f"{result.failures[-1].test}, and had said last:\n{run.tail()}\n")
+    elif result.failures:
+        print(f"\n== {run.stage.name}\n{run.text()}\n")
+    print(f"{'FAILED' if result.failures else 'ok'}: {run.stage.name}, {result.seconds:.0f} s",
+          flush=True)
+    return result
 
 
 def main() -> int:
-    results = []
-    for stage in stages():
-        runs = [Run(name, command) for name, command in stage.items()]
-        results += [run.result() for run in runs]
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
+    LOG.parent.mkdir(exist_ok=True)
+    with open(LOG, "w") as log:
+        results = run(STAGES, log)
     print("\n== summary")
-    for _, line in results:
-        print(line)
-    return 0 if all(good for good, _ in results) else 1
+    print("\n".join(summary.lines(results, str(LOG.relative_to(TREE)))))
+    return 1 if any(each.failed for each in results) else 0
 
 
 if __name__ == "__main__":

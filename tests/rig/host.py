@@ -11,11 +11,12 @@ import socket
 import ssl
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from rig import dovecot, postfix, stock
-from rig.files import replace
+from rig.files import last_change, replace
 from rig.install import install
 from rig.machine import PUBLIC, STRANGER, TREE_INSIDE
 from rig.site import EXAMPLE, Site
@@ -44,6 +45,7 @@ class Host:
         self.public = site.address
         self.services: dict[str, Service] = {}
         self._numbers = itertools.count(1)
+        self._read: dict[tuple[Path, ...], int] = {}
 
     # -- set up ------------------------------------------------------------------------------
 
@@ -62,12 +64,14 @@ class Host:
         if chat:
             install()
             configure(self.site)
+            self._now_reads((self.ini,))
             self.services = {name: Service(name) for name in SERVICES}
             for service in self.services.values():
                 service.listen()
             for service in self.services.values():
                 service.start()
             follow_readme(self.site)
+            self.settle()
 
     def stop(self) -> None:
         """End everything; a server that a failed test left stopped is no further failure."""
@@ -78,6 +82,7 @@ class Host:
 
     def start_postfix(self) -> None:
         """Postfix runs, and its SMTP ports greet."""
+        self._now_reads(postfix.CONFIGURATION)
         postfix.start(self.run)
 
     def stop_postfix(self) -> None:
@@ -86,10 +91,12 @@ class Host:
 
     def reload_postfix(self) -> None:
         """Whoever connects from now on meets what main.cf and master.cf say now."""
+        self._now_reads(postfix.CONFIGURATION)
         postfix.reload(self.run)
 
     def start_dovecot(self) -> None:
         """Dovecot runs, IMAP greets, and no idle process of Postfix knows a former Dovecot."""
+        self._now_reads(dovecot.CONFIGURATION)
         dovecot.start(self.run)
         if postfix.running():
             postfix.reload()
@@ -127,9 +134,28 @@ class Host:
     def configure(self, text: str) -> None:
         """Replace chatmaild.ini; the running services have read it when this returns."""
         replace(self.ini, text)
+        self._now_reads((self.ini,))
         for service in self.services.values():
             if service.running:
                 service.reload()
+
+    def settle(self) -> None:
+        """Have whoever runs read the files that have changed since; ordinary mailboxes are empty.
+        """
+        if postfix.running() and self._changed(postfix.CONFIGURATION):
+            self.reload_postfix()
+        if dovecot.running() and self._changed(dovecot.CONFIGURATION):
+            self.restart_dovecot()
+        if self._changed((self.ini,)):
+            self.configure(self.ini.read_text())
+        for user in stock.ORDINARY_USERS:
+            stock.empty_mailbox(user)
+
+    def _now_reads(self, paths: tuple[Path, ...]) -> None:
+        self._read[paths] = time.time_ns()
+
+    def _changed(self, paths: tuple[Path, ...]) -> bool:
+        return last_change(paths) > self._read.get(paths, 0)
 
     # -- use ---------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ import time
 CONFIGURE_PROGRESS = 2041
 DONE, FAILED = 1000, 0
 PUSH_CONNECTED = 2
-SECONDS = 60
+SECONDS = 120
 
 library, *arguments = sys.argv[1:]
 directory, login, token = (argument.encode() for argument in arguments)

@@ -15,6 +15,7 @@ from rig import processes
 from rig.until import until
 
 QUEUE = Path("/var/spool/postfix")
+CONFIGURATION = (Path("/etc/postfix"),)
 _PID = QUEUE / "pid/master.pid"
 _PROGRAMS = "/usr/lib/postfix"
 _STATUS = 5

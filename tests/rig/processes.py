@@ -2,8 +2,8 @@
 
 import os
 import signal
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 _LISTEN, _ESTABLISHED = "0A", "01"
@@ -14,9 +14,9 @@ class Process:
     """One process. `started` (clock ticks since boot) tells it from a later one of its number."""
 
     pid: int
-    parent: int
     started: int
-    program: str
+    parent: int = field(compare=False)
+    program: str = field(compare=False)
     """The file it runs; empty for one of which that cannot be read, like the kernel's own."""
 
     def descriptors(self) -> dict[int, str]:
@@ -55,7 +55,7 @@ def look(pid: int) -> Process | None:
         program = os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)")
     except OSError:
         program = ""
-    return Process(pid, parent, started, program)
+    return Process(pid, started, parent, program)
 
 
 def everybody() -> Iterator[Process]:
@@ -71,12 +71,12 @@ def running(*places: str) -> list[Process]:
                    for place in places)]
 
 
-def family(pid: int) -> set[int]:
-    """This process and everything that it started, directly or not."""
+def family(pids: Iterable[int], among: Iterable[Process]) -> set[int]:
+    """The numbers of these processes and of everything that they started, directly or not."""
     children: dict[int, list[int]] = {}
-    for process in everybody():
+    for process in among:
         children.setdefault(process.parent, []).append(process.pid)
-    found, todo = set(), [pid]
+    found, todo = set[int](), list(pids)
     while todo:
         one = todo.pop()
         if one not in found:
@@ -89,6 +89,12 @@ def listening() -> set[int]:
     """The TCP ports that somebody listens on, at any address."""
     return {int(address.rpartition(":")[2], 16)
             for address, state, _ in _connections() if state == _LISTEN}
+
+
+def bound() -> set[str]:
+    """The names of all local sockets, as who made them gave them: Postfix's are relative."""
+    lines = Path("/proc/net/unix").read_text().splitlines()[1:]
+    return {fields[7] for line in lines if len(fields := line.split(maxsplit=7)) > 7}
 
 
 def has_a_peer(process: Process) -> bool:

@@ -137,6 +137,13 @@ def _dovecot() -> None:
     (etc / "local.conf").write_text(_LOCAL_CONF)
 
 
+def empty_mailbox(user: str) -> None:
+    """Expunge an ordinary user's mail by Dovecot, if there is any."""
+    inbox, folders = Path("/var/mail", user), Path("/home", user, "mail")
+    if any(path.is_file() and path.stat().st_size for path in (inbox, *folders.glob("[!.]*"))):
+        run("doveadm", "expunge", "-u", user, "mailbox", "*", "all")
+
+
 def postconf(option: str, settings: dict[str, str]) -> None:
     run("postconf", option, *(f"{key}={value}" for key, value in settings.items()))
 

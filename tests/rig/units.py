@@ -119,7 +119,17 @@ class Service:
                 self.process.kill()
                 self.process.wait()
                 raise ServiceFailed(f"{self.name} ignored SIGTERM for {seconds:g} s") from None
-        self.process = None
+        self._close()
+
+    def end(self) -> None:
+        """As `stop`, at once and whatever state it is in."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+        self._close()
+
+    def _close(self) -> None:
+        self.process, self.hanging = None, False
         self._forget_notifications()
         for sock in self.sockets:
             Path(sock.getsockname()).unlink(missing_ok=True)

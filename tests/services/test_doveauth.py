@@ -295,7 +295,7 @@ def test_an_admin_who_comes_while_a_password_is_hashed_wins(
         service, client, hashing, act, answer, left):
     box = Mailboxes(service.config()).find(ADDRESS)
     client.send(passdb() + b"\n")
-    assert hashing.begun.acquire(timeout=10)
+    assert hashing.begun.acquire(timeout=60)
     act(box)
     hashing.go.set()
     said = client.line()
@@ -315,9 +315,9 @@ def test_an_invitation_outlives_a_hash_that_fails_and_no_revocation(service, cli
     assert [left.left for left in invites.batches("chat.example")] == [1]
     hashing.broken = False
     hashing.go.clear()
-    assert hashing.begun.acquire(timeout=10)
+    assert hashing.begun.acquire(timeout=60)
     client.send(request + b"\n")
-    assert hashing.begun.acquire(timeout=10)
+    assert hashing.begun.acquire(timeout=60)
     assert invites.revoke("chat.example", batch) == 1
     hashing.go.set()
     assert client.line() == b"N\n"
@@ -328,7 +328,7 @@ def test_stopping_and_reloading_while_a_password_is_hashed(service, client, hash
     racer = service.client()
     for each in (client, racer):
         each.send(passdb() + b"\n")
-    assert hashing.begun.acquire(timeout=10)
+    assert hashing.begun.acquire(timeout=60)
     service.configure("signup = closed")
     service.running.begin_to_stop()
     hashing.go.set()

@@ -679,17 +679,17 @@ def test_a_second_run_waits_for_the_first(tree):
         assert b"waiting" in process.stderr.readline()
         assert old.exists()
         os.close(fd)
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
     assert process.returncode == 0 and not old.exists()
 
 
 def test_several_processes_share_many_mailboxes(tree):
     old = [put(tree.mailbox(f"user{n}") / "cur", name(21)) for n in range(300)]
     with tree.start("--json", "--dry-run") as process:
-        said = json.loads(process.communicate(timeout=20)[0])
+        said = json.loads(process.communicate(timeout=60)[0])
     assert {each["path"] for each in said["named"]} == {str(path) for path in old}
     with tree.start("-v") as process:
-        lines = process.communicate(timeout=20)[0].decode().splitlines()
+        lines = process.communicate(timeout=60)[0].decode().splitlines()
     assert sorted(lines[:-1]) == sorted(f"old {path}" for path in old)
     assert lines[-1].startswith("removed 300 of 300 messages")
     assert not any(path.exists() for path in old)
@@ -782,7 +782,7 @@ def test_what_cannot_be_read_is_reported_and_the_rest_is_done(public_path, capsy
     closed.chmod(0o700)
     (half / "new").chmod(0o500)
     with tree.start() as process:
-        said = process.communicate(timeout=20)[1].decode()
+        said = process.communicate(timeout=60)[1].decode()
     assert process.returncode == 1
     assert [path.exists() for path in old] == [True, False, False]
     assert said.count("Permission denied") == 2 and "problems: 2" in said

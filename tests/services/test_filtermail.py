@@ -11,6 +11,7 @@ import outgoingrules
 import pytest
 from filterprocess import ALICE, BOB, GOOD, Filter
 from milterclient import ACCEPT, MilterClient
+from rig.speed import in_time
 
 SRC = Path(__file__).parents[2] / "src"
 
@@ -95,8 +96,8 @@ def test_sigterm_ends_it_soon_and_finishes_what_is_under_way(tmp_path):
     assert client.ask(b"N")[0] == b"c"
     client.ask(b"B", GOOD)
     assert client.ask(b"E")[0] == ACCEPT
-    assert filter_.process.wait(10) == 0
-    assert time.monotonic() - began < 3
+    assert filter_.process.wait(60) == 0
+    assert in_time(time.monotonic() - began, 3)
     idle.close()
     client.close()
     filter_.close()

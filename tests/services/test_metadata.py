@@ -203,7 +203,7 @@ def test_a_broken_store_fails_clients_but_never_a_delivery(root, caplog):
             ref = DeviceTokens(root / "tokens").ref(ALICE.decode())
             (root / "tokens" / f"{ref}.json").mkdir()
 
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 assert await commit(deliveries, ALICE, (NEWS, b"")) == dictproto.COMMITTED
                 with pytest.raises(StoreError, match="json"):
                     await commit(clients, ALICE, (TOKEN, b"phone"))

@@ -50,7 +50,7 @@ class Process:
             [sys.executable, "-m", "chatmaild", "-c", self.config, "notifier",
              "--socket", f"unix:{self.path}"],
             env=os.environ | {"PYTHONPATH": str(SRC)}, stderr=subprocess.PIPE, text=True)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not self._listens():
                 assert self._process.poll() is None, self._process.stderr.read()
                 await asyncio.sleep(0.01)
@@ -65,7 +65,7 @@ class Process:
     async def stop(self, number=signal.SIGTERM):
         """End it; returns its exit code and what it logged."""
         self.send(number)
-        _, log = await asyncio.to_thread(self._process.communicate, timeout=20)
+        _, log = await asyncio.to_thread(self._process.communicate, timeout=60)
         return self._process.returncode, log
 
 
@@ -245,7 +245,7 @@ def test_metrics_are_written_for_everybody_to_read(tmp_path):
         process = Process(tmp_path, "http://127.0.0.1:1/notify")
         await process.start()
         path = tmp_path / "push.prom"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not path.exists():
                 await asyncio.sleep(0.01)
         assert path.stat().st_mode & 0o777 == 0o644
