@@ -36,12 +36,19 @@ MACHINE = ("python3-flake8", "python3-segno", "rnp", "python3-venv", "mmdebstrap
            "systemd-container")
 """What the machine needs that runs the tests: style, the real client, other releases, booting."""
 
+PROFILES = ("dovecot-sieve", "dovecot-managesieved", "dovecot-sqlite", "postfix-sqlite")
+"""What hosts have on which people run more than Debian's defaults, see rig.profiles."""
+
 RECIPES = ("opendkim", "opendkim-tools", "rspamd", "rsyslog", "rsync")
 """What a host may have beside chatmaild, for which doc/ has recipes."""
 
 PACKAGING = ("build-essential", "lintian", "autopkgtest", "mandoc", "groff", "man-db", "dpkg-dev",
              "po-debconf", "python3-flake8")
 """What building and checking the package takes besides, together with its Build-Depends."""
+
+
+_APT_OPTIONS = {"forky": ('Acquire::Check-Valid-Until "false"',)}
+"""A mirror may lag behind a release that changes daily. Its signatures count all the same."""
 
 
 class Missing(Exception):
@@ -63,6 +70,11 @@ def root(suite: str) -> Path:
     if suite == own_suite():
         return Path("/")
     return _directory(suite, SYSTEM, _relations("Depends", "Recommends"), TESTS)
+
+
+def profiles_root(suite: str) -> Path:
+    """`suite` as in `root`, and what the hosts have that people run."""
+    return _directory(suite, SYSTEM, _relations("Depends", "Recommends"), TESTS, PROFILES)
 
 
 def clean_root(suite: str) -> Path:
@@ -119,7 +131,8 @@ def _make(suite: str, packages: list[str], directory: Path) -> None:
     subprocess.run(["rm", "-rf", "--one-file-system", unfinished], check=True)
     done = subprocess.run(
         ["mmdebstrap", "--variant=minbase", f"--include={','.join(packages)}",
-         *(f"--aptopt={line}" for line in _ways_out()), suite, unfinished, *mirrors],
+         *(f"--aptopt={line}" for line in (*_ways_out(), *_APT_OPTIONS.get(suite, ()))),
+         suite, unfinished, *mirrors],
         text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         env=os.environ | {"LC_ALL": "C.UTF-8"})
     if done.returncode:

@@ -1,0 +1,400 @@
+"""Mail hosts as people have them: each a few lines over the ordinary host of rig.stock.
+
+A profile is prepared after `stock.write` and before any server starts. Its `people` are the
+ordinary users of that host: whatever they notice of chatmaild is a fault.
+"""
+
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rig import stock
+from rig.stock import postconf, run
+
+IS_23 = subprocess.run(["dovecot", "--version"], capture_output=True,
+                       text=True, check=False).stdout.startswith("2.3.")
+
+LMTP = "lmtp:unix:private/dovecot-lmtp"
+DOVECOT = Path("/etc/dovecot")
+
+
+@dataclass(frozen=True)
+class Person:
+    """An ordinary user of the host."""
+
+    login: str
+    password: str
+    address: str
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One kind of host."""
+
+    name: str
+    prepare: Callable[[], None]
+    people: tuple[Person, ...]
+    umask: int = 0o022
+    """With which its admin wires chatmaild in."""
+    ports: tuple[int, ...] = (587, 465)
+    """Of the submission services."""
+
+
+PAM = tuple(Person(name, password, f"{name}@example.org")
+            for name, password in stock.ORDINARY_USERS.items())
+VIRTUAL = (Person("ann@one.example", "ann's secret", "ann@one.example"),
+           Person("ben@two.example", "ben's secret", "ben@two.example"))
+
+PROFILES: dict[str, Profile] = {}
+
+
+def profile(people: tuple[Person, ...] = PAM, **options) -> Callable:
+    def register(prepare: Callable[[], None]) -> Callable[[], None]:
+        name = prepare.__name__.replace("_", "-")
+        PROFILES[name] = Profile(name, prepare, people, **options)
+        return prepare
+    return register
+
+
+def local_conf(of_23: str, of_24: str) -> None:
+    """More lines for Dovecot, where Debian's admins put them."""
+    path = DOVECOT / "local.conf"
+    path.write_text(path.read_text() + (of_23 if IS_23 else of_24))
+
+
+# ---- users ------------------------------------------------------------------------------------
+
+@profile()
+def pam() -> None:
+    """System users with a spool in /var/mail, as Debian sets it up."""
+
+
+def virtual_users(postfix_lists_domains: str = "one.example, two.example") -> None:
+    """Two domains whose users are in SQLite, delivered by LMTP under their full addresses."""
+    path = DOVECOT / "users.sqlite"
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE users (address TEXT PRIMARY KEY, password TEXT)")
+        database.executemany("INSERT INTO users VALUES (?, ?)",
+                             [(person.login, person.password) for person in VIRTUAL])
+    path.chmod(0o644)
+    run("groupadd", "--gid", "5000", "vmail")
+    run("useradd", "--uid", "5000", "--gid", "5000", "--home-dir", "/var/vmail", "--create-home",
+        "vmail")
+    auth = DOVECOT / "conf.d/10-auth.conf"
+    auth.write_text(auth.read_text().replace("!include auth-system.conf.ext", ""))
+    (_sql_of_23 if IS_23 else _sql_of_24)(path)
+    Path("/etc/postfix/users.cf").write_text(
+        f"dbpath = {path}\nquery = SELECT address FROM users WHERE address = '%s'\n")
+    postconf("-e", {"virtual_mailbox_domains": postfix_lists_domains, "virtual_transport": LMTP,
+                    "virtual_mailbox_maps": "proxy:sqlite:/etc/postfix/users.cf",
+                    "mydestination": "$myhostname, localhost"})
+
+
+def _sql_of_23(path: Path) -> None:
+    (DOVECOT / "sql.conf").write_text(
+        f"driver = sqlite\nconnect = {path}\ndefault_pass_scheme = PLAIN\n"
+        "password_query = SELECT address AS user, password FROM users WHERE address = '%u'\n"
+        "user_query = SELECT '/var/vmail/' || address AS home, 5000 AS uid, 5000 AS gid "
+        "FROM users WHERE address = '%u'\n"
+        "iterate_query = SELECT address AS user FROM users\n")
+    local_conf("""\
+mail_location = maildir:~/Maildir
+passdb {
+  driver = sql
+  args = /etc/dovecot/sql.conf
+}
+userdb {
+  driver = sql
+  args = /etc/dovecot/sql.conf
+}
+""", "")
+
+
+def _sql_of_24(path: Path) -> None:
+    lmtp = DOVECOT / "conf.d/20-lmtp.conf"     # Debian's cuts the domain off
+    lmtp.write_text(re.sub(r"auth_username_format = .*", "auth_username_format = %{user | lower}",
+                           lmtp.read_text()))
+    local_conf("", f"""\
+mail_driver = maildir
+mail_path = ~/Maildir
+mail_inbox_path =
+sql_driver = sqlite
+sqlite_path = {path}
+passdb sql {{
+  default_password_scheme = PLAIN
+  query = SELECT address AS user, password FROM users WHERE address = '%{{user}}'
+}}
+userdb sql {{
+  query = SELECT '/var/vmail/' || address AS home, 5000 AS uid, 5000 AS gid \
+FROM users WHERE address = '%{{user}}'
+  iterate_query = SELECT address AS user FROM users
+}}
+""")
+
+
+@profile(VIRTUAL)
+def sqlite() -> None:
+    virtual_users()
+
+
+@profile(VIRTUAL)
+def many_domains() -> None:
+    """500 domains, which Postfix reads from a table and not from main.cf."""
+    table = Path("/etc/postfix/domains")
+    table.write_text("".join(f"{name} ok\n" for name in (
+        "one.example", "two.example", *(f"d{number}.example" for number in range(500)))))
+    virtual_users("hash:/etc/postfix/domains")
+    run("postmap", str(table))
+
+
+@profile()
+def master_users() -> None:
+    """Debian's own auth-master.conf.ext, which asks the other databases whether the user exists."""
+    path = DOVECOT / "master-users"
+    path.write_text("admin:{PLAIN}master secret\n")
+    path.chmod(0o644)
+    local_conf("""\
+auth_master_user_separator = *
+passdb {
+  driver = passwd-file
+  master = yes
+  args = /etc/dovecot/master-users
+  pass = yes
+}
+""", """\
+auth_master_user_separator = *
+passdb masters {
+  driver = passwd-file
+  master = yes
+  passwd_file_path = /etc/dovecot/master-users
+  result_success = continue
+}
+""")
+
+
+# ---- Dovecot ----------------------------------------------------------------------------------
+
+@profile()
+def sieve() -> None:
+    """LMTP with a global Sieve script, ManageSieve, a quota, and shared namespaces with ACLs."""
+    scripts = Path("/var/lib/dovecot-sieve")
+    scripts.mkdir()
+    (scripts / "before.sieve").write_text(
+        'require "fileinto";\nif header :contains "X-Spam-Flag" "YES" { fileinto "Junk"; }\n')
+    run("sievec", str(scripts / "before.sieve"))
+    postconf("-e", {"mailbox_transport": LMTP})
+    if IS_23:   # or the name that LMTP looks for is the whole address
+        local_conf("protocol lmtp {\n  auth_username_format = %Ln\n}\n", "")
+    local_conf("""\
+mail_location = maildir:~/Maildir
+mail_plugins = quota acl
+namespace inbox {
+  separator = /
+  mailbox Junk {
+    auto = create
+  }
+}
+namespace {
+  type = shared
+  separator = /
+  prefix = Shared/%%u/
+  location = maildir:%%h/Maildir:INDEXPVT=~/Maildir/Shared/%%u
+  subscriptions = no
+  list = children
+}
+protocol lmtp {
+  mail_plugins = quota acl sieve
+}
+protocol imap {
+  mail_plugins = quota acl imap_quota imap_acl
+}
+plugin {
+  acl = vfile
+  quota = count:User quota
+  quota_vsizes = yes
+  quota_rule = *:storage=1G
+  sieve = file:~/sieve;active=~/.dovecot.sieve
+  sieve_before = /var/lib/dovecot-sieve/before.sieve
+}
+""", """\
+mail_driver = maildir
+mail_path = ~/Maildir
+mail_inbox_path =
+mail_plugins {
+  quota = yes
+  acl = yes
+}
+acl_driver = vfile
+namespace inbox {
+  separator = /
+  mailbox Junk {
+    auto = create
+  }
+}
+namespace shared {
+  type = shared
+  separator = /
+  prefix = Shared/$user/
+  mail_driver = maildir
+  mail_path = %{owner_home}/Maildir
+  mail_index_private_path = ~/Maildir/Shared/%{owner_user}
+  subscriptions = no
+  list = children
+}
+protocol lmtp {
+  mail_plugins {
+    sieve = yes
+  }
+}
+protocol imap {
+  mail_plugins {
+    imap_quota = yes
+    imap_acl = yes
+  }
+}
+quota "User quota" {
+  quota_driver = count
+  quota_storage_size = 1G
+}
+sieve_script personal {
+  driver = file
+  path = ~/sieve
+  active_path = ~/.dovecot.sieve
+}
+sieve_script before {
+  type = before
+  driver = file
+  path = /var/lib/dovecot-sieve/before.sieve
+}
+""")
+
+
+@profile((Person("carol@example.org", "carol's secret", "carol@example.org"),
+          Person("dan@example.org", "dan's secret", "dan@example.org")))
+def single_file() -> None:
+    """One dovecot.conf that includes nothing, as iRedMail writes it."""
+    version = "" if IS_23 else ("dovecot_config_version = 2.4.0\n"
+                                "dovecot_storage_version = 2.4.0\n")
+    people = PROFILES["single-file"].people
+    (DOVECOT / "users").write_text("".join(f"{p.login}:{{PLAIN}}{p.password}\n" for p in people))
+    (DOVECOT / "users").chmod(0o644)
+    run("groupadd", "--gid", "5000", "vmail")
+    run("useradd", "--uid", "5000", "--gid", "5000", "--home-dir", "/var/vmail", "--create-home",
+        "vmail")
+    shutil.rmtree(DOVECOT / "conf.d")
+    listeners = (DOVECOT / "local.conf").read_text()
+    (DOVECOT / "local.conf").unlink()
+    (DOVECOT / "dovecot.conf").write_text(version + "protocols = imap lmtp\n" + (
+        "mail_location = maildir:~/Maildir\nssl_cert = </etc/dovecot/private/dovecot.pem\n"
+        "ssl_key = </etc/dovecot/private/dovecot.key\n"
+        "passdb {\n  driver = passwd-file\n  args = username_format=%u /etc/dovecot/users\n}\n"
+        "userdb {\n  driver = static\n  args = uid=5000 gid=5000 home=/var/vmail/%u\n}\n"
+        if IS_23 else
+        "mail_driver = maildir\nmail_path = ~/Maildir\n"
+        "ssl_server_cert_file = /etc/dovecot/private/dovecot.pem\n"
+        "ssl_server_key_file = /etc/dovecot/private/dovecot.key\n"
+        "passdb passwd-file {\n  passwd_file_path = /etc/dovecot/users\n}\n"
+        "userdb static {\n  fields {\n    uid = 5000\n    gid = 5000\n"
+        "    home = /var/vmail/%{user}\n  }\n}\n") + listeners)
+    postconf("-e", {"virtual_mailbox_domains": "example.org", "virtual_transport": LMTP,
+                    "mydestination": "$myhostname, localhost"})
+
+
+# ---- Postfix ----------------------------------------------------------------------------------
+
+@profile()
+def own_cleanup() -> None:
+    """Submissions lose the client's address and program, by a cleanup service of their own."""
+    Path("/etc/postfix/submission_header_checks").write_text(
+        "/^Received: from / IGNORE\n/^(User-Agent|X-Originating-IP):/ IGNORE\n")
+    postconf("-M", {"authclean/unix": "authclean unix n - y - 0 cleanup"})
+    postconf("-P", {"authclean/unix/header_checks":
+                    "regexp:/etc/postfix/submission_header_checks"})
+    for service in ("submission", "submissions"):
+        postconf("-P", {f"{service}/inet/cleanup_service_name": "authclean"})
+
+
+@profile()
+def content_filter() -> None:
+    """Postscreen at the door, and all mail from outside through a filter that injects it again."""
+    program = Path("/usr/local/lib/filter")
+    program.write_text('#!/bin/sh\n{ echo "X-Filtered: yes"; cat; } | '
+                       '/usr/sbin/sendmail -G -i "$@"\n')
+    program.chmod(0o755)
+    run("useradd", "--system", "--no-create-home", "filter")
+    postconf("-M", {"filter/unix": "filter unix - n n - 10 pipe flags=Rq user=filter null_sender= "
+                    "argv=/usr/local/lib/filter -f ${sender} -- ${recipient}",
+                    "smtp/inet": "smtp inet n - y - 1 postscreen",
+                    "smtpd/pass": "smtpd pass - - y - - smtpd -o content_filter=filter:dummy",
+                    "dnsblog/unix": "dnsblog unix - - y - 0 dnsblog",
+                    "tlsproxy/unix": "tlsproxy unix - - y - 0 tlsproxy"})
+    postconf("-e", {"postscreen_greet_action": "enforce", "postscreen_greet_wait": "1s"})
+
+
+@profile()
+def unchrooted() -> None:
+    """Nothing is chrooted, and a table is asked by a socket outside of the queue directory."""
+    lines = subprocess.run(["postconf", "-M"], capture_output=True, text=True,
+                           check=True).stdout.splitlines()
+    for name, kind, _, _, chroot, *_ in (line.split() for line in lines):
+        if chroot == "y":
+            postconf("-F", {f"{name}/{kind}/chroot": "n"})
+    subprocess.Popen(["/usr/bin/python3", Path(__file__).parent / "socketmap.py"],
+                     stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    postconf("-e", {"virtual_alias_maps": "socketmap:unix:/run/aliases.sock:aliases"})
+
+
+@profile()
+def smtps() -> None:
+    """Port 465 by its older name."""
+    run("postconf", "-MX", "submissions/inet")
+    postconf("-M", {"smtps/inet": "smtps inet n - y - - smtpd"})
+    postconf("-P", {"smtps/inet/smtpd_tls_wrappermode": "yes",
+                    "smtps/inet/smtpd_sasl_auth_enable": "yes"})
+
+
+@profile()
+def no_line_end() -> None:
+    """Somebody's editor left the last line of main.cf without its end."""
+    run("postconf", "-X", "inet_protocols")
+    with open("/etc/postfix/main.cf", "a") as file:
+        file.write("inet_protocols = all")
+
+
+@profile(umask=0o077)
+def careful_root() -> None:
+    """root's umask is 077, and mail is delivered by Dovecot's LDA, which reads its own files."""
+    postconf("-e", {"mailbox_command": '/usr/lib/dovecot/dovecot-lda -f "$SENDER" -a "$RECIPIENT"'})
+    stock.DOVECOT_LOG.touch()
+    os.chmod(stock.DOVECOT_LOG, 0o666)
+    local_conf("mail_location = maildir:~/Maildir\n"
+               "service stats {\n  unix_listener stats-writer {\n    mode = 0666\n  }\n}\n",
+               "mail_driver = maildir\nmail_path = ~/Maildir\nmail_inbox_path =\n"
+               "mail_home = /home/%{user | username}\n"
+               "service stats {\n  unix_listener stats-writer {\n    mode = 0666\n  }\n}\n")
+
+
+@profile()
+def instances() -> None:
+    """A second Postfix instance, with a submission service of its own on another port."""
+    run("postmulti", "-e", "init")
+    run("postmulti", "-I", "postfix-second", "-G", "mta", "-e", "create")
+    there = ["-c", "/etc/postfix-second"]
+    run("postconf", *there, "-e", "myhostname=second.example.org", "authorized_submit_users=root",
+        "master_service_disable=", "mydestination=", "relayhost=[127.0.0.1]",
+        "smtpd_sasl_type=dovecot", "smtpd_sasl_path=/var/spool/postfix/private/auth",
+        f"maillog_file={stock.MAIL_LOG}", "disable_dns_lookups=yes", "smtp_host_lookup=native",
+        f"smtpd_tls_cert_file={stock.CERTIFICATE}",
+        f"smtpd_tls_key_file={stock.KEY}", "mynetworks=127.0.0.0/8", "compatibility_level=3.6")
+    run("postconf", *there, "-M", "smtp/inet=127.0.0.1:10025 inet n - n - - smtpd",
+        "2587/inet=2587 inet n - n - - smtpd", "postlog/unix-dgram=postlog unix-dgram n - n - 1 "
+        "postlogd")
+    run("postconf", *there, "-P", "2587/inet/smtpd_tls_security_level=encrypt",
+        "2587/inet/smtpd_sasl_auth_enable=yes", "2587/inet/smtpd_tls_auth_only=yes",
+        "2587/inet/smtpd_relay_restrictions=permit_sasl_authenticated,reject")
+    run("postmulti", "-i", "postfix-second", "-e", "enable")
