@@ -71,7 +71,8 @@ def _valid_ids(dovecot: Dovecot, owner: Identity | None) -> Iterator[Finding]:
         return
     for key, value, default in (("first_valid_uid", owner.uid, 500),
                                 ("first_valid_gid", owner.gid, 1)):
-        first = int(dovecot.get(key) or default)
+        configured = dovecot.get(key)
+        first = int(configured) if configured.isdigit() else default
         place = f"{dovecot.path}: {key}"
         if value < first:
             yield failure("valid-ids", place,
@@ -79,8 +80,8 @@ def _valid_ids(dovecot: Dovecot, owner: Identity | None) -> Iterator[Finding]:
                           "can open a mailbox", f"{key} = {value}")
         else:
             yield ok("valid-ids", place, f"{value} of {owner.name} is valid")
-    last = int(dovecot.get("last_valid_uid") or 0)
-    if last and owner.uid > last:
+    last = dovecot.get("last_valid_uid")    # 0, or "unlimited" since 2.4.2, for no limit
+    if last.isdigit() and 0 < int(last) < owner.uid:
         yield failure("valid-ids", f"{dovecot.path}: last_valid_uid",
                       f"{owner.name} has {owner.uid}, Dovecot serves up to {last}",
                       f"last_valid_uid = {owner.uid}")
