@@ -3,12 +3,13 @@
 # make test-network    all of it between several hosts in a network of their own (root)
 # make test-stability RUNS=5 BUSY=2    the private hosts again and again, beside busy loops (root)
 # make test-clean                        remove what demo and test installed and downloaded (root)
+# make test-profiles    hosts as people have them, before and after chatmaild; PROFILES="sieve sqlite" (root)
 # make check   what needs neither root nor a server: style and unit tests
 # make deb, make lintian, make autopkgtest    the package, in clean Debians of both releases (root)
 
 PYTHON = /usr/bin/python3
 PYTEST = $(PYTHON) -m pytest
-UNIT = not integration and not container and not network and not fuzz
+UNIT = not integration and not container and not network and not profiles and not fuzz
 
 .PHONY: help demo demo-stop test test-stability test-clean check
 
@@ -64,3 +65,8 @@ lintian:
 autopkgtest:
 	@tests/rig/bootstrap test
 	$(CONTAINER)/test_package.py -k autopkgtest
+
+.PHONY: test-profiles
+test-profiles:
+	@tests/rig/bootstrap test
+	@tests/rig/profile_runs $(PROFILES)

@@ -16,7 +16,7 @@ SUITES = ("bookworm", "trixie")
 PYTHON = "/usr/bin/python3"
 PYTEST = (PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "rig.outcomes",
           "-o", "faulthandler_timeout=600")
-UNIT = "not integration and not container and not network and not fuzz"
+UNIT = "not integration and not container and not network and not profiles and not fuzz"
 
 
 def integration(suite: str) -> Stage:
