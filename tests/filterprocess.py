@@ -51,7 +51,7 @@ class Filter:
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(10) == 0
+        assert self.process.wait(60) == 0
         self.close()
 
     def close(self):
