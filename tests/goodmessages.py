@@ -90,6 +90,11 @@ KEY = public_key(b"<alice@chat.test>")
 ADDRESS = b"addr=alice@chat.test; prefer-encrypt=mutual; keydata="
 
 
+def autocrypt(packets, width=78):
+    """The header of a key, as core folds it."""
+    return ADDRESS + folded(b64encode(b"".join(packets)), width)
+
+
 def folded(value, width=76):
     return b"\n ".join(value[at:at + width] for at in range(0, len(value), width))
 
