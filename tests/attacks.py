@@ -87,6 +87,7 @@ def notation(text):
 
 
 GOOD_PACKETS = [pkesk(), seipd()]
+KNOWN = b"This is an OpenPGP/MIME encrypted message (RFC 4880 and 3156)\r\n"
 CYRILLIC = "Встреча в полдень за старой мельницей, приноси деньги и приходи один. ".encode()
 
 
@@ -119,6 +120,13 @@ def preambles(good):
     yield "NUL", good.replace(b"Version: 1\r\n", b"Version: 1\0" + TEXT + b"\r\n")
     yield "NUL in armor", good.replace(ARMOR_END, b"\0" + TEXT + b"\r\n" + ARMOR_END)
     yield "one endless line", LONG * 30
+    yield "line ends without end before", b"\r\n" * 1500 + good
+    yield "line ends without end behind", good + b"\r\n" * 1500
+    yield "line ends without end before the armor", good.replace(ARMOR_BEGIN, b"\r\n" * 150 + ARMOR_BEGIN)
+    yield "known sentence twice", KNOWN + KNOWN + good
+    yield "known sentences", KNOWN + b"This message is in MIME format\r\n" + good
+    yield "known sentence and two full stops", KNOWN[:-2] + b"..\r\n" + good
+    yield "blanks around a known sentence", b" " + KNOWN + good
 
 
 def version_parts(good):
@@ -127,6 +135,12 @@ def version_parts(good):
     yield "a line before the version", good.replace(b"Version: 1\r\n", TEXT + b"\r\nVersion: 1\r\n")
     yield "version twice", good.replace(b"Version: 1\r\n", b"Version: 1\r\nVersion: 1\r\nX: " + TEXT + b"\r\n")
     yield "other version", good.replace(b"Version: 1\r\n", b"Version: " + TEXT + b"\r\n")
+    yield "no version, but text", good.replace(b"Version: 1\r\n", TEXT + b"\r\n")
+    quoted = b"Content-Transfer-Encoding: quoted-printable\r\n"
+    yield "quoted-printable version and text", good.replace(PART_1, quoted + PART_1).replace(
+        b"Version: 1\r\n", b"Version: 1=\r\n" + TEXT + b"\r\n")
+    yield "quoted-printable armor", good.replace(PART_2_HEAD, quoted + PART_2_HEAD).replace(
+        ARMOR_END, ARMOR_END + b"=\r\n" + TEXT + b"\r\n")
     yield "no version", good.replace(b"Version: 1\r\n", b"").replace(
         b"Content-Description: PGP/MIME", b"Content-Description: " + TEXT + b" PGP/MIME")
 

@@ -3,9 +3,11 @@ that makes it is at hand. `table()` holds (name, headers, body); all must pass o
 
 import functools
 import os
+import random
 from base64 import b64encode
 
 import attacks
+import programs
 from attacks import armor, mpi, noise, packet, partial, pkesk, seipd, skesk, x25519
 from openpgpmessages import BOUNDARY, headers, mime_body
 
@@ -208,6 +210,15 @@ def with_headers():
         b"\xc6\xd2\xff\6" + noise(5054) + KEY[1]))], None
     yield "Autocrypt, half a signature", [*headers(), ("Autocrypt", ADDRESS + b64encode(
         b"".join(KEY)[:-60]))], None
+    for count in (1, 3, 5):
+        yield f"Autocrypt of core 2.45, {count} relays", [
+            *headers(), ("Autocrypt", autocrypt(public_key(b"<alice@chat.test>", relays(count))))], None
+    yield "Autocrypt of GnuPG with identities", [*headers(), ("Autocrypt", autocrypt(public_key(
+        b"Alice <alice@chat.test>", *(notation(b"proof@ariadne.id", b"https://example.org/@alice%d" % n) for n in range(6)),
+        subpacket(24, b"https://keys.example.org/alice"), subpacket(28, b"alice@chat.test"))))], None
+    yield "Autocrypt with an image", [*headers(), ("Autocrypt", autocrypt((*KEY, packet(17, noise(1500)))))], None
+    yield "Autocrypt without a key", [*headers(), ("Autocrypt", b"addr=alice@chat.test; prefer-encrypt=mutual")], None
+    yield "Autocrypt with a new attribute", [*headers(), ("Autocrypt", b"addr=alice@chat.test; new=1; keydata=AAAA")], None
     for subject in (b"...", b"[...]", b"Re: hello", b"=?utf-8?q?=5B=2E=2E=2E=5D?=", b"Encrypted Message", b""):
         yield f"Subject {subject.decode()}", attacks.replaced("Subject", subject), None
     for date in (b"Sun, 22 Nov 2026 16:00:00 +0000", b"22 Nov 2026 16:00:00 GMT", b"Sun,  1 Nov 2026 6:00:00 -0500"):
@@ -240,6 +251,15 @@ def securejoins():
             "no head": b"",
         }.items():
             yield f"{step.decode()} mixed {name}", mixed, b"\r\n--xyz\r\n" + head + b"\r\n" + request + b"\r\n--xyz--\r\n\r\n"
+        for count in (1, 3, 5):
+            yield f"{step.decode()} of core 2.45, {count} relays", [
+                *join, ("Content-Type", b"text/plain; charset=utf-8"),
+                ("References", b"<%s@localhost>" % (b"0" * 36)),
+                ("Autocrypt", autocrypt(public_key(b"<alice@chat.test>", relays(count))))], request
+        yield f"{step.decode()} of core 1.131", [
+            *mixed, ("Secure-Join-Fingerprint", b"0123456789ABCDEF0123456789abcdef01234567"),
+            ("Secure-Join-Group", b"AbCdEfGhIjK")], (
+                b"\r\n--xyz\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n" + request + b"\r\n--xyz--\r\n")
         yield f"{step.decode()} with a key", [
             *join, ("Content-Type", b"text/plain"), ("Autocrypt", ADDRESS + b64encode(b"".join(KEY)))], request
 
@@ -256,6 +276,9 @@ def table():
             found.append((f"armor of width {width}, checksum {checksum}", headers(), mime_body(
                 armor(KEYS["X25519"] + seipd(noise(601 + width)), width, checksum))))
     found += [(f"client {name}", headers(), text) for name, text in clients().items()]
+    text = armor(KEYS["X25519"] + BODIES["v1"]).replace(b"\r\n", b"\n")
+    found += [(f"program {name}", *program(random.Random(name), text))
+              for name, program in programs.OUTGOING.items()]
     body = mime_body(armor(KEYS["X25519"] + BODIES["v1"]))
     for name, head, boundary in with_headers():
         found.append((name, head, body.replace(BOUNDARY.encode(), boundary) if boundary else body))

@@ -70,7 +70,8 @@ def test_any_genuine_message_passes(program, seed, name, recipients, relays, key
     headers, body = programs.OUTGOING[program](random.Random(seed), armored)
     address = attacks.replaced("From", b'"%s" <%s>' % (name.encode(), ALICE.encode()), headers)
     to = ", ".join(f'"{name}" <{to}>' for to in recipients) or '"hidden-recipients": ;'
-    own = goodmessages.public_key(b"<alice@chat.test>", *([goodmessages.relays(relays)] * bool(relays)))
+    named = [goodmessages.relays(relays)] if relays else []
+    own = goodmessages.public_key(b"<alice@chat.test>", *named)
     headers = [*attacks.replaced("To", to.encode(), address),
                ("Autocrypt", goodmessages.autocrypt(own))]
     if "Autocrypt" in dict(address):

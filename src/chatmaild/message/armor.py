@@ -35,6 +35,7 @@ BEGIN = b"-----BEGIN PGP MESSAGE-----"
 _END = b"-----END PGP MESSAGE-----"
 _HEADER = re.compile(rb"(?:Version|Comment|Charset|MessageID|Hash):(?: [ -~]{0,100})?")
 _MAX_HEADERS = 5
+_MAX_BLANK_LINES = 100
 _BLANK = re.compile(rb"[ \t]{0,70}")
 _CHECKSUM = re.compile(rb"=[A-Za-z0-9+/]{4}")
 _LAST_LINE = re.compile(rb"[A-Za-z0-9+/]*={0,2}")
@@ -75,8 +76,8 @@ class ArmorReader:
     Memory: one line, and what the packet reader keeps.
     """
 
-    __slots__ = ("done", "_packets", "_tolerant", "_state", "_rest", "_line_at", "_headers",
-                 "_width", "_last_lines", "_data_at", "_data_width")
+    __slots__ = ("done", "_packets", "_tolerant", "_state", "_rest", "_line_at", "_blank",
+                 "_headers", "_width", "_last_lines", "_data_at", "_data_width")
 
     def __init__(self, packets: PacketReader, tolerant: bool):
         self.done = False
@@ -86,6 +87,7 @@ class ArmorReader:
         self._state: _State = _before_armor
         self._rest = b""
         self._line_at = 0       # offset of the line that is read next
+        self._blank = 0
         self._headers = 0
         self._width = 0         # of the lines while more of them may come, else 0
         self._last_lines = b""  # that text may have begun in
@@ -208,6 +210,9 @@ _State = Callable[[ArmorReader, bytes], "_State"]
 
 def _before_armor(reader: ArmorReader, line: bytes) -> "_State":
     if not line:
+        reader._blank += 1
+        if reader._blank > _MAX_BLANK_LINES:
+            raise Refusal("too-many-lines")
         return _before_armor
     if line != BEGIN:
         raise Refusal("text-before-armor")

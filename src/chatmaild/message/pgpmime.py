@@ -43,6 +43,12 @@ PREAMBLES = frozenset((
 MAX_PREAMBLE = 256
 """Octets of printable text that incoming mail may have there instead."""
 
+MAX_SHORT_LINES = 1000
+"""Lines outside of the armor; more must have `LINE_AVERAGE` octets of the body each."""
+
+LINE_AVERAGE = 20
+"""Octets; each line costs time of its own, so that a body of line ends would be slow to read."""
+
 _PRINTABLE = re.compile(rb"[\t -~\x80-\xff]*")
 _VERSION = b"Version: 1"
 _ARMOR_STARTS = b"\r\n" + BEGIN + b"\r\n\r\n"
@@ -57,7 +63,7 @@ class BodyReader:
     """
 
     __slots__ = ("_packets", "_delimiter", "_tolerant", "_state", "_rest", "_line_at", "_seen",
-                 "_preamble", "_lines", "_part", "_armor", "_armor_at")
+                 "_preamble", "_lines_read", "_lines", "_part", "_armor", "_armor_at")
 
     def __init__(self, boundary: bytes, tolerant: bool, packets: PacketReader):
         self._packets = packets
@@ -68,6 +74,7 @@ class BodyReader:
         self._line_at = 0       # offset in the body of the line that is read next
         self._seen = False      # the one line that may be there once
         self._preamble = 0      # octets of it
+        self._lines_read = 0    # one by one
         self._lines: list[bytes] = []           # of the head of a part
         self._part: EncodedPart | None = None   # while one is read
         self._armor: ArmorReader | None = None  # likewise
@@ -112,6 +119,9 @@ class BodyReader:
         self._rest = data[at:]
 
     def _read_line(self, line: bytes) -> None:
+        self._lines_read += 1
+        if self._lines_read > MAX_SHORT_LINES + self._line_at // LINE_AVERAGE:
+            raise Refusal("too-many-lines", self._line_at)
         try:
             self._state = self._state(self, line)
         except Refusal as refusal:

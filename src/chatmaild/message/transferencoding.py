@@ -27,10 +27,11 @@ class Content(Protocol):
 
 
 class Base64:
-    """Each line is a multiple of four characters, only the last may be padded; blank lines stand
-    before or behind them."""
+    """Lines are of one width, as all programs write them, a multiple of four characters; only the
+    last may be shorter or padded. Blank lines stand before or behind them."""
 
     def __init__(self) -> None:
+        self._width = MAX_WIDTH
         self._begun = False
         self._over = False
 
@@ -38,14 +39,15 @@ class Base64:
         if not line:
             self._over = self._begun
             return b""
-        if self._over or len(line) > MAX_WIDTH:
+        if self._over or len(line) > self._width:
             raise Refusal("base64")
         try:
             octets = a2b_base64(line, strict_mode=True)
         except Base64Error:
             raise Refusal("base64") from None
+        self._over = self._begun and len(line) < self._width or line.endswith(b"=")
         self._begun = True
-        self._over = line.endswith(b"=")
+        self._width = len(line)
         return octets
 
 
