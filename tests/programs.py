@@ -2,7 +2,7 @@
 random. `OUTGOING` are programs that people submit with, `INCOMING` are others whose mail arrives.
 
 Each takes a `random.Random` and the armored message, and returns (headers, body) as the milter
-sees them. What Debian or PyPI has and needs no window is run itself, see `real`; the others are
+sees them. What Debian has and needs no window is run itself, see `realprograms`; the others are
 made again from their source or from their mail.
 """
 

@@ -34,7 +34,8 @@ def test_a_message_that_passes(tmp_path):
     file.write_bytes(raw([*headers(), ("X-Mailer", b"x")], BODY))
     done = filter_test(file)
     assert done.returncode == 0
-    assert done.stdout.decode().splitlines()[:2] == ["verdict: accept", "reason: encrypted"]
+    assert done.stdout.decode().splitlines()[:3] == [
+        "verdict: accept", "reason: encrypted", "meaning: The message is end-to-end encrypted."]
     assert "packet: 1 x SKESK v4" in done.stdout.decode()
     assert "header: X-Mailer deleted" in done.stdout.decode()
 

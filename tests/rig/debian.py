@@ -33,8 +33,9 @@ TESTS = ("python3-pytest", "python3-hypothesis", "python3-pgpy", "python3-daemon
 """What integration tests use besides."""
 
 MACHINE = ("python3-flake8", "python3-segno", "rnp", "python3-venv", "mmdebstrap",
-           "systemd-container")
-"""What the machine needs that runs the tests: style, the real client, other releases, booting."""
+           "systemd-container", "mutt", "libmime-lite-perl")
+"""What the machine needs that runs the tests: style, the real client, other mail programs, other
+releases, booting."""
 
 PROFILES = ("dovecot-sieve", "dovecot-managesieved", "dovecot-sqlite", "postfix-sqlite")
 """What hosts have on which people run more than Debian's defaults, see rig.profiles."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from chatmaild import address
 from chatmaild.accounts.mailboxes import Mailboxes
+from chatmaild.admin import reasons
 from chatmaild.admin.signatures import Report, as_json, explain
 from chatmaild.config import inifile
 from chatmaild.config.config import Config, DomainConfig
@@ -209,9 +210,11 @@ def _show(console: Console, rules: Rules, verdict: Verdict, body_at: int,
     packets = rules.reader.packets.summary.lines() if rules.reader else []
     offset = None if verdict.offset is None else body_at + verdict.offset
     reply = verdict.reply and dataclasses.astuple(verdict.reply)
+    meaning = reasons.explain(verdict.reason)
     console.result({
         "verdict": verdict.word,
         "reason": verdict.reason,
+        "meaning": meaning,
         "reply": reply and " ".join(reply),
         "offset": offset,
         "mailboxes": {name: state and state.value for name, state in mailboxes.items()},
@@ -221,6 +224,8 @@ def _show(console: Console, rules: Rules, verdict: Verdict, body_at: int,
     })
     console.line(f"verdict: {verdict.word}")
     console.line(f"reason: {verdict.reason}")
+    if meaning:
+        console.line(f"meaning: {meaning}")
     if reply:
         console.line("reply: " + " ".join(reply))
     if offset is not None:

@@ -40,7 +40,7 @@ _SALT = 32
 _PARAMETERS = {1: 1, 2: 4 + _SALT}
 _SMALLEST = {1: 1 + 18 + 8 + 22, 2: 4 + _SALT + 8 + 16 + 16}
 
-_NAMES = {
+NAMES = {
     0: "reserved", 2: "signature", 4: "one-pass-signature", 5: "secret-key", 6: "public-key",
     7: "secret-subkey", 8: "compressed", 9: "sed", 10: "marker", 11: "literal", 12: "trust",
     13: "user-id", 14: "public-subkey", 17: "user-attribute", 19: "mdc", 20: "aead", 21: "padding",
@@ -159,7 +159,7 @@ class PacketReader:
             self._state = PacketReader._marker_length
             return 1
         if tag not in (sessionkeys.PKESK, sessionkeys.SKESK, SEIPD):
-            raise Refusal(f"packet-{_NAMES.get(tag, 'unknown')}", position)
+            raise Refusal(f"packet-{NAMES.get(tag, 'unknown')}", position)
         if tag == SEIPD and not self._keys.kinds:
             raise Refusal("ciphertext-without-session-key", position)
         octets, length, partial = _length(data, at + 1, None if first & 0x40 else first & 3,
