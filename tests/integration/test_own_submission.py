@@ -2,11 +2,10 @@
 
 import contextlib
 import smtplib
-from pathlib import Path
 
 import chatmessages
 import pytest
-from rig.files import replace
+from rig.files import kept
 from rig.host import PASSWORD
 from rig.stock import ORDINARY_USERS
 
@@ -16,15 +15,11 @@ EXAMPLES = "/usr/share/doc/chatmaild/examples/postfix"
 @contextlib.contextmanager
 def configuration_kept(host):
     """Postfix is configured as before and has started anew when the block ends."""
-    before = {path: path.read_bytes() for path in (Path("/etc/postfix/main.cf"),
-                                                   Path("/etc/postfix/master.cf"))}
-    try:
+    with contextlib.ExitStack() as at_the_end:
+        at_the_end.callback(host.start_postfix)
+        at_the_end.enter_context(kept("/etc/postfix/main.cf", "/etc/postfix/master.cf"))
+        at_the_end.callback(host.stop_postfix)
         yield
-    finally:
-        host.stop_postfix()
-        for path, content in before.items():
-            replace(path, content)
-        host.start_postfix()
 
 
 @pytest.fixture(scope="module")

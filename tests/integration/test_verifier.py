@@ -7,6 +7,7 @@ import chatmessages
 import dkimkit
 import opendkim
 import pytest
+from rig.files import kept
 from rig.host import PASSWORD
 from rig.stock import postconf
 from rig.until import until
@@ -28,9 +29,9 @@ def verifier(running_host, tmp_path_factory):
     ini = running_host.ini.read_text()
     keys = {f"s1._domainkey.{domain}": dkimkit.rsa().record
             for domain in ("sender.example", "evil.example")}
-    names = ("smtpd_milters", "chat_incoming_milters")
-    before = {name: running_host.run("postconf", "-h", name).stdout.strip() for name in names}
-    with opendkim.verifying(tmp_path_factory.mktemp("dkim"), keys, "mx.example.org") as milter:
+    directory = tmp_path_factory.mktemp("dkim")
+    with kept("/etc/postfix/main.cf", "/etc/postfix/master.cf"), \
+            opendkim.verifying(directory, keys, "mx.example.org") as milter:
         order = ORDER.replace("unix:opendkim/opendkim.sock", milter)
         postconf("-e", {"smtpd_milters": milter, "chat_incoming_milters": order})
         running_host.run("sh", MASTER)
@@ -40,8 +41,6 @@ def verifier(running_host, tmp_path_factory):
             "[chatmaild]\n", "[chatmaild]\nincoming_authenticity = authentication-results\n"
             "authserv_id = mx.example.org\n", 1))
         yield order
-    postconf("-e", before)
-    running_host.run("sh", MASTER)
     running_host.reload_postfix()
     running_host.configure(ini)
 

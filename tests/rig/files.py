@@ -35,6 +35,17 @@ def replace(path: Path | str, content: str | bytes) -> None:
         raise
 
 
+@contextlib.contextmanager
+def kept(*paths: Path | str) -> Iterator[None]:
+    """These files, which are there, are as before when the block ends."""
+    before = {Path(path): Path(path).read_bytes() for path in paths}
+    try:
+        yield
+    finally:
+        for path, content in before.items():
+            replace(path, content)
+
+
 @dataclass(frozen=True)
 class Entry:
     """What a directory entry is: type and mode, owner, and the content or target, if it has."""

@@ -26,6 +26,15 @@ def test_whoever_reads_meanwhile_gets_the_old_or_the_new_whole(tmp_path):
     writer.join()
 
 
+def test_a_file_is_kept_whatever_happens(tmp_path):
+    path = tmp_path / "main.cf"
+    path.write_text("a = 1\n")
+    with pytest.raises(ZeroDivisionError), files.kept(path):
+        path.write_text("a = 2\n")
+        raise ZeroDivisionError
+    assert path.read_text() == "a = 1\n"
+
+
 def test_mode_and_links_stay_and_a_new_file_is_for_all(tmp_path):
     path, link = tmp_path / "file", tmp_path / "link"
     files.replace(path, b"old")
