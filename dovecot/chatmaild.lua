@@ -65,7 +65,7 @@ local function parse(text)
   local config = {
     root = host.mailboxes_dir or "/var/lib/chatmaild/mail",
     owner = host.mail_user or "_chatmaild",
-    quota = {},
+    limits = {},
     push = {},
     server = {},
   }
@@ -77,7 +77,15 @@ local function parse(text)
   for name in host.mail_domains:lower():gmatch("[^%s,]+") do
     if not name:find("^[a-z0-9_-][a-z0-9._-]*$") then error("mail_domains: " .. name, 0) end
     local own = found["domain " .. name] or {}
-    config.quota[name] = size(own.max_mailbox_size or host.max_mailbox_size or "500M")
+    local function number(key, default)
+      local text = own[key] or host[key] or default
+      return text:match("^%d+$") or error(key .. ": " .. text, 0)
+    end
+    config.limits[name] = {
+      quota = size(own.max_mailbox_size or host.max_mailbox_size or "500M"),
+      messages = number("max_mailbox_messages", "50000"),
+      folders = number("max_mailbox_folders", "100"),
+    }
     config.push[name] = not NO[(own.push or host.push or "yes"):lower()]
     -- IMAP METADATA /shared/comment and /shared/admin, which Dovecot answers by itself
     config.server[name] = {}
@@ -88,7 +96,7 @@ local function parse(text)
     end
   end
   local names = {}
-  for name in pairs(config.quota) do names[#names + 1] = name .. "\n" end
+  for name in pairs(config.limits) do names[#names + 1] = name .. "\n" end
   table.sort(names)
   config.domains = table.concat(names)
   return config
@@ -136,7 +144,7 @@ local UNDECIDED = "chatmaild expire looks at it, or was killed then; a login or 
 -- names of our domains gets through, so that the result is safe as a path.
 local function home_of(config, user)
   local name, domain = user:match("^([a-z0-9_][a-z0-9._-]*)@([a-z0-9._-]+)$")
-  if not name or #name > 64 or not config.quota[domain] then return nil end
+  if not name or #name > 64 or not config.limits[domain] then return nil end
   return config.root .. "/" .. domain .. "/" .. user, domain
 end
 
@@ -219,10 +227,14 @@ local function create(user, password, client)
   if problem == "timeout" then paused_until = socket.gettime() + PAUSE end
   if answer == "O" then return true end
   if answer == "N" then return false end
-  return nil, answer and "doveauth has a problem, see its log" or "doveauth: " .. problem
+  return nil, answer and "no account for the moment, see the log of doveauth" or "doveauth: " .. problem
 end
 
 -- What chat users get ------------------------------------------------------------------------
+--
+-- All that reaches a chat user is said here, so that nothing of the host's own does: no namespace,
+-- no path, no plugin, no quota, no script. `chatmaild check` has the list of Dovecot's settings, with
+-- what becomes of each.
 
 local function quota_target(quota)
   return string.format("%d", quota * EMPTY_TO // 100 // 1024 ^ 2)
@@ -232,26 +244,129 @@ local function plugins(service, common)
   return service == "imap" and common .. " imap_quota last_login" or common
 end
 
-local function fields_2_3(fields, service, quota)
+-- Dovecot 2.3 reads an empty field as "yes". This is empty once the mail process has expanded it.
+local EMPTY = "%{userdb:nothing}"
+
+-- Dovecot 2.3 can take a namespace away from somebody only by its name, and a rule only by its
+-- number; the ones that have no name are numbered among all sections of the configuration.
+local UNNAMED = 64
+
+-- How a name that is part of a key is written (settings_section_escape).
+local IN_KEYS = {["="] = "\\e", ["/"] = "\\s", ["\\"] = "\\\\", [" "] = "\\_", [","] = "\\+"}
+
+-- doveconf(1) that reads the files; as a child of a service it would ask that service's socket.
+local DOVECONF = "exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin doveconf -n 2>/dev/null"
+
+local host_2_3
+
+-- What the host has that chat users are not to get: fields that take it away. Asked once in the
+-- life of a worker, which ends when Dovecot reloads.
+local function fields_against_host_2_3()
+  if host_2_3 then return host_2_3 end
+  local fields, numbered = {["namespace/inbox/disabled"] = "yes"}, {}
+  for number = 0, UNNAMED - 1 do fields["namespace/" .. number .. "/disabled"] = "yes" end
+  local configuration = io.popen(DOVECONF)
+  local seen
+  for line in configuration and configuration:lines() or function() end do
+    seen = true
+    local name = line:match("^%s*namespace%s+(.-)%s*{%s*$")
+    if name and name ~= "" then
+      name = name:gsub('^"(.*)"$', "%1"):gsub("\\(.)", "%1"):gsub("[=/\\ ,]", IN_KEYS)
+      fields["namespace/" .. name .. "/disabled"] = "yes"
+    end
+    local key = line:match("^%s+(%l[%l_]*%d+)%s*=")
+    if key then numbered[#numbered + 1] = key end
+  end
+  if configuration then configuration:close() end
+  if not seen then
+    dovecot.i_error("chatmaild: doveconf does not say which namespaces this host has; "
+                    .. "chat users may get some of them")
+  end
+  host_2_3 = {fields = fields, numbered = numbered}
+  return host_2_3
+end
+
+local function quota_2_3(fields, limits)
+  fields.quota = "maildir:User quota"
+  fields.quota2 = EMPTY
+  fields.quota_grace = "0"
+  fields.quota_max_mail_size = "0"
+  fields.quota_rule = string.format("*:storage=%dB:messages=%d", limits.quota, limits.messages)
+  fields.quota_warning = string.format("storage=%d%%%% chatmaild-quota %s %s", WARN_AT,
+                                       quota_target(limits.quota), fields.user)
+end
+
+local function fields_2_3(fields, service, limits)
+  fields.namespace = "chat"
+  fields["namespace/chat/inbox"] = "yes"
+  fields["namespace/chat/separator"] = "."
   fields.mail = "maildir:" .. fields.home
   fields.mail_plugins = plugins(service, "zlib quota")
   fields.zlib_save = "gz"
+  fields.zlib_save_level = "6"
+  for _, name in ipairs({"mail_attachment_dir", "rawlog_dir"}) do
+    fields[name] = EMPTY
+  end
+  fields.mail_access_groups = fields.gid
+  fields.mail_privileged_group = fields.gid
+  fields.mail_full_filesystem_access = "no"
+  fields.maildir_broken_filename_sizes = "no"
   if service ~= "lmtp" then
     fields.imap_capability = "+XDELTAPUSH XCHATMAIL"
     fields.mail_attribute_dict = "proxy:" .. RUN .. "metadata.sock:metadata"
     fields.last_login_dict = "proxy:" .. RUN .. "lastlogin.sock:lastlogin"
   end
-  fields.quota = "maildir:User quota"
-  fields.quota_grace = "0"
-  fields.quota_rule = string.format("*:storage=%dB", quota)
-  fields.quota_warning = string.format("storage=%d%%%% chatmaild-quota %s %s", WARN_AT,
-                                       quota_target(quota), fields.user)
+  quota_2_3(fields, limits)
+  -- Pigeonhole in LMTP asks neither mail_plugins nor anything else whether this user wants it
+  fields.sieve_enabled = "no"
+  for _, name in ipairs({"sieve", "sieve_default", "sieve_global_path", "sieve_before",
+                         "sieve_after", "sieve_discard"}) do
+    fields[name] = EMPTY
+  end
+  local host = fields_against_host_2_3()
+  for key, value in pairs(host.fields) do fields[key] = value end
+  for _, key in ipairs(host.numbered) do
+    -- A rule cannot be empty, but it can be said twice.
+    if key:find("^quota_rule") then fields[key] = fields.quota_rule end
+    if key:find("^quota_warning") then fields[key] = fields.quota_warning end
+    if key:find("^sieve_") then fields[key] = EMPTY end
+  end
 end
 
-local function fields_2_4(fields, service, quota)
+local function quota_2_4(fields, limits)
+  fields.quota = "chat"
+  fields["quota/chat/quota_driver"] = "maildir"
+  fields["quota/chat/quota_storage_size"] = string.format("%dB", limits.quota)
+  fields["quota/chat/quota_storage_grace"] = "0"
+  fields["quota/chat/quota_message_count"] = limits.messages
+  fields.quota_mail_size = "unlimited"
+  fields.quota_mailbox_count = limits.folders
+  fields["quota/chat/quota_warning"] = "chat"
+  local warning = "quota/chat/quota_warning/chat/"
+  fields[warning .. "quota_storage_percentage"] = tostring(WARN_AT)
+  fields[warning .. "execute"] = "chatmaild-quota"
+  fields[warning .. "execute/chatmaild-quota/execute_args"] =
+    quota_target(limits.quota) .. " " .. fields.user
+end
+
+local EMPTY_2_4 = {
+  "mail_access_groups", "mail_alt_path", "mail_chroot", "mail_control_path",
+  "mail_ext_attachment_path", "mail_index_path", "mail_index_private_path",
+  "mail_privileged_group", "mail_volatile_path", "mailbox_list_storage_escape_char",
+  "mailbox_list_visible_escape_char", "rawlog_dir", "sieve_script",
+}
+
+local function fields_2_4(fields, service, limits)
+  for _, name in ipairs(EMPTY_2_4) do fields[name] = "" end
+  fields.namespace = "chat"
+  fields["namespace/chat/namespace_inbox"] = "yes"
+  fields["namespace/chat/namespace_separator"] = "."
   fields.mail_driver, fields.mail_path, fields.mail_inbox_path = "maildir", fields.home, "."
+  fields.mailbox_list_layout = "maildir++"
+  fields.mail_full_filesystem_access = "no"
   fields.mail_plugins = plugins(service, "mail_compress quota")
   fields.mail_compress_write_method = "gz"
+  fields.sieve_enabled = "no"
   if service ~= "lmtp" then
     fields["imap_capability/XDELTAPUSH"] = "yes"
     fields["imap_capability/XCHATMAIL"] = "yes"
@@ -263,16 +378,7 @@ local function fields_2_4(fields, service, quota)
       fields[path .. "/proxy/dict_proxy_socket_path"] = RUN .. name .. ".sock"
     end
   end
-  fields.quota = "chat"
-  fields["quota/chat/quota_driver"] = "maildir"
-  fields["quota/chat/quota_storage_size"] = string.format("%dB", quota)
-  fields["quota/chat/quota_storage_grace"] = "0"
-  fields["quota/chat/quota_warning"] = "chat"
-  local warning = "quota/chat/quota_warning/chat/"
-  fields[warning .. "quota_storage_percentage"] = tostring(WARN_AT)
-  fields[warning .. "execute"] = "chatmaild-quota"
-  fields[warning .. "execute/chatmaild-quota/execute_args"] =
-    quota_target(quota) .. " " .. fields.user
+  quota_2_4(fields, limits)
 end
 
 -- Push -----------------------------------------------------------------------------------------
@@ -300,6 +406,22 @@ end
 
 -- The requests -------------------------------------------------------------------------------
 
+-- What has a login of chat users: Dovecot's own, and Postfix's submission.
+local SERVICES = {imap = true, smtp = true}
+
+local function service_of(request)
+  return request.protocol or request.service    -- 2.4, 2.3
+end
+
+local answers = 0
+
+-- A successful login. Dovecot 2.3 may remember it under a key of which userdb_once is a part: it
+-- is empty when Dovecot looks there, and never the same when it writes. So every login is asked.
+local function answer(user)
+  answers = answers + 1
+  return {user = user, userdb_once = WORKER .. answers}
+end
+
 return function(config_path, known_path)
   local settings = reader(config_path, known_path)
 
@@ -316,7 +438,17 @@ return function(config_path, known_path)
   local function verify(request, password)
     local user, home = find(request)
     if not user then return auth.PASSDB_RESULT_PASSWORD_MISMATCH, "not a valid address" end
+    -- ManageSieve, POP3 and the like lead past the filter, or past what is deleted when
+    if not SERVICES[service_of(request)] then
+      return auth.PASSDB_RESULT_PASSWORD_MISMATCH, "chat users have IMAP and submission only"
+    end
     local hash, problem = stored_hash(home)
+    if request.skip_password_check then     -- a master user, whose own password was right
+      if hash then return auth.PASSDB_RESULT_OK, answer(user) end
+      local temporary = hash == nil or problem == UNDECIDED
+      return temporary and auth.PASSDB_RESULT_INTERNAL_FAILURE
+             or auth.PASSDB_RESULT_PASSWORD_MISMATCH, problem
+    end
     if hash == false and problem ~= "blocked" then
       local created, reason = create(user, password, request.remote_ip or "")
       if created == nil then return auth.PASSDB_RESULT_INTERNAL_FAILURE, reason end
@@ -328,7 +460,7 @@ return function(config_path, known_path)
     if hash == false then return auth.PASSDB_RESULT_PASSWORD_MISMATCH, problem end
     if not hash then return auth.PASSDB_RESULT_INTERNAL_FAILURE, problem end
     local result, reason = request:password_verify(hash, password)
-    if result == 1 then return auth.PASSDB_RESULT_OK, {user = user} end
+    if result == 1 then return auth.PASSDB_RESULT_OK, answer(user) end
     -- Dovecot calls it a mismatch, too, if it does not know the scheme; nobody's password is wrong then
     if result == 0 and not tostring(reason):find("^Unknown scheme") then
       return auth.PASSDB_RESULT_PASSWORD_MISMATCH, "password mismatch"
@@ -356,16 +488,18 @@ return function(config_path, known_path)
       return auth.USERDB_RESULT_USER_UNKNOWN, problem
     end
     if not hash then return auth.USERDB_RESULT_INTERNAL_FAILURE, problem end
-    local service = request.protocol or request.service   -- 2.4, 2.3
+    local service = service_of(request)
     local fields = {user = user, home = home, uid = config.owner, gid = config.owner}
     if service ~= "lmtp" then
       fields.imap_metadata, fields.last_login_precision = "yes", "s"
+      fields.last_login_key = "last-login/" .. user
+      fields.imap_hibernate_timeout = "0"    -- whoever ends such a session on 2.3 ends others' too
       for key, value in pairs(config.server[domain]) do fields[key] = value end
     elseif config.push[domain] then
       expect_mail(user)
     end
     local complete = request.protocol and fields_2_4 or fields_2_3
-    complete(fields, service, config.quota[domain])
+    complete(fields, service, config.limits[domain])
     return auth.USERDB_RESULT_OK, fields
   end
 
@@ -373,7 +507,7 @@ return function(config_path, known_path)
     local config, reason = settings()
     if not config then error(reason, 0) end
     local names = {}
-    for domain in pairs(config.quota) do
+    for domain in pairs(config.limits) do
       local directory = (config.root .. "/" .. domain):gsub("'", "'\\''")
       local listing = assert(io.popen("exec ls -1 -- '" .. directory .. "'"))
       for name in listing:lines() do

@@ -82,10 +82,13 @@ def test_a_closed_domain():
     ({"load": None, "available_memory": None}, None),
     ({"available_memory": 199 << 20}, Refusal.MEMORY),
     ({"free_disk": (1 << 30) - 1}, Refusal.DISK),
+    ({"free_inodes": 99_999}, Refusal.INODES),
+    ({"free_inodes": None}, None),
     ({"switched_off": True, "load": 99.0}, Refusal.SWITCHED_OFF),
 ])
 def test_the_state_of_the_host(state, refusal):
-    quiet = {"switched_off": False, "load": 0.1, "available_memory": 1 << 30, "free_disk": 1 << 40}
+    quiet = {"switched_off": False, "load": 0.1, "available_memory": 1 << 30, "free_disk": 1 << 40,
+             "free_inodes": 1 << 20}
     assert signup.judge_host(Host(**quiet | state), config()) is refusal
 
 

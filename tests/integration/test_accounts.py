@@ -551,7 +551,9 @@ def test_a_full_disk(host, address):
     domain = host.mailboxes / host.chat_domain
     host.run("install", "-d", "-o", "_chatmaild", "-g", "_chatmaild", "-m", "700", domain)
     try:
-        with reconfigured(host, with_key("min_free_disk_space", "0")):
+        def both(text):
+            return with_key("min_free_disk_space", "0")(with_key("min_free_inodes", "0")(text))
+        with reconfigured(host, both):
             assert login(host, address) == "in"
             newcomer = new_address(host)
             filler = host.mailboxes / "filler"
@@ -561,7 +563,8 @@ def test_a_full_disk(host, address):
             assert login(host, newcomer) == "try later"
             assert os.listdir(domain) == [address]
             ordinary_users_notice_nothing(host)
-            authenticated = host.run("doveadm", "auth", "test", address, PASSWORD, check=False)
+            authenticated = host.run("doveadm", "auth", "test", "-x", "service=imap", address,
+                                     PASSWORD, check=False)
             assert authenticated.returncode == 0
             filler.unlink()
             assert login(host, newcomer) == "in"

@@ -14,7 +14,7 @@ _SHARE = Path("/usr/share/chatmaild")
 _ETC = Path("/etc/chatmaild")
 
 _BUSY_TEST_MACHINE = {"max_load_1m": "1000", "min_available_memory": "1M",
-                      "min_free_disk_space": "1M"}
+                      "min_free_disk_space": "1M", "min_free_inodes": "100"}
 
 
 def configure(site: Site = EXAMPLE) -> None:

@@ -20,7 +20,8 @@ from chatmaild.services import doveauth, lastlogin
 
 ADDRESS = "somebody1@chat.example"
 PASSWORD = b"a good password"
-NO_LIMITS = ("max_load_1m = 9999", "min_available_memory = 0", "min_free_disk_space = 0")
+NO_LIMITS = ("max_load_1m = 9999", "min_available_memory = 0", "min_free_disk_space = 0",
+             "min_free_inodes = 0")
 
 
 class Doveauth:
@@ -206,16 +207,18 @@ def test_the_switch_file(service, client, caplog):
     parsed(client.ask(passdb("somebody2@chat.example")))
 
 
-@pytest.mark.parametrize("extra, reason", [
-    ("max_load_1m = 0.1", "load"), ("min_available_memory = 999T", "memory"),
-    ("min_free_disk_space = 999T", "disk"), ("signup = invite", "no-invite"),
+@pytest.mark.parametrize("extra, reason, answer", [
+    ("max_load_1m = 0.9", "load", b"F"), ("min_available_memory = 999T", "memory", b"F"),
+    ("min_free_disk_space = 999T", "disk", b"F"),
+    (f"min_free_inodes = {1 << 40}", "inodes", b"F"), ("signup = invite", "no-invite", b"N"),
 ])
-def test_refusals_name_their_reason(service, client, caplog, extra, reason, monkeypatch):
-    monkeypatch.setattr(os, "getloadavg", lambda: (2.0, 0, 0))
+def test_refusals_name_their_reason(service, client, caplog, extra, reason, answer, monkeypatch):
+    """And a host without room tells the client to try later."""
+    monkeypatch.setattr(os, "getloadavg", lambda: (os.cpu_count() * 1.0, 0, 0))
     client.ask(passdb())
     service.configure(extra)
     with caplog.at_level(logging.INFO):
-        assert client.ask(passdb("somebody2@chat.example")) == b"N\n"
+        assert client.ask(passdb("somebody2@chat.example"))[:1] == answer
         parsed(client.ask(passdb()))
     assert f"reason={reason} " in caplog.text
 

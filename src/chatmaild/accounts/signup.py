@@ -41,7 +41,13 @@ class Refusal(enum.Enum):
     LOAD = "load"
     MEMORY = "memory"
     DISK = "disk"
+    INODES = "inodes"
     BLOCKED = "blocked"
+
+    @property
+    def is_temporary(self) -> bool:
+        """Whether it is only the host that has no room at the moment."""
+        return self in (Refusal.LOAD, Refusal.MEMORY, Refusal.DISK, Refusal.INODES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +56,13 @@ class Host:
 
     switched_off: bool
     load: float | None
+    """Average of the last minute, for each processor."""
     available_memory: int | None
+    """Octets."""
     free_disk: int
+    """Octets."""
+    free_inodes: int | None
+    """None on a file system that makes them as it goes."""
 
 
 def judge_request(
@@ -82,6 +93,8 @@ def judge_host(host: Host, config: Config) -> Refusal | None:
         return Refusal.MEMORY
     if host.free_disk < config.min_free_disk_space:
         return Refusal.DISK
+    if host.free_inodes is not None and host.free_inodes < config.min_free_inodes:
+        return Refusal.INODES
     return None
 
 

@@ -52,6 +52,8 @@ class DomainConfig:
     )
 
     max_mailbox_size: int = setting(size, "500M")
+    max_mailbox_messages: int = setting(integer(1, 10_000_000), "50000")
+    max_mailbox_folders: int = setting(integer(1, 100_000), "100")
     delete_mails_after: int = setting(integer(1, 36_500), "20")
     delete_large_after: int = setting(integer(1, 36_500), "7")
     delete_inactive_users_after: int = setting(integer(1, 36_500), "90")
@@ -114,6 +116,7 @@ class Config:
     max_load_1m: float = setting(decimal(0.1, 10_000), "5")
     min_available_memory: int = setting(size, "200M")
     min_free_disk_space: int = setting(size, "1G")
+    min_free_inodes: int = setting(integer(0, 1 << 40), "100000")
     log_addresses: bool = setting(boolean, "no")
 
     push_gateway: str = setting(web_address, "https://notifications.delta.chat/notify")

@@ -121,7 +121,7 @@ class DoveAuth(dictserver.Service):
             if isinstance(stored, Refusal):
                 log.info("signup refused: reason=%s user=%s domain=%s", stored.value,
                          self._label(mailbox.address), mailbox.domain.name)
-                return dictproto.NOT_FOUND
+                return dictproto.FAILURE if stored.is_temporary else dictproto.NOT_FOUND
             return _account(mailbox, stored) if stored else dictproto.NOT_FOUND
         except StoreError as error:
             return self._trouble(mailbox, error)
@@ -195,6 +195,7 @@ def _host(config: Config) -> signup.Host:
         load=_load(),
         available_memory=_available_memory(),
         free_disk=disk.f_bavail * disk.f_frsize,
+        free_inodes=disk.f_favail if disk.f_files else None,
     )
 
 
@@ -211,8 +212,9 @@ def _is_switched_off(config: Config) -> bool:
 
 
 def _load() -> float | None:
+    """The load average of the last minute for each processor; None where it is hidden from us."""
     try:
-        return os.getloadavg()[0]
+        return os.getloadavg()[0] / (os.cpu_count() or 1)
     except OSError:
         return None
 

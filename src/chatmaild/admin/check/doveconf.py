@@ -94,7 +94,7 @@ def _unquote(value: str) -> str:
 def interpret(
     output: str, services: str = "", path: str = "/etc/dovecot/dovecot.conf"
 ) -> Dovecot:
-    """From what ``doveconf -a`` printed, and ``doveconf service/...`` (only 2.4 needs it).
+    """From what ``doveconf -a`` printed, and what ``doveconf SECTION...`` completes it with.
 
     Raises `DovecotError` for other text.
     """
@@ -112,9 +112,10 @@ def observe(path: str | None = None) -> Dovecot:
     """The Dovecot of this host, or the one configured in `path`. Raises `DovecotError`."""
     where = ["-c", path] if path else []
     output = _run(["doveconf", *where, "-a"])
-    # 2.4 leaves the built-in defaults of services out, unless it is asked for them by name
-    services = "" if output.startswith("# 2.3.") else _run(
-        ["doveconf", *where, *(f"service/{name}" for name in SERVICES)])
+    # 2.4 leaves the built-in defaults of services out, unless it is asked for them by name; 2.3
+    # takes the cache_key of a passdb for a secret
+    services = _run(["doveconf", *where, "-P", "passdb"] if output.startswith("# 2.3.") else
+                    ["doveconf", *where, *(f"service/{name}" for name in SERVICES)])
     return interpret(output, services, path or "/etc/dovecot/dovecot.conf")
 
 

@@ -18,6 +18,14 @@ AUTH_MODULE = "/usr/lib/dovecot/modules/auth/libauthdb_lua.so"
 LUA_SOCKET = "/usr/lib/*/lua/5.4/socket/unix.so"
 
 
+PASSDB_ARGS = "args = file=... blocking=yes cache_key=%u%{session}%{pid}%{userdb:once}"
+"""Of our passdb on 2.3. The last part is empty when Dovecot looks for a remembered login, and never
+the same when it remembers one."""
+
+HIDDEN = "#hidden_use-P_to_show#"
+"""What doveconf prints instead of a value that it takes for a secret."""
+
+
 def lua_file(database: Block) -> str:
     """The file of a Lua passdb or userdb; "" for other databases."""
     if database.get("driver", database.name) != "lua":
@@ -86,16 +94,21 @@ def _passdb(dovecot: Dovecot, config: Config) -> Iterator[Finding]:
         if "blocking=yes" not in ours.get("args").split():
             yield failure("passdb-blocking", place,
                           "without blocking=yes one slow creation of an account holds up everybody",
-                          "args = file=... blocking=yes cache_key=%u%{session}%{pid}")
-        if cache != "0" and "cache_key=" not in ours.get("args"):
+                          PASSDB_ARGS)
+        if cache != "0" and not _forgets(ours.get("args")):
             yield failure("passdb-cache", place,
-                          "auth_cache_size is set: a mail to an address that nobody has yet makes "
-                          "its first login fail for an hour",
-                          "args = file=... blocking=yes cache_key=%u%{session}%{pid}")
+                          "auth_cache_size is set: what was true of an address before its first "
+                          "login is remembered, and old passwords work on after block and delete",
+                          PASSDB_ARGS)
     elif cache != "0" and ours.get("use_cache") != "no":
         yield failure("passdb-cache", place,
                       "auth_cache_size is set: what was true of an address before its first login "
                       "is remembered", "use_cache = no")
+
+
+def _forgets(args: str) -> bool:
+    """Whether no login is taken from the cache of Dovecot 2.3, as far as that can be seen."""
+    return "%{userdb:once}" in args or f"cache_key={HIDDEN}" in args
 
 
 def _filter(ours: Block, place: str, config: Config) -> Iterator[Finding]:
