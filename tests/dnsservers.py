@@ -92,23 +92,34 @@ zone:
 
 class Stranger:
     """A server that answers every question by `answer`: a message, octets, or None for silence.
-    `asked` counts the questions that came."""
+    By TCP it answers by `by_tcp`; without one nothing listens there. `asked` counts the questions
+    that came, `asked_by_tcp` those of them by TCP."""
 
-    def __init__(self, answer: Answer, address: str = "127.0.0.1"):
+    def __init__(self, answer: Answer, address: str = "127.0.0.1", by_tcp: Answer | None = None,
+                 port: int = 0):
         self._answer = answer
-        self.asked = 0
+        self._by_tcp = by_tcp
+        self.asked = self.asked_by_tcp = 0
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self._sock = socket.socket(family, socket.SOCK_DGRAM)
-        self._sock.bind((address, 0))
+        self._sock.bind((address, port))
         self.port = self._sock.getsockname()[1]
-        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._threads = [threading.Thread(target=self._serve, daemon=True)]
+        self._listener: socket.socket | None = None
+        if by_tcp:
+            self._listener = socket.create_server((address, self.port), family=family)
+            self._threads.append(threading.Thread(target=self._serve_tcp, daemon=True))
 
     def __enter__(self) -> "Stranger":
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *_) -> None:
-        self._sock.close()
+        for sock in filter(None, (self._sock, self._listener)):
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)     # wakes the thread, which holds the port
+            sock.close()
 
     def _serve(self) -> None:
         while True:
@@ -116,11 +127,31 @@ class Stranger:
                 wire, client = self._sock.recvfrom(4096)
             except OSError:
                 return
+            if not wire:
+                return
             self.asked += 1
-            answer = self._answer(dns.message.from_wire(wire))
-            if answer is not None:
-                raw = answer if isinstance(answer, bytes) else answer.to_wire()
+            raw = _octets(self._answer(dns.message.from_wire(wire)))
+            if raw is not None:
                 self._sock.sendto(raw, client)
+
+    def _serve_tcp(self) -> None:
+        kept = []       # a connection that gets no answer stays open
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            kept.append(client)
+            wire = client.recv(4096)[2:]
+            self.asked += 1
+            self.asked_by_tcp += 1
+            raw = _octets(self._by_tcp(dns.message.from_wire(wire)))
+            if raw is not None:
+                client.sendall(len(raw).to_bytes(2, "big") + raw)
+
+
+def _octets(answer: dns.message.Message | bytes | None) -> bytes | None:
+    return answer.to_wire() if isinstance(answer, dns.message.Message) else answer
 
 
 def reply(query: dns.message.Message, *records: str, rcode: int = dns.rcode.NOERROR,
@@ -132,3 +163,8 @@ def reply(query: dns.message.Message, *records: str, rcode: int = dns.rcode.NOER
     text = ";ANSWER\n" + "\n".join(records)
     message.answer = dns.message.from_text(text, one_rr_per_rrset=False).answer if records else []
     return message
+
+
+def knows_no_name(query: dns.message.Message) -> dns.message.Message:
+    """An answer of a DNS that works, for who needs no more of it."""
+    return reply(query, rcode=dns.rcode.NXDOMAIN)

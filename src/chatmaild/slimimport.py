@@ -12,7 +12,8 @@ def absent(*names: str) -> Iterator[None]:
     """``with absent("ssl"): import asyncio``: these modules cannot be found, unless they are
     loaded already, so the importing library takes the way it has for hosts without them."""
     hidden = [name for name in names if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))
+    # None in sys.modules makes an import fail, says Python's reference, but not its type.
+    sys.modules.update(dict.fromkeys(hidden))   # type: ignore[arg-type]
     try:
         yield
     finally:

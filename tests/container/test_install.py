@@ -5,6 +5,7 @@ import os
 import re
 import smtplib
 
+import dnsservers
 import pytest
 from container.load import encrypted
 from container.mailhost import CHAT_DOMAIN, INI
@@ -42,7 +43,11 @@ def host(idle):
     machine.run("systemctl", "restart", "chatmaild.target")
     machine.allow_accounts_while_busy()
     machine.follow_readme()
-    return machine
+    machine.path("/etc/resolv.conf").write_text("nameserver 127.0.0.1\n")
+    with machine.network():
+        server = dnsservers.Stranger(dnsservers.knows_no_name, port=53)
+    with server:
+        yield machine
 
 
 def test_without_an_answer_it_is_idle_and_says_so(idle):

@@ -11,8 +11,8 @@ import pytest
 from dkimcheck import NAME, NOW, check
 
 from chatmaild.dkim import verification
-from chatmaild.dkim.resolver import ZoneFile
 from chatmaild.dkim.verification import DkimCheck, State
+from chatmaild.dkim.zonefile import ZoneFile
 
 
 def test_the_examples_of_rfc_8463():

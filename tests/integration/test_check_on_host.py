@@ -11,6 +11,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import dnsservers
 import pytest
 from rig.files import replace
 
@@ -19,6 +20,13 @@ EXPECTED_WARNINGS = {
     "inotify",      # the kernel of the machine that runs the tests
     "live-certificate",     # self-signed
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def works():
+    """The host's DNS."""
+    with dnsservers.Stranger(dnsservers.knows_no_name, port=53) as server:
+        yield server
 
 
 def check(host, *options, code=None, user=None):
@@ -242,6 +250,17 @@ def test_somebody_else_is_told_what_he_cannot_see(host):
     assert set(found.values()) <= {"unseen", "warning"} and "socket" in found
     assert found["mailboxes"] == "unseen" and not {"domain-dir", "expire"} & found.keys()
     assert check(host, "--live", user="games")["live"] == "unseen"
+
+
+def test_a_dns_that_does_not_answer(host):
+    path = Path("/etc/resolv.conf")
+    before = path.read_text()
+    replace(path, "nameserver 127.0.9.9\n")
+    try:
+        assert check(host) == {"dns": "failure"}
+        assert "127.0.9.9: Connection refused" in host.chatmaild("check", check=False).stdout
+    finally:
+        replace(path, before)
 
 
 # ---- --live -------------------------------------------------------------------------------------

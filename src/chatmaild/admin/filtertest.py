@@ -20,7 +20,8 @@ from chatmaild.admin.signatures import Report, as_json, explain
 from chatmaild.config import inifile
 from chatmaild.config.config import Config, DomainConfig
 from chatmaild.console import Console
-from chatmaild.dkim.resolver import Resolver, ZoneFile
+from chatmaild.dkim.resolver import Resolver
+from chatmaild.dkim.zonefile import ZoneFile
 from chatmaild.errors import StoreError, UsageError
 from chatmaild.filter.incoming import Incoming, fields
 from chatmaild.filter.mailboxlookup import SOCKET, Seen, Told

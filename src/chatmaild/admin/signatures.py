@@ -4,6 +4,7 @@ import base64
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from chatmaild.dkim import crypto, signature as dkim_signature, verification
 from chatmaild.dkim.bodyhash import BodyHash
@@ -96,7 +97,7 @@ def _text(digest: bytes) -> str:
     return base64.b64encode(digest).decode("ascii")
 
 
-def as_json(report: Report) -> dict:
+def as_json(report: Report) -> dict[str, Any]:
     return {
         "aligned": report.aligned,
         "valid": report.verdict.state is State.VALID,

@@ -20,7 +20,7 @@ from chatmaild.slimimport import absent
 # dkimpy must never ask the DNS by itself; without its other companions it also loads in a third
 # of the memory.
 with absent("dkim.dnsplug", "aiodns", "authres", "nacl"):
-    from dkim import crypto
+    from dkim import crypto  # type: ignore[import]    # comes without types
 
 MAX_RSA_BITS = 8192
 """Longer keys cost more time than a signature is worth; nobody publishes them."""
@@ -94,7 +94,8 @@ def verify(key: PublicKey, header_hash: "hashlib._Hash", signature: bytes) -> bo
 def _padding(size: int) -> bytes:
     """What stands before the SHA-256 hash in an opened RSA signature of `size` octets."""
     empty = hashlib.sha256()
-    return crypto.EMSA_PKCS1_v1_5_encode(empty, size).removesuffix(empty.digest())
+    encoded: bytes = crypto.EMSA_PKCS1_v1_5_encode(empty, size)
+    return encoded.removesuffix(empty.digest())
 
 
 def _verify_ed25519(key: bytes, text: bytes, signature: bytes) -> bool:

@@ -5,15 +5,17 @@ memory, and their names and types are the same since OpenSSL 1.0. Other threads 
 """
 
 import ctypes
+from collections.abc import Callable
 from ctypes import c_char_p, c_int, c_void_p
+from typing import Any
 
-import _hashlib
+import _hashlib  # type: ignore[import]    # a part of CPython that nobody has typed
 
 _library = ctypes.CDLL(_hashlib.__file__)   # finds symbols in what it is linked with, too
 
 
-def _function(name: str, result: type | None, *arguments: type) -> "ctypes._FuncPointer":
-    function = getattr(_library, name)
+def _function(name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
+    function = _library[name]
     function.restype, function.argtypes = result, arguments
     return function
 

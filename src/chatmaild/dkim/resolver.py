@@ -1,4 +1,4 @@
-"""TXT records from the DNS, for threads that must not wait long: the only importer of dnspython.
+"""TXT records from the DNS, for threads that must not wait long.
 
 One thread runs an asyncio loop for all lookups; the callers, who sit in threads of libmilter,
 wait for results under limits. While they wait, a process of Postfix's smtpd waits with them, so
@@ -9,54 +9,19 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent import futures
+from dataclasses import dataclass
 from pathlib import Path
 
-from chatmaild.errors import UsageError
+from chatmaild.dkim import resolvconf
+from chatmaild.dkim.dnsquery import Answer, DnsTrouble, Server, ask
 from chatmaild.slimimport import absent
 
-# Neither TLS nor an HTTP client, for transports that are not used here: 18 MB of memory.
-# (dnspython 2.7 looks for HTTP clients without importing them, and can be told not to.)
-with absent("ssl", "httpx", "requests"):
-    try:
-        from dns import _features
-        _features.force("doh", False)
-    except ImportError:
-        pass
+with absent("ssl"):
     import asyncio
 
-    import dns.asyncresolver
-    import dns.exception
-    import dns.message
-    import dns.name
-    import dns.rdatatype
-    import dns.resolver
-    import dns.zone
-
-DNS_TIME = 4.5
-"""Seconds that all lookups of one message may take together: with all else they stay below 5."""
-
-RETRY_AFTER = 1.5
-"""Seconds until a server that does not answer is asked again, or the next one is."""
-
-MAX_WAITING = 50
-"""Callers that wait at once; half of Postfix's default_process_limit, which they would exhaust."""
-
-MAX_WAITING_LONG = 20
-"""Callers that may wait longer than `SHORT_WAIT`."""
-
-SHORT_WAIT = 0.5
-"""Seconds: nearly every answer has come by then."""
-
-MAX_LOOKUPS = 200
-"""Lookups under way at once, waited for or not."""
-
-MAX_NAMES = 2000
-"""Names in the cache."""
-
-MAX_ANSWER = 8192
-"""Octets of TXT records kept of one answer; records beyond that are dropped."""
+RESOLV_CONF = Path("/etc/resolv.conf")
 
 MAX_TTL = 86400
 MAX_NEGATIVE_TTL = 60
@@ -65,35 +30,54 @@ MAX_NEGATIVE_TTL = 60
 FAILURE_TTL = 30
 """Seconds for which a name that got no answer is not asked for again."""
 
-RESOLV_CONF = Path("/etc/resolv.conf")
-
 Records = tuple[bytes, ...] | None
 """The TXT records of a name; none if it has none; None if the DNS could not tell."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    seconds: float = 4.5
+    """That all lookups of one message may take together: with all else they stay below 5."""
+    patience: float = 1.5
+    """Seconds until a server that does not answer is asked again, or the next one is."""
+    short_wait: float = 0.5
+    """Seconds: nearly every answer has come by then."""
+    waiting: int = 50
+    """Callers that wait at once; half of Postfix's default_process_limit, which they would
+    exhaust."""
+    waiting_long: int = 20
+    """Callers that may wait longer than `short_wait`."""
+    lookups: int = 200
+    """Lookups under way at once, waited for or not."""
+    names: int = 2000
+    """Names in the cache."""
 
 
 class Resolver:
     """A caching stub resolver for TXT records. Any thread may call it."""
 
-    def __init__(self, servers: tuple[tuple[str, int], ...] = ()):
-        """`servers` are (address, port); none means those of the host, from resolv.conf(5)."""
-        self._servers = servers
+    def __init__(self, servers: tuple[tuple[str, int], ...] = (), limits: Limits = Limits(),
+                 resolv_conf: Path = RESOLV_CONF, clock: Callable[[], float] = time.monotonic):
+        """`servers` are (address, port); none means those of the host, from `resolv_conf`."""
+        self._limits = limits
+        self._clock = clock
+        self._servers = _Servers(servers, resolv_conf)
         self._lock = threading.Lock()
         self._cache: OrderedDict[str, tuple[float, Records]] = OrderedDict()
-        self._running: dict[str, futures.Future] = {}
-        self._waiting = threading.Semaphore(MAX_WAITING)
-        self._waiting_long = threading.Semaphore(MAX_WAITING_LONG)
+        self._running: dict[str, futures.Future[Records]] = {}
+        self._waiting = threading.Semaphore(limits.waiting)
+        self._waiting_long = threading.Semaphore(limits.waiting_long)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._stub: dns.asyncresolver.Resolver | None = None
-        self._stub_made_from: tuple | None = None
 
     def look_up(self, names: Iterable[str]) -> dict[str, Records]:
-        """What the DNS holds at `names`; blocks for `DNS_TIME` seconds at most."""
-        deadline = time.monotonic() + DNS_TIME
-        known, pending = {}, {}
+        """What the DNS holds at `names`; blocks for `Limits.seconds` at most."""
+        deadline = time.monotonic() + self._limits.seconds
+        known: dict[str, Records] = {}
+        pending: dict[str, futures.Future[Records]] = {}
         with self._lock:
             for name in names:
                 expires, records = self._cache.get(name, (0.0, None))
-                if expires > time.monotonic():
+                if name in self._cache and expires > self._clock():
                     self._cache.move_to_end(name)
                     known[name] = records
                 else:
@@ -102,14 +86,14 @@ class Resolver:
         return known | {name: future.result() if _has_result(future) else None
                         for name, future in pending.items()}
 
-    def _wait(self, pending: Iterable[futures.Future], deadline: float) -> None:
-        """Wait for `pending` until `deadline` (monotonic), or less long if many wait already."""
-        pending = [future for future in pending if not future.done()]
+    def _wait(self, every: Collection[futures.Future[Records]], deadline: float) -> None:
+        """Wait for `every` until `deadline` (monotonic), or less long if many wait already."""
+        pending = [future for future in every if not future.done()]
         if not pending or not self._waiting.acquire(blocking=False):
             return
         try:
             left = max(0.0, deadline - time.monotonic())
-            _, late = futures.wait(pending, min(SHORT_WAIT, left))
+            _, late = futures.wait(pending, min(self._limits.short_wait, left))
             if late and self._waiting_long.acquire(blocking=False):
                 try:
                     futures.wait(late, max(0.0, deadline - time.monotonic()))
@@ -118,13 +102,13 @@ class Resolver:
         finally:
             self._waiting.release()
 
-    def _future(self, name: str) -> futures.Future:
+    def _future(self, name: str) -> futures.Future[Records]:
         """The lookup of a name, begun if need be. Needs the lock."""
         if name in self._running:
             return self._running[name]
         if self._loop is None:
             self._loop = _started_loop()
-        while len(self._running) >= MAX_LOOKUPS:
+        while len(self._running) >= self._limits.lookups:
             # The oldest gives way: what gets an answer got it long ago, and whoever has a dead
             # zone must not keep the keys of everybody else from being looked up.
             self._running.pop(next(iter(self._running))).cancel()
@@ -135,77 +119,63 @@ class Resolver:
     async def _fetch(self, name: str) -> Records:
         records, ttl = None, FAILURE_TTL
         try:
-            records, ttl = await self._ask(name)
-        except (dns.exception.DNSException, OSError):
+            answer = await self._ask(name)
+            records = answer.records
+            ttl = min(answer.ttl, MAX_TTL if records else MAX_NEGATIVE_TTL)
+        except DnsTrouble:
             pass  # that the DNS could not tell is an answer too, and kept for a while
         finally:
             with self._lock:
                 if self._running.pop(name, None):   # else it gave way, and nothing is known
-                    self._cache[name] = (time.monotonic() + ttl, records)
+                    self._cache[name] = (self._clock() + ttl, records)
                     self._cache.move_to_end(name)
-                    while len(self._cache) > MAX_NAMES:
+                    while len(self._cache) > self._limits.names:
                         self._cache.popitem(last=False)
         return records
 
-    async def _ask(self, name: str) -> tuple[Records, float]:
-        try:
-            answer = await self._current_stub().resolve(
-                dns.name.from_text(name), dns.rdatatype.TXT,
-                raise_on_no_answer=False, lifetime=DNS_TIME, search=False,
-            )
-        except dns.resolver.NXDOMAIN as error:
-            response = next(iter(error.responses().values()))
-            return (), min(response.resolve_chaining().minimum_ttl, MAX_NEGATIVE_TTL)
-        records, ttl = _texts(answer.rrset or ()), answer.chaining_result.minimum_ttl
-        return records, min(ttl, MAX_TTL if records else MAX_NEGATIVE_TTL)
-
-    def _current_stub(self) -> dns.asyncresolver.Resolver:
-        """The stub for the present resolv.conf, which may change while we run."""
-        made_from = self._servers or _stamp(RESOLV_CONF)
-        if self._stub is None or made_from != self._stub_made_from:
-            if self._servers:
-                self._stub = dns.asyncresolver.Resolver(configure=False)
-                self._stub.nameservers = [address for address, _ in self._servers]
-                self._stub.nameserver_ports = dict(self._servers)
-            else:
-                self._stub = dns.asyncresolver.Resolver(str(RESOLV_CONF))
-            self._stub.timeout = RETRY_AFTER
-            self._stub.use_edns(0, payload=1232)
-            self._stub_made_from = made_from
-        return self._stub
+    async def _ask(self, name: str) -> Answer:
+        servers, tcp_only = self._servers.current()
+        return await ask(servers, name, seconds=self._limits.seconds,
+                         patience=self._limits.patience, tcp_only=tcp_only)
 
 
-class ZoneFile:
-    """TXT records from a file in master format (RFC 1035 section 5), instead of the DNS."""
+class _Servers:
+    """Whom to ask: the configured servers, or those of a resolv.conf that may change while we
+    run. What was learnt about them lasts until it does."""
 
-    def __init__(self, path: Path):
-        """Raises `UsageError` if the file cannot be read or understood."""
-        try:
-            text = path.read_text("utf-8", "replace")
-            self._zone = dns.zone.from_text(
-                "$TTL 3600\n" + text, origin=dns.name.root, relativize=False, check_origin=False,
-            )
-        except OSError as error:
-            raise UsageError(f"{path}: {error.strerror}") from None
-        except (dns.exception.DNSException, ValueError) as error:
-            raise UsageError(
-                f"{path}: not a zone file ({error}); write lines like "
-                'mail._domainkey.example.org. TXT "v=DKIM1; p=..."'
-            ) from None
+    def __init__(self, configured: tuple[tuple[str, int], ...], path: Path):
+        self._path = path
+        self._made_from: tuple[int, ...] | None = None
+        self._is_configured = bool(configured)
+        self._servers = [Server(address, port) for address, port in configured]
+        self._tcp_only = False
 
-    def look_up(self, names: Iterable[str]) -> dict[str, Records]:
-        return {name: self._records(dns.name.from_text(name)) for name in names}
-
-    def _records(self, name: dns.name.Name) -> tuple[bytes, ...]:
-        for _ in range(8):  # links of a chain of aliases
-            alias = self._zone.get_rdataset(name, dns.rdatatype.CNAME)
-            if alias is None:
-                break
-            name = alias[0].target
-        return _texts(self._zone.get_rdataset(name, dns.rdatatype.TXT) or ())
+    def current(self) -> tuple[list[Server], bool]:
+        """The servers, and whether they want to be asked by TCP alone."""
+        if not self._is_configured:
+            stamp = _stamp(self._path)
+            if stamp != self._made_from:
+                found = resolvconf.parse(_text(self._path))
+                self._servers = [Server(address) for address in found.servers]
+                self._tcp_only = found.tcp_only
+                self._made_from = stamp
+        return self._servers, self._tcp_only
 
 
-def _has_result(future: futures.Future) -> bool:
+def explain_trouble(name: str, servers: tuple[tuple[str, int], ...] = (),
+                    resolv_conf: Path = RESOLV_CONF) -> str:
+    """What became of one lookup at each server, in words; "" if it was answered. For people."""
+    limits = Limits()
+    found, tcp_only = _Servers(servers, resolv_conf).current()
+    try:
+        asyncio.run(ask(found, name, seconds=limits.seconds, patience=limits.patience,
+                        tcp_only=tcp_only))
+    except DnsTrouble as trouble:
+        return str(trouble)
+    return ""
+
+
+def _has_result(future: futures.Future[Records]) -> bool:
     return future.done() and not future.cancelled()
 
 
@@ -220,18 +190,14 @@ def _started_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-def _texts(rdatas: Iterable) -> tuple[bytes, ...]:
-    """The records, each with its character strings joined; no more than `MAX_ANSWER` octets."""
-    texts, size = [], 0
-    for rdata in rdatas:
-        text = b"".join(rdata.strings)
-        size += len(text)
-        if size <= MAX_ANSWER:
-            texts.append(text)
-    return tuple(texts)
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8", "replace")
+    except OSError:
+        return ""
 
 
-def _stamp(path: Path) -> tuple:
+def _stamp(path: Path) -> tuple[int, ...]:
     try:
         info = os.stat(path)
     except OSError:

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-import authres
+import authres  # type: ignore[import]    # comes without types
 
 MAX_FIELD = 16384
 """Octets; a verifier's own field is far shorter."""

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from chatmaild.admin.check import (
-    delivery, doveconf, dovecot as check_dovecot, host, mail, postconf, postfix as check_postfix,
-    signing, sockets, trust,
+    delivery, dns, doveconf, dovecot as check_dovecot, host, mail, postconf,
+    postfix as check_postfix, signing, sockets, trust,
 )
 from chatmaild.admin.check.findings import Finding, Level, failure, unseen
 from chatmaild.config import lastgood
@@ -78,6 +78,7 @@ def examine(config: Config, args: argparse.Namespace) -> Iterator[Finding]:
         yield from check_dovecot.check(dovecot, config)
         yield from mail.check(dovecot, config)
     yield from sockets.check(config, postfix)
+    yield from dns.check(config)
     if args.live:
         from chatmaild.admin.check import live
         yield from live.check(config, postfix, dovecot, args.host)

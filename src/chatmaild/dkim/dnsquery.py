@@ -1,0 +1,177 @@
+"""Asks recursive name servers for TXT records: what goes over the wire, and when whom to ask.
+
+A server is asked with EDNS first (RFC 6891), so that a key needs no TCP. One that answers FORMERR
+or NOTIMP to that, or nothing at all, is asked without (section 6.2.2), and that is remembered for a
+while. A truncated answer is asked for again by TCP.
+"""
+
+import os
+import socket
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chatmaild.errors import ChatmaildError
+from chatmaild.slimimport import absent
+
+# Neither TLS nor an HTTP client, for transports that are not used here: 18 MB of memory.
+# (dnspython 2.7 looks for HTTP clients without importing them, and can be told not to.)
+with absent("ssl", "httpx", "requests"):
+    try:
+        from dns import _features  # type: ignore[attr-defined]    # since 2.4
+        _features.force("doh", False)
+    except ImportError:
+        pass
+    import asyncio
+
+    import dns.asyncbackend
+    import dns.asyncquery
+    import dns.exception
+    import dns.flags
+    import dns.message
+    import dns.name
+    import dns.rcode
+    import dns.rdatatype
+
+EDNS_PAYLOAD = 1232
+"""Octets that an answer by UDP may have and still pass every path in one piece."""
+
+EDNS_AGAIN = 900
+"""Seconds until a server that understood no EDNS is asked with it again."""
+
+MAX_ANSWER = 8192
+"""Octets of TXT records kept of one answer; records beyond that are dropped."""
+
+_NO_EDNS = (dns.rcode.FORMERR, dns.rcode.NOTIMP, dns.rcode.BADVERS)
+
+
+class DnsTrouble(ChatmaildError):
+    """No server could tell; the text says what became of each."""
+
+
+@dataclass
+class Server:
+    address: str
+    port: int = 53
+    plain_until: float = 0.0
+    """Until then it is asked without EDNS; by the clock of the event loop."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    records: tuple[bytes, ...]
+    """The TXT records; none if the name has none, or is not there."""
+    ttl: int
+    """Seconds."""
+
+
+@dataclass
+class _Asked:
+    """What became of one server during one lookup."""
+
+    server: Server
+    edns: bool
+    words: str = "not asked"
+    is_out: bool = False
+    """It has said all that it has to say."""
+
+    def note(self, words: str, is_out: bool) -> None:
+        self.words, self.is_out = words, is_out
+        self.edns = False
+
+
+async def ask(servers: Sequence[Server], name: str, *, seconds: float, patience: float,
+              tcp_only: bool = False) -> Answer:
+    """What the servers say of `name`. Each is asked in turn and waited for `patience` seconds,
+    again and again, for `seconds` in all. Raises `DnsTrouble` if none of them can tell."""
+    now = asyncio.get_running_loop().time
+    end = now() + seconds
+    every = [_Asked(server, server.plain_until <= now()) for server in servers]
+    question = dns.name.from_text(name)
+    while any(not one.is_out for one in every) and now() < end:
+        for one in every:
+            left = min(patience, end - now())
+            if one.is_out or left <= 0:
+                continue
+            edns = one.edns
+            answer = await _ask_one(one, question, left, tcp_only)
+            if answer is not None:
+                if not edns and one.server.plain_until <= now():
+                    one.server.plain_until = now() + EDNS_AGAIN
+                return answer
+    raise DnsTrouble("; ".join(f"{one.server.address}: {one.words}" for one in every))
+
+
+async def _ask_one(one: _Asked, question: dns.name.Name, seconds: float, tcp_only: bool
+                   ) -> Answer | None:
+    """One question to one server. Its answer if there is one, else None, and `one` has noted why.
+    """
+    with_edns = one.edns
+    query = dns.message.make_query(question, dns.rdatatype.TXT, use_edns=0 if with_edns else False,
+                                   payload=EDNS_PAYLOAD if with_edns else None)
+    try:
+        message = await _exchange(one.server, query, seconds, tcp_only)
+        rcode = message.rcode()
+        if rcode in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+            if not _is_referral(message):
+                return _answer(message)
+            one.note("knows only its own names, and asks nobody (no recursion)", is_out=True)
+        else:
+            one.note(dns.rcode.to_text(rcode), is_out=not (with_edns and rcode in _NO_EDNS))
+    except dns.exception.Timeout:
+        one.note("no answer", is_out=False)
+    except OSError as error:
+        one.note(os.strerror(error.errno) if error.errno else "cannot be reached", is_out=True)
+    except (dns.exception.DNSException, ValueError, EOFError):
+        one.note("an answer that cannot be read", is_out=not with_edns)
+    return None
+
+
+async def _exchange(server: Server, query: dns.message.QueryMessage, seconds: float, tcp_only: bool
+                    ) -> dns.message.QueryMessage:
+    """The response, by UDP, and by TCP where that is cut."""
+    if not tcp_only:
+        family = socket.AF_INET6 if ":" in server.address else socket.AF_INET
+        try:
+            # Connected, so that the kernel drops what others send and tells of a closed port.
+            backend: Any = dns.asyncbackend.get_backend("asyncio")
+            async with await backend.make_socket(
+                    family, socket.SOCK_DGRAM, destination=(server.address, server.port)) as sock:
+                return _as_answer(await dns.asyncquery.udp(
+                    query, server.address, seconds, server.port, ignore_unexpected=True,
+                    raise_on_truncation=True, sock=sock))
+        except dns.message.Truncated:
+            pass
+    return _as_answer(await dns.asyncquery.tcp(query, server.address, seconds, server.port))
+
+
+def _as_answer(message: dns.message.Message) -> dns.message.QueryMessage:
+    """Raises `dns.exception.FormError` if it is no answer to a query (an UPDATE, say)."""
+    if not isinstance(message, dns.message.QueryMessage):
+        raise dns.exception.FormError
+    return message
+
+
+def _is_referral(message: dns.message.QueryMessage) -> bool:
+    """Whether a server names others that may know, which is all that one without recursion does.
+    It must not count as "there is no such name"."""
+    return (not message.answer and not message.flags & (dns.flags.RA | dns.flags.AA)
+            and any(rrset.rdtype == dns.rdatatype.NS for rrset in message.authority))
+
+
+def _answer(message: dns.message.QueryMessage) -> Answer:
+    """The records at the end of the chain of aliases. Raises `DNSException` if it has none (a
+    loop, or more than 16 links)."""
+    chain = message.resolve_chaining()
+    return Answer(texts(chain.answer or ()), chain.minimum_ttl)
+
+
+def texts(rdatas: Iterable[Any]) -> tuple[bytes, ...]:
+    """The TXT records, each with its character strings joined; `MAX_ANSWER` octets at most."""
+    found, size = [], 0
+    for rdata in rdatas:
+        text = b"".join(rdata.strings)
+        size += len(text)
+        if size <= MAX_ANSWER:
+            found.append(text)
+    return tuple(found)
