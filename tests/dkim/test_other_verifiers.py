@@ -36,7 +36,8 @@ pytestmark = pytest.mark.skipif(
     not Path(opendkim.DAEMON).exists() and not os.environ.get("CI"),
     reason="needs the package opendkim")
 
-many = settings(max_examples=400, deadline=None,
+# Drawn alike each time: what it finds must not depend on whose turn it is. More examples find more.
+many = settings(max_examples=400, deadline=None, derandomize=True,
                 suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -128,7 +129,7 @@ VALUES = [b"1", b"rsa-sha256", b"RSA-SHA256", b"sender.example", b"Sender.Exampl
           b"from:\r\n\tto", b"from: :to", b"to:from", b"from", b"relaxed/simple", b"simple",
           b"simple/simple", b"simple/", b"", b"@sender.example", b"@a.sender.example",
           b"x=40y@sender.example", b"sender.example", b"dns/txt", b"dns/txt:http", b"dns",
-          b"1000000000000", b"9" * 30, b"99999999999", b"9" * 5000, b"0" * 20, b"-1", b"1.5",
+          b"1000000000000", b"9" * 30, b"99999999999", b"0" * 20, b"-1", b"1.5",
           b"0", b"17", b'"x"', b"a=b", b"b=AAAA"]
 
 
@@ -150,6 +151,10 @@ def signatures(draw):
     return specs + draw(st.sampled_from([[], [b""], [b" "], [b"\r\n "], [b"", b""]]))
 
 
+# What no server shows as one field: line ends that are no folds, and lines of blanks.
+NO_FIELD = re.compile(rb"\r(?!\n)|(?<!\r)\n|\r\n(?![ \t])|\r\n[ \t]*(\r\n|$)")
+
+
 def is_refused_by_rule(text):
     return any(re.search(rule, text) for rule in RULES.values())
 
@@ -164,8 +169,7 @@ def is_refused_by_rule(text):
 @example(SIGNATURE[:5] + [b' bh="BH"'] + SIGNATURE[6:])
 def test_odd_signatures(verifier, specs):
     field = by_hand(specs)
-    # a line of blanks ends the header for whoever reads lines
-    if re.search(rb"\r\n[ \t]*(\r\n|$)", field) or is_refused_by_rule(b";".join(specs)):
+    if NO_FIELD.search(field) or is_refused_by_rule(b";".join(specs)):
         return
     assert_agreed(verifier, message(field), KEY.record)
 

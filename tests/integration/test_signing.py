@@ -1,5 +1,6 @@
 """What leaves the host is signed, by OpenDKIM as doc/other-milters.md sets it up."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -9,6 +10,7 @@ import chatmessages
 import dkim
 import opendkim
 import pytest
+from dnsservers import Stranger, knows_no_name, reply
 from rig.host import PASSWORD
 from rig.stock import ORDINARY_USERS, postconf
 from rig.until import until
@@ -72,6 +74,38 @@ def test_a_bounce_is_signed_by_the_domain_of_its_sender(host, signer, loses_all_
 
 def test_check_finds_nothing_to_say_about_it(host):
     found = {f["code"]: f["level"] for f in
-             json.loads(host.chatmaild("check", "--json").stdout)["findings"]}
+             json.loads(host.chatmaild("check", "--json", check=False).stdout)["findings"]}
     assert found["bounces"] == "ok"
     assert not {"bounces-unsigned", "milter-by-tcp"} & found.keys()
+
+
+def live(host):
+    done = host.chatmaild("check", "--live", "--json", check=False)
+    return {f["code"]: f["level"] for f in json.loads(done.stdout)["findings"]
+            if f["code"] in ("live-signature", "live-unsigned")}
+
+
+def test_check_live_verifies_the_signature_of_what_it_has_sent(host, signer):
+    def published(query):
+        name = str(query.question[0].name)
+        if not name.startswith("chat._domainkey."):
+            return knows_no_name(query)
+        record = signer.record(name.encode()).decode()
+        return reply(query, f'{name} 60 IN TXT "{record[:200]}" "{record[200:]}"')
+
+    with Stranger(published, port=53):
+        assert live(host) == {"live-signature": "ok"}
+    with Stranger(knows_no_name, port=53):
+        assert live(host) == {"live-signature": "warning"}
+    with without_signer(host):
+        assert live(host) == {"live-unsigned": "failure"}
+
+
+@contextlib.contextmanager
+def without_signer(host):
+    before = host.run("postconf", "-h", "chat_submission_milters").stdout.strip()
+    postconf("-e", {"chat_submission_milters": "$chat_filter"})
+    host.reload_postfix()
+    yield
+    postconf("-e", {"chat_submission_milters": before})
+    host.reload_postfix()

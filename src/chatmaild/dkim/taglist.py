@@ -13,6 +13,7 @@ from chatmaild.errors import ChatmaildError
 
 WHITE_SPACE = b" \t\r\n\x0b\x0c"
 
+_NAME = re.compile(rb"[A-Za-z][^ \t\r\n\x0b\x0c]*\Z")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]+=*\Z")
 _BLANKS = re.compile(rb"[ \t\r\n\x0b\x0c]+")
 
@@ -33,7 +34,7 @@ class TagList:
         for spec in specs:
             name, equals, value = spec.partition(b"=")
             name = name.strip(WHITE_SPACE)
-            if not equals or not name[:1].isalpha():
+            if not equals or not _NAME.match(name):
                 raise DkimSyntaxError("not a list of tag=value")
             if name in self._values:
                 raise DkimSyntaxError(f"{name[:20].decode('ascii', 'replace')}= is given twice")

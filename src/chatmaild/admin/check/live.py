@@ -14,13 +14,15 @@ import ssl
 import time
 from collections.abc import Iterator
 
-from chatmaild.admin.check import effects, livemail, ordinary, visitor as visitors
+from chatmaild.admin.check import effects, livemail, livesignature, ordinary, visitor as visitors
 from chatmaild.admin.check.doveconf import Dovecot
 from chatmaild.admin.check.findings import Finding, failure, ok, unseen, warning
+from chatmaild.admin.check.livesignature import LookUp
 from chatmaild.admin.check.postconf import Postfix, Service
 from chatmaild.admin.check.visitor import TIMEOUT, TROUBLE, Visitor
 from chatmaild.config.config import Config, DomainConfig
 from chatmaild.daemon import owners
+from chatmaild.dkim.resolver import Resolver
 from chatmaild.errors import ChatmaildError
 
 ARRIVAL = 15
@@ -63,8 +65,9 @@ def _domain(
             visitors.create(config, neighbour)
             effects.plant_script(config, visitor)
             if postfix:
+                look_up = Resolver(config.dns_servers).look_up
                 for service in postfix.submission_servers():
-                    yield from _submission(visitor, service, postfix)
+                    yield from _submission(visitor, service, postfix, look_up)
             yield from effects.check(config, visitor, neighbour, dovecot)
     except ChatmaildError as error:
         yield failure("live", domain.name, str(error))
@@ -116,7 +119,7 @@ def _certificate(visitor: Visitor, port: int) -> Finding:
 
 
 def _submission(
-    visitor: Visitor, service: Service, postfix: Postfix
+    visitor: Visitor, service: Service, postfix: Postfix, look_up: LookUp
 ) -> Iterator[Finding]:
     port = _port(service)
     host = service.address.rpartition(":")[0].strip("[]") or visitor.host
@@ -133,7 +136,7 @@ def _submission(
         yield failure("live-submission", place, _words(error),
                       "journalctl -u postfix@- -u chatmaild-filtermail")
         return
-    yield from _delivery(visitor, token, place)
+    yield from _delivery(visitor, token, place, look_up)
 
 
 def _port(service: Service) -> int:
@@ -169,31 +172,33 @@ def _cleartext(client: smtplib.SMTP, visitor: Visitor, place: str) -> Finding:
                    "-o smtpd_milters=$chat_submission_milters, then: postfix reload")
 
 
-def _delivery(visitor: Visitor, token: str, place: str) -> Iterator[Finding]:
+def _delivery(visitor: Visitor, token: str, place: str, look_up: LookUp) -> Iterator[Finding]:
     start = time.monotonic()
     try:
         with visitor.logged_in() as client:
-            headers = _wait(client, token)
+            message = _wait(client, token)
     except TROUBLE as error:
         yield failure("live-delivery", place, f"cannot be read back: {_words(error)}")
         return
-    if headers is None:
+    if message is None:
         yield failure("live-delivery", place,
                       f"an encrypted message was accepted but did not arrive within {ARRIVAL} s",
                       "mailq; journalctl -u postfix@- -u dovecot")
         return
     seconds = time.monotonic() - start
     yield ok("live-delivery", place, f"an encrypted message arrived after {seconds:.1f} s")
-    if CLIENT_NAME.encode() in headers:
+    if CLIENT_NAME.encode() in message.partition(b"\r\n\r\n")[0]:
         yield failure("live-received", place,
                       "the delivered message shows name and address of the sender's client "
                       "(Received)", "see header_checks, above, then: postfix reload")
     else:
         yield ok("live-received", place, "it does not show where it was sent from")
+    yield livesignature.check(message, visitor.mailbox.domain.name, place, time.time(),
+                              look_up)
 
 
 def _wait(client: imaplib.IMAP4_SSL, token: str) -> bytes | None:
-    """The header of the message with `token` in its Message-ID once it is there."""
+    """The message with `token` in its Message-ID once it is there."""
     deadline = time.monotonic() + ARRIVAL
     while time.monotonic() < deadline:
         for folder in ("INBOX", effects.SCRIPTED):      # the latter only where a script runs
@@ -201,7 +206,7 @@ def _wait(client: imaplib.IMAP4_SSL, token: str) -> bytes | None:
                 continue
             _, (numbers,) = client.search(None, "HEADER", "Message-ID", token)
             if numbers:
-                _, data = client.fetch(numbers.split()[0].decode(), "(BODY.PEEK[HEADER])")
+                _, data = client.fetch(numbers.split()[0].decode(), "(BODY.PEEK[])")
                 return bytes(data[0][1]) if isinstance(data[0], tuple) else b""
         time.sleep(0.1)
     return None
