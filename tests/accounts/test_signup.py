@@ -70,6 +70,17 @@ def test_passwords_are_counted_in_octets():
     assert judge("abcdefghi", "äöüßa".encode()) is None
 
 
+@pytest.mark.parametrize("extra, length, refusal", [
+    ("", 23, None), ("automatic_accounts = yes", 23, None),
+    ("automatic_accounts = no", 23, Refusal.AUTOMATIC),
+    ("automatic_accounts = no", 22, None), ("automatic_accounts = no", 24, None),
+    ("automatic_accounts = no\nsignup = invite", 23, None),
+    ("automatic_accounts = no\nsignup = closed", 23, Refusal.CLOSED),
+])
+def test_accounts_that_clients_make_by_themselves(extra, length, refusal):
+    assert judge("abcdefghi", b"p" * length, extra=extra) is refusal
+
+
 def test_a_closed_domain():
     assert judge("abcdefghi", extra="signup = closed") is Refusal.CLOSED
     assert judge("abcdefghi", extra="signup = invite") is None

@@ -15,6 +15,9 @@ from chatmaild.config.config import Config, DomainConfig
 MAX_PASSWORD = 511
 """Octets; from 512 on libxcrypt makes no hash."""
 
+AUTOMATIC_PASSWORD = 23
+"""Octets in the password of an account that a client has made by itself: its mark."""
+
 MAX_CLIENTS = 65_536
 """Client prefixes remembered at a time, 100 octets each; beyond that the oldest is forgotten."""
 
@@ -35,6 +38,7 @@ class Refusal(enum.Enum):
     PASSWORD = "password"
     SWITCHED_OFF = "nocreate"
     CLOSED = "closed"
+    AUTOMATIC = "automatic-account"
     UNINVITED = "no-invite"
     CLIENT_LIMIT = "client-limit"
     HOST_LIMIT = "host-limit"
@@ -80,6 +84,9 @@ def judge_request(
         return Refusal.PASSWORD
     if domain.signup == "closed":
         return Refusal.CLOSED
+    if (domain.signup == "open" and not domain.automatic_accounts
+            and len(password) == AUTOMATIC_PASSWORD):
+        return Refusal.AUTOMATIC
     return None
 
 

@@ -217,7 +217,7 @@ def _create(args: argparse.Namespace, config: Config, console: Console) -> int:
     privileges.become(config.mail_user)
     # The admin may give out any name; what could never log in again is refused here as well.
     lenient = replace(mailbox.domain, username_min_length=1, username_max_length=64,
-                      reserved_names=frozenset(), signup="open")
+                      reserved_names=frozenset(), signup="open", automatic_accounts=True)
     refusal = signup.judge_request(mailbox.address.partition("@")[0], password, lenient,
                                    config.recipient_delimiter)
     if refusal is signup.Refusal.PASSWORD:

@@ -43,6 +43,7 @@ class DomainConfig:
     recipient_aliases: frozenset[str] = setting(address_patterns, "")
 
     signup: str = setting(choice("open", "invite", "closed"), "open")
+    automatic_accounts: bool = setting(boolean, "yes")
     username_min_length: int = setting(integer(1, 64), "9")
     username_max_length: int = setting(integer(1, 64), "9")
     password_min_length: int = setting(integer(1, 511), "9")
