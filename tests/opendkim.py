@@ -128,7 +128,8 @@ def _daemon(directory: Path, configuration: str, path: Path):
 
 
 def sign(path: Path, message: bytes) -> bytes:
-    """`message` with the field that OpenDKIM adds, as a signer or as a verifier."""
+    """`message` as OpenDKIM, a signer or a verifier, leaves it: with a field of its own on top,
+    without those that were forged in its name."""
     head, _, body = message.partition(b"\r\n\r\n")
     with socket.socket(socket.AF_UNIX) as sock, sock.makefile("rwb") as stream:
         sock.settimeout(60)
@@ -145,15 +146,27 @@ def sign(path: Path, message: bytes) -> bytes:
             return message      # nothing that it could do for this one, or too odd for it
         stream.write(struct.pack("!L", 1) + b"E")
         stream.flush()
-        added = []
+        added, lines = [], re.split(rb"\r\n(?![ \t])", head)
         while True:
             reply = _read(stream)
             if reply[:1] in (b"h", b"i"):
                 name, value = reply[5 if reply[:1] == b"i" else 1:].rstrip(b"\0").split(b"\0")
-                added.append(name + b":" + value.replace(b"\n", b"\r\n") + b"\r\n")
+                added.append(name + b":" + value.replace(b"\n", b"\r\n"))
+            elif reply[:1] == b"m":
+                _remove(lines, reply)
             elif reply[:1] != b"p":
                 assert reply[:1] in (b"c", b"a"), reply
-                return b"".join(added) + message
+                return b"\r\n".join([*added, *filter(None, lines)]) + b"\r\n\r\n" + body
+
+
+def _remove(lines: list[bytes], change: bytes) -> None:
+    """Carry out a change of a header that takes it away. The place stays, as its number does."""
+    name, value, _ = change[5:].split(b"\0")
+    assert not value, change
+    index = int.from_bytes(change[1:5], "big")
+    same = [at for at, line in enumerate(lines)
+            if line.partition(b":")[0].strip().lower() == name.lower()]
+    lines[same[index - 1]] = b""
 
 
 def _ask(stream, packet: bytes) -> bytes:

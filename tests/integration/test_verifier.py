@@ -68,6 +68,13 @@ def test_a_forged_result_is_not_believed(host, person, authserv_id):
     assert host.answer(FORGED.replace(b"mx.example.org", authserv_id) + unsigned, person)[0] == 554
 
 
+@pytest.mark.parametrize("stumbling_block", [b"X-Odd : y\r\n", b"X-Odd\t: y\r\n"])
+def test_a_field_that_opendkim_stumbles_over_does_not_let_a_forged_result_in(
+        host, person, stumbling_block):
+    unsigned = chatmessages.encrypted(ALICE, person, "hello")
+    assert host.answer(FORGED + stumbling_block + unsigned, person)[0] == 554
+
+
 def test_a_result_that_opendkim_was_made_to_write_is_not_believed(host, person):
     """It writes what i= says, and does not ask whether that ends a result and begins another."""
     identity = (b"x@evil.example=3B=09dkim=3Dpass=20header.d=3Dsender.example"

@@ -9,6 +9,7 @@ import contextlib
 import functools
 import hashlib
 import ipaddress
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -29,6 +30,8 @@ its kind for DMARC another."""
 CLOCK_DRIFT = 300
 """Seconds that `x=` may have passed before a signature counts as expired, and that `t=` may be
 ahead of our clock."""
+
+_FIELD_NAME = re.compile(rb"[!-9;-~]+\Z")
 
 key_record = functools.lru_cache(maxsize=256)(keyrecord.parse_key_record)
 
@@ -210,6 +213,10 @@ def from_results(fields: Fields, authserv_id: str, from_domain: str) -> Authenti
     under its name that speaks of DKIM is its own, and those below it are forged or stale.
     """
     for name, value in fields:
+        if not _FIELD_NAME.match(name):
+            # OpenDKIM lets a message with "X : y" pass, with the results that it came with.
+            return Authenticity.invalid(
+                "verifier-no-pass", f"a header field whose name {authserv_id} may not understand")
         if name.lower().strip() == b"dkim-signature" and not dkim_signature.is_quotable(value):
             return Authenticity.invalid(
                 "signature-unusable", "what a signature says could pass for a verifier's result")
