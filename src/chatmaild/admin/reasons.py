@@ -247,6 +247,9 @@ _SIGNUPS = {
                        "Set `password_min_length`."),
     "nocreate": Reason("/etc/chatmaild/nocreate exists.", _LOGIN, "Remove it to go on."),
     "closed": Reason("`signup = closed`.", _LOGIN, "`chatmaild accounts create` makes one."),
+    "automatic-account": Reason(
+        "A password of 23 characters marks an account that a client makes by itself, and "
+        "`automatic_accounts = no`.", _LOGIN, NOTHING),
     "no-invite": Reason("`signup = invite`, and there was no invitation.", _LOGIN,
                         "`chatmaild invite create`."),
     "client-limit": Reason("Too many accounts came from that network in an hour.", _LOGIN,
@@ -257,6 +260,7 @@ _SIGNUPS = {
     "memory": Reason("Less memory is left than `min_available_memory`.", _LOGIN,
                      "Find out who uses it."),
     "disk": Reason("Less disk is left than `min_free_disk_space`.", _LOGIN, "Make room."),
+    "inodes": Reason("Fewer inodes are left than `min_free_inodes`.", _LOGIN, "Make room."),
     "blocked": Reason("The account is blocked.", _LOGIN, "`chatmaild accounts unblock ADDRESS`."),
 }
 
