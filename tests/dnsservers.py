@@ -120,6 +120,8 @@ class Stranger:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)     # wakes the thread, which holds the port
             sock.close()
+        for thread in self._threads:
+            thread.join(5)
 
     def _serve(self) -> None:
         while True:

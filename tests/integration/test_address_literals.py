@@ -5,6 +5,7 @@ import subprocess
 
 import chatmessages
 import pytest
+from rig.files import kept
 from rig.host import PASSWORD
 from rig.stock import postconf
 
@@ -17,11 +18,11 @@ def world(running_host):
     for address in (PUBLIC_6, STRANGER_6):
         subprocess.run(["ip", "address", "add", f"{address}/128", "dev", "lo", "nodad"], check=True)
     before = running_host.run("postconf", "-h", "transport_maps").stdout.strip()
-    postconf("-e", {"transport_maps": "regexp:{ { /@\\[(192\\.0\\.2\\.99|IPv6:2001:db8::99)\\]$$/ "
-                    "discard: } } " + before})
-    running_host.reload_postfix()
-    yield
-    postconf("-e", {"transport_maps": before})
+    away = "regexp:{ { /@\\[(192\\.0\\.2\\.99|IPv6:2001:db8::99)\\]$$/ discard: } }"
+    with kept("/etc/postfix/main.cf"):
+        postconf("-e", {"transport_maps": f"{away} {before}"})
+        running_host.reload_postfix()
+        yield
     running_host.reload_postfix()
 
 

@@ -10,7 +10,7 @@ import dns.rcode
 import dnsservers
 import pytest
 from dnsservers import Stranger, reply
-from rig.files import replace
+from rig.files import kept, replace
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 
@@ -31,14 +31,18 @@ def without_edns(query):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def world(running_host):
-    before = RESOLV_CONF.read_text()
-    ini = running_host.ini.read_text()
-    running_host.configure(ini.replace(
+def nobody_is_trusted(running_host):
+    before = running_host.ini.read_text()
+    running_host.configure(before.replace(
         "[chatmaild]\n", "[chatmaild]\ntrusted_networks = 192.0.2.200\n", 1))
     yield
-    replace(RESOLV_CONF, before)
-    running_host.configure(ini)
+    running_host.configure(before)
+
+
+@pytest.fixture(autouse=True)
+def own_resolv_conf():
+    with kept(RESOLV_CONF):
+        yield
 
 
 def answer(host, person, domain):

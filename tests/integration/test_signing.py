@@ -11,6 +11,7 @@ import dkim
 import opendkim
 import pytest
 from dnsservers import Stranger, knows_no_name, reply
+from rig.files import kept
 from rig.host import PASSWORD
 from rig.stock import ORDINARY_USERS, postconf
 from rig.until import until
@@ -18,18 +19,16 @@ from rig.until import until
 
 @pytest.fixture(scope="module", autouse=True)
 def signer(running_host, tmp_path_factory):
-    names = ("smtpd_milters", "non_smtpd_milters", "internal_mail_filter_classes")
-    before = {name: running_host.run("postconf", "-h", name).stdout.strip() for name in names}
     found = opendkim.Signer(tmp_path_factory.mktemp("opendkim") / "bin")
-    found.follow("apt-get")
-    found.follow("opendkim-genkey", domain=running_host.chat_domain)
-    found.follow("opendkim-genkey", domain=running_host.domain, selector="bounces")
-    found.follow("internal_mail_filter_classes")
-    found.follow("master.sh")
-    yield found
-    found.stop()
-    postconf("-e", before)
-    running_host.run("sh", running_host.tree / "postfix/master.sh")
+    with kept("/etc/postfix/main.cf", "/etc/postfix/master.cf", "/etc/opendkim.conf"):
+        found.follow("apt-get")
+        found.follow("opendkim-genkey", domain=running_host.chat_domain)
+        found.follow("opendkim-genkey", domain=running_host.domain, selector="bounces")
+        found.follow("internal_mail_filter_classes")
+        found.follow("master.sh")
+        yield found
+        found.stop()
+    shutil.rmtree("/var/spool/postfix/opendkim")
     running_host.reload_postfix()
 
 
@@ -103,9 +102,8 @@ def test_check_live_verifies_the_signature_of_what_it_has_sent(host, signer):
 
 @contextlib.contextmanager
 def without_signer(host):
-    before = host.run("postconf", "-h", "chat_submission_milters").stdout.strip()
-    postconf("-e", {"chat_submission_milters": "$chat_filter"})
-    host.reload_postfix()
-    yield
-    postconf("-e", {"chat_submission_milters": before})
+    with kept("/etc/postfix/main.cf"):
+        postconf("-e", {"chat_submission_milters": "$chat_filter"})
+        host.reload_postfix()
+        yield
     host.reload_postfix()
