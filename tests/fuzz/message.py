@@ -12,15 +12,15 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["chatmaild"]):
-    from chatmaild.message.reader import MessageReader
+    from chatmaild.message.reader import Limits, MessageReader
 
 HEADERS = [("content-type", b'multipart/encrypted; protocol="application/pgp-encrypted"; '
                             b'boundary="b"')]
 SECUREJOIN = [("secure-join", b"vc-request"), ("content-type", b'multipart/mixed; boundary="b"')]
 
 
-def content(headers, body, cut):
-    reader = MessageReader(headers)
+def content(headers, body, cut, tolerant):
+    reader = MessageReader(headers, Limits(tolerant=tolerant))
     for at in range(0, len(body), cut):
         reader.feed(body[at:at + cut])
     return reader.finish()
@@ -33,7 +33,9 @@ def one(data):
         headers, body = [("content-type", data[2:200])], data[200:]
     else:
         headers, body = (HEADERS if data[0] & 1 else SECUREJOIN), data[2:]
-    assert content(headers, body, len(body) or 1) == content(headers, body, data[1] % 90 + 1)
+    tolerant = bool(data[1] & 128)
+    assert content(headers, body, len(body) or 1, tolerant) == content(
+        headers, body, data[1] % 90 + 1, tolerant)
 
 
 atheris.Setup(sys.argv, one)

@@ -1,15 +1,18 @@
 """A minute of coverage-guided fuzzing, seeded with good messages and attacks."""
 
 import os
+import random
+import re
 import subprocess
 from pathlib import Path
 
 import attacks
 import goodmessages
+import programs
 import pytest
-from openpgpmessages import BOUNDARY
 
 ROOT = Path(__file__).parents[2]
+BOUNDARIES = re.compile(rb'boundary="?([^\s";]+)')
 SECONDS = int(os.environ.get("FUZZ_SECONDS", "60"))
 
 
@@ -27,10 +30,14 @@ def fuzzer() -> str:
 @pytest.mark.fuzz
 def test_a_minute_of_fuzzing_finds_nothing(tmp_path):
     python = fuzzer()
-    for number, (_, _, body) in enumerate([*goodmessages.table(), *attacks.table()]):
+    armored = goodmessages.armor(b"".join(attacks.GOOD_PACKETS)).replace(b"\r\n", b"\n")
+    incoming = [program(random.Random(1), armored) for program in programs.INCOMING.values()]
+    rows = [(h, b) for _, h, b in [*goodmessages.table(), *attacks.table()]] + incoming
+    for number, (headers, body) in enumerate(rows):
         if len(body) < 5000:
-            seed = b"\1\x40" + body.replace(BOUNDARY.encode(), b"b").replace(b"--xyz", b"--b")
-            (tmp_path / str(number)).write_bytes(seed)
+            boundary = BOUNDARIES.search(dict(headers).get("Content-Type") or b"")
+            text = body.replace(boundary[1], b"b") if boundary else body
+            (tmp_path / str(number)).write_bytes(b"\1\xc0" + text)
     done = subprocess.run(
         [python, ROOT / "tests/fuzz/message.py", f"-max_total_time={SECONDS}", "-max_len=6000",
          f"-artifact_prefix={tmp_path}/found-", tmp_path],

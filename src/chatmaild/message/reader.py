@@ -84,6 +84,8 @@ class MessageReader:
             self._body = pgpmime.BodyReader(
                 mediatype.boundary(media_type), limits.tolerant, self.packets)
             return
+        if media_type.blanks > mediatype.MAX_BLANKS:    # which only encrypted mail may have
+            raise Refusal("content-type-blanks")
         if media_type.name == "multipart/mixed" and limits.setup and autocryptsetup.is_announced(
                 headers):
             self.announced = Kind.SETUP

@@ -22,6 +22,10 @@ MAX_HEADER_TEXT = 1024
 """Octets of text in all headers of such a message: the names, addresses and identifiers of two
 people, and the addresses in a key. The first message to a stranger needs no more."""
 
+_SHOWN = ("from", "sender", "reply-to", "to", "cc", "subject", "message-id", "in-reply-to",
+          "references", "chat-", "list-", "secure-join")
+"""Headers that mail programs look at, or begin so. Servers add others on the way."""
+
 _NOT_THE_TEXT = "securejoin-text"
 _DESCRIPTIONS = ("content-disposition", "content-description", "content-id", "content-location")
 _IDENTIFIER = re.compile(rb"[0-9A-Za-z_-]{1,48}\Z")
@@ -48,25 +52,32 @@ def step(headers: list[tuple[str, bytes]]) -> bytes | None:
     does not have.
     """
     found = None
-    described = False
     seen: set[str] = set()
     for name, value in headers:
-        value = value.strip()
         if not name.startswith("secure-join"):
-            described |= (name in _DESCRIPTIONS and value.lower() != b"inline")
             continue
         if name in seen:
             raise Refusal("securejoin-twice")
         seen.add(name)
+        value = value.strip()
         if name == "secure-join":
             found = value.lower()
             if found not in STEPS:
                 raise Refusal("securejoin-step")
         elif name not in _OTHERS or not _OTHERS[name].match(value):
             raise Refusal("securejoin-header")
-    if found and described:
-        raise Refusal("securejoin-header")
+    if found:
+        _check_company(headers)
     return found
+
+
+def _check_company(headers: list[tuple[str, bytes]]) -> None:
+    """The other headers of a request. Those of outgoing mail are counted again, by the policy."""
+    if any(name in _DESCRIPTIONS and value.strip().lower() != b"inline"
+           for name, value in headers):
+        raise Refusal("securejoin-header")
+    if sum(len(value) for name, value in headers if name.startswith(_SHOWN)) > MAX_HEADER_TEXT:
+        raise Refusal("header-text")
 
 
 class BodyReader(WholeBody):
