@@ -15,7 +15,7 @@ In incoming mail (`tolerant`) a part may be base64 or quoted-printable: _encoded
 _encoded_data give its lines to `transferencoding.EncodedPart` until the delimiter comes.
 
 Clients write the same words before the armor in every message, so what was once read line by line
-is remembered (`_is_known_head`).
+is remembered (`_lines_in_known_head`).
 """
 
 import functools
@@ -146,9 +146,12 @@ class BodyReader:
         head = data[:end + 2]
         # With the delimiter taken out heads are the same in all messages of a client. NUL, which
         # no line may have, stands for it.
-        if end < 0 or b"\0" in head or not _is_known_head(head.replace(self._delimiter, b"\0"),
-                                                          self._tolerant):
+        if end < 0 or b"\0" in head:
             return 0
+        lines = _lines_in_known_head(head.replace(self._delimiter, b"\0"), self._tolerant)
+        if not lines:
+            return 0
+        self._lines_read = lines
         self._begin_armor(end + 2)
         return end + 2
 
@@ -292,13 +295,14 @@ class _ArmorAlone:
 
 
 @functools.lru_cache(maxsize=256)
-def _is_known_head(head: bytes, tolerant: bool) -> bool:
-    """Whether these lines, NUL for the delimiter, are all that may stand before the armor, and no
-    delimiter is hidden in another line."""
+def _lines_in_known_head(head: bytes, tolerant: bool) -> int:
+    """How many lines stand before the second part's content, if these lines, NUL for the delimiter,
+    are all that may stand before the armor, and no delimiter is hidden in another line; else 0."""
     reader = BodyReader(b"", tolerant, PacketReader())
     reader._delimiter = b"\0"
     try:
         reader.feed(head)
     except Refusal:
-        return False    # read line by line it will be found again, with its place
-    return reader._armor is not None and not reader._rest and head.count(b"\0") == 2
+        return 0        # read line by line it will be found again, with its place
+    known = reader._armor is not None and not reader._rest and head.count(b"\0") == 2
+    return reader._lines_read if known else 0
