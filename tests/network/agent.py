@@ -17,7 +17,7 @@ from pathlib import Path
 
 from network.sites import SELECTOR, SITES, NetworkSite
 from rig import stock
-from rig.host import Host
+from rig.host import PASSWORD, Host
 from rig.until import until
 
 AUTHORITY = Path("/etc/ssl/certs/test-authority.pem")
@@ -68,6 +68,56 @@ class NetworkHost(Host):
             "queue_run_delay": "3s", "minimal_backoff_time": "3s", "maximal_backoff_time": "10s"})
         self._start_opendkim(kit.dkim_keys)
         self.serve(bool(self.site.chat_domain))
+        if self.site.chat_domain:   # all phones come from one address
+            self.configure(self.ini.read_text().replace(
+                "\n#max_client_signups_per_hour = 30", "\nmax_client_signups_per_hour = 1000"))
+
+    # -- people ------------------------------------------------------------------------------
+
+    def takes_cleartext(self, address: str) -> None:
+        self.chatmaild("accounts", "set", address, "--incoming-cleartext", "yes")
+
+    def submit(self, user: str, password: str, sender: str, recipients: list[str],
+               message: bytes) -> None:
+        """Send as a user of this host; the message is accepted when this returns."""
+        with self.smtp(user, password) as smtp:
+            smtp.sendmail(sender, recipients, message)
+
+    def inbox(self, address: str, words: str) -> bytes:
+        """The message of a chat user that has these words, once it is there."""
+        def found() -> bytes | None:
+            with self.imap(address, PASSWORD) as imap:
+                imap.select()
+                for number in imap.search(None, "ALL")[1][0].split():
+                    message = imap.fetch(number.decode(), "(BODY.PEEK[])")[1][0][1]
+                    if words.encode() in message:
+                        return message
+            return None
+        return until(found, f"{words!r} in the mailbox of {address}", 120, pause=0.3)
+
+    def size_of_inbox(self, address: str) -> int:
+        with self.imap(address, PASSWORD) as imap:
+            return int(imap.select()[1][0])
+
+    def spool(self, user: str, words: str) -> bytes:
+        """What the mailbox of an ordinary user holds, once it has these words."""
+        path = Path("/var/mail") / user
+        return until(lambda: path.exists() and words.encode() in path.read_bytes()
+                     and path.read_bytes(), f"{words!r} in the mailbox of {user}", 120, pause=0.1)
+
+    def alias(self, name: str, target: str) -> None:
+        """Mail to the ordinary address `name` goes there: an address, or "|command"."""
+        with open("/etc/aliases", "a") as aliases:
+            aliases.write(f'{name}: "{target}"\n')
+        self.run("newaliases")
+        self.reload_postfix()       # smtpd looks into the table that it opened before
+
+    def program(self, name: str, text: str) -> str:
+        """Write an executable that anybody may run; its path."""
+        path = Path("/usr/local/bin") / name
+        path.write_text(text)
+        path.chmod(0o755)
+        return str(path)
 
     # -- what it says ------------------------------------------------------------------------
 

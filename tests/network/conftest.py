@@ -26,14 +26,16 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
-def directory(tmp_path_factory):
+def directory(request, tmp_path_factory):
     """We are in the network from here on."""
     missing = [program for program in ("knotd", "opendkim", "mmdebstrap", "ip", "setpriv")
                if not shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin")]
     if os.geteuid() or missing:
         text = f"needs root and {' '.join(missing) or 'nothing else'}"
         pytest.fail(text) if os.environ.get("CI") == "true" else pytest.skip(text)
-    phones.packages("client")       # while there is a world to get it from
+    old = any("old_core" in item.fixturenames for item in request.session.items)
+    for kind in phones.KINDS if old else phones.KINDS[:1]:
+        phones.packages(kind)       # while there is a world to get it from
     directory = tmp_path_factory.mktemp("network")
     directory.chmod(0o755)
     world.enter(directory)
@@ -111,5 +113,11 @@ def plain(hosts):
 
 @pytest.fixture(scope="session")
 def core(directory):
-    with phones.core(directory) as manager:
-        yield manager
+    with phones.core(directory) as core:
+        yield core
+
+
+@pytest.fixture(scope="session", params=phones.KINDS[1:])
+def old_core(directory, request):
+    with phones.core(directory, request.param) as core:
+        yield core

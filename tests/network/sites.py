@@ -52,6 +52,8 @@ def zone(sites: list[NetworkSite], keys: dict[str, str]) -> str:
              ". NS ns.example.", f"ns.example. A {RESOLVER}", f"ns.example. AAAA {RESOLVER6}",
              *_pointer(PHONES, "phones.example"), *_pointer(PHONES6, "phones.example"),
              f"phones.example. A {PHONES}", f"phones.example. AAAA {PHONES6}"]
+    # cores such as 2.35 find their default relays for calls by name, or never come online
+    lines += [f"{name}. A {PHONES}" for name in ("nine.testrun.org", "turn.delta.chat")]
     for site in sites:
         for name in site.names:
             lines += [f"{name}. A {site.address}", f"{name}. AAAA {site.address6}"]

@@ -83,6 +83,8 @@ class Authority:
         self._key, self._certificate = directory / "ca.key", directory / "ca.pem"
         _run("openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt",
              "ec_paramgen_curve:prime256v1", "-days", "30", "-subj", "/CN=Authority of the tests",
+             "-addext", "basicConstraints=critical,CA:TRUE",
+             "-addext", "keyUsage=critical,keyCertSign,cRLSign",
              "-keyout", self._key, "-out", self._certificate)
 
     @property
@@ -92,7 +94,8 @@ class Authority:
     def issue(self, site: NetworkSite) -> tuple[str, str]:
         """Certificate (with the authority's own) and key for all names and addresses of a host."""
         names = ",".join([*(f"DNS:{name}" for name in site.names),
-                          f"IP:{site.address}", f"IP:{site.address6}"])
+                          f"IP:{site.address}", f"IP:{site.address6}",
+                          "DNS:localhost", "IP:127.0.0.1"])
         key, certificate = (self._directory / f"{site.key}.{end}" for end in ("key", "pem"))
         _run("openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt",
              "ec_paramgen_curve:prime256v1", "-days", "30", "-subj", f"/CN={site.name}",
