@@ -34,6 +34,7 @@ COMMANDS = {
     "push-test": ("chatmaild.admin.push_test", "ring a user's devices; say what the gateway says"),
     "expire": ("chatmaild.services.expire", "delete what is due in every chat mailbox"),
     "quota-expire": ("chatmaild.services.quota_expire", "make room in one mailbox"),
+    "end-sessions": ("chatmaild.services.end_sessions", "disconnect chat users"),
     "report": ("chatmaild.admin.report", "show what is stored, and when mail was last deleted"),
     "filtermail": ("chatmaild.services.filtermail", "check chat users' mail as a milter (service)"),
     "recipients": ("chatmaild.services.recipients",
@@ -42,7 +43,7 @@ COMMANDS = {
 }
 
 DAEMONS = ("doveauth", "lastlogin", "metadata", "notifier", "recipients", "filtermail")
-JOBS = ("expire", "quota-expire")
+JOBS = ("expire", "quota-expire", "end-sessions")
 """Like the daemons they log, as nobody is there to read."""
 
 WITHOUT_TLS = ("doveauth", "lastlogin", "recipients")

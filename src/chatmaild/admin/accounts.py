@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import BinaryIO
 
-from chatmaild.accounts import contents, passwordhash, signup
+from chatmaild.accounts import contents, passwordhash, sessions, signup
 from chatmaild.accounts.mailboxes import Creation, Mailbox, Mailboxes
 from chatmaild.admin import links
 from chatmaild.config import inifile
@@ -273,7 +273,7 @@ def _each(
 def _block(args: argparse.Namespace, config: Config, console: Console) -> int:
     def change(mailbox: Mailbox) -> str:
         mailbox.block()
-        return "blocked; who is connected stays so until the connection ends (doveadm kick)"
+        return "blocked" + _end_sessions(mailbox)
 
     return _each(args, config, console, change)
 
@@ -299,13 +299,24 @@ def _delete(args: argparse.Namespace, config: Config, console: Console) -> int:
             existed = mailbox.delete(block=block)
         finally:
             tokens.forget(mailbox.address)
+            ended = _end_sessions(mailbox)
         if block:
-            return "deleted; the address is blocked" if existed else "is blocked; had no mailbox"
+            return ("deleted; the address is blocked" if existed else
+                    "is blocked; had no mailbox") + ended
         if not existed:
             raise StoreError(f"{mailbox.address}: there is no such account")
-        return "deleted" + _rebirth(mailbox)
+        return "deleted" + ended + _rebirth(mailbox)
 
     return _each(args, config, console, change)
+
+
+def _end_sessions(mailbox: Mailbox) -> str:
+    """Nobody goes on reading and writing there. What to add to the report: why somebody may."""
+    try:
+        sessions.end([mailbox.address])
+    except StoreError as error:
+        return f"; {error}".replace("ADDRESS", mailbox.address)
+    return ""
 
 
 def _rebirth(mailbox: Mailbox) -> str:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Container
 from zlib import crc32
 
+from chatmaild.accounts import sessions
 from chatmaild.accounts.invites import Invites
 from chatmaild.accounts.layout import BLOCKED, PASSWORD, home_of
 from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
@@ -38,6 +39,8 @@ class Expiry:
         self._expunger = Expunger(dry_run, self.tally, note, self._problem)
         self._recorded: dict[str, bool] = {}
         self._tokens = DeviceTokens(config.push_tokens_dir)
+        self._removed: list[str] = []
+        """Addresses whose sessions have to end."""
 
     def sweep(self) -> set[str]:
         """Remove what killed processes left beside the mailboxes, and invitations that have
@@ -81,6 +84,19 @@ class Expiry:
                     error = OSError(errno.EIO, "a symbolic link, so nothing in it is deleted; "
                                                "mount the other disk there instead")
                 self._problem(path, error)
+        self._end_sessions()
+
+    def _end_sessions(self) -> None:
+        """Whoever gets one of the addresses next must not share the mailbox with who had it.
+
+        Nobody is connected as a rule, since a session counts as a login. Dovecot need not run.
+        """
+        if self._dry_run or not self._removed:
+            return
+        try:
+            sessions.end(self._removed)
+        except StoreError as error:
+            self._complain(sessions.SOCKET, error)
 
     def _problem(self, path: str, error: Exception) -> None:
         """A link at or in a mailbox is worth a warning, but no failed run.
@@ -171,6 +187,7 @@ class Expiry:
             return
         self._gone(Reason.INACTIVE, mailbox.home)
         self._forget_tokens(mailbox)
+        self._removed.append(mailbox.address)
 
     def _delete(self, mailbox: Mailbox, keep: Callable[[str], bool]) -> bool:
         """Whether the account is gone. What could not be removed of it is a problem, no more."""

@@ -47,7 +47,7 @@ def test_wired_host_is_in_order(release, judge):
 
 def test_stock_host_lacks_what_we_add(release, judge):
     assert judge(release, "stock") == {"passdb-missing": "failure", "userdb-missing": "failure"}
-    expected = {"imap-login": "failure"}
+    expected = {"imap-login": "failure", "lmtp-mode": "failure", "sessions": "failure"}
     if release == "trixie":
         expected["lmtp-username"] = "failure"
     assert mail(release, "stock") == expected
@@ -249,3 +249,15 @@ def test_parser_keeps_order_names_and_quotes(release):
     assert tree.get("k") == "v w"
     with pytest.raises(doveconf.DovecotError):
         doveconf.interpret("Fatal: no")
+
+
+def test_lmtp_socket_that_every_user_may_write_to(release):
+    """Debian's own, whose mode only Dovecot's defaults tell on 13."""
+    for text in ("    mode = 0666", "    mode = 0662", ""):
+        edit = replaced(r"    group = postfix\n    mode = 0660", text)
+        assert mail(release, edit=edit) == {"lmtp-mode": "failure"}
+
+
+def test_service_that_ends_sessions_is_missing(release):
+    edit = replaced(r"service chatmaild-sessions", "service something-else")
+    assert mail(release, edit=edit) == {"sessions": "failure"}

@@ -13,6 +13,9 @@ from chatmaild.config.config import Config
 MANY_CLIENTS = 1000
 """Connections that imap-login should be able to hold: phones stay connected."""
 
+LISTENER_MODE = "0666"
+"""Of a unix_listener of lmtp that says nothing else (Dovecot's own default)."""
+
 INOTIFY = "/proc/sys/fs/inotify/max_user_instances"
 
 
@@ -27,6 +30,9 @@ def check(
         yield from _lmtp_user(dovecot, domain)
     yield from _valid_ids(dovecot, identify(config.mail_user))
     yield from _capabilities(dovecot)
+    yield from _lmtp_sockets(dovecot)
+    yield from _sessions(dovecot)
+    yield from _chroot(dovecot)
     yield from _login_processes(dovecot)
     yield from _imap_processes(dovecot)
     instances = kernel(INOTIFY)
@@ -95,6 +101,35 @@ def _capabilities(dovecot: Dovecot) -> Iterator[Finding]:
             yield failure("xchatmail", f"{dovecot.path}: {where}",
                           "XCHATMAIL is advertised to ordinary users too: a chat client of theirs "
                           "deletes what it has downloaded", "take XCHATMAIL out")
+
+
+def _lmtp_sockets(dovecot: Dovecot) -> Iterator[Finding]:
+    """Who may write into every mailbox past Postfix and the filters."""
+    listeners = list(dovecot.service("lmtp").all("unix_listener"))
+    for listener in listeners:
+        mode = listener.get("mode") or LISTENER_MODE
+        if mode.isdigit() and int(mode, 8) & 0o002:
+            yield failure("lmtp-mode", f"{dovecot.path}: service lmtp: unix_listener "
+                          f"{listener.name}", f"mode {mode}: every user of this host can write "
+                          "into any mailbox, in anybody's name",
+                          f"service lmtp {{\n  unix_listener {listener.name} {{\n    mode = 0600\n"
+                          "  }\n}")
+
+
+def _sessions(dovecot: Dovecot) -> Iterator[Finding]:
+    listener = dovecot.service("chatmaild-sessions").block("unix_listener", "chatmaild-sessions")
+    if not listener.values:
+        yield failure("sessions", f"{dovecot.path}: service chatmaild-sessions", "is missing: who "
+                      "is connected to an account that is deleted or blocked stays so",
+                      "take it from 05-chatmaild.conf among the examples, then: doveadm reload")
+
+
+def _chroot(dovecot: Dovecot) -> Iterator[Finding]:
+    """The one path of 2.3 that no userdb can set back to nothing."""
+    if dovecot.is_23 and dovecot.get("mail_chroot"):
+        yield failure("mail-chroot", f"{dovecot.path}: mail_chroot", "is for chat users too, who "
+                      "do not find their mailboxes there",
+                      "take the line out; return chroot from the userdb of your own users instead")
 
 
 def _advertised(scope: Block) -> set[str]:

@@ -1,0 +1,52 @@
+"""Ends the IMAP sessions of accounts that are gone or blocked.
+
+Dovecot runs ``chatmaild end-sessions`` as root for whoever may connect to `SOCKET`, which is
+mail_user alone (service chatmaild-sessions in 05-chatmaild.conf). So neither the daily run nor
+the commands for accounts need root when it comes to that.
+"""
+
+import os
+import socket
+from collections.abc import Sequence
+
+from chatmaild.errors import StoreError
+
+SOCKET = "/run/dovecot/chatmaild-sessions"
+
+MAX_ADDRESSES = 32
+"""In one request; Dovecot's script service reads at most 16 KiB."""
+
+PATIENCE = 20.0
+"""Seconds to wait for Dovecot."""
+
+
+def end(addresses: Sequence[str], path: str = SOCKET) -> None:
+    """End every session of `addresses`, once their accounts are gone or blocked.
+
+    Returns when it is done. Raises `StoreError`, which says what is still open, if Dovecot cannot
+    be reached or fails.
+    """
+    for start in range(0, len(addresses), MAX_ADDRESSES):
+        _ask(addresses[start:start + MAX_ADDRESSES], path)
+
+
+def _ask(addresses: Sequence[str], path: str) -> None:
+    """The protocol of Dovecot's script service (src/util/script.c)."""
+    if not os.path.exists(os.path.join(os.path.dirname(path), "master.pid")):
+        return      # Dovecot does not run, so nobody is connected
+    arguments = "".join(f"{address}\n" for address in addresses)
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(PATIENCE)
+            connection.connect(path)
+            connection.sendall(f"VERSION\tscript\t4\t0\n-\n{arguments}\n".encode("ascii"))
+            connection.shutdown(socket.SHUT_WR)
+            answer = b""
+            while chunk := connection.recv(4096):
+                answer = (answer + chunk)[-2:]
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror or error}; who is connected stays so until the "
+                         "connection ends, or: doveadm kick ADDRESS") from None
+    if answer != b"+\n":
+        raise StoreError(f"{path}: sessions could not be ended, see the log of Dovecot; or: "
+                         "doveadm kick ADDRESS")

@@ -1,0 +1,62 @@
+"""``chatmaild end-sessions``: disconnect chat users, as Dovecot's service chatmaild-sessions.
+
+Dovecot runs it as root. Whoever asks can name chat addresses and nothing else.
+"""
+
+import argparse
+import logging
+import subprocess
+import time
+
+from chatmaild.accounts.mailboxes import Mailboxes
+from chatmaild.config import lastgood
+from chatmaild.console import Console
+from chatmaild.errors import ChatmaildError, UsageError
+
+log = logging.getLogger(__name__)
+
+TIMEOUT = 10
+"""Seconds that doveadm may take."""
+
+AGAIN_AFTER = 0.5
+"""Seconds after which a session that was only just beginning can be seen by doveadm."""
+
+NOBODY = 68
+"""EX_NOHOST of sysexits.h, with which doveadm says that nobody was connected."""
+
+_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+"""Without what Dovecot tells its services: doveadm would take itself for one."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("addresses", nargs="+", metavar="ADDRESS", help="whom to disconnect")
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead")
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    mailboxes = Mailboxes(lastgood.load(args.config, args.last_good).config)
+    found = [mailboxes.find(address) for address in args.addresses]
+    addresses = [mailbox.address for mailbox in found if mailbox]
+    if len(addresses) < len(found):
+        raise UsageError("ADDRESS: not one of a chat domain, so none of our business; "
+                         "mail_domains in chatmaild.ini lists those")
+    for address in addresses:
+        _doveadm("auth", "cache", "flush", address)
+        _doveadm("kick", address)
+    time.sleep(AGAIN_AFTER)
+    for address in addresses:
+        _doveadm("kick", address)
+    console.result({"ended": addresses})
+    return 0
+
+
+def _doveadm(*arguments: str) -> None:
+    """Raises `ChatmaildError`."""
+    try:
+        done = subprocess.run(["doveadm", *arguments], env=_ENVIRONMENT, timeout=TIMEOUT,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.PIPE, text=True, errors="replace", check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ChatmaildError(f"doveadm {arguments[0]}: {error}") from None
+    if done.returncode not in (0, NOBODY):
+        raise ChatmaildError(f"doveadm {arguments[0]}: {done.stderr.strip() or done.returncode}")

@@ -1,0 +1,71 @@
+"""Sessions end with the account, or when it is blocked; nobody else notices anything."""
+
+import imaplib
+import os
+
+import pytest
+from rig.host import PASSWORD
+from rig.stock import ORDINARY_USERS
+
+
+def is_open(imap):
+    try:
+        return imap.noop()[0] == "OK"
+    except (imaplib.IMAP4.error, OSError):
+        return False
+
+
+def delete(host, user):
+    host.chatmaild("accounts", "delete", "--yes", user)
+
+
+def delete_and_block(host, user):
+    host.chatmaild("accounts", "delete", "--block", "--yes", user)
+
+
+def block(host, user):
+    host.chatmaild("accounts", "block", user)
+
+
+def expire(host, user):
+    os.utime(host.mailbox(user) / "password", (86_400, 86_400))
+    host.chatmaild("expire", user="_chatmaild")
+    assert not host.mailbox(user).exists()
+
+
+@pytest.mark.parametrize("end", [delete, delete_and_block, block, expire],
+                         ids=lambda function: function.__name__)
+def test_sessions_end_with_the_account(host, end):
+    user, other = host.new_person(), host.new_person()
+    selected, idle = host.imap(user, PASSWORD), host.imap(user, PASSWORD)
+    selected.select()
+    bystanders = [host.imap(other, PASSWORD), host.imap("alice", ORDINARY_USERS["alice"])]
+    end(host, user)
+    assert not is_open(selected) and not is_open(idle)
+    for bystander in bystanders:
+        assert is_open(bystander)
+        bystander.logout()
+
+
+def test_the_next_owner_shares_nothing_with_the_one_before(host):
+    user = host.new_person()
+    former = host.imap(user, PASSWORD)
+    former.append("INBOX", None, None, b"Subject: of the former owner\r\n\r\nx\r\n")
+    delete(host, user)
+    with host.imap(user, "the next owner's", source="127.0.5.1") as new:
+        assert new.select() == ("OK", [b"0"])
+        new.append("INBOX", None, None, b"Subject: of the next owner\r\n\r\nx\r\n")
+        with pytest.raises((imaplib.IMAP4.error, OSError)):
+            former.select()
+        assert new.select() == ("OK", [b"1"])
+
+
+def test_nobody_but_mail_user_and_root_ends_sessions(host):
+    user = host.new_person()
+    imap = host.imap(user, PASSWORD)
+    code = ("import socket; s = socket.socket(socket.AF_UNIX); "
+            "s.connect('/run/dovecot/chatmaild-sessions')")
+    assert host.run("/usr/bin/python3", "-c", code, user="alice", check=False).returncode != 0
+    assert host.chatmaild("end-sessions", "alice", check=False).returncode == 2
+    assert is_open(imap)
+    imap.logout()
