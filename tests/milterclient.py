@@ -33,6 +33,10 @@ class Outcome:
         return self.answer in (ACCEPT, CONTINUE)
 
 
+def _octets(text):
+    return text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
+
+
 class MilterClient:
     def __init__(self, path, actions=0x1FF, protocol=0x1FFFFF):
         self.socket = socket.socket(socket.AF_UNIX)
@@ -63,7 +67,7 @@ class MilterClient:
 
     def define(self, command, **macros):
         pairs = [part for name, value in macros.items() for part in (name, value)]
-        self.send(b"D", command + b"".join(p.encode() + b"\0" for p in pairs))
+        self.send(b"D", command + b"".join(_octets(part) + b"\0" for part in pairs))
 
     def ask(self, command, data=b""):
         """(answer, text, changes); CONTINUE where the filter answers nothing."""
@@ -89,10 +93,10 @@ class MilterClient:
     def transaction(self, sender, recipients, headers, body, login="", parameters=(),
                     queue_id="4XTEST", chunk=CHUNK):
         """Run one message through; body with CRLF line ends. Stops where a refusal comes."""
-        macros = {"{auth_authen}": login} if login else {}
+        macros = {"{mail_addr}": sender} | ({"{auth_authen}": login} if login else {})
         self.define(b"M", **macros)
-        steps = [(b"M", b"\0".join([f"<{sender}>".encode(), *parameters]) + b"\0")]
-        steps += [(b"R", f"<{recipient}>".encode() + b"\0") for recipient in recipients]
+        steps = [(b"M", b"\0".join([_octets(f"<{sender}>"), *parameters]) + b"\0")]
+        steps += [(b"R", _octets(f"<{recipient}>") + b"\0") for recipient in recipients]
         steps += [(b"T", b"")]
         space = b" " if self.protocol & 0x100000 else b""
         steps += [(b"L", name.encode() + b"\0" + space + value + b"\0") for name, value in headers]
@@ -101,6 +105,8 @@ class MilterClient:
         steps += [(b"E", b"")]
         changes = []
         for command, data in steps:
+            if command == b"R":
+                self.define(command, **{"{rcpt_addr}": data[1:-2]})
             if command in b"TE":
                 self.define(command, i=queue_id)
             answer, text, changes = self.ask(command, data)

@@ -8,19 +8,20 @@ import pytest
 
 SRC = Path(__file__).parents[1] / "src"
 
-BASE = {"errors", "address", "slimimport", "metrics"}
+BASE = {"errors", "address", "cellrate", "slimimport", "metrics"}
 STORES = {"config", "disk", "accounts"}
 
 # What the modules of a room (or a module outside of any) may import beside their own room.
 MAY_IMPORT = {
-    "errors": set(), "address": set(), "slimimport": set(), "metrics": set(), "message": set(),
+    "errors": set(), "address": set(), "cellrate": set(), "slimimport": set(), "metrics": set(),
+    "message": set(),
     "dkim": {"address", "errors", "slimimport"},
     "disk": {"errors"},
     "config": {"address", "disk", "errors"},
     "console": {"errors"},
     "daemon": {"config", "errors"},
-    "accounts": {"config", "disk", "errors"},
-    "filter": {"accounts", "address", "config", "daemon", "dkim", "errors", "message"},
+    "accounts": {"address", "cellrate", "config", "disk", "errors"},
+    "filter": {"accounts", "address", "cellrate", "config", "daemon", "dkim", "errors", "message"},
     "push": BASE | STORES | {"daemon"},
     "retention": BASE | STORES | {"push"},
     "services": BASE | STORES | {"console", "daemon", "dkim", "filter", "message", "push",
@@ -52,8 +53,9 @@ OF_THE_WORLD = {"logging", "os", "socket", "threading", "time"}
 RULES = [name for name in MODULES if name.startswith(("chatmaild.message.", "chatmaild.dkim."))
          and name not in ("chatmaild.dkim.dnsquery", "chatmaild.dkim.resolver")] + [
     "chatmaild.accounts.signup", "chatmaild.address", "chatmaild.config.values",
-    "chatmaild.daemon.dictproto", "chatmaild.disk.maildirname", "chatmaild.filter.headers",
-    "chatmaild.filter.incoming", "chatmaild.filter.outgoing",
+    "chatmaild.daemon.dictproto", "chatmaild.disk.maildirname", "chatmaild.cellrate",
+    "chatmaild.filter.client", "chatmaild.filter.headers", "chatmaild.filter.incoming",
+    "chatmaild.filter.outgoing", "chatmaild.filter.questions", "chatmaild.filter.rates",
     "chatmaild.filter.recipients", "chatmaild.filter.replies", "chatmaild.filter.transaction",
     "chatmaild.push.backoff", "chatmaild.push.protocol", "chatmaild.push.turn",
     "chatmaild.retention.rules",

@@ -82,6 +82,16 @@ def domain_of(address: str) -> str:
     return address.rpartition("@")[2].lower() if "@" in address else ""
 
 
+def without_detail(address: str, delimiters: str) -> str:
+    """The address of the mailbox: ``name+detail@domain`` is ``name@domain``. The first of
+    `delimiters` counts; where it comes first, it is part of the name."""
+    local, at, domain = address.rpartition("@")
+    for position, character in enumerate(local):
+        if position and character in delimiters:
+            return local[:position] + at + domain
+    return address
+
+
 def strip_path(path: str) -> str:
     """What is between the angle brackets of a path, as Postfix reads it: without a final dot."""
     return path.strip("<> \t").rstrip(".")

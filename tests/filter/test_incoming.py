@@ -3,14 +3,15 @@
 import time
 
 import dkimkit
+import filterworld
 import pytest
 from dkimcheck import NAME, NOW
+from filterworld import Session
 from incomingmessages import encrypted, signed
 
 from chatmaild.config import inifile
-from chatmaild.filter.incoming import Incoming
-from chatmaild.filter.recipients import MailboxState
-from chatmaild.filter.transaction import Client
+from chatmaild.filter.client import Client
+from chatmaild.filter.questions import MailboxState
 
 INI = "[chatmaild]\nmail_domains = chat.example Other.example\n"
 STRANGER = Client("192.0.2.7")
@@ -20,28 +21,32 @@ STATES = {
 }
 
 
-class World:
+class World(filterworld.World):
     """Mailboxes and DNS as a test wants them."""
 
     def __init__(self, keys=None):
-        self.keys = {NAME: (dkimkit.rsa().record,)} if keys is None else keys
-        self.asked = []
+        super().__init__()
+        self.records = {NAME: (dkimkit.rsa().record,)} if keys is None else keys
 
-    def now(self):
-        return NOW
-
-    def mailbox(self, mail_address):
-        self.asked.append(mail_address)
-        local, _, domain = mail_address.lower().rpartition("@")
+    def mailbox(self, address):
+        self.asked.append(address)
+        local, _, domain = address.lower().rpartition("@")
         return STATES.get(f"{local.split('+')[0]}@{domain}", MailboxState.UNKNOWN)
 
-    def look_up(self, names):
-        return {name: self.keys.get(name, ()) for name in names}
+    def keys(self, names):
+        return {name: self.records.get(name, ()) for name in names}
 
 
-def rules(ini="", client=STRANGER, sender="<alice@sender.example>", world=None):
+def begun(ini="", client=STRANGER, sender="<alice@sender.example>", world=None):
     config = inifile.parse((INI + ini).encode(), "test.ini")
-    return Incoming(config, world or World(), client, sender)
+    session = Session(config, client, world or World(), now=NOW)
+    assert session.mail(sender) is None
+    return session
+
+
+def wanted(session):
+    """Whether the message has to be seen, now that all recipients are named."""
+    return session.transaction.data() is None and session.transaction.direction == "incoming"
 
 
 def code(found):
@@ -49,18 +54,13 @@ def code(found):
 
 
 def verdict(message, recipients=("<strict@chat.example>",), **options):
-    job = rules(**options)
+    session = begun(**options)
     for path in recipients:
-        assert job.recipient(path) is None
-    assert job.wanted
+        assert session.recipient(path) is None
     fields, body = dkimkit.split(message)
     headers = [(name.decode("latin-1"), value.replace(b"\r\n", b"\n")) for name, value in fields]
-    found = job.headers(headers)
-    if found is None:
-        for start in range(0, len(body), 1000):
-            job.body(body[start:start + 1000])
-        found = job.finish()
-    return found
+    assert wanted(session)
+    return session.message(headers, body, 1000)
 
 
 @pytest.mark.parametrize("path, expected", [
@@ -75,11 +75,11 @@ def verdict(message, recipients=("<strict@chat.example>",), **options):
     ("<x@sub.chat.example>", None),
 ])
 def test_recipients(path, expected):
-    assert code(rules().recipient(path)) == expected
+    assert code(begun().recipient(path)) == expected
 
 
 def test_unknown_and_blocked_look_the_same():
-    unknown, blocked = (rules().recipient(f"<{name}@chat.example>") for name in ("no", "blocked"))
+    unknown, blocked = (begun().recipient(f"<{name}@chat.example>") for name in ("no", "blocked"))
     assert unknown.reply == blocked.reply
     assert (unknown.reply.code, unknown.reply.status) == ("550", "5.1.1")
 
@@ -87,11 +87,11 @@ def test_unknown_and_blocked_look_the_same():
 def test_aliases_are_taken_and_enforce_encryption():
     ini = "recipient_aliases = info@chat.example @other.example\n"
     for path in ("<info@chat.example>", "<Info+x@chat.example>", "<any@other.example>"):
-        job = rules(ini)
+        job = begun(ini)
         assert job.recipient(path) is None
-        assert job.wanted
-    assert code(rules(ini).recipient("<unknown@chat.example>")) == "550"
-    assert code(rules(ini).recipient("<blocked@chat.example>")) == "550"
+        assert wanted(job)
+    assert code(begun(ini).recipient("<unknown@chat.example>")) == "550"
+    assert code(begun(ini).recipient("<blocked@chat.example>")) == "550"
     assert code(verdict(signed(dkimkit.MESSAGE), ["<info@chat.example>"], ini=ini)) == "523"
 
 
@@ -101,29 +101,29 @@ ORDINARY, CHAT = "<bob@ordinary.example>", "<open@chat.example>"
 @pytest.mark.parametrize("first, second", [(ORDINARY, CHAT), (CHAT, ORDINARY),
                                            ("<postmaster@chat.example>", CHAT)])
 def test_a_mixed_transaction_is_split(first, second):
-    job = rules()
+    job = begun()
     assert job.recipient("<unknown@chat.example>").reply.code == "550"
     assert job.recipient(first) is None
     found = job.recipient(second)
     assert (found.reply.code, found.reply.status) == ("452", "4.5.3")
     assert job.recipient(first) is None
-    assert job.wanted is (first is CHAT)
+    assert wanted(job) is (first is CHAT)
 
 
 def test_hosts_in_trusted_networks_are_split_too_but_users_are_not():
-    job = rules(client=Client("127.0.0.1"))
+    job = begun(client=Client("127.0.0.1"))
     assert job.recipient(ORDINARY) is None
     assert code(job.recipient(CHAT)) == "452"
-    job = rules(client=Client("192.0.2.7", "bob@ordinary.example"))
+    job = begun(client=Client("192.0.2.7", "bob@ordinary.example"))
     assert job.recipient(ORDINARY) is None and job.recipient(CHAT) is None
-    assert job.wanted
+    assert wanted(job)
 
 
 def test_ordinary_recipients_only_are_not_wanted_and_cost_no_look_at_the_disk():
     world = World()
-    job = rules(world=world)
+    job = begun(world=world)
     assert job.recipient(ORDINARY) is None
-    assert not job.wanted
+    assert not wanted(job)
     assert world.asked == []
 
 

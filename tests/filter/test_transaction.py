@@ -1,12 +1,10 @@
 """Whose mail it is: logins, senders and From headers that name chat users."""
 
 import pytest
+from filterworld import Session
 
 from chatmaild.config import inifile
-from chatmaild.filter.incoming import Incoming
-from chatmaild.filter.rates import Rates
-from chatmaild.filter.recipients import MailboxState
-from chatmaild.filter.transaction import Client, Direction, Site, Transaction
+from chatmaild.filter.client import Client
 
 CONFIG = inifile.parse(b"[chatmaild]\nmail_domains = chat.example\n", "test.ini")
 USER = Client("192.0.2.7", "carol@ordinary.example")
@@ -15,13 +13,11 @@ STRANGER = Client("192.0.2.7")
 
 def begun(client, path="<carol@ordinary.example>", resolved="", recipient="<x@other.example>"):
     """A transaction after its RCPT, and the verdict on its sender."""
-    site = Site(CONFIG, Direction.INCOMING, Rates(), lambda address: MailboxState.ENFORCING,
-                lambda client, path: Incoming(CONFIG, site, client, path))
-    transaction = Transaction(site)
-    refused = transaction.mail(path, client, 0, 0.0, resolved)
+    session = Session(CONFIG, client)
+    refused = session.mail(path, resolved=resolved)
     if refused is None:
-        transaction.recipient(recipient)
-    return transaction, refused
+        session.recipient(recipient)
+    return session.transaction, refused
 
 
 @pytest.mark.parametrize("client", [USER, STRANGER])
@@ -48,7 +44,7 @@ def test_nobody_sends_as_a_chat_user_without_the_login(client, path, resolved):
 def test_a_user_of_the_host_writes_from_no_chat_address(value, shown):
     transaction, _ = begun(USER)
     assert transaction.data() is None
-    found = transaction.headers([("To", b"<bob@chat.example>"), ("FROM", value)])
+    found = transaction.headers([("To", b"<bob@chat.example>"), ("FROM", value)], 0.0)
     if shown:
         assert (found.reason, found.reply.code) == ("from-is-a-chat-user", "554")
         assert transaction.direction == "outgoing"

@@ -1,5 +1,6 @@
 """The real Delta Chat core as the client: onboarding, contact, messages and files."""
 
+import dataclasses
 import gzip
 import json
 import os
@@ -14,7 +15,7 @@ import outgoingrules
 import pytest
 from rig.until import until
 
-from chatmaild.filter.outgoing import Outgoing
+from chatmaild.filter.questions import run
 
 PASSWORD = "the clients' own secret"
 SIZE = 2_000_000
@@ -167,13 +168,14 @@ def test_every_kind_of_message_is_encrypted_however_it_is_cut(host, people, tmp_
     for octets in captured.values():
         sender, headers, body = _submitted(octets)
         for largest in (65535, 5000, 100):
-            rules = Outgoing(outgoingrules.DOMAIN, sender)
-            rules.recipient(f"<{sender}>")
-            assert rules.headers(headers) is None, headers
+            domain = dataclasses.replace(outgoingrules.DOMAIN, name=sender.rpartition("@")[2])
+            session = outgoingrules.begun(domain, sender, [sender])
+            rules = session.transaction
+            assert rules.data() or rules.headers(headers, session.now) is None, headers
             cuts, at = random.Random(len(body)), 0
             while at < len(body):
                 cut = cuts.randint(1, largest)
                 rules.body(body[at:at + cut])
                 at += cut
-            found = rules.finish()
+            found = run(rules.finish(), session.world)
             assert found.reason in ("encrypted", "securejoin"), (found, headers)

@@ -159,12 +159,14 @@ class Tree:
         return code, out.getvalue().splitlines()
 
     def state(self):
-        """What is there, by path relative to the tree, but for the state file."""
+        """What is there, by path relative to the tree, but for the state file and the memory of
+        accounts that ended."""
         found = {}
         for path in [*self.directory.rglob("*")]:
             info = path.lstat()
             regular = stat.S_ISREG(info.st_mode)
-            if path.name not in (".expire.json", "chatmaild.ini"):
+            if (path.name not in (".expire.json", "chatmaild.ini")
+                    and not path.name.startswith(".ended-")):
                 found[str(path.relative_to(self.root.parent))] = (
                     stat.S_IFMT(info.st_mode), info.st_size if regular else 0,
                     int(info.st_mtime) if not path.is_dir() else 0)

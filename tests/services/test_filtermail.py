@@ -1,6 +1,7 @@
 """The milter, black box: a real process of ours and the MTA's side of the protocol."""
 
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -65,6 +66,37 @@ def test_several_messages_on_one_connection(client):
 def test_a_chat_address_needs_its_own_login(client, sender, login, code):
     outcome = client.transaction(sender, [BOB], openpgpmessages.headers(), GOOD, login=login)
     assert outcome.at == b"M" and outcome.text.startswith(code)
+
+
+@pytest.mark.parametrize("direction, at", [("outgoing", b"N"), ("incoming", b"T")])
+def test_octets_that_are_no_utf8_are_nobodys_business(tmp_path, direction, at):
+    """As Postfix hands them over with smtputf8_enable = no."""
+    filter_ = Filter(tmp_path, "[chatmaild]\nmail_domains = chat.test\n", "--direction", direction)
+    client = filter_.client()
+    outcome = client.transaction("m\udcfcller@one.test", ["j\udcfcrgen@two.test"],
+                                 [("Subject", b"gr\xfc\xdfe")], b"\xfc\r\n")
+    assert (outcome.answer, outcome.at) == (ACCEPT, at)
+    outcome = client.transaction("m\udcfcller@one.test", ["j\udcfcrgen@chat.test"], [], b"")
+    assert (outcome.at, outcome.text[:9]) == (b"R", "550 5.1.1") or outcome.at == b"N"
+    client.close()
+    filter_.stop()
+    assert "rror" not in filter_.logged()
+
+
+def test_while_nobody_tells_of_accounts_chat_users_wait(tmp_path):
+    silent = tmp_path / "recipients.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(silent))
+        filter_ = Filter(tmp_path, "[chatmaild]\nmail_domains = chat.test\n",
+                         "--recipients", str(silent))
+        client = filter_.client()
+        outcome = client.transaction(ALICE, [BOB], openpgpmessages.headers(), GOOD, login=ALICE)
+        assert (outcome.at, outcome.text[:9]) == (b"M", "451 4.3.0")
+        client.abort()
+        outcome = client.transaction("a@one.test", ["b@two.test"], [("To", b"x")], b"hi\r\n")
+        assert outcome.accepted, "who is no chat user does not wait"
+        client.close()
+        filter_.stop()
 
 
 def test_what_is_not_ours_is_never_looked_at(client):

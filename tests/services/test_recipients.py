@@ -5,16 +5,16 @@ import socket
 
 import pytest
 from dictclient import DictClient, Running
+from filterworld import Session, World
 
 from chatmaild import cli
 from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.admin import filtertest
 from chatmaild.config import inifile
 from chatmaild.errors import StoreError
+from chatmaild.filter.client import Client
 from chatmaild.filter.mailboxlookup import Seen, Told
-from chatmaild.filter.rates import Rates
-from chatmaild.filter.recipients import MailboxState
-from chatmaild.filter.transaction import Client, Direction, Site, Transaction
+from chatmaild.filter.questions import Account, MailboxState
 from chatmaild.services.recipients import RecipientService
 
 ALICE = "alice@chat.example"
@@ -37,20 +37,20 @@ def home(tmp_path):
 
 def test_the_state_of_a_mailbox(config, home):
     seen = Seen(Mailboxes(config))
-    assert seen(ALICE) is MailboxState.UNKNOWN
+    assert seen.mailbox(ALICE) is MailboxState.UNKNOWN
     (home / "password").write_text("{SHA512-CRYPT}$6$x\n")
-    assert seen("Alice+x@chat.example") is MailboxState.OPEN
+    assert seen.mailbox("Alice+x@chat.example") is MailboxState.OPEN
     (home / "enforceE2EEincoming").touch()
-    assert seen("alice@CHAT.example") is MailboxState.ENFORCING
+    assert seen.mailbox("alice@CHAT.example") is MailboxState.ENFORCING
     (home / "blocked").touch()
-    assert seen("alice+x@chat.example") is MailboxState.BLOCKED
-    assert seen("../x@chat.example") is MailboxState.UNKNOWN
+    assert seen.mailbox("alice+x@chat.example") is MailboxState.BLOCKED
+    assert seen.mailbox("../x@chat.example") is MailboxState.UNKNOWN
 
 
 def test_a_disk_that_cannot_tell_is_named_without_the_address(config):
     config.mailboxes_dir.joinpath("chat.example").rmdir()
     with pytest.raises(StoreError) as caught:
-        Seen(Mailboxes(config))(ALICE)
+        Seen(Mailboxes(config)).mailbox(ALICE)
     assert "alice" not in str(caught.value)
 
 
@@ -74,8 +74,9 @@ def test_told_is_what_is_seen(config, home, path):
             (home / name).write_text("{SHA512-CRYPT}$6$x\n")
         for address in (ALICE, "Alice+x@CHAT.example", "nobody@chat.example", "a@other.example",
                         "a\tb\n@chat.example", "\udcff@chat.example", "x" * 5000):
-            assert told(address) is seen(address), address
-    assert told(ALICE) is MailboxState.BLOCKED
+            assert told.mailbox(address) is seen.mailbox(address), address
+            assert told.account(address) == seen.account(address), address
+    assert told.mailbox(ALICE) is MailboxState.BLOCKED
 
 
 def test_filter_test_asks_where_it_cannot_see(path, home, tmp_path, monkeypatch, capsys):
@@ -101,10 +102,29 @@ def test_nothing_else_is_answered(path, home):
         assert client.ask(b"Lshared/mailbox/" + ALICE.encode()) == b"Oopen\n"
 
 
+def test_the_ending_of_an_earlier_account_is_told(config, path):
+    alice, told = Mailboxes(config).find(ALICE), Told(path)
+    alice.create("{PLAIN}x", 0.0)
+    assert told.account(ALICE) == Account(MailboxState.ENFORCING)
+    alice.delete()
+    assert told.account(ALICE) == Account(MailboxState.UNKNOWN, alice.ended())
+    alice.create("{PLAIN}x", 0.0)
+    assert told.account(ALICE) == Account(MailboxState.ENFORCING, alice.ended())
+
+
+def test_a_socket_that_was_there_is_missed(path):
+    told = Told(path)
+    told.mailbox(ALICE)
+    path.unlink()
+    for ask in (told.mailbox, told.account):
+        with pytest.raises(StoreError, match="restart chatmaild-recipients.socket"):
+            ask(ALICE)
+
+
 def test_trouble_is_no_answer(config, path, tmp_path):
     config.mailboxes_dir.joinpath("chat.example").rmdir()
     with pytest.raises(StoreError, match="reports trouble"):
-        Told(path)(ALICE)
+        Told(path).mailbox(ALICE)
 
 
 def test_a_service_that_is_dead_or_hangs_is_trouble(tmp_path, monkeypatch):
@@ -112,15 +132,15 @@ def test_a_service_that_is_dead_or_hangs_is_trouble(tmp_path, monkeypatch):
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "sock"))
         with pytest.raises(StoreError, match="refused.*running"):
-            Told(tmp_path / "sock")(ALICE)
+            Told(tmp_path / "sock").mailbox(ALICE)
         listener.listen()
         with pytest.raises(StoreError, match="timed out"):
-            Told(tmp_path / "sock")(ALICE)
+            Told(tmp_path / "sock").mailbox(ALICE)
 
 
 def test_without_the_service_everybody_wants_encryption(tmp_path, caplog):
     told = Told(tmp_path / "none.sock")
-    assert [told(ALICE), told("x@chat.example")] == [MailboxState.ENFORCING] * 2
+    assert [told.mailbox(ALICE), told.mailbox("x@chat.example")] == [MailboxState.ENFORCING] * 2
     assert caplog.text.count("chatmaild-recipients.socket") == 1
 
 
@@ -134,9 +154,10 @@ def test_without_the_service_everybody_wants_encryption(tmp_path, caplog):
     ("bob@elsewhere.example", MailboxState.UNKNOWN, None),
 ])
 def test_a_chat_user_learns_at_rcpt_who_is_not_there(config, recipient, state, status):
-    site = Site(config, Direction.OUTGOING, Rates(), lambda address: state, None)
-    transaction = Transaction(site)
-    assert transaction.mail(f"<{ALICE}>", Client(login=ALICE), 0, 0.0) is None
-    refused = transaction.recipient(f"<{recipient}>")
+    world = World()
+    world.mailbox = lambda address: state
+    session = Session(config, Client(login=ALICE), world)
+    assert session.mail(f"<{ALICE}>") is None
+    refused = session.recipient(f"<{recipient}>")
     assert (refused and refused.reply.status) == status
-    assert transaction.direction == "outgoing"
+    assert session.transaction.direction == "outgoing"

@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 
+from chatmaild.accounts import endings
 from chatmaild.accounts.layout import (
     BLOCKED, DAY, ENFORCE_ENCRYPTION, PASSWORD, aside, explain, has, home_of,
 )
@@ -110,6 +111,7 @@ def delete(home: str, block: bool, keep: Callable[[str], bool] | None) -> bool:
                     _put_back(home)
             else:
                 removed = _move_out(home)
+            endings.mark(home)
         atomic.sync_directory(parent)
         _remove_tree(removed)
     except OSError as error:
@@ -215,6 +217,7 @@ def sweep(directory: str, now: float, dry_run: bool) -> list[str]:
             if dry_run:
                 due = [home for home in homes if os.path.lexists(home) and _is_in_the_way(home)]
             else:
+                endings.forget_old(directory)
                 for path in left:
                     _undo(path)
                 due = []

@@ -9,11 +9,12 @@ import os
 import re
 from collections.abc import Callable, Container, Iterator
 
-from chatmaild.accounts import lifecycle
+from chatmaild.accounts import endings, lifecycle
 from chatmaild.accounts.layout import (
     BLOCKED, DAY, ENFORCE_ENCRYPTION, PASSWORD, aside, assert_domain_directory, explain, has,
 )
 from chatmaild.accounts.lifecycle import Creation
+from chatmaild.address import without_detail
 from chatmaild.config.config import Config, DomainConfig
 from chatmaild.disk import atomic
 from chatmaild.errors import StoreError
@@ -83,6 +84,11 @@ class Mailbox:
             raise StoreError(f"{self.home}: chatmaild expire looks at it, or was killed then; a "
                              "login or its next run puts it back")
         return has(self.home, PASSWORD)     # put back between the two looks
+
+    def ended(self) -> float | None:
+        """When an account of this address was removed, in seconds of CLOCK_MONOTONIC; None: not
+        within `endings.LIFETIME`, or before a reboot. Raises `StoreError`."""
+        return endings.time_of(self.home)
 
     def is_blocked(self) -> bool:
         """Raises `StoreError` if that cannot be told."""
@@ -207,11 +213,7 @@ class Mailboxes:
 
     def find_recipient(self, address: str) -> Mailbox | None:
         """The mailbox that mail to `address` is delivered to: ``name+detail@`` is ``name@``."""
-        local, at, domain = address.rpartition("@")
-        for position, character in enumerate(local):
-            if character in self._delimiters and position:
-                return self.find(local[:position] + at + domain)
-        return self.find(address)
+        return self.find(without_detail(address, self._delimiters))
 
     def of_domain(self, name: str) -> Iterator[Mailbox]:
         """Every mailbox directory of the chat domain `name`, accounts or not, in no order.

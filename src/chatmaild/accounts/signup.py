@@ -10,6 +10,7 @@ import re
 import secrets
 from dataclasses import dataclass
 
+from chatmaild import cellrate
 from chatmaild.config.config import Config, DomainConfig
 
 MAX_PASSWORD = 511
@@ -129,7 +130,7 @@ class Limits:
             return True
         key = hashlib.blake2b(network, key=self._key, digest_size=12).digest()
         known = self._clients.pop(key, 0.0)
-        due = _next_due(known, per_hour, now)
+        due = cellrate.next_arrival(known, now, HOUR / per_hour, per_hour)
         self._forget(now)
         self._clients[key] = known if due is None else due
         return due is not None
@@ -138,7 +139,7 @@ class Limits:
         """Count a creation; False if it is one too many. Loopback is not limited here either."""
         if _network(client) is None:
             return True
-        due = _next_due(self._host, per_hour, now)
+        due = cellrate.next_arrival(self._host, now, HOUR / per_hour, per_hour)
         if due is None:
             return False
         self._host = due
@@ -150,13 +151,6 @@ class Limits:
             if self._clients[oldest] > now and len(self._clients) < MAX_CLIENTS:
                 break
             del self._clients[oldest]
-
-
-def _next_due(due: float, per_hour: int, now: float) -> float | None:
-    """GCRA: the new theoretical arrival time, or None if this one comes too early."""
-    interval = HOUR / per_hour
-    due = max(due, now) + interval
-    return due if due <= now + HOUR + interval / 1000 else None
 
 
 def _network(client: bytes) -> bytes | None:

@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from chatmaild import address
@@ -23,12 +23,13 @@ from chatmaild.console import Console
 from chatmaild.dkim.resolver import Resolver
 from chatmaild.dkim.zonefile import ZoneFile
 from chatmaild.errors import StoreError, UsageError
-from chatmaild.filter.incoming import Incoming, fields
+from chatmaild.filter.client import Client, Direction
+from chatmaild.filter.incoming import fields
 from chatmaild.filter.mailboxlookup import SOCKET, Seen, Told
-from chatmaild.filter.outgoing import Outgoing
-from chatmaild.filter.recipients import MailboxState, Recipients
+from chatmaild.filter.outside import Accounts
+from chatmaild.filter.questions import Account, Keys, MailboxState, run as run_step
 from chatmaild.filter.replies import Verdict
-from chatmaild.filter.transaction import Client, Direction, Rules
+from chatmaild.filter.transaction import Transaction
 from chatmaild.message.reader import Headers
 
 _CHUNK = 65535
@@ -56,37 +57,38 @@ def run(args: argparse.Namespace, console: Console) -> int:
     signatures: list[Report] = []
     sender = args.sender if args.sender is not None else _sender(headers)
     recipients = args.rcpt or _recipients(headers)
-    mailboxes = _MailboxStates(config)
+    world = _World(args.dns_file, config)
     if args.direction == Direction.OUTGOING.value:
-        rules: Rules = Outgoing(_domain(config, sender), sender)
-        refused = _refused_recipient(Recipients(config, mailboxes, split=False).add,
-                                     [to for to in recipients if to.lower() != sender.lower()])
+        domain = address.domain_of(sender) or _domain(config, sender).name
+        config = _with_domains(config, {domain})
+        login = sender if "@" in sender else f"any@{domain}"
     else:
-        world = _World(args.dns_file, config, mailboxes)
-        rules, refused = _incoming(config, world, sender, recipients), None
+        config, login = _with_recipients(config, recipients), ""
         if config.incoming_authenticity in ("dkim", "dkim-log"):
             signatures = explain(fields(headers), body, address.domain_of(_sender(headers)),
-                                 world.now(), config.dkim_min_rsa_bits, world.look_up)
-    verdict = refused or _verdict(rules, recipients, headers, body)
-    _show(console, rules, verdict, body_at, signatures, mailboxes.found)
+                                 time.time(), config.dkim_min_rsa_bits, world.keys)
+    transaction = Transaction(config)
+    verdict = _verdict(transaction, world, sender or login, login, recipients, headers, body)
+    _show(console, transaction, verdict, body_at, signatures, world.found)
     return 0 if verdict.accepted else 1
 
 
-class _MailboxStates:
-    """The states of chat users' mailboxes: from the store if this user may see it, or from
-    chatmaild-recipients; if neither tells, they are taken for enforcing. What was found stays in
-    `found`, by address, with None for what nobody told."""
+class _World:
+    """What the rules are told: DKIM keys from the DNS or a file; the states of chat users'
+    mailboxes from the store if this user may see it, or from chatmaild-recipients; if neither
+    tells, they are taken for enforcing. What was found stays in `found`, by address, with None
+    for what nobody told. Nothing is counted, and whoever sends is taken to have an account."""
 
-    def __init__(self, config: Config):
+    def __init__(self, dns_file: Path | None, config: Config):
         self._domains = config.domains
-        self._sources: list[Callable[[str], MailboxState]] = [Seen(Mailboxes(config))]
+        self._sources: list[Accounts] = [Seen(Mailboxes(config))]
         if os.path.exists(SOCKET):
             self._sources.append(Told(SOCKET))
+        self._dns = ZoneFile(dns_file) if dns_file else Resolver(config.dns_servers)
         self.found: dict[str, MailboxState | None] = {}
 
-    def __call__(self, mail_address: str) -> MailboxState:
-        state = self._ask(mail_address)
-        self.found[mail_address] = state
+    def mailbox(self, mail_address: str) -> MailboxState:
+        state = self.found[mail_address] = self._ask(mail_address)
         return state or MailboxState.ENFORCING
 
     def _ask(self, mail_address: str) -> MailboxState | None:
@@ -94,32 +96,32 @@ class _MailboxStates:
             return None     # only taken for a chat user's
         for source in self._sources:
             try:
-                return source(mail_address)
+                return source.mailbox(mail_address)
             except StoreError:
                 continue
         return None
 
+    def account(self, address: str) -> Account:
+        return Account(MailboxState.ENFORCING)
 
-class _World:
-    """What incoming mail is told of the world; keys are in the DNS or in a file."""
+    def may_send(self, sender: str, now: float, per_minute: int, burst: int) -> bool:
+        return True
 
-    def __init__(self, dns_file: Path | None, config: Config,
-                 mailbox: Callable[[str], MailboxState]):
-        self.mailbox = mailbox
-        self.look_up = (ZoneFile(dns_file) if dns_file else Resolver(config.dns_servers)).look_up
-
-    def now(self) -> float:
-        return time.time()
+    def keys(self, names: Iterable[str]) -> Keys:
+        return self._dns.look_up(names)
 
 
-def _incoming(config: Config, world: _World, sender: str, recipients: list[str]) -> Incoming:
-    """The rules of mail from outside. Recipients none of whom is in a chat domain are all taken
-    for chat users."""
+def _with_recipients(config: Config, recipients: list[str]) -> Config:
+    """The configuration for mail from outside. Recipients none of whom is in a chat domain are
+    all taken for chat users."""
     domains = {address.domain_of(recipient) for recipient in recipients}
-    if not domains & config.domains.keys():
-        config = dataclasses.replace(
-            config, domains={name: _domain(config, f"any@{name}") for name in domains})
-    return Incoming(config, world, Client(), sender)
+    return config if domains & config.domains.keys() else _with_domains(config, domains)
+
+
+def _with_domains(config: Config, names: set[str]) -> Config:
+    """The configuration, with these domains for chat domains if they are none."""
+    domains = {name: _domain(config, f"any@{name}") for name in sorted(names)}
+    return dataclasses.replace(config, domains=domains | dict(config.domains))
 
 
 def _configuration(path: Path) -> Config:
@@ -192,23 +194,25 @@ def _recipients(headers: Headers) -> list[str]:
     return [raw.decode("latin-1") for raw in found] or ["undisclosed@recipients.invalid"]
 
 
-def _refused_recipient(add: Callable[[str], Verdict | None], recipients: list[str]
-                       ) -> Verdict | None:
-    """The verdict on the first recipient that is refused."""
-    return next(filter(None, map(add, recipients)), None)
-
-
-def _verdict(rules: Rules, recipients: list[str], headers: Headers, body: bytes) -> Verdict:
-    if refused := _refused_recipient(rules.recipient, recipients) or rules.headers(headers):
+def _verdict(transaction: Transaction, world: _World, sender: str, login: str,
+             recipients: list[str], headers: Headers, body: bytes) -> Verdict:
+    mail = transaction.mail(f"<{sender}>", Client(login=login), 0, 0.0)
+    if refused := run_step(mail, world):
+        return refused
+    for recipient in recipients:
+        if refused := run_step(transaction.recipient(f"<{recipient}>"), world):
+            return refused
+    if refused := transaction.data() or transaction.headers(headers, time.time()):
         return refused
     for at in range(0, len(body), _CHUNK):
-        rules.body(body[at:at + _CHUNK])
-    return rules.finish()
+        transaction.body(body[at:at + _CHUNK])
+    return run_step(transaction.finish(), world)
 
 
-def _show(console: Console, rules: Rules, verdict: Verdict, body_at: int,
+def _show(console: Console, transaction: Transaction, verdict: Verdict, body_at: int,
           signatures: list[Report], mailboxes: Mapping[str, MailboxState | None]) -> None:
-    packets = rules.reader.packets.summary.lines() if rules.reader else []
+    reader = transaction.reader
+    packets = reader.packets.summary.lines() if reader else []
     offset = None if verdict.offset is None else body_at + verdict.offset
     reply = verdict.reply and dataclasses.astuple(verdict.reply)
     meaning = reasons.explain(verdict.reason)

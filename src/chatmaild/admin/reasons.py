@@ -52,6 +52,18 @@ _SENDERS = {
         "The envelope sender is a chat address, but nobody logged in as it.",
         _told(replies.NOT_YOUR_ADDRESS),
         "A program of the host that writes in a chat address needs another sender."),
+    "sender-unknown": Reason(
+        "The sender is logged in, but has no account any more.", _told(replies.NO_ACCOUNT),
+        "Nothing: their next login makes the account anew, where sign-up allows it."),
+    "sender-blocked": Reason(
+        "The sender is logged in, but the account is blocked.", _told(replies.NO_ACCOUNT),
+        "`chatmaild accounts unblock ADDRESS`."),
+    "sender-ended": Reason(
+        "The account that this session logged in to was removed, and the address may be somebody "
+        "else's now.", _told(replies.LOG_IN_AGAIN), NOTHING),
+    "session-too-old": Reason(
+        "The session is older than a day.", _told(replies.TOO_OLD),
+        "Nothing: clients connect again by themselves."),
     "from-is-a-chat-user": Reason(
         "From shows a chat address whose owner did not log in.", _told(replies.NOT_YOUR_ADDRESS),
         "Mailing lists must rewrite From; a program of the host needs another address."),

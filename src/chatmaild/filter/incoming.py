@@ -5,21 +5,21 @@ It must be authentic, and end-to-end encrypted unless none of its recipients ask
 
 import ipaddress
 import re
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from chatmaild import address
 from chatmaild.config.config import Config
 from chatmaild.filter import replies
-from chatmaild.filter.recipients import MailboxState, Recipients
+from chatmaild.filter.client import Client
+from chatmaild.filter.questions import Asking, KeysAt
+from chatmaild.filter.recipients import Recipients
 from chatmaild.filter.replies import Verdict
-from chatmaild.filter.transaction import Client
 from chatmaild.message import mediatype
 from chatmaild.message.reader import Content, Headers, Kind, Limits, MessageReader, lower_names
 from chatmaild.message.refusal import Refusal
 
 if TYPE_CHECKING:   # its cryptography takes megabytes, and a service that only sends needs none
-    from chatmaild.dkim.verification import Authenticity, DkimCheck, Fields, Keys
+    from chatmaild.dkim.verification import Authenticity, DkimCheck, Fields
 
 _BLANKS = b" \t\r\n"
 _BLANK = (b" ", b"\t", b"\r", b"\n")
@@ -27,28 +27,16 @@ _NOT_IN_COMMENT = frozenset(b"()\\<>@")
 _TOKEN = re.compile(rb"[ \t\r\n]*([A-Za-z-]+)")
 
 
-class Outside(Protocol):
-    """What the rules ask of the world around them."""
-
-    def now(self) -> float:
-        """Seconds since 1970."""
-
-    def mailbox(self, mail_address: str) -> MailboxState: ...
-
-    def look_up(self, names: Iterable[str]) -> "Keys":
-        """TXT records; blocks, for a limited time."""
-
-
 class Incoming:
-    """The rules for one message; the interface is `policy.transaction.Rules`."""
+    """The rules for one message; the interface is `transaction.Rules`."""
 
-    def __init__(self, config: Config, outside: Outside, client: Client, sender_path: str):
-        """`sender_path` is the reverse-path as SMTP has it."""
+    def __init__(self, config: Config, recipients: Recipients, client: Client, sender_path: str):
+        """`recipients` are all there once `wanted` is asked; `sender_path` is the reverse-path as
+        SMTP has it."""
         self._config = config
-        self._outside = outside
         self._client = client
         self._sender = address.strip_path(sender_path)
-        self._recipients = Recipients(config, outside.mailbox, split=not client.login)
+        self._recipients = recipients
         self._asks_authenticity = (
             config.incoming_authenticity != "off"
             and not client.login and not is_trusted(config, client.network_address)
@@ -64,10 +52,8 @@ class Incoming:
         """Whether a chat user is among the recipients, so that the message has to be seen."""
         return self._recipients.chat
 
-    def recipient(self, path: str) -> Verdict | None:
-        return self._recipients.add(path)
-
-    def headers(self, headers: Headers) -> Verdict | None:
+    def headers(self, headers: Headers, now: float) -> Verdict | None:
+        """The verdict, if the headers already decide. `now` in seconds since 1970."""
         # Mail programs take "From : x" for a second From.
         lowered = [(name.rstrip(" \t"), value) for name, value in lower_names(headers)]
         sender = from_address(lowered)
@@ -82,10 +68,10 @@ class Incoming:
             if refused := self._refused_content(self.reader.content):
                 return refused
         if self._asks_authenticity:
-            self._begin_authenticity(fields(headers), address.domain_of(sender))
+            self._begin_authenticity(fields(headers), address.domain_of(sender), now)
         return None
 
-    def _begin_authenticity(self, received: "Fields", from_domain: str) -> None:
+    def _begin_authenticity(self, received: "Fields", from_domain: str, now: float) -> None:
         from chatmaild.dkim import verification
         config = self._config
         if (literal := address.literal(from_domain)) is not None:
@@ -95,7 +81,7 @@ class Incoming:
                 received, config.authserv_id.lower(), from_domain)
         else:
             self._dkim = verification.DkimCheck(
-                received, from_domain, self._outside.now(), config.dkim_min_rsa_bits)
+                received, from_domain, now, config.dkim_min_rsa_bits)
 
     def body(self, chunk: bytes) -> None:
         if self.reader:
@@ -103,7 +89,8 @@ class Incoming:
         if self._dkim:
             self._dkim.body(chunk)
 
-    def finish(self) -> Verdict:
+    def finish(self) -> Asking[Verdict]:
+        """The verdict on the whole message; may ask for DKIM keys."""
         content = self.reader.finish() if self.reader else None
         if refused := self._refused_content(content):
             return refused
@@ -111,8 +98,9 @@ class Incoming:
         if not self._asks_authenticity:
             return Verdict(accepted)
         if self._dkim:
-            self._authenticity = self._dkim.result(self._outside.look_up(self._dkim.finish()))
+            self._authenticity = self._dkim.result((yield KeysAt(self._dkim.finish())))
         found = self._authenticity
+        assert found
         if found.state.name == "VALID":
             return Verdict(accepted)
         if self._config.incoming_authenticity.endswith("-log"):

@@ -1,98 +1,157 @@
-"""May mail go to a chat address? Answered from the store, or by whoever may see the store.
+"""What is known of a chat address? Answered from the store, or by whoever may see the store.
 
 The outgoing filter runs as a user who sees no mailbox. It asks ``chatmaild recipients``, which
-does, by one lookup in the dict protocol: the key is `PREFIX` and the address, the answer a
-`MailboxState`.
+does, by one lookup in the dict protocol. The key is a prefix and the address:
+
+    shared/mailbox/ADDRESS   may mail go there?    STATE, or N (not found) for unknown
+    shared/account/ADDRESS   whose login is it?    STATE ENDED
+
+STATE is unknown, blocked, open or enforcing. ENDED is when an earlier account of this address was
+removed, in seconds of CLOCK_MONOTONIC, or ``-``.
 """
 
 import logging
 import socket
 from pathlib import Path
 
-from chatmaild.accounts.mailboxes import Mailboxes
+from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
 from chatmaild.daemon import dictproto
 from chatmaild.errors import StoreError
-from chatmaild.filter.recipients import MailboxState
+from chatmaild.filter.questions import Account, MailboxState
 
 log = logging.getLogger(__name__)
 
 SOCKET = Path("/run/chatmaild/recipients.sock")
 
-PREFIX = b"shared/mailbox/"
+MAILBOX, ACCOUNT = b"shared/mailbox/", b"shared/account/"
 
 TIMEOUT = 2
 """Seconds for an answer; Postfix waits 5 for ours."""
 
-_NAMES = {MailboxState.BLOCKED: b"blocked", MailboxState.OPEN: b"open",
-          MailboxState.ENFORCING: b"enforcing"}
-_STATES = {b"N": MailboxState.UNKNOWN} | {b"O" + name: state for state, name in _NAMES.items()}
+MAX_ANSWER = 200
+"""Octets."""
+
+_NAMES = {MailboxState.UNKNOWN: b"unknown", MailboxState.BLOCKED: b"blocked",
+          MailboxState.OPEN: b"open", MailboxState.ENFORCING: b"enforcing"}
+_STATES = {name: state for state, name in _NAMES.items()}
 
 
 class Seen:
-    """For those who see the store. Calling it raises `StoreError` if the disk cannot tell."""
+    """For those who see the store. Raises `StoreError` if the disk cannot tell."""
 
     def __init__(self, mailboxes: Mailboxes):
         self._mailboxes = mailboxes
 
-    def __call__(self, mail_address: str) -> MailboxState:
+    def mailbox(self, address: str) -> MailboxState:
+        """The state of the mailbox that mail to `address` is delivered to."""
         try:
-            return self._look_at(mail_address)
-        except StoreError as error:     # its text begins with a path that holds the address
-            _, _, trouble = str(error).partition(":")
-            raise StoreError(f"a mailbox cannot be looked at:{trouble}") from None
+            return _state(self._mailboxes.find_recipient(address))
+        except StoreError as error:
+            raise _without_address(error) from None
 
-    def _look_at(self, mail_address: str) -> MailboxState:
-        mailbox = self._mailboxes.find_recipient(mail_address)
-        if mailbox is None:
-            return MailboxState.UNKNOWN
-        if mailbox.is_blocked():
-            return MailboxState.BLOCKED
-        if not mailbox.exists():
-            return MailboxState.UNKNOWN
-        if mailbox.enforces_encryption():
-            return MailboxState.ENFORCING
-        return MailboxState.OPEN
+    def account(self, address: str) -> Account:
+        """The account that logs in as `address`."""
+        try:
+            mailbox = self._mailboxes.find(address)
+            return Account(_state(mailbox), mailbox.ended() if mailbox else None)
+        except StoreError as error:
+            raise _without_address(error) from None
+
+
+def _state(mailbox: Mailbox | None) -> MailboxState:
+    if mailbox is None:
+        return MailboxState.UNKNOWN
+    if mailbox.is_blocked():
+        return MailboxState.BLOCKED
+    if not mailbox.exists():
+        return MailboxState.UNKNOWN
+    return MailboxState.ENFORCING if mailbox.enforces_encryption() else MailboxState.OPEN
+
+
+def _without_address(error: StoreError) -> StoreError:
+    """The text begins with a path that holds the address."""
+    _, _, trouble = str(error).partition(":")
+    return StoreError(f"a mailbox cannot be looked at:{trouble}")
 
 
 class Told:
-    """For those who do not see it. Calling it raises `StoreError` if nobody tells in time.
+    """For those who do not see it. Raises `StoreError` if nobody tells in time.
 
-    Where the socket does not exist, no such service is set up: then every address counts as an
+    Where the socket never existed, no such service is set up: then every address counts as an
     account that takes encrypted mail only, and unknown ones are found out at delivery.
     """
 
     def __init__(self, path: Path = SOCKET):
         self._path = str(path)
         self._warned = False
+        self._was_there = False
 
-    def __call__(self, mail_address: str) -> MailboxState:
+    def mailbox(self, address: str) -> MailboxState:
+        """The state of the mailbox that mail to `address` is delivered to."""
+        answer = self._look_up(MAILBOX, address)
+        if answer is None:
+            return MailboxState.ENFORCING
+        if answer == b"N":
+            return MailboxState.UNKNOWN
+        if (state := _STATES.get(answer[1:])) is None or answer[:1] != b"O":
+            raise self._trouble()
+        return state
+
+    def account(self, address: str) -> Account:
+        """The account that logs in as `address`."""
+        answer = self._look_up(ACCOUNT, address)
+        if answer is None:
+            return Account(MailboxState.ENFORCING)
+        state, _, ended = answer[1:].partition(b" ")
         try:
-            answer = self._ask(mail_address.encode("utf-8", "surrogateescape"))
-        except FileNotFoundError:
+            if answer[:1] == b"O":
+                return Account(_STATES[state], None if ended == b"-" else float(ended))
+        except (KeyError, ValueError):
+            pass
+        raise self._trouble()
+
+    def _look_up(self, prefix: bytes, address: str) -> bytes | None:
+        """The answer without its line end; None if there is no such service."""
+        try:
+            answer = self._ask(prefix + address.encode("utf-8", "surrogateescape"))
+        except FileNotFoundError as error:
+            if self._was_there:
+                raise StoreError(f"{self._path}: {error.strerror}; restart "
+                                 "chatmaild-recipients.socket") from None
             if not self._warned:
                 self._warned = True
                 log.warning("%s: not there, so all chat addresses are taken for accounts that "
                             "want encrypted mail; start chatmaild-recipients.socket", self._path)
-            return MailboxState.ENFORCING
+            return None
         except OSError as error:
             raise StoreError(f"{self._path}: {error.strerror or error}; is "
                              "chatmaild-recipients.service running?") from None
-        if answer not in _STATES:
-            raise StoreError(f"{self._path}: chatmaild-recipients.service reports trouble")
-        return _STATES[answer]
+        self._was_there = True
+        return answer
 
-    def _ask(self, mail_address: bytes) -> bytes:
+    def _ask(self, key: bytes) -> bytes:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(TIMEOUT)
             connection.connect(self._path)
-            connection.sendall(b"L" + dictproto.escape(PREFIX + mail_address) + b"\n")
+            connection.sendall(b"L" + dictproto.escape(key) + b"\n")
             answer = b""
-            while not answer.endswith(b"\n") and (more := connection.recv(4096)):
+            while (not answer.endswith(b"\n") and len(answer) < MAX_ANSWER
+                   and (more := connection.recv(MAX_ANSWER))):
                 answer += more
         return answer.rstrip(b"\n")
 
+    def _trouble(self) -> StoreError:
+        return StoreError(f"{self._path}: chatmaild-recipients.service reports trouble")
 
-def answer(state: MailboxState) -> bytes:
-    """What `Told` understands."""
-    name = _NAMES.get(state)
-    return dictproto.found(name) if name else dictproto.NOT_FOUND
+
+def mailbox_answer(state: MailboxState) -> bytes:
+    """What `Told.mailbox` understands."""
+    if state is MailboxState.UNKNOWN:
+        return dictproto.NOT_FOUND
+    return dictproto.found(_NAMES[state])
+
+
+def account_answer(account: Account) -> bytes:
+    """What `Told.account` understands. Never N, which a service of before this key answers."""
+    ended = "-" if account.ended is None else repr(account.ended)
+    return dictproto.found(b"%b %b" % (_NAMES[account.state], ended.encode("ascii")))

@@ -15,13 +15,17 @@ import logging
 import os
 import signal
 import time
+from dataclasses import dataclass
 
 import milter
 
+from chatmaild.config.config import Config
 from chatmaild.daemon import logs
 from chatmaild.filter import headers as header_policy, replies as verdicts
+from chatmaild.filter.client import Client, Direction
+from chatmaild.filter.questions import World, run
 from chatmaild.filter.replies import Verdict
-from chatmaild.filter.transaction import Client, Direction, Site, Transaction
+from chatmaild.filter.transaction import Transaction
 
 log = logging.getLogger("filtermail")
 
@@ -36,6 +40,15 @@ _PROTOCOL = (milter.P_NOHELO | milter.P_NOUNKNOWN | milter.P_NR_CONN | milter.P_
              | milter.P_NR_BODY | milter.P_HDR_LEADSPC)
 _MACROS = {milter.M_ENVFROM: "{auth_authen} {mail_addr}", milter.M_ENVRCPT: "{rcpt_addr}",
            milter.M_EOH: "i", milter.M_EOM: "i"}
+
+
+@dataclass(frozen=True)
+class Site:
+    """One reading of the configuration, and the world that goes with it."""
+
+    config: Config
+    direction: Direction
+    world: World
 
 
 class Server:
@@ -88,11 +101,13 @@ class Server:
 class _Session:
     """One connection from Postfix, and of its messages the one under way."""
 
-    __slots__ = ("server", "protocol", "network_address", "transaction", "sender", "queue_id",
-                 "headers", "header_octets", "broken")
+    __slots__ = ("server", "site", "protocol", "network_address", "connected", "transaction",
+                 "sender", "queue_id", "headers", "header_octets", "broken")
 
     def __init__(self, server: Server):
         self.server = server
+        self.site = server.site
+        self.connected = time.monotonic()
         self.protocol = 0
         self.network_address = ""
         self.reset()
@@ -125,16 +140,17 @@ def _mail(ctx, path: bytes, *parameters: bytes) -> int:
     try:
         session.reset()
         server = session.server
-        site = server.site
+        site = session.site = server.site
         if not site.config.domains:
             return milter.ACCEPT
         server.active.add(session)
         session.headers = []
         session.sender = path.decode("utf-8", "surrogateescape")
-        session.transaction = Transaction(site)
-        client = Client(session.network_address, ctx.getsymval("{auth_authen}") or "")
-        found = session.transaction.mail(session.sender, client, _size(parameters),
-                                         time.monotonic(), ctx.getsymval("{mail_addr}") or "")
+        session.transaction = Transaction(site.config)
+        client = Client(session.network_address, _macro(ctx, "{auth_authen}"), session.connected)
+        found = run(session.transaction.mail(session.sender, client, _size(parameters),
+                                             time.monotonic(), _macro(ctx, "{mail_addr}")),
+                    site.world)
         return milter.CONTINUE if found is None else _end(ctx, session, found)
     except Exception:
         return _deferred(ctx, session)
@@ -144,8 +160,8 @@ def _recipient(ctx, path: bytes, *parameters: bytes) -> int:
     session = ctx.getpriv()
     try:
         # Where Postfix takes it, also out of forms like user%chat.example@mail.example.
-        resolved = ctx.getsymval("{rcpt_addr}") or path.decode("utf-8", "surrogateescape")
-        found = session.transaction.recipient(resolved)
+        resolved = _macro(ctx, "{rcpt_addr}") or path.decode("utf-8", "surrogateescape")
+        found = run(session.transaction.recipient(resolved), session.site.world)
         return milter.CONTINUE if found is None else _answer(ctx, session, found)
     except Exception:
         return _deferred(ctx, session)
@@ -177,7 +193,7 @@ def _end_of_headers(ctx) -> int:
     try:
         if session.broken:
             return _deferred(ctx, session)
-        session.queue_id = ctx.getsymval("i") or session.queue_id
+        session.queue_id = _macro(ctx, "i") or session.queue_id
         headers, session.headers = session.headers, None
         found = session.transaction.data()
         if found is None and session.transaction.direction and (
@@ -185,7 +201,7 @@ def _end_of_headers(ctx) -> int:
                 or len(headers) > header_policy.MAX_HEADERS):
             found = Verdict("headers-too-large", verdicts.UNENCRYPTED)
         if found is None:
-            found = session.transaction.headers(headers)
+            found = session.transaction.headers(headers, time.time())
         return milter.CONTINUE if found is None else _end(ctx, session, found)
     except Exception:
         return _deferred(ctx, session)
@@ -206,8 +222,8 @@ def _end_of_message(ctx) -> int:
     try:
         if session.broken:
             return _deferred(ctx, session)
-        session.queue_id = ctx.getsymval("i") or session.queue_id
-        return _end(ctx, session, session.transaction.finish())
+        session.queue_id = _macro(ctx, "i") or session.queue_id
+        return _end(ctx, session, run(session.transaction.finish(), session.site.world))
     except Exception:
         return _deferred(ctx, session)
 
@@ -262,6 +278,15 @@ def _deferred(ctx, session: _Session) -> int:
         _failed(session)
     session.reset()
     return _refused(ctx, verdicts.TROUBLE)
+
+
+def _macro(ctx: "milter.milterContext", name: str) -> str:
+    """The value of a macro of Postfix; "" without one. Addresses hold whatever octets the client
+    sent, which is the business of others than us."""
+    try:
+        return ctx.getsymval(name) or ""
+    except UnicodeDecodeError as error:
+        return error.object.decode("utf-8", "surrogateescape")
 
 
 def _size(parameters: tuple[bytes, ...]) -> int:

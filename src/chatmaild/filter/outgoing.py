@@ -5,17 +5,33 @@ from itertools import chain
 from chatmaild import address
 from chatmaild.config.config import DomainConfig
 from chatmaild.filter import headers as header_policy, replies
+from chatmaild.filter.client import Client
+from chatmaild.filter.questions import Account, Asking, MailboxState
 from chatmaild.filter.replies import Verdict
 from chatmaild.message import securejoin
 from chatmaild.message.reader import Headers, Kind, Limits, MessageReader, lower_names
 from chatmaild.message.refusal import Refusal
 
+MAX_SESSION = 86_400
+"""Seconds that a session may be old. Ended accounts are remembered longer."""
 
-def check_sender(sender: str | None, login: str) -> Verdict | None:
-    """Chat users send as themselves. `sender` is the envelope's, "" for the null sender and None
-    for what is no address; logins come in lower case."""
-    if not sender or sender.lower() != login.lower():
-        return Verdict("sender-is-not-login", replies.NOT_YOUR_SENDER)
+
+def check_login(account: Account, client: Client, now: float, domain: DomainConfig
+                ) -> Verdict | None:
+    """Whether the session's login is that of the account as it is now.
+
+    When somebody logged in, no milter is told; it was not before they connected. Whoever is in
+    `passthrough_senders` may have an account elsewhere. `now` of the monotonic clock.
+    """
+    if account.state is MailboxState.BLOCKED:
+        return Verdict("sender-blocked", replies.NO_ACCOUNT)
+    if account.ended is not None and client.connected <= account.ended <= now:
+        return Verdict("sender-ended", replies.LOG_IN_AGAIN)
+    if account.state is MailboxState.UNKNOWN and not (
+            account.ended is None and matches(domain.passthrough_senders, client.login)):
+        return Verdict("sender-unknown", replies.NO_ACCOUNT)
+    if now - client.connected > MAX_SESSION:
+        return Verdict("session-too-old", replies.TOO_OLD)
     return None
 
 
@@ -50,11 +66,8 @@ def matches(patterns: frozenset[str], mail_address: str) -> bool:
 
 
 class Outgoing:
-    """The rules for one message of a chat user, after its envelope sender was found right.
-
-    Call `recipient` for each, then `headers`, `body` with the chunks, and `finish`; a verdict
-    ends it early.
-    """
+    """The rules for one message of a chat user, after its envelope sender was found right; the
+    interface is `transaction.Rules`. Call `recipient` for each recipient first."""
 
     wanted = True
     """Whether headers and body have to be seen."""
@@ -69,13 +82,12 @@ class Outgoing:
         self._cleaned = header_policy.Cleaned(0, 0, ())
         self.reader: MessageReader | None = None
 
-    def recipient(self, path: str) -> Verdict | None:
+    def recipient(self, path: str) -> None:
         recipient = address.strip_path(path).lower()
         self._recipients.add(recipient)
         self._all_listed &= matches(self._domain.passthrough_recipients, recipient)
-        return None
 
-    def headers(self, headers: Headers) -> Verdict | None:
+    def headers(self, headers: Headers, now: float) -> Verdict | None:
         """The verdict, if the headers already decide."""
         self._size = 4 * len(headers) + sum(map(len, chain.from_iterable(headers)))
         lowered = lower_names(headers)
@@ -113,7 +125,9 @@ class Outgoing:
         if self.reader:
             self.reader.feed(chunk)
 
-    def finish(self) -> Verdict:
+    def finish(self) -> Asking[Verdict]:
+        """The verdict on the whole message."""
+        yield from ()   # asks nothing
         if refused := self._too_large():
             return refused
         if self._exempt:

@@ -1,44 +1,64 @@
-"""What the rules for incoming mail ask of the world: accounts on disk, keys in the DNS, the time.
-"""
+"""The world that the rules of a running filter ask: accounts on disk, keys in the DNS."""
 
-import functools
 import threading
-import time
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from chatmaild.config.config import Config
-from chatmaild.filter.recipients import MailboxState
+from chatmaild.filter.questions import Account, Keys, MailboxState
+from chatmaild.filter.rates import Rates
 
 if TYPE_CHECKING:
-    from chatmaild.dkim.resolver import Records, Resolver
+    from chatmaild.dkim.resolver import Resolver
+
+
+class Accounts(Protocol):
+    """What `mailboxlookup` has to offer. Both raise `StoreError` if that cannot be told."""
+
+    def mailbox(self, address: str) -> MailboxState: ...
+
+    def account(self, address: str) -> Account: ...
+
+
+class Dns:
+    """The resolver of a process: its thread, its limits and its cache outlive a reload of the
+    configuration that leaves the servers as they are. May be used by several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._servers: tuple[tuple[str, int], ...] = ()
+        self._resolver: "Resolver | None" = None
+
+    def resolver(self, servers: tuple[tuple[str, int], ...]) -> "Resolver":
+        """For these name servers, (address, port); those of the host if there are none."""
+        # Loaded when first needed: who never verifies a signature does without 10 MB of it.
+        from chatmaild.dkim.resolver import Resolver
+        with self._lock:
+            if self._resolver is None or servers != self._servers:
+                self._resolver, self._servers = Resolver(servers), servers
+            return self._resolver
+
+
+class Senders:
+    """`Rates` for several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._rates = Rates()
+
+    def allow(self, sender: str, now: float, per_minute: int, burst: int) -> bool:
+        with self._lock:
+            return self._rates.allow(sender, now, per_minute, burst)
 
 
 class Outside:
-    """One for each configuration; `policy.incoming.Outside` is what it has to offer."""
+    """`questions.World`, one for each configuration."""
 
-    def __init__(self, config: Config, mailbox: Callable[[str], MailboxState]):
-        """`mailbox` tells the state of the mailbox that mail to an address is delivered to; it
-        raises `StoreError` if that cannot be told."""
-        self.mailbox = mailbox
-        self._dns_servers = config.dns_servers
+    def __init__(self, accounts: Accounts, senders: Senders, dns: Dns,
+                 dns_servers: tuple[tuple[str, int], ...]):
+        self.mailbox = accounts.mailbox
+        self.account = accounts.account
+        self.may_send = senders.allow
+        self._dns = dns
+        self._dns_servers = dns_servers
 
-    def now(self) -> float:
-        return time.time()
-
-    def look_up(self, names: Iterable[str]) -> "dict[str, Records]":
-        with _making:
-            resolver = _resolver(self._dns_servers)
-        return resolver.look_up(names)
-
-
-_making = threading.Lock()
-
-
-@functools.lru_cache(maxsize=1)
-def _resolver(servers: tuple[tuple[str, int], ...]) -> "Resolver":
-    """The one of this process: its thread, its limits and its cache outlive a reload of the
-    configuration that leaves the servers as they are."""
-    # Loaded when first needed: who never verifies a signature does without 10 MB of it.
-    from chatmaild.dkim.resolver import Resolver
-    return Resolver(servers)
+    def keys(self, names: frozenset[str]) -> Keys:
+        return self._dns.resolver(self._dns_servers).look_up(names)

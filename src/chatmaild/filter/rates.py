@@ -1,22 +1,19 @@
-"""How fast one sender may send: the generic cell rate algorithm.
+"""How fast each sender may send."""
 
-Each sender has one number, the theoretical arrival time (TAT) of his next message at a steady
-pace; `burst` messages may come ahead of it. Equivalent to a bucket of `burst` tokens filled at
-`per_minute`, without a timer to fill it.
-"""
-
-import threading
+from chatmaild import cellrate
 
 SWEEP_ABOVE = 10_000
 """Senders remembered before those that are idle again are forgotten."""
 
 
 class Rates:
-    """One per process; used by all milter threads."""
+    """For each sender the theoretical arrival time of their next message (see `cellrate`).
 
-    def __init__(self):
-        self._lock = threading.Lock()
-        self._arrival: dict[str, float] = {}
+    One per process. Whoever has threads must not call it from two of them at a time.
+    """
+
+    def __init__(self) -> None:
+        self._arrivals: dict[str, float] = {}
         self._sweep_at = SWEEP_ABOVE
 
     def allow(self, sender: str, now: float, per_minute: int, burst: int) -> bool:
@@ -24,20 +21,20 @@ class Rates:
 
         A refused message does not count.
         """
-        interval = 60 / per_minute
-        with self._lock:
-            arrival = max(self._arrival.get(sender, now), now)
-            if arrival - now > interval * (burst - 1) + 1e-9:
-                return False
-            self._arrival[sender] = arrival + interval
-            if len(self._arrival) > self._sweep_at:
-                self._sweep(now)
-            return True
+        arrival = cellrate.next_arrival(self._arrivals.get(sender, now), now, 60 / per_minute,
+                                        burst)
+        if arrival is None:
+            return False
+        self._arrivals[sender] = arrival
+        if len(self._arrivals) > self._sweep_at:
+            self._sweep(now)
+        return True
 
     def _sweep(self, now: float) -> None:
         """Forget senders whose time has passed: to us they are like new."""
-        self._arrival = {s: arrival for s, arrival in self._arrival.items() if arrival > now}
-        self._sweep_at = max(SWEEP_ABOVE, 2 * len(self._arrival))
+        self._arrivals = {sender: arrival for sender, arrival in self._arrivals.items()
+                          if arrival > now}
+        self._sweep_at = max(SWEEP_ABOVE, 2 * len(self._arrivals))
 
     def __len__(self) -> int:
-        return len(self._arrival)
+        return len(self._arrivals)

@@ -1,12 +1,10 @@
 """chatmaild filtermail: the milter that Postfix asks about every message.
 
 This module is the process: configuration, socket, signals. `filter.milter` speaks the protocol and
-gives what it hears, as plain values, to one `policy.transaction.Transaction` per message, which
-finds out whose mail it is and asks a rule set: `policy.outgoing.Outgoing` or
-`policy.incoming.Incoming`, both with the interface `policy.transaction.Rules`. Both services load
-both; `--direction` only says what a client without a login is taken for. What incoming mail needs
-from outside (mailboxes, DNS) is given to it in `Service._made`, the one place where rule sets are
-made.
+gives what it hears, as plain values, to one `filter.transaction.Transaction` per message, which
+finds out whose mail it is. What the rules must know of accounts, the DNS and other messages they
+ask `filter.outside.Outside`, made here. Both services load the rules for both directions;
+`--direction` only says what a client without a login is taken for.
 """
 
 import argparse
@@ -27,11 +25,9 @@ from chatmaild.daemon import logs, process, sockets, systemd, takeover
 from chatmaild.daemon.configfile import ConfigFile
 from chatmaild.errors import ChatmaildError
 from chatmaild.filter import milter
-from chatmaild.filter.incoming import Incoming
+from chatmaild.filter.client import Direction
 from chatmaild.filter.mailboxlookup import SOCKET as RECIPIENTS, Seen, Told
-from chatmaild.filter.outside import Outside
-from chatmaild.filter.rates import Rates
-from chatmaild.filter.transaction import Direction, Site
+from chatmaild.filter.outside import Dns, Outside, Senders
 
 log = logging.getLogger("filtermail")
 
@@ -82,21 +78,20 @@ class Service:
         self._file = file
         self._recipients = recipients
         self._direction = direction
-        self._rates = Rates()
+        self._senders = Senders()
+        self._dns = Dns()
         self._server = milter.Server(*self._made(file.load()))
 
-    def _made(self, config: Config) -> tuple[Site, logs.AddressLabel]:
+    def _made(self, config: Config) -> tuple[milter.Site, logs.AddressLabel]:
         """What the milter needs, made from the configuration."""
-        mailbox = (Seen(Mailboxes(config)) if self._direction is Direction.INCOMING
-                   else Told(self._recipients))
-        outside = Outside(config, mailbox)
-        site = Site(config, self._direction, self._rates, mailbox,
-                    incoming=lambda client, path: Incoming(config, outside, client, path))
+        accounts = (Seen(Mailboxes(config)) if self._direction is Direction.INCOMING
+                    else Told(self._recipients))
+        world = Outside(accounts, self._senders, self._dns, config.dns_servers)
         if config.domains:
             log.info("checking mail of %s", ", ".join(config.domains))
         else:
             log.warning("%s: mail_domains is empty, every message is accepted", config.path)
-        return site, logs.AddressLabel(config.log_addresses)
+        return milter.Site(config, self._direction, world), logs.AddressLabel(config.log_addresses)
 
     def configure(self, config: Config) -> None:
         """Use this configuration for the messages that begin from now on."""

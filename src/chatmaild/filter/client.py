@@ -1,0 +1,21 @@
+"""Who is connected."""
+
+import enum
+from dataclasses import dataclass
+
+
+class Direction(enum.Enum):
+    """What a client without a login is taken for: one of ours, or a stranger."""
+
+    OUTGOING = "outgoing"
+    INCOMING = "incoming"
+
+
+@dataclass(frozen=True)
+class Client:
+    """A session: the network address ("" for a unix socket or unknown), per transaction the SASL
+    login ("" without one), and when it connected, in seconds of the monotonic clock."""
+
+    network_address: str = ""
+    login: str = ""
+    connected: float = 0.0

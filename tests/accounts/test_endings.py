@@ -1,0 +1,74 @@
+"""When an account ended is remembered as long as a session of it may live, and no longer."""
+
+import os
+import time
+
+import pytest
+
+from chatmaild.accounts import endings
+from chatmaild.accounts.mailboxes import Mailboxes
+from chatmaild.config import inifile
+
+ALICE = "alice@chat.example"
+NOW = 1_700_000_000
+
+
+@pytest.fixture
+def mailboxes(tmp_path):
+    ini = f"[chatmaild]\nmail_domains = chat.example\nmailboxes_dir = {tmp_path}/mail\n"
+    found = Mailboxes(inifile.parse(ini.encode(), tmp_path / "chatmaild.ini"))
+    found.prepare()
+    return found
+
+
+@pytest.mark.parametrize("how", [{}, {"block": True}, {"keep": lambda home: False}])
+def test_each_way_to_end_is_remembered(mailboxes, how):
+    alice = mailboxes.find(ALICE)
+    alice.create("{PLAIN}x", NOW)
+    assert alice.ended() is None
+    before = time.monotonic()
+    alice.delete(**how)
+    assert before <= alice.ended() <= time.monotonic()
+    alice.unblock()
+    alice.create("{PLAIN}y", NOW)
+    assert before <= alice.ended() <= time.monotonic(), "the next owner's account is another one"
+
+
+def test_a_mailbox_that_is_kept_goes_on(mailboxes):
+    alice = mailboxes.find(ALICE)
+    alice.create("{PLAIN}x", NOW)
+    alice.delete(keep=lambda home: True)
+    assert alice.exists() and alice.ended() is None
+
+
+def test_an_ending_is_no_account_and_no_rubbish(mailboxes):
+    alice = mailboxes.find(ALICE)
+    alice.create("{PLAIN}x", NOW)
+    alice.delete()
+    assert list(mailboxes.of_domain("chat.example")) == []
+    assert mailboxes.sweep("chat.example", NOW, dry_run=True) == []
+    assert mailboxes.sweep("chat.example", NOW) == []
+    assert alice.ended() is not None
+
+
+@pytest.mark.parametrize("age", [endings.LIFETIME + 1, -1000])     # -1000: from an earlier boot
+def test_what_no_session_can_need_is_forgotten(mailboxes, monkeypatch, age):
+    alice = mailboxes.find(ALICE)
+    alice.create("{PLAIN}x", NOW)
+    alice.delete()
+    later = time.monotonic() + age
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    with monkeypatch.context():
+        endings.forget_old(f"{mailboxes.root}/chat.example")
+    assert alice.ended() is None
+    assert [name for name in os.listdir(f"{mailboxes.root}/chat.example")] == []
+
+
+@pytest.mark.parametrize("content", ["", "nonsense\n", "\0" * 20])
+def test_a_mark_that_a_power_loss_emptied_says_nothing(mailboxes, content):
+    alice = mailboxes.find(ALICE)
+    alice.create("{PLAIN}x", NOW)
+    alice.delete()
+    with open(f"{mailboxes.root}/chat.example/.ended-{ALICE}", "w") as file:
+        file.write(content)
+    assert alice.ended() is None
