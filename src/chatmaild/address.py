@@ -9,6 +9,7 @@ name of their own have it (RFC 5321 section 4.1.3).
 
 import ipaddress
 import re
+import unicodedata
 from binascii import Error as Base64Error, a2b_base64, a2b_qp
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,6 +40,9 @@ _FOLD = re.compile(rb"\r?\n(?=[ \t])")
 _ENCODED_WORD = re.compile(rb"=\?([^?\s]+)\?([bq])\?([^?]*)\?=", re.I)
 _BETWEEN_WORDS = re.compile(rb"(?<=\?=)\s+(?==\?)")   # is not shown, RFC 2047 section 6.2
 _BEHIND_AT = re.compile(rb"@([A-Za-z0-9._-]+)")
+_BLANKS = bytes(range(33)) + b"\x7f"
+_MARKS = _BLANKS + b"\"\\[]<>,;:"
+"""What some reader leaves out of an address; where it ends one for others is looked at as well."""
 _COMMENT_PARTS = re.compile(rb'\\.|"(?:[^"\\]|\\.)*"|[^"\\()]+|.', re.DOTALL)
 _BETWEEN_WORDS_AND_ADDRESSES = re.compile(rb"[\s<>\"'(),:;]")
 
@@ -124,10 +128,19 @@ def parse_mailbox(value: bytes) -> Mailbox | None:
 
 def domains_shown(value: bytes) -> set[str]:
     """The domains of all that any reader might take for an address in a header value: folded,
-    spaced, or with comments in between (RFC 5322 section 4.4); in lower case."""
+    spaced, quoted, encoded, in wide letters, or with comments in between (RFC 5322 section 4.4);
+    in lower case."""
+    texts = {text for written in (value, _without_comments(value))
+             for plain in [_in_ascii(written)]
+             for text in (plain, plain.translate(None, _BLANKS), plain.translate(None, _MARKS))}
     return {domain.decode("ascii").lower().rstrip(".")
-            for text in (value, _without_comments(value))
-            for domain in _BEHIND_AT.findall(b"".join(text.split()))}
+            for text in texts for domain in _BEHIND_AT.findall(text)}
+
+
+def _in_ascii(value: bytes) -> bytes:
+    """What a reader shows of it, as far as that is ASCII or looks like it."""
+    shown = _ENCODED_WORD.sub(_decode_word, value).decode("utf-8", "replace")
+    return unicodedata.normalize("NFKC", shown).encode("ascii", "ignore")
 
 
 def _without_comments(value: bytes) -> bytes:

@@ -35,6 +35,9 @@ _MAIN_CF = {
     # what its admin added for users who send mail
     "smtpd_sasl_type": "dovecot",
     "smtpd_sasl_path": "private/auth",
+    # The address of `Host.stranger` is one of this machine's, which Postfix takes for its own
+    # clients, and mends their headers (permit_inet_interfaces).
+    "local_header_rewrite_clients": "permit_mynetworks",
     "maillog_file": str(MAIL_LOG),
 }
 _NO_WORLD = {

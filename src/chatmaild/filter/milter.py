@@ -11,11 +11,14 @@ needed, and waits for an answer at few places only: MAIL, RCPT, the end of heade
 message; and at DATA on port 25, where most mail need not be seen at all.
 """
 
+from __future__ import annotations  # milter.milterContext is a name for type checkers only
+
 import logging
 import os
 import signal
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import milter
 
@@ -80,7 +83,7 @@ class Server:
         milter.settimeout(MTA_TIMEOUT)
         milter.main()
 
-    def _negotiate(self, ctx: "milter.milterContext", options: list[int]) -> int:
+    def _negotiate(self, ctx: milter.milterContext, options: list[int]) -> int:
         """Ask Postfix for nothing that is not needed; wait for no answer that is always the same.
         """
         session = _Session(self)
@@ -125,7 +128,8 @@ class _Session:
 # Every callback has the same shape: do, return; whatever goes wrong is a temporary failure, told
 # at the next place where Postfix waits for an answer.
 
-def _connect(ctx, hostname: str, family: int, address: tuple | str | None) -> int:
+def _connect(ctx: milter.milterContext, hostname: str, family: int,
+             address: tuple[Any, ...] | str | None) -> int:
     session = ctx.getpriv()
     try:
         if isinstance(address, tuple):
@@ -135,7 +139,7 @@ def _connect(ctx, hostname: str, family: int, address: tuple | str | None) -> in
     return milter.NOREPLY if session.protocol & milter.P_NR_CONN else milter.CONTINUE
 
 
-def _mail(ctx, path: bytes, *parameters: bytes) -> int:
+def _mail(ctx: milter.milterContext, path: bytes, *parameters: bytes) -> int:
     session = ctx.getpriv()
     try:
         session.reset()
@@ -156,7 +160,7 @@ def _mail(ctx, path: bytes, *parameters: bytes) -> int:
         return _deferred(ctx, session)
 
 
-def _recipient(ctx, path: bytes, *parameters: bytes) -> int:
+def _recipient(ctx: milter.milterContext, path: bytes, *parameters: bytes) -> int:
     session = ctx.getpriv()
     try:
         # Where Postfix takes it, also out of forms like user%chat.example@mail.example.
@@ -167,7 +171,7 @@ def _recipient(ctx, path: bytes, *parameters: bytes) -> int:
         return _deferred(ctx, session)
 
 
-def _data(ctx) -> int:
+def _data(ctx: milter.milterContext) -> int:
     session = ctx.getpriv()
     try:
         found = session.transaction.data()
@@ -176,7 +180,7 @@ def _data(ctx) -> int:
         return _deferred(ctx, session)
 
 
-def _header(ctx, name: str, value: bytes) -> int:
+def _header(ctx: milter.milterContext, name: str, value: bytes) -> int:
     session = ctx.getpriv()
     try:
         session.header_octets += len(name) + len(value) + 4
@@ -188,7 +192,7 @@ def _header(ctx, name: str, value: bytes) -> int:
     return milter.NOREPLY if session.protocol & milter.P_NR_HDR else milter.CONTINUE
 
 
-def _end_of_headers(ctx) -> int:
+def _end_of_headers(ctx: milter.milterContext) -> int:
     session = ctx.getpriv()
     try:
         if session.broken:
@@ -207,7 +211,7 @@ def _end_of_headers(ctx) -> int:
         return _deferred(ctx, session)
 
 
-def _body(ctx, chunk: bytes) -> int:
+def _body(ctx: milter.milterContext, chunk: bytes) -> int:
     session = ctx.getpriv()
     try:
         if not session.broken:
@@ -217,7 +221,7 @@ def _body(ctx, chunk: bytes) -> int:
     return milter.NOREPLY if session.protocol & milter.P_NR_BODY else milter.CONTINUE
 
 
-def _end_of_message(ctx) -> int:
+def _end_of_message(ctx: milter.milterContext) -> int:
     session = ctx.getpriv()
     try:
         if session.broken:
@@ -228,12 +232,12 @@ def _end_of_message(ctx) -> int:
         return _deferred(ctx, session)
 
 
-def _abort(ctx) -> int:
+def _abort(ctx: milter.milterContext) -> int:
     ctx.getpriv().reset()
     return milter.CONTINUE
 
 
-def _close(ctx) -> int:
+def _close(ctx: milter.milterContext) -> int:
     session = ctx.getpriv()
     if session is not None:     # None: it never came to a negotiation
         session.reset()
@@ -241,15 +245,16 @@ def _close(ctx) -> int:
     return milter.CONTINUE
 
 
-def _end(ctx, session: _Session, found: Verdict) -> int:
+def _end(ctx: milter.milterContext, session: _Session, found: Verdict) -> int:
     """The answer that ends the transaction."""
     answer = _answer(ctx, session, found)
     session.reset()
     return answer
 
 
-def _answer(ctx, session: _Session, found: Verdict) -> int:
+def _answer(ctx: milter.milterContext, session: _Session, found: Verdict) -> int:
     """Carry out a verdict, and write it down if the message is to or from one of ours."""
+    assert session.transaction
     direction = session.transaction.direction
     if direction:
         log.info("%s: %s %s reason=%s from=%s", session.queue_id, direction, found.word,
@@ -261,7 +266,7 @@ def _answer(ctx, session: _Session, found: Verdict) -> int:
     return milter.ACCEPT if found.reply is None else _refused(ctx, found.reply)
 
 
-def _refused(ctx, reply: verdicts.Reply) -> int:
+def _refused(ctx: milter.milterContext, reply: verdicts.Reply) -> int:
     ctx.setreply(reply.code, reply.status, reply.text)
     return milter.TEMPFAIL if reply.code[0] == "4" else milter.REJECT
 
@@ -272,7 +277,7 @@ def _failed(session: _Session) -> None:
     session.broken = True
 
 
-def _deferred(ctx, session: _Session) -> int:
+def _deferred(ctx: milter.milterContext, session: _Session) -> int:
     """The answer to an exception, the one being handled or an earlier one."""
     if not session.broken:
         _failed(session)
@@ -280,7 +285,7 @@ def _deferred(ctx, session: _Session) -> int:
     return _refused(ctx, verdicts.TROUBLE)
 
 
-def _macro(ctx: "milter.milterContext", name: str) -> str:
+def _macro(ctx: milter.milterContext, name: str) -> str:
     """The value of a macro of Postfix; "" without one. Addresses hold whatever octets the client
     sent, which is the business of others than us."""
     try:
