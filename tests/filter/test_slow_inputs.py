@@ -105,9 +105,9 @@ def ordinary(headers):
     incoming(headers, ["carol@other.test"], Client("192.0.2.7", "dave@ordinary.test"))
 
 
-def assert_harmless(handle, headers, *arguments):
+def assert_harmless(handle, headers, *arguments, tries=4):
     """Tried again where something else on the machine may have been at fault."""
-    for _ in range(4):
+    for _ in range(tries):
         scale = max(1.0, known_work() / WORK)
         with Holds() as found:
             handle(headers, *arguments)
@@ -155,6 +155,7 @@ def test_as_many_recipients_as_pass(handle):
 def test_the_measurement_sees_what_holds_the_lock():
     blanks = b" " * 10_000
     with pytest.raises(AssertionError, match="re.Pattern"):
-        assert_harmless(lambda headers: re.compile(rb"\s+x").search(headers), blanks)
+        assert_harmless(lambda headers: re.compile(rb"\s+x").search(headers), blanks,
+                        tries=1)
     with pytest.raises(AssertionError, match="in all"):
-        assert_harmless(lambda headers: [len(headers) for _ in range(3_000_000)], blanks)
+        assert_harmless(lambda headers: [len(headers) for _ in range(1_000_000)], blanks, tries=1)
