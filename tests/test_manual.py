@@ -81,3 +81,13 @@ def test_page_names_itself_and_this_version(page):
     name, section = page.stem, page.suffix[1:]
     assert re.search(rf'^\.(TH|Dt) "?{re.escape(name)}"? {section}\b', text, re.M | re.I)
     assert __version__ in text
+
+
+def test_each_promise_of_the_threat_model_is_held_by_a_test_that_exists():
+    text = (DOC / "threat-model.md").read_text()
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", text)
+    assert len(named) > 15
+    for file, name in named:
+        assert f"\ndef {name}(" in (DOC.parent / "tests" / file).read_text(), f"{file}::{name}"
+    promises = text.partition("## What we promise")[2].partition("\n## ")[0].split("\n- ")[1:]
+    assert not [promise for promise in promises if "::test_" not in promise]
