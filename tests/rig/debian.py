@@ -34,8 +34,8 @@ TESTS = ("python3-pytest", "python3-hypothesis", "python3-pgpy", "python3-daemon
 
 MACHINE = ("mypy", "python3-flake8", "python3-segno", "rnp", "python3-venv", "mmdebstrap",
            "systemd-container", "mutt", "libmime-lite-perl")
-"""What the machine needs that runs the tests: style, types, the real client, other mail programs, other
-releases, booting."""
+"""What the machine needs that runs the tests: style, types, the real client, other mail programs,
+other releases, booting."""
 
 PROFILES = ("dovecot-sieve", "dovecot-managesieved", "dovecot-sqlite", "postfix-sqlite")
 """What hosts have on which people run more than Debian's defaults, see rig.profiles."""
