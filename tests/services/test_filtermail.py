@@ -1,5 +1,7 @@
 """The milter, black box: a real process of ours and the MTA's side of the protocol."""
 
+import contextlib
+import resource
 import signal
 import socket
 import time
@@ -81,6 +83,20 @@ def test_octets_that_are_no_utf8_are_nobodys_business(tmp_path, direction, at):
     client.close()
     filter_.stop()
     assert "rror" not in filter_.logged()
+
+
+def test_used_up_descriptors_are_no_end(tmp_path):
+    """More sessions than it has descriptors for wait or fail, and the next ones are served."""
+    filter_ = Filter(tmp_path, "[chatmaild]\nmail_domains = chat.test\n")
+    resource.prlimit(filter_.process.pid, resource.RLIMIT_NOFILE, (40, 40))
+    with contextlib.ExitStack() as stack:
+        for _ in range(100):
+            session = stack.enter_context(socket.socket(socket.AF_UNIX))
+            session.connect(str(filter_.socket))
+    client = filter_.client()
+    assert client.transaction(ALICE, [BOB], openpgpmessages.headers(), GOOD, login=ALICE).accepted
+    client.close()
+    filter_.stop()
 
 
 def test_while_nobody_tells_of_accounts_chat_users_wait(tmp_path):

@@ -227,24 +227,32 @@ def _show(console: Console, transaction: Transaction, verdict: Verdict, body_at:
         "signatures": [as_json(report) for report in signatures],
         "header_changes": [dataclasses.asdict(change) for change in reversed(verdict.changes)],
     })
-    console.line(f"verdict: {verdict.word}")
-    console.line(f"reason: {verdict.reason}")
-    if meaning:
-        console.line(f"meaning: {meaning}")
-    if reply:
-        console.line("reply: " + " ".join(reply))
-    if offset is not None:
-        console.line(f"offset: {offset} (octets from the beginning, lines ending in CRLF)")
+    _print_verdict(console, verdict, meaning, offset)
     for name, state in mailboxes.items():
         console.line(f"mailbox {name}: " + (state.value if state else (
             "not known here, taken for one that takes encrypted mail only (try as root)")))
     for number, report in enumerate(signatures, 1):
-        aligned = "" if report.aligned else ", not aligned"
-        console.line(f"signature {number}{aligned}: {report.verdict.detail}")
-        for what, finding in report.steps:
-            console.line(f"    {what}: {finding}")
+        _print_signature(console, number, report)
     for packet in packets:
         console.line(f"packet: {packet}")
     for change in reversed(verdict.changes):
         what = "deleted" if change.value is None else f"becomes {change.value}"
         console.line(f"header: {change.name} {what}")
+
+
+def _print_verdict(console: Console, verdict: Verdict, meaning: str, offset: int | None) -> None:
+    console.line(f"verdict: {verdict.word}")
+    console.line(f"reason: {verdict.reason}")
+    if meaning:
+        console.line(f"meaning: {meaning}")
+    if verdict.reply:
+        console.line("reply: " + " ".join(dataclasses.astuple(verdict.reply)))
+    if offset is not None:
+        console.line(f"offset: {offset} (octets from the beginning, lines ending in CRLF)")
+
+
+def _print_signature(console: Console, number: int, report: Report) -> None:
+    aligned = "" if report.aligned else ", not aligned"
+    console.line(f"signature {number}{aligned}: {report.verdict.detail}")
+    for what, finding in report.steps:
+        console.line(f"    {what}: {finding}")
