@@ -233,13 +233,12 @@ def test_submissions_to_nobody_are_refused_at_rcpt(host, person, port):
 
 
 def test_without_an_answer_about_a_recipient_nothing_is_decided(host, person):
-    sender = host.new_person()
     with host.hanging("recipients"), \
-            host.smtp(sender, PASSWORD, 587, host.stranger) as smtp:
-        smtp.mail(sender)
+            host.smtp("bob", ORDINARY_USERS["bob"], 587, host.stranger) as smtp:
+        smtp.mail(BOB)
         assert smtp.rcpt(person)[0] == 451
-    with host.smtp(sender, PASSWORD, 587, host.stranger) as smtp:
-        smtp.mail(sender)
+    with host.smtp("bob", ORDINARY_USERS["bob"], 587, host.stranger) as smtp:
+        smtp.mail(BOB)
         assert smtp.rcpt(person)[0] == 250
 
 
