@@ -9,9 +9,9 @@ import dataclasses
 import re
 from pathlib import Path
 
-from chatmaild.admin.check import doveconf, postconf
-from chatmaild.admin.check.doveconf import Dovecot
-from chatmaild.admin.check.postconf import Postfix
+from chatmaild.admin.servers import doveconf, postconf
+from chatmaild.admin.servers.doveconf import Dovecot
+from chatmaild.admin.servers.postconf import Postfix
 from chatmaild.config import inifile
 
 DATA = Path(__file__).parent / "data" / "check"

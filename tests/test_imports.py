@@ -28,7 +28,10 @@ MAY_IMPORT = {
                                  "retention"},
     "admin": BASE | STORES | {"console", "daemon", "dkim", "filter", "message", "push",
                               "retention"},
-    "admin.check": BASE | STORES | {"console", "daemon", "dkim", "retention"},
+    "admin.servers": {"errors"},
+    "admin.wiring": {"admin.servers", "config", "console", "disk", "errors"},
+    "admin.check": BASE | STORES | {"admin.servers", "admin.wiring", "console", "daemon", "dkim",
+                                    "retention"},
     "cli": {"config", "console", "daemon", "errors", "slimimport"},
     "__main__": {"cli"},
 }
@@ -75,8 +78,8 @@ def imports(path):
 
 def room(module):
     """``admin.check`` for chatmaild.admin.check.postfix, ``cli`` for chatmaild.cli."""
-    parts = module.split(".")
-    return "admin.check" if parts[1:3] == ["admin", "check"] else "".join(parts[1:2])
+    within, parts = ".".join(module.split(".")[1:3]), module.split(".")
+    return within if within in MAY_IMPORT else "".join(parts[1:2])
 
 
 def test_every_module_and_room_is_in_the_table():

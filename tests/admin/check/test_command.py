@@ -8,9 +8,10 @@ from captured import bad
 
 from chatmaild import cli
 from chatmaild.accounts.mailboxes import Mailboxes
-from chatmaild.admin.check import command as check, doveconf, host as check_host, live, postconf
+from chatmaild.admin.check import command as check, host as check_host, live
 from chatmaild.admin.check.findings import failure, ok, unseen, warning
 from chatmaild.admin.check.hostfiles import Identity
+from chatmaild.admin.servers import doveconf, postconf
 from chatmaild.config import inifile
 from chatmaild.retention import runstate
 

@@ -3,8 +3,9 @@ import re
 import pytest
 from captured import CONFIG, DOMAIN, RELEASES, bad, dovecot
 
-from chatmaild.admin.check import doveconf, dovecot as check_dovecot, mail as check_mail
+from chatmaild.admin.check import dovecot as check_dovecot, mail as check_mail
 from chatmaild.admin.check.hostfiles import Identity
+from chatmaild.admin.servers import doveconf
 from chatmaild.config import inifile
 
 pytestmark = pytest.mark.parametrize("release", RELEASES)

@@ -6,7 +6,7 @@ from captured import (
 )
 
 from chatmaild.admin.check import delivery, postfix as check_postfix
-from chatmaild.admin.check.postconf import PostfixError, Service, split
+from chatmaild.admin.servers.postconf import PostfixError, Service, split
 
 pytestmark = pytest.mark.parametrize("release", RELEASES)
 

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from chatmaild.admin.check import (
-    delivery, dns, doveconf, dovecot as check_dovecot, host, mail, postconf,
-    postfix as check_postfix, signing, sockets, trust,
+    delivery, dns, dovecot as check_dovecot, host, mail, postfix as check_postfix, signing, sockets,
+    trust,
 )
 from chatmaild.admin.check.findings import Finding, Level, failure, unseen
+from chatmaild.admin.servers import doveconf, postconf
 from chatmaild.config import lastgood
 from chatmaild.config.config import Config
 from chatmaild.console import Console

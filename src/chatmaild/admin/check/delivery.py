@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from chatmaild.admin.check.doveconf import Dovecot
 from chatmaild.admin.check.findings import Finding, failure, ok, warning
-from chatmaild.admin.check.postconf import Postfix, PostfixError
 from chatmaild.admin.check.postfix import PROBE_NAME
+from chatmaild.admin.servers.doveconf import Dovecot
+from chatmaild.admin.servers.postconf import Postfix, PostfixError
 from chatmaild.config.config import Config
 
 LMTP_SOCKET = "lmtp:unix:private/dovecot-lmtp"

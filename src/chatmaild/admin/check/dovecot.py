@@ -4,9 +4,10 @@ import re
 from collections.abc import Callable, Iterator
 
 from chatmaild.admin.check import hostfiles
-from chatmaild.admin.check.doveconf import Block, Dovecot
 from chatmaild.admin.check.findings import Finding, failure, ok, unseen, warning
 from chatmaild.admin.check.hostfiles import Identity
+from chatmaild.admin.servers.doveconf import Block, Dovecot
+from chatmaild.admin.servers.usernames import keeps_domain
 from chatmaild.config.config import Config
 
 CONFIG_FILE = "/etc/dovecot/conf.d/05-chatmaild.conf"
@@ -212,17 +213,6 @@ def _auth_settings(dovecot: Dovecot) -> Iterator[Finding]:
                       f"{username} cuts the domain off, so a chat address is a system user's name",
                       "auth_username_format = "
                       + ("%Lu" if dovecot.is_23 else "%{user | lower}"))
-
-
-def keeps_domain(username_format: str, domain: str) -> bool | None:
-    """Whether an ``auth_username_format`` leaves an address of `domain` whole.
-
-    None if that depends on a condition that does not name the domain.
-    """
-    if re.search(r"\bif\b|%\{if;", username_format):
-        return True if domain and domain in username_format else None
-    return bool(re.search(r"%[A-Z]*[ud](?![a-z])|%\{(user|domain)\}|%\{user\s*\|\s*(lower|domain)",
-                          username_format))
 
 
 def _protocols(dovecot: Dovecot) -> Iterator[Finding]:

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 
 from chatmaild.accounts.layout import DAY, PASSWORD
 from chatmaild.admin.check import visitor as visitors
-from chatmaild.admin.check.doveconf import Block, Dovecot
 from chatmaild.admin.check.findings import Finding, failure, ok, warning
 from chatmaild.admin.check.visitor import TROUBLE, Visitor
+from chatmaild.admin.servers.doveconf import Block, Dovecot
 from chatmaild.config.config import Config
 
 RECORDED = 5

@@ -15,11 +15,11 @@ import time
 from collections.abc import Iterator
 
 from chatmaild.admin.check import effects, livemail, livesignature, ordinary, visitor as visitors
-from chatmaild.admin.check.doveconf import Dovecot
 from chatmaild.admin.check.findings import Finding, failure, ok, unseen, warning
 from chatmaild.admin.check.livesignature import LookUp
-from chatmaild.admin.check.postconf import Postfix, Service
 from chatmaild.admin.check.visitor import TIMEOUT, TROUBLE, Visitor
+from chatmaild.admin.servers.doveconf import Dovecot
+from chatmaild.admin.servers.postconf import Postfix, Service
 from chatmaild.config.config import Config, DomainConfig
 from chatmaild.daemon import owners
 from chatmaild.dkim.resolver import Resolver

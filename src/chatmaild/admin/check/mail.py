@@ -4,10 +4,10 @@ import re
 from collections.abc import Callable, Iterator
 
 from chatmaild.admin.check import hostfiles
-from chatmaild.admin.check.doveconf import Block, Dovecot
-from chatmaild.admin.check.dovecot import keeps_domain
 from chatmaild.admin.check.findings import Finding, failure, ok, warning
 from chatmaild.admin.check.hostfiles import Identity
+from chatmaild.admin.servers.doveconf import Block, Dovecot
+from chatmaild.admin.servers.usernames import keeps_domain
 from chatmaild.config.config import Config
 
 MANY_CLIENTS = 1000

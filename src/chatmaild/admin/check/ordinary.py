@@ -7,10 +7,10 @@ to somebody else. A dialogue that ends before DATA asks for the lookup and deliv
 import smtplib
 from collections.abc import Iterator
 
-from chatmaild.admin.check import hosttool
-from chatmaild.admin.check.doveconf import Dovecot, DovecotError
 from chatmaild.admin.check.findings import Finding, failure, ok
-from chatmaild.admin.check.postconf import Postfix
+from chatmaild.admin.servers import hosttool
+from chatmaild.admin.servers.doveconf import Dovecot, DovecotError
+from chatmaild.admin.servers.postconf import Postfix
 from chatmaild.config.config import Config
 
 MOST = 50

@@ -1,50 +1,14 @@
 """Does every service of Postfix that takes chat mail ask our filter, and nothing undo it?"""
 
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from chatmaild.admin.check.findings import Finding, failure, ok, warning
-from chatmaild.admin.check.postconf import Postfix, PostfixError, Service, split
+from chatmaild.admin.servers.milters import INCOMING, LINE_INCOMING, LINE_OUTGOING, Milter, milters
+from chatmaild.admin.servers.postconf import Postfix, PostfixError, Service, split
 from chatmaild.config.config import Config
-
-OUTGOING = "filtermail.sock"
-INCOMING = "filtermail-incoming.sock"
-
-LINE_OUTGOING = "unix:chatmaild/filtermail.sock"
-LINE_INCOMING = "unix:chatmaild/filtermail-incoming.sock"
 
 PROBE_NAME = "chatmaildcheckprobe"
 """Local part that tables are asked for; nobody has it."""
-
-
-@dataclass(frozen=True)
-class Milter:
-    """One entry of smtpd_milters."""
-
-    endpoint: str
-    options: dict[str, str]
-
-    @property
-    def socket_name(self) -> str:
-        """File name of its unix socket; "" for others."""
-        if self.endpoint.startswith(("unix:", "local:")):
-            return self.endpoint.rpartition("/")[2].rpartition(":")[2]
-        return ""
-
-    @property
-    def is_ours(self) -> bool:
-        return self.socket_name in (OUTGOING, INCOMING)
-
-
-def milters(value: str) -> list[Milter]:
-    """The entries of smtpd_milters, in order."""
-    found = []
-    for entry in split(value):
-        endpoint, *rest = split(entry.strip("{} ")) or [""]
-        options = dict(re.findall(r"\b(\w++)\s*+=\s*+([^\s,{}]+)", " ".join(rest)))
-        found.append(Milter(endpoint, options))
-    return found
 
 
 def check(postfix: Postfix, config: Config) -> Iterator[Finding]:

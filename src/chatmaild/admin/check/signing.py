@@ -4,8 +4,8 @@ import ipaddress
 from collections.abc import Iterator
 
 from chatmaild.admin.check.findings import Finding, ok, warning
-from chatmaild.admin.check.postconf import Postfix
-from chatmaild.admin.check.postfix import Milter, milters
+from chatmaild.admin.servers.milters import Milter, milters
+from chatmaild.admin.servers.postconf import Postfix
 
 
 def check(postfix: Postfix) -> Iterator[Finding]:

@@ -7,11 +7,12 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from chatmaild.admin.check import hostfiles, postfix as check_postfix
+from chatmaild.admin.check import hostfiles
 from chatmaild.admin.check.findings import Finding, failure, ok, unseen
 from chatmaild.admin.check.hostfiles import Identity
-from chatmaild.admin.check.postconf import Postfix
 from chatmaild.admin.check.postfix import PROBE_NAME
+from chatmaild.admin.servers import milters
+from chatmaild.admin.servers.postconf import Postfix
 from chatmaild.config.config import Config
 from chatmaild.daemon import owners
 
@@ -75,7 +76,7 @@ def doors(config: Config, postfix: Postfix | None) -> Iterator[Door]:
     user = hostfiles.identity(postfix.get("mail_owner") or "postfix") or root
     seen = set()
     for service in postfix.servers():
-        for milter in check_postfix.milters(postfix.get("smtpd_milters", service)):
+        for milter in milters.milters(postfix.get("smtpd_milters", service)):
             path = postfix.resolve(milter.endpoint.partition(":")[2], service)
             if milter.is_ours and path not in seen:
                 seen.add(path)

@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Iterable, Iterator
 
 from chatmaild.admin.check.findings import Finding, ok, warning
-from chatmaild.admin.check.postconf import Postfix
+from chatmaild.admin.servers.postconf import Postfix
 from chatmaild.config.config import Config
 from chatmaild.config.values import Network
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from chatmaild.accounts import passwordhash
 from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
-from chatmaild.admin.check.doveconf import Dovecot
 from chatmaild.admin.check.findings import Finding, failure, ok
+from chatmaild.admin.servers.doveconf import Dovecot
 from chatmaild.config.config import Config, DomainConfig
 from chatmaild.daemon import privileges
 from chatmaild.errors import ChatmaildError

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from chatmaild.admin.check import hosttool
+from chatmaild.admin.servers import hosttool
 from chatmaild.errors import ChatmaildError
 
 PARAMETERS = (

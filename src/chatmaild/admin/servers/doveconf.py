@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from chatmaild.admin.check import hosttool
+from chatmaild.admin.servers import hosttool
 from chatmaild.errors import ChatmaildError
 
 SERVICES = ("imap-login", "imap", "auth", "auth-worker", "lmtp")

@@ -1,0 +1,41 @@
+"""The filters that Postfix asks: the entries of smtpd_milters, and which of them are ours."""
+
+import re
+from dataclasses import dataclass
+
+from chatmaild.admin.servers.postconf import split
+
+OUTGOING = "filtermail.sock"
+INCOMING = "filtermail-incoming.sock"
+
+LINE_OUTGOING = "unix:chatmaild/filtermail.sock"
+LINE_INCOMING = "unix:chatmaild/filtermail-incoming.sock"
+
+
+@dataclass(frozen=True)
+class Milter:
+    """One entry of smtpd_milters."""
+
+    endpoint: str
+    options: dict[str, str]
+
+    @property
+    def socket_name(self) -> str:
+        """File name of its unix socket; "" for others."""
+        if self.endpoint.startswith(("unix:", "local:")):
+            return self.endpoint.rpartition("/")[2].rpartition(":")[2]
+        return ""
+
+    @property
+    def is_ours(self) -> bool:
+        return self.socket_name in (OUTGOING, INCOMING)
+
+
+def milters(value: str) -> list[Milter]:
+    """The entries of smtpd_milters, in order."""
+    found = []
+    for entry in split(value):
+        endpoint, *rest = split(entry.strip("{} ")) or [""]
+        options = dict(re.findall(r"\b(\w++)\s*+=\s*+([^\s,{}]+)", " ".join(rest)))
+        found.append(Milter(endpoint, options))
+    return found
