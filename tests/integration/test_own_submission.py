@@ -1,6 +1,7 @@
-"""The recipe postfix/own-submission.sh: chat on an address of its own, ordinary mail elsewhere."""
+"""`chatmaild wire --own-submission`: chat on an address of its own, ordinary mail elsewhere."""
 
 import contextlib
+import os
 import smtplib
 
 import chatmessages
@@ -9,7 +10,8 @@ from rig.files import kept
 from rig.host import PASSWORD
 from rig.stock import ORDINARY_USERS
 
-EXAMPLES = "/usr/share/doc/chatmaild/examples/postfix"
+RECORD = "/var/lib/chatmaild/wiring/record.json"
+DOVECOT = ("/etc/dovecot/conf.d/05-chatmaild.conf", "/etc/dovecot/conf.d/99-chatmaild-lmtp.conf")
 
 
 @contextlib.contextmanager
@@ -17,7 +19,9 @@ def configuration_kept(host):
     """Postfix is configured as before and has started anew when the block ends."""
     with contextlib.ExitStack() as at_the_end:
         at_the_end.callback(host.start_postfix)
-        at_the_end.enter_context(kept("/etc/postfix/main.cf", "/etc/postfix/master.cf"))
+        at_the_end.enter_context(kept(
+            "/etc/postfix/main.cf", "/etc/postfix/master.cf", RECORD, *DOVECOT,
+            "/etc/sysctl.d/60-chatmaild.conf"))
         at_the_end.callback(host.stop_postfix)
         yield
 
@@ -29,8 +33,9 @@ def own(running_host):
     with configuration_kept(host):
         host.stop_postfix()
         host.run("postconf", "-e", "inet_interfaces = 127.0.0.1")
-        host.run("sh", f"{EXAMPLES}/own-submission.sh", host.public)
         host.start_postfix()
+        host.chatmaild("wire", "--own-submission", host.public, "--apply")
+        host.reload_postfix()
         yield host
 
 
@@ -72,9 +77,25 @@ def test_while_the_filter_is_down_only_chat_waits(own, person, port):
         assert caught.value.smtp_code in (451, 454)
 
 
+def test_wiring_again_keeps_it_so(own):
+    assert "nothing to change" in own.chatmaild("wire").stdout
+    refusing = own.chatmaild("check", check=False).stdout
+    assert refusing.count("takes nothing from chat users") == 2
+    assert "master.cf: submission" not in "".join(
+        line for line in refusing.splitlines() if line.startswith("FAILURE"))
+
+
+def test_the_address_must_be_free(own):
+    with kept("/etc/postfix/main.cf"):
+        own.run("postconf", "-e", "inet_interfaces = all")
+        done = own.chatmaild("wire", "--own-submission", "192.0.2.77", check=False)
+    assert done.returncode == 1 and "inet_interfaces" in done.stdout
+
+
 def test_removal_takes_the_recipe_out_as_well(own):
     with configuration_kept(own):
-        own.run("sh", f"{EXAMPLES}/remove.sh")
+        own.chatmaild("unwire", check=False)    # inet_interfaces was changed meanwhile
         services = own.run("postconf", "-M").stdout + own.run("postconf", "-P").stdout
         assert "chat" not in services and own.public not in services
+        assert not any(map(os.path.exists, DOVECOT))
         assert "chat_" not in own.run("postconf", "-n").stdout

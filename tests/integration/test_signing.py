@@ -16,16 +16,18 @@ from rig.host import PASSWORD
 from rig.stock import ORDINARY_USERS, postconf
 from rig.until import until
 
+RECORD = "/var/lib/chatmaild/wiring/record.json"
+
 
 @pytest.fixture(scope="module", autouse=True)
 def signer(running_host, tmp_path_factory):
     found = opendkim.Signer(tmp_path_factory.mktemp("opendkim") / "bin")
-    with kept("/etc/postfix/main.cf", "/etc/postfix/master.cf", "/etc/opendkim.conf"):
+    with kept("/etc/postfix/main.cf", "/etc/postfix/master.cf", "/etc/opendkim.conf", RECORD):
         found.follow("apt-get")
         found.follow("opendkim-genkey", domain=running_host.chat_domain)
         found.follow("opendkim-genkey", domain=running_host.domain, selector="bounces")
         found.follow("internal_mail_filter_classes")
-        found.follow("master.sh")
+        found.follow("wire --apply")
         yield found
         found.stop()
     shutil.rmtree("/var/spool/postfix/opendkim")

@@ -70,7 +70,7 @@ class Host:
                 service.listen()
             for service in self.services.values():
                 service.start()
-            follow_readme(self.site)
+            follow_readme()
             self.settle()
 
     def stop(self) -> None:

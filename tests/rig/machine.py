@@ -136,6 +136,7 @@ def _become(lower: Path, tree: Path, network: Callable[[Path], None]) -> None:
         _mount("--bind", "-o", "ro", CACHE, cache)
     _devices(root / "dev")
     _mount("-t", "proc", "proc", root / "proc")
+    _own_limit(root / "proc/sys/fs/inotify/max_user_instances")
     _mount("-t", "sysfs", "-o", "ro", "sysfs", root / "sys")
     _mount("-t", "tmpfs", "-o", "mode=0755", "tmpfs", root / "run")
     (root / "run/lock").mkdir(mode=0o1777)
@@ -146,6 +147,13 @@ def _become(lower: Path, tree: Path, network: Callable[[Path], None]) -> None:
     network(root)
     os.chroot(root)
     os.chdir(TREE_INSIDE / where)
+
+
+def _own_limit(path: Path) -> None:
+    """A limit of the kernel that may be read and set without setting it for the machine."""
+    own = SCRATCH / path.name
+    own.write_text("128\n")
+    _mount("--bind", own, path)
 
 
 def _mount(*args) -> None:

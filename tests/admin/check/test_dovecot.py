@@ -235,7 +235,7 @@ def test_login_processes(release, change, fails):
 
 
 def test_limits_of_kernel_and_imap(release):
-    assert mail(release, kernel=128) == {"inotify": "warning"}
+    assert mail(release, kernel=128) == {"inotify": "failure"}
     assert mail(release, kernel=None) == {}
     assert mail(release, edit=lambda text: text.replace(
         "process_limit = 1024", "process_limit = 200")) == {"imap-processes": "warning"}

@@ -257,3 +257,12 @@ def test_split(release):
         "{ unix:x, y=z }", "inline:{ a=b, c=d }", "e"]
     assert split("") == []
     assert split("{ never closed, b") == ["{ never closed, b"]
+
+
+def test_a_service_that_takes_nothing_from_chat_users_need_not_ask_us(release):
+    """As chatmaild wire --own-submission leaves the ordinary ones."""
+    refuses = "check_sasl_access regexp:{ /@chat.example.org/ 554 no }"
+    host = with_option(postfix(release, "ordinary"), "submission/inet",
+                       "smtpd_data_restrictions", refuses)
+    found = [f for f in check_postfix.check(host, CONFIG) if "submission/inet" in f.place]
+    assert [f.code for f in found] == ["refuses-chat"]

@@ -7,10 +7,14 @@ from typing import TypeVar
 
 from chatmaild.admin.check import (
     delivery, dns, dovecot as check_dovecot, host, mail, postfix as check_postfix, signing, sockets,
-    trust,
+    trust, wiring,
 )
 from chatmaild.admin.check.findings import Finding, Level, failure, unseen
 from chatmaild.admin.servers import doveconf, postconf
+from chatmaild.admin.servers.doveconf import Dovecot
+from chatmaild.admin.servers.postconf import Postfix
+from chatmaild.admin.wiring import observation, planning
+from chatmaild.admin.wiring.steps import Plan
 from chatmaild.config import lastgood
 from chatmaild.config.config import Config
 from chatmaild.console import Console
@@ -70,6 +74,21 @@ def examine(config: Config, args: argparse.Namespace) -> Iterator[Finding]:
     postfix = _observe(lambda: postconf.observe(args.postfix), "postfix", problems)
     dovecot = _observe(lambda: doveconf.observe(args.dovecot), "dovecot", problems)
     yield from problems
+    plan = _plan(postfix, dovecot, config) if postfix and dovecot else None
+    if postfix and dovecot and plan and wiring.is_unwired(postfix, dovecot):
+        yield from wiring.unwired(plan)
+    else:
+        yield from wiring.with_cures(_servers(postfix, dovecot, config), plan)
+    yield from sockets.check(config, postfix)
+    yield from dns.check(config)
+    if args.live:
+        from chatmaild.admin.check import live
+        yield from live.check(config, postfix, dovecot, args.host)
+
+
+def _servers(
+    postfix: Postfix | None, dovecot: Dovecot | None, config: Config
+) -> Iterator[Finding]:
     if postfix is not None:
         yield from check_postfix.check(postfix, config)
         yield from trust.check(postfix, config)
@@ -78,11 +97,14 @@ def examine(config: Config, args: argparse.Namespace) -> Iterator[Finding]:
     if dovecot is not None:
         yield from check_dovecot.check(dovecot, config)
         yield from mail.check(dovecot, config)
-    yield from sockets.check(config, postfix)
-    yield from dns.check(config)
-    if args.live:
-        from chatmaild.admin.check import live
-        yield from live.check(config, postfix, dovecot, args.host)
+
+
+def _plan(postfix: Postfix, dovecot: Dovecot, config: Config) -> Plan | None:
+    """What `wire` would do here; None where that cannot be said, to this user say."""
+    try:
+        return planning.plan(observation.around(postfix, dovecot), config)
+    except ChatmaildError:
+        return None
 
 
 def _observe(

@@ -6,6 +6,7 @@ from chatmaild.admin.check.findings import Finding, failure, ok, warning
 from chatmaild.admin.check.postfix import PROBE_NAME
 from chatmaild.admin.servers.doveconf import Dovecot
 from chatmaild.admin.servers.postconf import Postfix, PostfixError
+from chatmaild.admin.wiring import listeners
 from chatmaild.config.config import Config
 
 LMTP_SOCKET = "lmtp:unix:private/dovecot-lmtp"
@@ -84,9 +85,7 @@ def _transport(
         yield ok("transport", place, f"{domain} goes to {transport}")
         return
     path = postfix.resolve(nexthop.removeprefix("unix:"), service)
-    listeners = [_listener_path(dovecot, listener.name)
-                 for listener in dovecot.service("lmtp").all("unix_listener")]
-    if path in listeners:
+    if path in listeners.lmtp_listeners(dovecot):
         yield ok("transport", place, f"{domain} goes to Dovecot at {path}")
     else:
         yield failure(
@@ -98,25 +97,19 @@ def _transport(
 
 def _login_socket(postfix: Postfix, dovecot: Dovecot) -> Iterator[Finding]:
     """Do Postfix and Dovecot agree on where logins are checked?"""
-    listeners = [_listener_path(dovecot, listener.name)
-                 for listener in dovecot.service("auth").all("unix_listener")]
+    known = [path for path, _ in listeners.listeners(dovecot, "auth")]
     for service in postfix.submission_servers():
         path = postfix.get("smtpd_sasl_path", service)
         if postfix.get("smtpd_sasl_type", service) != "dovecot" or path.startswith("inet:"):
             continue
         path = postfix.resolve(path.removeprefix("unix:"), service)
-        if path not in listeners:
+        if path not in known:
             yield failure(
                 "sasl-socket", f"{postfix.directory}/master.cf: {service.name}",
                 f"Dovecot checks no logins at {path} (smtpd_sasl_path)",
                 f"service auth {{\n  unix_listener {path} {{\n    mode = 0660\n"
                 "    user = postfix\n    group = postfix\n  }\n}",
             )
-
-
-def _listener_path(dovecot: Dovecot, name: str) -> str:
-    base = dovecot.get("base_dir") or "/run/dovecot"
-    return name if name.startswith("/") else f"{base}/{name}"
 
 
 def _recipients(postfix: Postfix, domain: str, domain_class: str) -> Iterator[Finding]:

@@ -8,6 +8,8 @@ from chatmaild.admin.check.findings import Finding, failure, ok, warning
 from chatmaild.admin.check.hostfiles import Identity
 from chatmaild.admin.servers.doveconf import Block, Dovecot
 from chatmaild.admin.servers.usernames import keeps_domain
+from chatmaild.admin.wiring import kernel as limits
+from chatmaild.admin.wiring.observation import INOTIFY, SYSCTL
 from chatmaild.config.config import Config
 
 MANY_CLIENTS = 1000
@@ -15,8 +17,6 @@ MANY_CLIENTS = 1000
 
 LISTENER_MODE = "0666"
 """Of a unix_listener of lmtp that says nothing else (Dovecot's own default)."""
-
-INOTIFY = "/proc/sys/fs/inotify/max_user_instances"
 
 
 def check(
@@ -35,12 +35,19 @@ def check(
     yield from _chroot(dovecot)
     yield from _login_processes(dovecot)
     yield from _imap_processes(dovecot)
-    instances = kernel(INOTIFY)
-    if instances is not None and instances < MANY_CLIENTS:
-        yield warning("inotify", INOTIFY,
-                      f"{instances}: all chat users share one uid, so about {instances} clients at "
-                      "once hear of new mail; the others wait for a poll",
-                      "/etc/sysctl.d/chatmaild.conf: fs.inotify.max_user_instances = 8192")
+    yield from _inotify(kernel(INOTIFY), limits.wanted(dovecot))
+
+
+def _inotify(granted: int | None, wanted: int) -> Iterator[Finding]:
+    if granted is None:
+        return
+    if granted >= wanted:
+        yield ok("inotify", INOTIFY, f"{granted}, enough for all IMAP sessions")
+        return
+    yield failure("inotify", INOTIFY,
+                  f"{granted}: all chat users share one uid, so beyond that many clients at once "
+                  "mail comes half a minute late",
+                  f"{SYSCTL}: fs.inotify.max_user_instances = {wanted}, then: sysctl --system")
 
 
 def _lmtp_user(dovecot: Dovecot, domain: str) -> Iterator[Finding]:

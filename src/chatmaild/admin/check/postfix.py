@@ -26,6 +26,9 @@ def check(postfix: Postfix, config: Config) -> Iterator[Finding]:
     for service in postfix.servers():
         if service.is_way_back:
             continue
+        if not service.is_port_25 and _takes_nothing(postfix, config, service):
+            yield ok("refuses-chat", _place(postfix, service), "takes nothing from chat users")
+            continue
         if service.is_port_25 or service not in submission and not service.is_loopback:
             yield from _incoming(postfix, config, service)
         elif service in submission:
@@ -33,6 +36,18 @@ def check(postfix: Postfix, config: Config) -> Iterator[Finding]:
         if service in submission:
             yield from _submission(postfix, config, service)
     yield from _everywhere(postfix, submission)
+
+
+def _takes_nothing(postfix: Postfix, config: Config, service: Service) -> bool:
+    """Whether it refuses each login of a chat domain, as where chat has a service of its own."""
+    words = postfix.words("smtpd_data_restrictions", service)
+    tables = [table for word, table in zip(words, words[1:]) if word == "check_sasl_access"]
+    try:
+        return bool(tables) and all(
+            any((postfix.ask(table, f"{PROBE_NAME}@{domain}") or "").startswith(("5", "REJECT"))
+                for table in tables) for domain in config.mail_domains)
+    except PostfixError:
+        return False
 
 
 def _place(postfix: Postfix, service: Service) -> str:

@@ -10,8 +10,8 @@ from chatmaild.errors import ChatmaildError
 
 PARAMETERS = (
     "alias_maps", "always_bcc", "canonical_maps", "cleanup_service_name", "command_directory",
-    "config_directory", "header_checks", "internal_mail_filter_classes", "mail_owner",
-    "mail_version", "mailbox_transport", "message_size_limit", "myhostname",
+    "config_directory", "header_checks", "inet_interfaces", "internal_mail_filter_classes",
+    "mail_owner", "mail_version", "mailbox_transport", "message_size_limit", "myhostname",
     "milter_default_action", "milter_mail_macros", "milter_protocol", "mydestination",
     "mynetworks", "non_smtpd_milters", "queue_directory", "receive_override_options",
     "recipient_bcc_maps", "recipient_canonical_maps", "recipient_delimiter", "relay_domains",
@@ -160,6 +160,13 @@ def parse_parameters(output: str) -> dict[str, str]:
             (line.partition("=") for line in lines) if equals}
 
 
+def parse_main(text: str) -> dict[str, str]:
+    """The parameters in the text of main.cf; ``postconf -n`` leaves out those that nobody uses."""
+    lines = [line for line in text.splitlines()
+             if line.strip() and not line.lstrip().startswith("#")]
+    return parse_parameters("\n".join(lines))
+
+
 def parse_services(lines: str, overrides: str) -> tuple[Service, ...]:
     """From ``postconf -M`` and ``postconf -xP``."""
     options: dict[str, dict[str, str]] = {}
@@ -192,6 +199,11 @@ def observe(directory: str | None = None) -> Postfix:
 
     return Postfix(directory or parameters.get("config_directory", "/etc/postfix"),
                    parameters, services, ask, tuple(complaints))
+
+
+def run(command: list[str]) -> str:
+    """What a tool of Postfix prints. Raises `PostfixError` with its own complaint."""
+    return _run(command)[0]
 
 
 def _run(command: list[str], may_fail: bool = False) -> tuple[str, list[str]]:

@@ -1,0 +1,169 @@
+"""A plan carried out as a whole, or taken back as a whole.
+
+What was there is on the disk before anything changes. So whoever comes after a kill, `wire` or
+`unwire`, puts it back.
+"""
+
+import contextlib
+import dataclasses
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from chatmaild.admin.servers import hosttool
+from chatmaild.admin.wiring import editing, hostfiles, record as records
+from chatmaild.admin.wiring.editing import Files
+from chatmaild.admin.wiring.observation import INOTIFY, SYSCTL
+from chatmaild.admin.wiring.record import Record
+from chatmaild.admin.wiring.steps import Kind, Plan, Step, WiringError
+from chatmaild.errors import ChatmaildError
+
+
+def recover() -> list[str]:
+    """Put back what an interrupted change had begun; what it left alone, one line each."""
+    record = records.load()
+    if record.under_way is None:
+        return []
+    now = hostfiles.read(list(record.under_way))
+    left = [path for path, content in now.items()
+            if content not in (record.under_way[path], record.aim.get(path))]
+    hostfiles.write({path: content for path, content in record.under_way.items()
+                     if path not in left})
+    records.save(dataclasses.replace(record, under_way=None, aim={}))
+    reload()
+    return [f"{path}: changed after the interrupted run, so it stays as it is" for path in left]
+
+
+def apply(plan: Plan, remaining: Callable[[], Plan]) -> None:
+    """Carry `plan` out and reload both servers. `remaining` plans anew from what is then on disk.
+
+    Raises `ChatmaildError` when everything has been taken back.
+    """
+    record = records.load()
+    paths = _paths(plan.steps)
+    now = hostfiles.read(paths)
+    aim = editing.carry_out(now, plan.steps)
+    final = _joined(record, plan, now, aim)
+    _change(record, now, aim, final, lambda: _verify(remaining))
+    _grant(plan)
+
+
+def _paths(steps: tuple[Step, ...]) -> list[str]:
+    """The files of `steps`; main.cf and master.cf always together."""
+    found = dict.fromkeys(step.place for step in steps)
+    for path in list(found):
+        directory, _, name = path.rpartition("/")
+        if name in ("main.cf", "master.cf"):
+            found |= dict.fromkeys((f"{directory}/main.cf", f"{directory}/master.cf"))
+    return list(found)
+
+
+def _joined(record: Record, plan: Plan, now: Files, aim: Files) -> Record:
+    """What has been done in all: by the runs before, and by `plan`."""
+    before = {**now, **record.before}
+    changed = [path for path in now if path in record.after and now[path] != record.after[path]]
+    if changed:     # somebody else was there: what they did is to stay
+        undone, _ = editing.take_back(now, [s for s in record.steps if s.place in now])
+        before |= {path: undone[path] for path in changed}
+    steps = {_key(step): step for step in record.steps}
+    for step in plan.steps:
+        first = steps.get(_key(step))
+        steps[_key(step)] = dataclasses.replace(step, was=first.was) if first else step
+    inotify = record.inotify
+    if inotify is None and any(step.place == SYSCTL for step in plan.steps):
+        inotify = _granted()
+    return Record(before, {**record.after, **aim}, tuple(steps.values()), inotify)
+
+
+def _key(step: Step) -> tuple[str, str | None]:
+    """What a step changes; a later step of the same key takes its place."""
+    if step.kind in (Kind.FILE, Kind.LINE):
+        return step.place, step.now if step.kind is Kind.LINE else None
+    return step.place, step.name
+
+
+def _change(record: Record, now: Files, aim: Files, final: Record,
+            verify: Callable[[], None]) -> None:
+    records.save(dataclasses.replace(record, under_way=now, aim=aim))
+    try:
+        hostfiles.write(aim)
+        verify()
+        reload()
+    except (ChatmaildError, OSError) as error:
+        hostfiles.write(now)
+        records.save(record)
+        with contextlib.suppress(ChatmaildError):
+            reload()
+        raise WiringError(f"{error}; everything was taken back") from error
+    records.save(final)
+
+
+def _verify(remaining: Callable[[], Plan]) -> None:
+    """Both servers take their files, and the lines have the effect that was planned."""
+    _ask(["postfix", "check"], "Postfix")
+    _ask(["doveconf", "-n"], "Dovecot")
+    still = remaining().steps
+    if still:
+        raise WiringError(f"{still[0].place}: {still[0].name or 'the file'} has no effect: "
+                          "something later in the configuration sets it again")
+
+
+def reload() -> None:
+    """Both servers read their files anew, if they run. Raises `WiringError`.
+
+    Postfix last: that ends its connections to the Dovecot that was, which would fail a login each.
+    """
+    if _runs(["doveadm", "service", "status"]):
+        _ask(["doveadm", "reload"], "Dovecot")
+    if _runs(["postfix", "status"]):
+        _ask(["postfix", "reload"], "Postfix")
+
+
+def _runs(command: list[str]) -> bool:
+    return hosttool.ask(command, command[0], WiringError).returncode == 0
+
+
+def _ask(command: list[str], server: str) -> None:
+    done = hosttool.ask(command, server, WiringError)
+    if done.returncode:
+        lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+        raise WiringError(f"{' '.join(command)}: "
+                          + (lines[-1] if lines else "failed, the mail log says why"))
+
+
+def _granted() -> int | None:
+    try:
+        return int(Path(INOTIFY).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _grant(plan: Plan) -> None:
+    """At once what sysctl(8) does at the next boot; a container's kernel may not let us."""
+    for step in plan.steps:
+        if step.place == SYSCTL and step.now:
+            with contextlib.suppress(OSError, subprocess.SubprocessError):
+                Path(INOTIFY).write_text(step.now.rpartition("=")[2].strip())
+
+
+def give_back() -> list[str]:
+    """Everything as it was before the first `apply`; what somebody changed stays, one line each.
+
+    Raises `ChatmaildError` when nothing was given back.
+    """
+    record = records.load()
+    now = hostfiles.read(list(record.after))
+    same = {path: record.before[path] for path in now if now[path] == record.after[path]}
+    undone, left = editing.take_back({**now, **same},
+                                     [s for s in record.steps if s.place not in same])
+    now |= {path: None for path in undone if path not in now}
+    _change(record, now, undone, Record(), _check)
+    if record.inotify is not None and _granted() is not None:
+        with contextlib.suppress(OSError):
+            Path(INOTIFY).write_text(str(record.inotify))
+    return left
+
+
+def _check() -> None:
+    _ask(["postfix", "check"], "Postfix")
+    _ask(["doveconf", "-n"], "Dovecot")

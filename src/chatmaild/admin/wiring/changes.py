@@ -1,0 +1,51 @@
+"""Steps on Postfix, made where something is not so already."""
+
+from collections.abc import Iterator
+
+from chatmaild.admin.wiring.observation import Host
+from chatmaild.admin.wiring.steps import Kind, Step
+
+
+class Changes:
+    """The steps that were made so far on one instance; each is asked for as often as it is
+    needed, and made once."""
+
+    def __init__(self, host: Host):
+        self.host = host
+        self.made: list[Step] = []
+
+    def parameter(self, name: str, value: str, why: str,
+                  cures: tuple[str, ...] = ()) -> Iterator[Step]:
+        was = self.host.main.get(name)
+        holds = was if was is not None else self.host.defaults.get(name)
+        yield from self._make(Kind.PARAMETER, self.host.main_cf, name, was, holds, value, why,
+                              cures)
+
+    def option(self, service: str, name: str, value: str, why: str,
+               cures: tuple[str, ...] = ()) -> Iterator[Step]:
+        was = self.host.options.get(service, {}).get(name)
+        yield from self._make(Kind.OPTION, self.host.master_cf, f"{service}/{name}", was, was,
+                              value, why, cures)
+
+    def no_option(self, service: str, name: str, ours: str, why: str) -> Iterator[Step]:
+        """The option goes where it has the value `ours`."""
+        if self.host.options.get(service, {}).get(name) == ours:
+            step = Step(Kind.OPTION, self.host.master_cf, f"{service}/{name}", ours, None, why)
+            self.made.append(step)
+            yield step
+
+    def service(self, name: str, line: str, why: str,
+                cures: tuple[str, ...] = ()) -> Iterator[Step]:
+        was = self.host.lines.get(name)
+        yield from self._make(Kind.SERVICE, self.host.master_cf, name, was, was, line, why, cures)
+
+    def _make(self, kind: Kind, place: str, name: str, was: str | None, holds: str | None,
+              value: str, why: str, cures: tuple[str, ...]) -> Iterator[Step]:
+        value = " ".join(value.split())
+        if holds is not None and " ".join(holds.split()) == value:
+            return
+        if any(step.place == place and step.name == name for step in self.made):
+            return
+        step = Step(kind, place, name, was, value, why, cures)
+        self.made.append(step)
+        yield step

@@ -1,0 +1,193 @@
+"""What Dovecot has to load: our databases before all others, and what must come after all others.
+"""
+
+import re
+from collections.abc import Iterator
+
+from chatmaild.admin.servers.usernames import keeps_domain
+from chatmaild.admin.wiring import listeners
+from chatmaild.admin.wiring.observation import Host
+from chatmaild.admin.wiring.steps import Kind, Obstacle, Step
+from chatmaild.config.config import Config
+
+EXAMPLE = "chat.example.org"
+"""The chat domain in the files that we ship."""
+
+FIRST, LAST = "05-chatmaild.conf", "99-chatmaild-lmtp.conf"
+
+_CODES_FIRST = ("passdb-missing", "userdb-missing", "passdb-filter", "passdb-order", "userdb-order",
+                "passdb-result", "userdb-result", "passdb-blocking", "passdb-cache",
+                "transport-socket", "sasl-socket", "imap-login", "imap-processes",
+                "sessions")
+_CODES_LAST = ("lmtp-username", "username-format", "lmtp-mode")
+_FORMAT = re.compile(r"^ *auth_username_format = .*\n", re.MULTILINE)
+_OWN_FORMAT = re.compile(r"^# the host's own (global|lmtp): (.*)$", re.MULTILINE)
+
+
+def plan(host: Host, config: Config) -> Iterator[Step | Obstacle]:
+    """The files for Dovecot, and how it comes to load them."""
+    first, last = _places(host)
+    yield from _file(host, first, _databases(host, config),
+                     "chat accounts, asked before all other databases", _CODES_FIRST)
+    formats: list[str] = []
+    for found in _formats(host, config, last):
+        if isinstance(found, Obstacle):
+            yield found
+        else:
+            formats.append(found)
+    text = _late(host, config, formats)
+    yield from _file(host, last, text, "settings that must come after those of the host",
+                     _CODES_LAST)
+    if not first.startswith(host.conf_d):
+        main = host.files.get(host.dovecot.path, "")
+        for place, path in (("first", first), ("last", last)):
+            line = f"!include {path}"
+            if (path != last or text) and line not in main.splitlines():
+                yield Step(Kind.LINE, host.dovecot.path, place, None, line,
+                           "loads the file of chatmaild",
+                           _CODES_FIRST if place == "first" else _CODES_LAST)
+
+
+def _places(host: Host) -> tuple[str, str]:
+    """The two files: in conf.d where that is loaded and comes first, else beside dovecot.conf."""
+    if _loads_conf_d_first(host):
+        return f"{host.conf_d}/{FIRST}", f"{host.conf_d}/{LAST}"
+    directory = host.conf_d.rpartition("/")[0]
+    return f"{directory}/chatmaild.conf", f"{directory}/chatmaild-last.conf"
+
+
+def _loads_conf_d_first(host: Host) -> bool:
+    """Whether a file 05- in conf.d is read before any database is named."""
+    for line in host.files.get(host.dovecot.path, "").splitlines():
+        if re.match(r"\s*!include(_try)?\s+(\S*/)?conf\.d/\*\.conf\s*(#.*)?$", line):
+            return not any(_names_database(text) for path, text in host.files.items()
+                           if path.startswith(f"{host.conf_d}/")
+                           and path.rpartition("/")[2] < FIRST)
+        if _names_database(line) or line.startswith("!include /etc/dovecot/chatmaild.conf"):
+            return False
+    return False
+
+
+def _names_database(text: str) -> bool:
+    return bool(re.search(r"^\s*(passdb|userdb)\b", text, re.MULTILINE))
+
+
+def _file(host: Host, path: str, text: str, why: str, codes: tuple[str, ...]) -> Iterator[Step]:
+    was = host.files.get(path)
+    if text and was != text:
+        yield Step(Kind.FILE, path, "", was, text, why, codes)
+    elif not text and was is not None:
+        yield Step(Kind.FILE, path, "", was, None, "no longer needed", codes)
+
+
+def _databases(host: Host, config: Config) -> str:
+    """Our first file, with all chat domains, and with the listeners that the host lacks."""
+    text = _written_by_us(_for_domains(host.templates[FIRST], config))
+    return text + "".join(_missing_listeners(host))
+
+
+def _for_domains(text: str, config: Config) -> str:
+    text = text.replace(f"*@{EXAMPLE}", " ".join(f"*@{name}" for name in config.mail_domains))
+    return text.replace(EXAMPLE, config.mail_domains[0])
+
+
+def _written_by_us(text: str) -> str:
+    """A shipped file without the comment that says how to copy it."""
+    head, blank, rest = text.partition("\n\n")
+    return "# Written by chatmaild wire; chatmaild unwire takes it away.\n\n" + (
+        rest if head.startswith("#") and blank else text)
+
+
+def _missing_listeners(host: Host) -> Iterator[str]:
+    """Sockets in Postfix's queue directory; a file of ours that has them goes on having them."""
+    queue = host.postfix.get("queue_directory")
+    path = f"{queue}/private/dovecot-lmtp"
+    ours = _ours(host)
+    others = set(listeners.lmtp_listeners(host.dovecot))
+    if path in ours or not any(one.startswith(f"{queue}/") for one in others):
+        if path in ours or not _is_served(host):
+            yield _listener("lmtp", path, "0600")
+    auth = {where for where, _ in listeners.listeners(host.dovecot, "auth")}
+    for service in host.postfix.submission_servers():
+        where = host.postfix.get("smtpd_sasl_path", service)
+        if host.postfix.get("smtpd_sasl_type", service) != "dovecot" or where.startswith("inet:"):
+            continue
+        where = host.postfix.resolve(where.removeprefix("unix:"), service)
+        if where in ours or where not in auth:
+            yield _listener("auth", where, "0660")
+            return
+
+
+def _ours(host: Host) -> str:
+    return "".join(text for path, text in host.files.items()
+                   if path.endswith((FIRST, "/chatmaild.conf")))
+
+
+def _is_served(host: Host) -> bool:
+    from chatmaild.admin.wiring.routing import delivers
+    return delivers(host, host.postfix.get("virtual_transport"))
+
+
+def _listener(service: str, path: str, mode: str) -> str:
+    return (f"\nservice {service} {{\n  unix_listener {path} {{\n    mode = {mode}\n"
+            "    user = postfix\n    group = postfix\n  }\n}\n")
+
+
+# ---- what must come last -------------------------------------------------------------------------
+
+def _late(host: Host, config: Config, formats: list[str]) -> str:
+    template = host.templates.get(LAST, "")
+    body = "".join(formats) + _socket_mode(host)
+    kept = _FORMAT.sub("", _for_domains(template, config)).partition("\n\n")[2]
+    kept = re.sub(r"(?:^#.*\n)*^protocol lmtp \{\s*\}\n?", "", kept, flags=re.MULTILINE).strip()
+    body += f"\n{kept}\n" if kept else ""
+    return f"# Written by chatmaild wire; chatmaild unwire takes it away.\n\n{body}" if body else ""
+
+
+def _formats(host: Host, config: Config, path: str) -> Iterator[str | Obstacle]:
+    """``auth_username_format`` that keeps chat addresses whole, and does to all others what it
+    did before."""
+    dovecot = host.dovecot
+    before = dict(_OWN_FORMAT.findall(host.files.get(path, "")))
+    for scope in ("global", "lmtp"):
+        value = before.get(scope) or (
+            dovecot.get("auth_username_format") if scope == "global"
+            else dovecot.tree.block("protocol", "lmtp").get("auth_username_format"))
+        if not value or all(keeps_domain(value, domain) for domain in config.mail_domains):
+            continue
+        if keeps_domain(value, "") is None and not dovecot.is_23:
+            yield Obstacle(f"{dovecot.path}: {scope}: auth_username_format",
+                           f"{value} has a condition that does not name the chat domains",
+                           "extend it by hand, see doc/wiring-by-hand.md")
+            continue
+        extended = extend(value, config.mail_domains, dovecot.is_23)
+        line = f"auth_username_format = {extended}\n"
+        yield f"# the host's own {scope}: {value}\n" + (
+            line if scope == "global" else f"protocol lmtp {{\n  {line}}}\n")
+
+
+def extend(value: str, domains: tuple[str, ...], is_23: bool) -> str:
+    """`value` for all but the chat domains, whose addresses stay whole."""
+    if not is_23:
+        return value + "".join(
+            f"%{{user | domain | lower | if('eq', '{domain}', '@{domain}', '')}}"
+            for domain in domains)
+    for domain in domains:
+        value = f"%{{if;%Ld;eq;{domain};%Lu;{value}}}"
+    return value
+
+
+def _socket_mode(host: Host) -> str:
+    """Debian's LMTP socket is open to every user of the host, who could write into any mailbox."""
+    found = ""
+    for _, block in listeners.listeners(host.dovecot, "lmtp"):
+        mode = block.get("mode") or "0666"
+        ours = f"unix_listener {block.name} {{" in "".join(
+            text for name, text in host.files.items() if name.endswith((LAST, "-last.conf")))
+        if not ours and not (mode.isdigit() and int(mode, 8) & 0o002):
+            continue
+        group = block.get("group") or "postfix"
+        found += (f"# any user of the host could write into any mailbox\nservice lmtp {{\n"
+                  f"  unix_listener {block.name} {{\n    mode = 0660\n    group = {group}\n"
+                  "  }\n}\n")
+    return found

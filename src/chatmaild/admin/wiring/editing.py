@@ -1,0 +1,173 @@
+"""The files as they shall be: steps put into the text of files, and taken out of it again.
+
+main.cf and master.cf are edited by postconf(1), on a copy, so that all else in them stays.
+"""
+
+import re
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from chatmaild.admin.servers import postconf
+from chatmaild.admin.servers.postconf import split
+from chatmaild.admin.wiring.steps import Kind, Step
+
+Files = dict[str, bytes | None]
+"""Content by path; None for a file that is not there."""
+
+
+def carry_out(files: Files, steps: Iterable[Step]) -> Files:
+    """`files` with `steps` done. Raises `PostfixError` for what postconf does not take."""
+    done = dict(files)
+    steps = list(steps)
+    for step in steps:
+        if step.kind is Kind.FILE:
+            done[step.place] = _encode(step.now)
+        elif step.kind is Kind.LINE:
+            done[step.place] = _with_line(done[step.place] or b"", step)
+    for directory in _directories(steps):
+        with _Copy(done, directory) as copy:
+            for step in copy.of(steps):
+                copy.put(step)
+    return done
+
+
+def take_back(files: Files, steps: Iterable[Step]) -> tuple[Files, list[str]]:
+    """`files` without `steps`, and what had to stay because somebody has changed it since."""
+    done = dict(files)
+    steps = list(steps)
+    left: list[str] = []
+    for step in steps:
+        content = done.get(step.place)
+        if step.kind is Kind.FILE:
+            if content in (_encode(step.now), None):
+                done[step.place] = _encode(step.was)
+            else:
+                done[f"{step.place}.changed"] = content
+                done[step.place] = _encode(step.was)
+                left.append(f"{step.place}: changed since; it is {step.place}.changed now")
+        elif step.kind is Kind.LINE and content:
+            done[step.place] = b"".join(line for line in content.splitlines(keepends=True)
+                                        if line.rstrip(b"\r\n") != _encode(step.now))
+    for directory in _directories(steps):
+        with _Copy(done, directory) as copy:
+            # what refers to a parameter goes before it
+            backwards = reversed(copy.of(steps))
+            for step in sorted(backwards, key=lambda step: step.kind is Kind.PARAMETER):
+                left += copy.undo(step)
+    return done, left
+
+
+def _encode(text: str | None) -> bytes | None:
+    return None if text is None else text.encode("utf-8", "surrogateescape")
+
+
+def _with_line(content: bytes, step: Step) -> bytes:
+    """The line before the first database or file that is included, or behind everything."""
+    line = (_encode(step.now) or b"") + b"\n"
+    if step.name == "first":
+        match = re.search(rb"^[ \t]*(passdb|userdb|!include(_try)?)\b", content, re.MULTILINE)
+        if match:
+            return content[:match.start()] + line + content[match.start():]
+    return content + (b"" if not content or content.endswith(b"\n") else b"\n") + line
+
+
+def _directories(steps: Iterable[Step]) -> list[str]:
+    return list(dict.fromkeys(step.place.rpartition("/")[0] for step in steps
+                              if step.kind not in (Kind.FILE, Kind.LINE)))
+
+
+class _Copy:
+    """main.cf and master.cf of one directory, where postconf may edit them."""
+
+    def __init__(self, files: Files, directory: str):
+        self._files, self._directory = files, directory
+
+    def __enter__(self) -> "_Copy":
+        self._temporary = tempfile.TemporaryDirectory(prefix="chatmaild-wiring-")
+        for name in ("main.cf", "master.cf"):
+            content = self._files[f"{self._directory}/{name}"] or b""
+            if content and not content.endswith(b"\n"):     # postconf would add to its last line
+                content += b"\n"
+            Path(self._temporary.name, name).write_bytes(content)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is None:
+            for name in ("main.cf", "master.cf"):
+                path = f"{self._directory}/{name}"
+                content = Path(self._temporary.name, name).read_bytes()
+                self._files[path] = content
+        self._temporary.cleanup()
+
+    def of(self, steps: Iterable[Step]) -> list[Step]:
+        return [step for step in steps if step.kind not in (Kind.FILE, Kind.LINE)
+                and step.place.rpartition("/")[0] == self._directory]
+
+    def postconf(self, *arguments: str) -> str:
+        return postconf.run(["postconf", "-c", self._temporary.name, *arguments])
+
+    def put(self, step: Step) -> None:
+        if step.kind is Kind.PARAMETER:
+            self.postconf("-e", f"{step.name}={step.now}")
+        elif step.kind is Kind.SERVICE:
+            self.postconf("-M", f"{step.name}={step.now}")
+        elif step.now is None:
+            self.postconf("-PX", step.name)
+        else:
+            self.postconf("-P", f"{step.name}={step.now}")
+
+    def undo(self, step: Step) -> list[str]:
+        """Back to what was there; a complaint if it is not what we wrote any more."""
+        holds = self._holds(step)
+        if holds is None:
+            if step.now is None and step.was is not None:
+                self._set(step, step.was)
+            return []
+        wanted = step.was
+        if _folded(holds) != _folded(step.now or ""):
+            wanted = _without_ours(step, holds)
+            if wanted is None:
+                return [f"{step.place}: {step.name} = {holds}: changed since, so it stays"]
+        elif step.kind is Kind.PARAMETER and self._is_needed(step.name):
+            return [f"{step.place}: {step.name} stays, since another line refers to it"]
+        self._set(step, wanted)
+        return []
+
+    def _holds(self, step: Step) -> str | None:
+        if step.kind is Kind.PARAMETER:
+            text = Path(self._temporary.name, "main.cf").read_text(errors="surrogateescape")
+            return postconf.parse_main(text).get(step.name)
+        if step.kind is Kind.SERVICE:
+            line = " ".join(self.postconf("-M", step.name).split())
+            return line.partition(" -o ")[0] or None
+        return postconf.parse_parameters(self.postconf("-P")).get(step.name)
+
+    def _set(self, step: Step, wanted: str | None) -> None:
+        flag = {Kind.PARAMETER: "", Kind.SERVICE: "M", Kind.OPTION: "P"}[step.kind]
+        if wanted is None:
+            self.postconf(f"-{flag}X", step.name)
+        else:
+            self.postconf(f"-{flag}e", f"{step.name}={wanted}")
+
+    def _is_needed(self, name: str) -> bool:
+        if not name.startswith("chat_"):
+            return False
+        text = "".join(Path(self._temporary.name, file).read_text(errors="surrogateescape")
+                       for file in ("main.cf", "master.cf"))
+        return re.search(rf"^[^#].*\$[({{]?{name}\b", text, re.MULTILINE) is not None
+
+
+def _folded(value: str) -> str:
+    return " ".join(value.split())
+
+
+def _without_ours(step: Step, holds: str) -> str | None:
+    """A list that somebody has changed, without the words that we added to theirs; None if it is
+    no such list."""
+    before, after, words = split(step.was or ""), split(step.now or ""), split(holds)
+    ours = [word for word in after if word not in before]
+    added = ours and all(word in after for word in before) and all(word in words for word in ours)
+    if step.kind is Kind.SERVICE or not added:
+        return None
+    return ", ".join(word for word in words if word not in ours)

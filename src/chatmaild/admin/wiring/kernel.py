@@ -1,0 +1,31 @@
+"""What the kernel must grant: all chat users share one uid, and so one limit of inotify(7)."""
+
+from collections.abc import Iterator
+
+from chatmaild.admin.servers.doveconf import Dovecot
+from chatmaild.admin.wiring.observation import SYSCTL, Host
+from chatmaild.admin.wiring.steps import Kind, Step
+
+SPARE = 256
+"""Instances beside those of IMAP sessions."""
+
+
+def wanted(dovecot: Dovecot) -> int:
+    """Instances for as many sessions as Dovecot's ``service imap`` serves; each takes one."""
+    service = dovecot.service("imap")
+    processes = service.get("process_limit", "0")
+    limit = int(processes) if processes.isdigit() and processes != "0" else 1024
+    clients = service.get("client_limit", "0")
+    return limit * max(1, int(clients) if clients.isdigit() else 1) + SPARE
+
+
+def plan(host: Host) -> Iterator[Step]:
+    """A file for sysctl(8), unless the host grants enough by itself."""
+    instances = wanted(host.dovecot)
+    text = ("# Written by chatmaild wire. Chat users share one uid; with fewer, mail is late.\n"
+            f"fs.inotify.max_user_instances = {instances}\n")
+    was = host.files.get(SYSCTL)
+    if was == text or was is None and (host.inotify is None or host.inotify >= instances):
+        return
+    yield Step(Kind.FILE, SYSCTL, "", was, text,
+               f"a waiting IMAP session takes one; the kernel grants {host.inotify}", ("inotify",))

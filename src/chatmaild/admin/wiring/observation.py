@@ -1,0 +1,144 @@
+"""The host as `wire` sees it: both servers, raw and expanded, and the files that may change."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from chatmaild.admin.servers import doveconf, postconf
+from chatmaild.admin.servers.doveconf import Dovecot
+from chatmaild.admin.servers.postconf import Postfix
+from chatmaild.admin.wiring.steps import WiringError
+
+TEMPLATES = Path("/usr/share/chatmaild/dovecot")
+"""A folder for each release of Dovecot."""
+
+SYSCTL = "/etc/sysctl.d/60-chatmaild.conf"
+INOTIFY = "/proc/sys/fs/inotify/max_user_instances"
+
+
+@dataclass(frozen=True)
+class Host:
+    """One host, before or after it is wired."""
+
+    postfix: Postfix
+    dovecot: Dovecot
+    main: Mapping[str, str]
+    """What stands in main.cf, nothing expanded."""
+    defaults: Mapping[str, str]
+    """What Postfix takes for parameters that do not stand there, nothing expanded."""
+    lines: Mapping[str, str]
+    """Each line of master.cf by ``name/type``, blanks folded."""
+    options: Mapping[str, Mapping[str, str]]
+    """The ``-o`` options of each service, nothing expanded."""
+    files: Mapping[str, str]
+    """Text of the files of Dovecot and of the kernel's limits; one that is missing is left out."""
+    templates: Mapping[str, str]
+    """The files that we have for this release of Dovecot, by name."""
+    inotify: int | None = None
+    """What the kernel grants each user; None where it does not say."""
+    others: tuple[Postfix, ...] = field(default=())
+    """Further instances of Postfix, see postmulti(1)."""
+
+    @property
+    def main_cf(self) -> str:
+        return f"{self.postfix.directory}/main.cf"
+
+    @property
+    def master_cf(self) -> str:
+        return f"{self.postfix.directory}/master.cf"
+
+    @property
+    def conf_d(self) -> str:
+        return f"{os.path.dirname(self.dovecot.path)}/conf.d"
+
+    def raw(self, name: str, service: str = "") -> str:
+        """The value that holds, nothing expanded; "" if there is none."""
+        own = self.options.get(service, {})
+        return own.get(name, self.main.get(name, self.defaults.get(name, "")))
+
+    def is_used(self, name: str) -> bool:
+        """Whether an option or a parameter refers to ``$name``."""
+        values = [*self.main.values(), *(v for own in self.options.values() for v in own.values())]
+        return any(f"${name}" in value.split() for value in values)
+
+    def chroot(self, service: str) -> str:
+        """The column of master.cf that says whether `service` is confined; ``y`` for none."""
+        columns = self.lines.get(service, "").split()
+        return columns[4] if len(columns) > 4 else "y"
+
+
+def observe() -> Host:
+    """This host. Raises `PostfixError`, `DovecotError` or `WiringError`."""
+    return around(postconf.observe(), doveconf.observe())
+
+
+def around(postfix: Postfix, dovecot: Dovecot) -> Host:
+    """What else belongs to a Postfix and a Dovecot that were looked at. Raises as `observe`."""
+    where = ["-c", postfix.directory]
+    master = postconf.run(["postconf", *where, "-M"])
+    lines = {"/".join(line.split()[:2]): " ".join(line.split()) for line in master.splitlines()}
+    options: dict[str, dict[str, str]] = {}
+    for key, value in postconf.parse_parameters(
+            postconf.run(["postconf", *where, "-P"])).items():
+        service, _, name = key.rpartition("/")
+        options.setdefault(service, {})[name] = value
+    release = ".".join(map(str, dovecot.version))
+    return Host(
+        postfix, dovecot,
+        main=postconf.parse_main("".join(_read([f"{postfix.directory}/main.cf"]).values())),
+        defaults=postconf.parse_parameters(postconf.run(["postconf", *where, "-d"])),
+        lines={name: _without_options(line) for name, line in lines.items()},
+        options=options,
+        files=_read(_paths(dovecot)),
+        templates={path.name: path.read_text() for path in _templates(release)},
+        inotify=_number(INOTIFY),
+        others=_other_instances(postfix),
+    )
+
+
+def _without_options(line: str) -> str:
+    """The eight columns and what stands behind them up to the first option."""
+    return line.partition(" -o ")[0].strip()
+
+
+def _templates(release: str) -> list[Path]:
+    found = sorted((TEMPLATES / release).glob("*.conf"))
+    if not found:
+        raise WiringError(f"{TEMPLATES}: nothing for Dovecot {release}; this version of chatmaild "
+                          "knows " + ", ".join(sorted(p.name for p in TEMPLATES.glob("*")))
+                          + ", see doc/wiring-by-hand.md")
+    return found
+
+
+def _paths(dovecot: Dovecot) -> list[str]:
+    directory = os.path.dirname(dovecot.path)
+    return [dovecot.path, *(str(path) for path in sorted(Path(directory, "conf.d").glob("*.conf"))),
+            f"{directory}/chatmaild.conf", f"{directory}/chatmaild-last.conf", SYSCTL]
+
+
+def _read(paths: list[str]) -> dict[str, str]:
+    found = {}
+    for path in paths:
+        try:
+            found[path] = Path(path).read_text(errors="surrogateescape")
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise WiringError(f"{path}: {error.strerror}") from None
+    return found
+
+
+def _number(path: str) -> int | None:
+    try:
+        return int(Path(path).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _other_instances(postfix: Postfix) -> tuple[Postfix, ...]:
+    """The instances of postmulti(1) but this one."""
+    rows = [line.split() for line in postconf.run(["postmulti", "-l"]).splitlines()]
+    if not any(row[-1:] == [postfix.directory] for row in rows):
+        return ()
+    return tuple(postconf.observe(row[-1]) for row in rows if row[-1:] != [postfix.directory])

@@ -1,0 +1,202 @@
+"""What has to change in Postfix, so that it asks our filters and brings chat mail to Dovecot."""
+
+import re
+from collections.abc import Iterator
+
+from chatmaild.admin.servers.milters import milters
+from chatmaild.admin.servers.postconf import Service
+from chatmaild.admin.wiring import cleanup, routing
+from chatmaild.admin.wiring.changes import Changes
+from chatmaild.admin.wiring.observation import Host
+from chatmaild.admin.wiring.steps import Obstacle, Step
+from chatmaild.config.config import Config
+
+FILTER = ("{{ unix:chatmaild/{}.sock, connect_timeout=5s, command_timeout=5s, "
+          "content_timeout=60s, default_action=tempfail }}")
+
+
+def plan(host: Host, config: Config, own_address: str = "") -> Iterator[Step | Obstacle]:
+    """The steps and obstacles for all services of this instance of Postfix.
+
+    `own_address`: chat gets submission services there, and ordinary ones are left alone.
+    """
+    changes = Changes(host)
+    submission = [s for s in host.postfix.submission_servers() if not is_own(host, s)]
+    if not submission:
+        yield Obstacle(host.master_cf, "no service lets clients log in, so nobody can send",
+                       "give the host a submission service first: doc/wiring-by-hand.md has one")
+    yield from _logins(host, submission)
+    yield from _filters(changes)
+    if own_address or _has_own_submission(host):
+        yield from own_submission(changes, config, own_address)
+    for service in host.postfix.servers():
+        if service.is_way_back or is_own(host, service):
+            continue
+        if service.is_port_25 or service not in submission and not service.is_loopback:
+            yield from _asks(changes, service, "chat_incoming_milters", "$chat_incoming_filter",
+                             "milter-incoming-missing")
+        elif service in submission and not (own_address or _has_own_submission(host)):
+            yield from _asks(changes, service, "chat_submission_milters", "$chat_filter",
+                             "milter-missing")
+        else:
+            continue
+        if service in submission:
+            yield from cleanup.plan(changes, config, service)
+    yield from _lists_of_milters(changes, config)
+    yield from routing.plan(changes, config, submission)
+    yield from _size(changes, config)
+    yield from _bounces(changes)
+
+
+def is_own(host: Host, service: Service) -> bool:
+    """Whether `--own-submission` made it."""
+    return host.raw("syslog_name", service.name).startswith("postfix/chat-")
+
+
+def _has_own_submission(host: Host) -> bool:
+    return any(is_own(host, service) for service in host.postfix.servers())
+
+
+def _logins(host: Host, submission: list[Service]) -> Iterator[Obstacle]:
+    for service in submission:
+        kind = host.postfix.get("smtpd_sasl_type", service)
+        if kind != "dovecot":
+            yield Obstacle(f"{host.master_cf}: {service.name}",
+                           f"smtpd_sasl_type = {kind}: chat accounts are known to Dovecot only",
+                           "smtpd_sasl_type = dovecot and smtpd_sasl_path = private/auth")
+
+
+def _filters(changes: Changes) -> Iterator[Step]:
+    for name, socket in (("chat_filter", "filtermail"),
+                         ("chat_incoming_filter", "filtermail-incoming")):
+        own = changes.host.main.get(name, "")
+        if not any(milter.is_ours for milter in milters(own)):
+            yield from changes.parameter(name, FILTER.format(socket), "our filter, tempfail "
+                                         "while it is down", ("milter-default-action",))
+
+
+def _asks(changes: Changes, service: Service, common: str, ours: str,
+          code: str) -> Iterator[Step]:
+    """Our filter is asked by `service` beside those that it asks already."""
+    host = changes.host
+    if any(m.is_ours for m in milters(host.postfix.get("smtpd_milters", service))):
+        return
+    value = f"${common}"
+    own = host.options.get(service.name, {}).get("smtpd_milters")
+    if own is not None and own != value:
+        name = f"chat_{identifier(service)}_service_milters"
+        yield from changes.parameter(name, f"{ours} {own}".strip(),
+                                     f"what {service.name} asks now, ours first", (code,))
+        value = f"${name}"
+    yield from changes.option(service.name, "smtpd_milters", value,
+                              "asks our filter about every message", (code,))
+
+
+def identifier(service: Service) -> str:
+    return re.sub(r"\W+", "_", service.address).strip("_").lower()
+
+
+def _lists_of_milters(changes: Changes, config: Config) -> Iterator[Step]:
+    """The host's own milters are copied: an option that names its own parameter is fatal."""
+    host = changes.host
+    own = host.raw("smtpd_milters")
+    if any(milter.is_ours for milter in milters(host.postfix.get("smtpd_milters"))):
+        return
+    behind = (config.incoming_authenticity.startswith("authentication-results")
+              or host.main.get("chat_incoming_milters", "").endswith(" $chat_incoming_filter"))
+    incoming = f"{own} $chat_incoming_filter" if behind else f"$chat_incoming_filter {own}"
+    for name, value in (("chat_submission_milters", f"$chat_filter {own}"),
+                        ("chat_incoming_milters", incoming)):
+        if any(f"${name}" == step.now for step in changes.made) or host.is_used(name):
+            yield from changes.parameter(
+                name, value.strip(), "the host's own milters see, and sign, what ours has passed",
+                ("milter-lost", "milter-order"))
+
+
+def _size(changes: Changes, config: Config) -> Iterator[Step | Obstacle]:
+    host = changes.host
+    wanted = max((d.max_message_size for d in config.domains.values()), default=0)
+    limit = int(host.postfix.get("message_size_limit") or 0)
+    if 0 < limit < wanted:
+        for name in ("mailbox_size_limit", "virtual_mailbox_limit"):
+            other = host.raw(name)
+            if other.isdigit() and 0 < int(other) < wanted:
+                yield Obstacle(f"{host.main_cf}: {name}",
+                               f"is {other}, and Postfix wants it to be no less than "
+                               f"message_size_limit, which must be {wanted}",
+                               f"{name} = 0, or a smaller max_message_size in {config.path}")
+        yield from changes.parameter("message_size_limit", str(wanted),
+                                     "as large as max_message_size", ("message-size",))
+    for service in host.postfix.submission_servers():
+        own = host.options.get(service.name, {}).get("message_size_limit", "")
+        if own.isdigit() and 0 < int(own) < wanted:
+            yield from changes.option(service.name, "message_size_limit", str(wanted),
+                                      "as large as max_message_size", ("message-size",))
+
+
+def _bounces(changes: Changes) -> Iterator[Step]:
+    """What signs the mail of this host is to sign its bounces: chatmail servers demand it."""
+    host = changes.host
+    signers = [m for m in milters(host.postfix.get("smtpd_milters")) if not m.is_ours]
+    if not signers:
+        return
+    asked = {m.endpoint for m in milters(host.postfix.get("non_smtpd_milters"))}
+    if any(m.endpoint not in asked for m in signers):
+        missing = host.raw("smtpd_milters")
+        if asked:       # those that are there stay, and none is named twice
+            missing = " ".join(m.endpoint for m in signers if m.endpoint not in asked)
+        yield from changes.parameter(
+            "non_smtpd_milters", f"{host.raw('non_smtpd_milters')} {missing}".strip(),
+            "bounces of this host are signed like its mail", ("bounces-unsigned",))
+    if "bounce" not in host.postfix.words("internal_mail_filter_classes"):
+        value = f"{host.raw('internal_mail_filter_classes')} bounce".strip()
+        yield from changes.parameter("internal_mail_filter_classes", value,
+                                     "bounces are shown to the milters", ("bounces-unsigned",))
+
+
+def own_submission(changes: Changes, config: Config, address: str) -> Iterator[Step | Obstacle]:
+    """Services for chat on an address of its own; the ordinary ones take nothing from chat users.
+    """
+    host = changes.host
+    if address and host.postfix.get("inet_interfaces") in ("", "all"):
+        yield Obstacle(f"{host.main_cf}: inet_interfaces",
+                       f"is all, so the ordinary services listen at {address} too",
+                       f"name the other addresses there, without {address}, and restart Postfix")
+    for port, tls in (("587", ("smtpd_tls_security_level", "encrypt")),
+                      ("465", ("smtpd_tls_wrappermode", "yes"))) if address else ():
+        name = f"{address}:{port}/inet"
+        yield from changes.service(name, f"{address}:{port} inet n - {host.chroot('cleanup/unix')} "
+                                   "- - smtpd", "submission for chat alone")
+        for key, value in (("smtpd_milters", "$chat_submission_milters"),
+                           ("smtpd_sasl_auth_enable", "yes"), ("smtpd_tls_auth_only", "yes"),
+                           ("smtpd_relay_restrictions", "permit_sasl_authenticated,reject"),
+                           ("syslog_name", f"postfix/chat-{port}"), tls):
+            yield from changes.option(name, key, value, "submission for chat alone")
+        yield from cleanup.own_service(changes, config, name)
+    yield from refuse_chat(changes, config)
+
+
+def refuse_chat(changes: Changes, config: Config) -> Iterator[Step]:
+    """The ordinary submission services are no way around our filter."""
+    host = changes.host
+    names = "|".join(domain.replace(".", r"\.") for domain in config.mail_domains)
+    refusal = f"554 5.7.1 Use the server of {config.mail_domains[0]}"
+    why = "ordinary services take nothing from chat users"
+    yield from changes.parameter(
+        "chat_logins", f"check_sasl_access regexp:{{ {{ /@({names})$$/ {refusal} }} }}", why)
+    senders = " ".join(f"{{ {domain} = {refusal} }}" for domain in config.mail_domains)
+    yield from changes.parameter("chat_senders", f"check_sender_access inline:{{ {senders} }}", why)
+    yield from changes.parameter(
+        "chat_data_restrictions",
+        f"$chat_logins $chat_senders {host.raw('smtpd_data_restrictions')}".strip(), why)
+    for service in host.postfix.submission_servers():
+        if not is_own(host, service) and not service.is_port_25:
+            yield from changes.option(service.name, "smtpd_data_restrictions",
+                                      "$chat_data_restrictions", why)
+            for name, ours in (("smtpd_milters", "$chat_submission_milters"),
+                               ("cleanup_service_name", cleanup.OURS),
+                               ("smtpd_sasl_authenticated_header", "yes")):
+                if name != "smtpd_sasl_authenticated_header" or cleanup.OURS in host.options.get(
+                        service.name, {}).get("cleanup_service_name", ""):
+                    yield from changes.no_option(service.name, name, ours,
+                                                 "ordinary mail does not meet our filter")

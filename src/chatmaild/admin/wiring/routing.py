@@ -1,0 +1,153 @@
+"""Mail for chat domains goes to Dovecot by LMTP, and no table of the host stands in its way."""
+
+from collections.abc import Iterator
+
+from chatmaild.admin.servers.postconf import Service, split
+from chatmaild.admin.wiring.changes import Changes
+from chatmaild.admin.wiring.listeners import lmtp_listeners
+from chatmaild.admin.wiring.observation import Host
+from chatmaild.admin.wiring.steps import Obstacle, Step
+from chatmaild.config.config import Config
+
+PROBE = "chatmaildcheckprobe"
+"""Local part that tables are asked for; nobody has it."""
+
+SOCKET = "private/dovecot-lmtp"
+_STRICT = {"reject_sender_login_mismatch", "reject_authenticated_sender_login_mismatch"}
+_KINDS = ("client", "helo", "sender", "recipient", "relay")
+
+
+def plan(changes: Changes, config: Config,
+         submission: list[Service]) -> Iterator[Step | Obstacle]:
+    host = changes.host
+    missing = []
+    for domain in config.mail_domains:
+        yield from _elsewhere(host, domain)
+        if not any(host.postfix.lists(name, domain)
+                   for name in ("virtual_mailbox_domains", "relay_domains")):
+            missing.append(domain)
+    if missing:
+        yield from changes.parameter(
+            "virtual_mailbox_domains", _listed(host, "virtual_mailbox_domains", missing),
+            "Postfix takes mail for " + ", ".join(missing), ("domain-missing",))
+    yield from _transport(changes, config)
+    yield from _recipients(changes, config)
+    yield from _senders(changes, config, submission)
+
+
+def _listed(host: Host, name: str, words: list[str]) -> str:
+    """The host's list with `words` behind; a list that is a mere reference to nothing is left
+    out."""
+    own = host.raw(name) if host.postfix.get(name) else ""
+    return ", ".join([*([own] if own else []), *words])
+
+
+def _elsewhere(host: Host, domain: str) -> Iterator[Obstacle]:
+    for name in ("mydestination", "virtual_alias_domains"):
+        if host.postfix.lists(name, domain):
+            yield Obstacle(f"{host.main_cf}: {name}",
+                           f"has {domain}, whose mail then goes to "
+                           + ("system users" if name == "mydestination" else "aliases"),
+                           f"take {domain} out of {name}")
+
+
+def _transport(changes: Changes, config: Config) -> Iterator[Step | Obstacle]:
+    host = changes.host
+    lost = []
+    for domain in config.mail_domains:
+        table, transport = _way(host, domain)
+        if table and not delivers(host, transport):
+            yield Obstacle(f"{host.main_cf}: transport_maps",
+                           f"{domain} goes to {transport} there, not to Dovecot by LMTP",
+                           f"take {domain} out of the table")
+        elif not delivers(host, transport):
+            lost.append(domain)
+    if not lost:
+        return
+    way = f"lmtp:unix:{SOCKET}"
+    why = "chat mail goes to Dovecot by LMTP"
+    if "virtual_transport" not in host.main and not host.postfix.get("virtual_mailbox_domains"):
+        yield from changes.parameter("virtual_transport", way, why, ("transport",))
+        return
+    pairs = " ".join(f"{{ {domain} = {way} }}" for domain in config.mail_domains)
+    yield from changes.parameter("chat_transport", f"inline:{{ {pairs} }}", why, ("transport",))
+    if "$chat_transport" not in split(host.raw("transport_maps")):
+        own = host.raw("transport_maps")
+        yield from changes.parameter(
+            "transport_maps", ", ".join(["$chat_transport", *([own] if own else [])]),
+            f"{why}; that of other domains as before", ("transport",))
+
+
+def _way(host: Host, domain: str) -> tuple[bool, str]:
+    """Whether a table names the domain itself, and where its mail goes."""
+    for key in (f"{PROBE}@{domain}", domain):
+        found = host.postfix.look_up("transport_maps", key)
+        if found:
+            return "chat_transport" not in host.main, found
+    everything = host.postfix.look_up("transport_maps", "*")
+    if everything:
+        return False, everything
+    relayed = (host.postfix.lists("relay_domains", domain)
+               and not host.postfix.lists("virtual_mailbox_domains", domain))
+    return False, host.postfix.get("relay_transport" if relayed else "virtual_transport")
+
+
+def delivers(host: Host, transport: str) -> bool:
+    """Whether it leads to a socket at which Dovecot's LMTP listens."""
+    method, _, nexthop = transport.partition(":")
+    service = host.postfix.service(f"{method}/unix")
+    if service is None or service.command != "lmtp":
+        return False
+    if not nexthop.startswith("unix:"):
+        return bool(nexthop)
+    path = host.postfix.resolve(nexthop.removeprefix("unix:"), service)
+    return path in lmtp_listeners(host.dovecot)
+
+
+def _recipients(changes: Changes, config: Config) -> Iterator[Step]:
+    """A table of recipients that does not know addresses yet to be born turns them away."""
+    host = changes.host
+    unknown = [domain for domain in config.mail_domains if not any(
+        host.postfix.look_up("virtual_mailbox_maps", key)
+        for key in (f"{PROBE}@{domain}", f"@{domain}"))]
+    if not host.postfix.get("virtual_mailbox_maps") or not unknown:
+        return
+    pairs = " ".join(f"{{ @{domain} = chat }}" for domain in config.mail_domains)
+    why = "our filter knows which chat addresses exist; no table can list them"
+    yield from changes.parameter("chat_recipients", f"inline:{{ {pairs} }}", why, ("recipients",))
+    own = host.raw("virtual_mailbox_maps")
+    if "$chat_recipients" not in split(own):
+        yield from changes.parameter("virtual_mailbox_maps", f"{own}, $chat_recipients", why,
+                                     ("recipients",))
+
+
+def _senders(changes: Changes, config: Config, submission: list[Service]) -> Iterator[Step]:
+    """Where senders must own their addresses, each chat address belongs to its login."""
+    host = changes.host
+    names = "|".join(domain.replace(".", r"\.") for domain in config.mail_domains)
+    why = "each chat address belongs to its own login"
+    for service in submission:
+        words = {word for kind in _KINDS
+                 for word in host.postfix.words(f"smtpd_{kind}_restrictions", service)}
+        if not words & _STRICT or _owned(host, config, service):
+            continue
+        yield from changes.parameter(
+            "chat_login_maps", rf"regexp:{{ {{ /^(.*@({names}))$$/ $${{1}} }} }}", why,
+            ("sender-login",))
+        own = host.raw("smtpd_sender_login_maps", service.name)
+        value = ", ".join(["$chat_login_maps", *([own] if own else [])])
+        if "smtpd_sender_login_maps" not in host.options.get(service.name, {}):
+            yield from changes.parameter("smtpd_sender_login_maps", value, why, ("sender-login",))
+        else:
+            yield from changes.option(service.name, "smtpd_sender_login_maps", value, why,
+                                      ("sender-login",))
+
+
+def _owned(host: Host, config: Config, service: Service) -> bool:
+    for domain in config.mail_domains:
+        probe = f"{PROBE}@{domain}"
+        answers = [host.postfix.ask(table, key) or "" for key in (probe, f"@{domain}")
+                   for table in host.postfix.words("smtpd_sender_login_maps", service)]
+        if not any(probe in answer.replace(",", " ").split() for answer in answers):
+            return False
+    return True

@@ -1,0 +1,130 @@
+"""The plan for hosts as they answered, and for changes that hosts have made to themselves."""
+
+from pathlib import Path
+
+import pytest
+from captured import CONFIG, DOMAIN, RELEASES, dovecot, postfix, with_option, with_parameters
+
+from chatmaild.admin.wiring import planning
+from chatmaild.admin.wiring.dovecot import FIRST, LAST, extend
+from chatmaild.admin.wiring.observation import SYSCTL, Host
+
+TREE = Path(__file__).parents[3]
+MAIN = "# stock\n!include conf.d/*.conf\n!include_try local.conf\n"
+
+
+def host(release, options=None, main=None, files=None, lines=None, postfix_host=None, **kwargs):
+    """The ordinary host of that release, with changes."""
+    its_postfix = postfix_host or postfix(release, "ordinary")
+    version = "2.3" if release == "bookworm" else "2.4"
+    templates = {path.name: path.read_text()
+                 for path in (TREE / "dovecot" / version).glob("*.conf")}
+    explicit = {"smtpd_milters": its_postfix.get("smtpd_milters"), **(main or {})}
+    return Host(
+        its_postfix, kwargs.pop("dovecot", None) or dovecot(release, "stock"),
+        main={name: value for name, value in explicit.items() if value},
+        defaults={"virtual_mailbox_domains": "$virtual_mailbox_maps",
+                  "virtual_transport": "virtual", "cleanup_service_name": "cleanup",
+                  "message_size_limit": "10240000", "smtpd_milters": "", "header_checks": ""},
+        lines=lines or {"cleanup/unix": "cleanup unix n - y - 0 cleanup"},
+        options={service.name: dict(service.options) for service in its_postfix.services}
+        | (options or {}),
+        files={"/etc/dovecot/dovecot.conf": MAIN, **(files or {})},
+        templates=templates, inotify=kwargs.pop("inotify", 128), **kwargs)
+
+
+def changes(a_host, **kwargs):
+    plan = planning.plan(a_host, CONFIG, **kwargs)
+    return {step.name or step.place: step.now for step in plan.steps}
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_an_ordinary_host_needs_all_of_it(release):
+    plan = planning.plan(host(release), CONFIG)
+    found = {step.name or step.place: step.now for step in plan.steps}
+    assert not plan.obstacles
+    assert found["virtual_mailbox_domains"] == DOMAIN
+    assert found["virtual_transport"] == "lmtp:unix:private/dovecot-lmtp"
+    assert found["submission/inet/smtpd_milters"] == "$chat_submission_milters"
+    assert found["chat-cleanup/unix"] == "chat-cleanup unix n - y - 0 cleanup"
+    assert f"/etc/dovecot/conf.d/{FIRST}" in found
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_the_hosts_own_milters_are_asked_after_ours(release):
+    a_host = host(release)
+    own = a_host.postfix.get("smtpd_milters")
+    found = changes(a_host)
+    assert found["chat_submission_milters"] == f"$chat_filter {own}"
+    assert found["chat_incoming_milters"] == f"$chat_incoming_filter {own}"
+    assert found["internal_mail_filter_classes"] == "bounce"
+
+
+def test_a_service_with_milters_of_its_own_keeps_them():
+    its_postfix = with_option(postfix("bookworm", "ordinary"), "submission/inet", "smtpd_milters",
+                              "inet:localhost:1")
+    found = changes(host("bookworm", postfix_host=its_postfix))
+    assert found["chat_submission_service_milters"] == "$chat_filter inet:localhost:1"
+    assert found["submission/inet/smtpd_milters"] == "$chat_submission_service_milters"
+    assert found["submissions/inet/smtpd_milters"] == "$chat_submission_milters"
+
+
+def test_domains_that_the_host_has_stay_and_go_where_they_went():
+    its_postfix = with_parameters(postfix("bookworm", "ordinary"),
+                                  virtual_mailbox_domains="example.net")
+    found = changes(host("bookworm", postfix_host=its_postfix, main={
+        "virtual_mailbox_domains": "example.net", "transport_maps": "inline:{ a=b: }"}))
+    assert found["virtual_mailbox_domains"] == f"example.net, {DOMAIN}"
+    assert "virtual_transport" not in found
+    assert found["transport_maps"] == "$chat_transport, inline:{ a=b: }"
+    assert DOMAIN in found["chat_transport"]
+
+
+def test_a_domain_that_is_local_stands_in_the_way():
+    its_postfix = with_parameters(postfix("trixie", "ordinary"), mydestination=DOMAIN)
+    obstacle, = planning.plan(host("trixie", postfix_host=its_postfix), CONFIG).obstacles
+    assert obstacle.place == "/etc/postfix/main.cf: mydestination"
+
+
+def test_mailbox_size_limit_stands_in_the_way_of_large_messages():
+    found = planning.plan(host("trixie", main={"mailbox_size_limit": "20000000"}), CONFIG)
+    assert ["mailbox_size_limit" in o.place for o in found.obstacles] == [True]
+
+
+def test_cleanup_of_chat_is_confined_as_the_hosts_own():
+    a_host = host("bookworm", lines={"cleanup/unix": "cleanup unix n - n - 0 cleanup -v"},
+                  options={"cleanup/unix": {"always_bcc": "archive"}})
+    found = changes(a_host)
+    assert found["chat-cleanup/unix"] == "chat-cleanup unix n - n - 0 cleanup -v"
+    assert found["chat-cleanup/unix/always_bcc"] == "archive"
+
+
+@pytest.mark.parametrize("main", ["passdb {\n}\n" + MAIN, "passdb {\n}\n"])
+def test_a_single_file_is_told_to_load_ours_before_its_databases(main):
+    found = planning.plan(host("bookworm", files={"/etc/dovecot/dovecot.conf": main}), CONFIG)
+    lines = [(step.name, step.now) for step in found.steps if step.kind == "line"]
+    assert ("first", "!include /etc/dovecot/chatmaild.conf") in lines
+
+
+def test_user_names_of_deliveries_are_extended_and_the_base_is_remembered():
+    stock = dovecot("trixie", "stock")
+    own = stock.tree.block("protocol", "lmtp").get("auth_username_format")
+    assert own
+    found = changes(host("trixie"))[f"/etc/dovecot/conf.d/{LAST}"]
+    assert f"# the host's own lmtp: {own}\n" in found
+    assert f"auth_username_format = {own}%{{user | domain | lower | if('eq', '{DOMAIN}'" in found
+
+
+def test_extended_user_names():
+    assert extend("%Ln", ("a", "b"), True) == "%{if;%Ld;eq;b;%Lu;%{if;%Ld;eq;a;%Lu;%Ln}}"
+    assert extend("%{user}", ("a",), False).startswith("%{user}%{user | domain")
+
+
+@pytest.mark.parametrize("inotify, written", [(128, True), (100_000, False), (None, False)])
+def test_the_kernel_is_asked_for_as_much_as_dovecot_serves(inotify, written):
+    assert (SYSCTL in changes(host("bookworm", inotify=inotify))) is written
+
+
+def test_a_dovecot_listener_open_to_all_is_closed():
+    text = changes(host("bookworm"))[f"/etc/dovecot/conf.d/{LAST}"]
+    assert "unix_listener lmtp {\n    mode = 0660" in text

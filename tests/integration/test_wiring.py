@@ -1,0 +1,113 @@
+"""`chatmaild wire` and `unwire` on a running host: nothing by halves, and everything given back."""
+
+import json
+from pathlib import Path
+
+import pytest
+from rig.files import replace
+
+from chatmaild.admin.wiring import record
+
+DIRECTORIES = ("/etc/postfix", "/etc/dovecot", "/etc/sysctl.d")
+MAIN = Path("/etc/postfix/main.cf")
+
+
+def configuration():
+    """Content, mode and owner of each file of both servers."""
+    return {str(path): (path.read_bytes(), path.stat().st_mode, path.stat().st_uid)
+            for directory in DIRECTORIES for path in Path(directory).rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def unwired(host):
+    """The host without our lines; wired again, as it was, afterwards."""
+    host.chatmaild("unwire")
+    before = configuration()
+    yield host
+    host.chatmaild("unwire", check=False)
+    for path, (content, *_) in before.items():
+        if Path(path).read_bytes() != content:
+            replace(path, content)
+    host.chatmaild("wire", "--apply")
+
+
+def test_a_wired_host_has_nothing_to_change(host):
+    assert "nothing to change" in host.chatmaild("wire").stdout
+
+
+def test_a_plan_changes_nothing(unwired):
+    before = configuration()
+    plan = json.loads(unwired.chatmaild("wire", "--json").stdout)
+    assert plan["steps"] and not plan["obstacles"] and not plan["applied"]
+    assert configuration() == before
+
+
+def test_unwire_gives_back_every_byte(unwired):
+    with MAIN.open("a") as file:
+        file.write("# the last line has no end\nbiff = no")
+    before = configuration()
+    unwired.run("sh", "-c", "umask 077; chatmaild wire --apply")
+    assert configuration() != before
+    assert (Path("/etc/dovecot/conf.d/05-chatmaild.conf").stat().st_mode & 0o777) == 0o644
+    unwired.chatmaild("unwire")
+    assert configuration() == before
+
+
+def test_check_on_an_unwired_host_is_one_finding_with_one_command(unwired):
+    findings = json.loads(unwired.chatmaild("check", "--json", check=False).stdout)["findings"]
+    failures = [finding for finding in findings if finding["level"] == "failure"]
+    assert [finding["code"] for finding in failures] == ["unwired"]
+    assert "chatmaild wire --apply" in failures[0]["cure"]
+
+
+def test_what_somebody_changed_since_stays_and_is_named(unwired):
+    unwired.chatmaild("wire", "--apply")
+    unwired.run("postconf", "-e", "message_size_limit=50000000",
+                "virtual_mailbox_domains=chat.example.org, example.net")
+    done = unwired.chatmaild("unwire", check=False)
+    assert done.returncode == 1 and "message_size_limit = 50000000" in done.stdout
+    values = unwired.run("postconf", "-n").stdout
+    assert "virtual_mailbox_domains = example.net\n" in values
+    assert "message_size_limit = 50000000\n" in values and "chat" not in values
+    unwired.run("postconf", "-X", "message_size_limit", "virtual_mailbox_domains")
+
+
+def test_a_line_in_the_way_is_named_and_nothing_changes(unwired):
+    text = MAIN.read_text()
+    unwired.run("postconf", "-e", "mydestination=chat.example.org")
+    before = configuration()
+    done = unwired.chatmaild("wire", "--apply", check=False)
+    assert done.returncode == 1 and "mydestination: has chat.example.org" in done.stdout
+    assert configuration() == before
+    replace(MAIN, text)
+
+
+def test_what_has_no_effect_is_taken_back(unwired):
+    """A file that is read later sets the same again."""
+    local = Path("/etc/dovecot/local.conf")
+    text = local.read_text()
+    replace(local, text + "service lmtp {\n  unix_listener lmtp {\n    mode = 0666\n  }\n}\n")
+    before = configuration()
+    done = unwired.chatmaild("wire", "--apply", check=False)
+    replace(local, text)
+    assert done.returncode in (0, 1)
+    if done.returncode:
+        assert "everything was taken back" in done.stderr
+        assert {p: c for p, c in configuration().items() if p != str(local)} == {
+            p: c for p, c in before.items() if p != str(local)}
+
+
+@pytest.mark.parametrize("command", [["wire", "--apply"], ["unwire"]])
+def test_an_interrupted_run_is_put_back_by_the_next(unwired, command):
+    """Killed between the files: the record is there, and half of what it aims at."""
+    before = MAIN.read_bytes()
+    half = before + b"chat_filter = half\n"
+    record.save(record.Record(under_way={str(MAIN): before}, aim={str(MAIN): half}))
+    replace(MAIN, half)
+    unwired.chatmaild(*command)
+    if command == ["unwire"]:
+        assert MAIN.read_bytes() == before
+    else:
+        assert "chat_filter = half" not in MAIN.read_text()
+        unwired.chatmaild("unwire")
+        assert MAIN.read_bytes() == before
