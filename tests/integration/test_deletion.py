@@ -178,3 +178,44 @@ def test_dovecot_has_room_made_when_a_mailbox_fills_up(host, address):
     finally:
         host.configure(ini)
         host.restart_dovecot()
+
+
+def test_nobody_is_removed_under_their_own_connection(host, address):
+    """A client may have logged in months ago and be connected still, idle or not."""
+    gone, other = host.new_person(), host.new_person()
+    for user in (address, gone):
+        os.utime(host.mailbox(user) / "password", (time.time() - 100 * DAY,) * 2)
+    os.utime(host.mailbox(other) / "password", (time.time() - DAY,) * 2)    # logins are recorded
+    connected = host.imap(address, PASSWORD)
+    host.wait_for_log("Login: user=<" + address, "dovecot.log")
+    until(lambda: (host.mailbox(address) / "password").stat().st_mtime > time.time() - 2 * DAY,
+          "the login is recorded")
+    os.utime(host.mailbox(address) / "password", (time.time() - 100 * DAY,) * 2)
+    idle(connected)
+    host.chatmaild("lastlogin", "--connected")
+    host.chatmaild("expire", user="_chatmaild")
+    assert host.mailbox(address).exists() and not host.mailbox(gone).exists()
+    connected.send(b"DONE\r\n")
+    assert read_until(connected, lambda line: line.startswith(b"i1 "))[-1].startswith(b"i1 OK")
+    connected.logout()
+
+
+def test_an_empty_folder_goes_and_can_be_made_anew(host, address):
+    before = errors(host)
+    imap = host.imap(address, PASSWORD)
+    for folder in ("Old", "Old.Below", "New"):
+        assert imap.create(folder)[0] == "OK"
+    home = host.mailbox(address)
+    for folder in (".Old", ".Old.Below"):
+        for path in (*(home / folder).iterdir(), home / folder):
+            os.utime(path, (time.time() - 21 * DAY,) * 2)
+    assert imap.select("New")[0] == "OK"
+    host.chatmaild("expire", user="_chatmaild")
+    listed = b" ".join(imap.list()[1])
+    assert b"New" in listed and b"Old" not in listed
+    append(imap, 1, "New")
+    assert imap.create("Old")[0] == "OK"
+    append(imap, 1, "Old")
+    assert imap.select("Old")[1] == [b"1"]
+    imap.logout()
+    assert errors(host) == before

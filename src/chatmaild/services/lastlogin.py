@@ -1,9 +1,9 @@
 """``chatmaild lastlogin``: remembers the day on which each account was last used.
 
-Dovecot's last_login plugin commits ``shared/last-login/USER`` at each login. Nothing is created
-here, and nothing finer than the day is kept.
+Dovecot's last_login plugin commits ``shared/last-login/USER`` at each login. A client may stay
+connected for months after that, so those that are connected count as well: ``--connected``, which
+systemd runs before each deletion. Nothing is created here, and nothing finer than the day is kept.
 """
-
 
 import argparse
 import logging
@@ -12,14 +12,21 @@ import time
 from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.config.config import Config
 from chatmaild.console import Console
-from chatmaild.daemon import dictproto, dictserver, logs, sockets
+from chatmaild.daemon import dictproto, dictserver, logs, privileges, sockets
+from chatmaild.daemon.configfile import ConfigFile
 from chatmaild.errors import StoreError
+from chatmaild.retention import sessions
 
 log = logging.getLogger(__name__)
 
 KEY = b"shared/last-login/"
 
-configure = sockets.configure
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    sockets.configure(parser)
+    parser.add_argument("--connected", action="store_true",
+                        help="do no more than record that whoever is connected now is in use "
+                        "(for root)")
 
 
 class LastLogin(dictserver.Service):
@@ -36,11 +43,17 @@ class LastLogin(dictserver.Service):
         return dictproto.COMMITTED
 
     def _remember(self, user: bytes, value: bytes) -> bool:
-        mailbox = self._mailboxes.find(user.decode("ascii", "replace"))
-        if mailbox is None or not value.isdigit() or len(value) > dictproto.MAX_ID:
+        if not value.isdigit() or len(value) > dictproto.MAX_ID:
+            return True
+        return self.remember(user.decode("ascii", "replace"), int(value))
+
+    def remember(self, user: str, seconds: int) -> bool:
+        """Record that `user` was there, `seconds` after the epoch; False if the disk refused."""
+        mailbox = self._mailboxes.find(user)
+        if mailbox is None:
             return True
         try:
-            mailbox.set_last_login(int(value), time.time())
+            mailbox.set_last_login(seconds, time.time())
         except StoreError as error:
             log.error("last login not recorded: %s", str(error).replace(
                 mailbox.address, self._label(mailbox.address)))
@@ -49,4 +62,16 @@ class LastLogin(dictserver.Service):
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
+    if args.connected:
+        return _connected(ConfigFile.of(args).load())
     return dictserver.run(args, LastLogin())
+
+
+def _connected(config: Config) -> int:
+    """Raises `ChatmaildError` if Dovecot does not tell."""
+    users = sessions.connected()
+    privileges.become_owner(config.mailboxes_dir)
+    service = LastLogin()
+    service.configure(config)
+    now = int(time.time())
+    return 0 if all([service.remember(user, now) for user in users]) else 1
