@@ -4,7 +4,7 @@
 # make test-stability RUNS=5 BUSY=2    the private hosts again and again, beside busy loops (root)
 # make test-clean                        remove what demo and test installed and downloaded (root)
 # make test-profiles    hosts as people have them, before and after chatmaild; PROFILES="sieve sqlite" (root)
-# make check   what needs neither root nor a server: style, types and unit tests
+# make check   what needs neither root nor a server: style, types, spelling and unit tests
 # make deb, make lintian, make autopkgtest    the package, in clean Debians of both releases (root)
 
 PYTHON = /usr/bin/python3
@@ -25,7 +25,9 @@ demo-stop:
 
 check:
 	$(PYTHON) -m flake8 src tests bench
+	$(PYTHON) -m isort --check src tests bench
 	$(PYTHON) -m mypy
+	codespell
 	$(PYTEST) -q -m "$(UNIT)" tests
 
 test:

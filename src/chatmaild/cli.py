@@ -145,7 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _detach(args)
         if args.command in DAEMONS + JOBS:
             logs.setup(f"chatmaild-{args.command}", to_syslog=daemonize)
-        code = module.run(args, console)
+        code: int = module.run(args, console)
         return code if console.finish() else max(code, 1)
     except ConfigError as error:
         for problem in error.problems:

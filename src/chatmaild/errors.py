@@ -6,6 +6,9 @@ what, where, and the way out. It never contains a password, a token or a client 
 """
 
 
+from collections.abc import Iterable
+
+
 class ChatmaildError(Exception):
     """Base class. On the command line it ends in one line on stderr and exit code 1."""
 
@@ -16,7 +19,7 @@ class ConfigError(ChatmaildError):
     ``problems`` holds one complete sentence per mistake, all of them, in file order.
     """
 
-    def __init__(self, problems):
+    def __init__(self, problems: Iterable[str]):
         self.problems = tuple(problems)
         super().__init__("\n".join(self.problems))
 

@@ -187,7 +187,6 @@ def test_nobody_is_removed_under_their_own_connection(host, address):
         os.utime(host.mailbox(user) / "password", (time.time() - 100 * DAY,) * 2)
     os.utime(host.mailbox(other) / "password", (time.time() - DAY,) * 2)    # logins are recorded
     connected = host.imap(address, PASSWORD)
-    host.wait_for_log("Login: user=<" + address, "dovecot.log")
     until(lambda: (host.mailbox(address) / "password").stat().st_mtime > time.time() - 2 * DAY,
           "the login is recorded")
     os.utime(host.mailbox(address) / "password", (time.time() - 100 * DAY,) * 2)
@@ -211,8 +210,9 @@ def test_an_empty_folder_goes_and_can_be_made_anew(host, address):
             os.utime(path, (time.time() - 21 * DAY,) * 2)
     assert imap.select("New")[0] == "OK"
     host.chatmaild("expire", user="_chatmaild")
-    listed = b" ".join(imap.list()[1])
-    assert b"New" in listed and b"Old" not in listed
+    # Dovecot looks again when the mailbox directory has another time, to the second
+    until(lambda: b"Old" not in b" ".join(imap.list()[1]), "the folders to be gone")
+    assert b"New" in b" ".join(imap.list()[1])
     append(imap, 1, "New")
     assert imap.create("Old")[0] == "OK"
     append(imap, 1, "Old")

@@ -32,8 +32,8 @@ TESTS = ("python3-pytest", "python3-hypothesis", "python3-pgpy", "python3-daemon
          "opendkim-tools")
 """What integration tests use besides."""
 
-MACHINE = ("mypy", "python3-flake8", "python3-segno", "rnp", "python3-venv", "mmdebstrap",
-           "systemd-container", "mutt", "libmime-lite-perl")
+MACHINE = ("mypy", "isort", "codespell", "python3-flake8", "python3-segno", "rnp",
+           "python3-venv", "mmdebstrap", "systemd-container", "mutt", "libmime-lite-perl")
 """What the machine needs that runs the tests: style, types, the real client, other mail programs,
 other releases, booting."""
 

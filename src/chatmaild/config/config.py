@@ -151,7 +151,7 @@ class Config:
         return []
 
 
-def _keys(*classes: type) -> dict[str, dataclasses.Field]:
+def _keys(*classes: type) -> dict[str, dataclasses.Field[Any]]:
     return {
         f.name: f for cls in classes for f in dataclasses.fields(cls) if "parse" in f.metadata
     }

@@ -88,11 +88,12 @@ class _Reader:
             self._check_keys(lines, DOMAIN_KEYS, elsewhere=HOST_KEYS)
             own[name] = lines
         defaults = self._domain("", main, {})
-        domains = {}
+        domains: dict[str, DomainConfig] = {}
         for name in host["mail_domains"] or ():
-            domains[name] = self._domain(name, main, own[name]) if name in own else (
-                defaults and dataclasses.replace(defaults, name=name)
-            )
+            domain = self._domain(name, main, own[name]) if name in own else (
+                defaults and dataclasses.replace(defaults, name=name))
+            if domain:
+                domains[name] = domain
         if self.problems:
             raise ConfigError(
                 f"{self.path}:{number}: {text}" if number else f"{self.path}: {text}"
@@ -141,7 +142,9 @@ class _Reader:
                 current[key] = _Line(number, value.strip())
         return sections
 
-    def _open_section(self, number: int, line: str, sections: dict) -> dict[str, _Line]:
+    def _open_section(
+        self, number: int, line: str, sections: dict[str, dict[str, _Line]]
+    ) -> dict[str, _Line]:
         name = " ".join(line[1:-1].split())
         name = name.lower()
         if line[-1] != "]" or not (name == "chatmaild" or re.fullmatch(r"domain \S+", name)):
@@ -151,7 +154,8 @@ class _Reader:
             self._problem(number, f"[{name}]: this section was there before")
         return sections.setdefault(name, {})
 
-    def _check_keys(self, lines: dict, known: dict, elsewhere: Mapping = {}) -> None:
+    def _check_keys(self, lines: Mapping[str, _Line], known: Mapping[str, object],
+                    elsewhere: Mapping[str, object] = {}) -> None:
         for key, line in lines.items():
             if key in known:
                 continue
@@ -164,7 +168,7 @@ class _Reader:
             hint = f"; did you mean {near[0]}?" if near else "; chatmaild.ini(5) lists the keys"
             self._problem(line.number, f"{key}: unknown key{hint}")
 
-    def _value(self, field: dataclasses.Field, *sources: dict[str, _Line]) -> Any:
+    def _value(self, field: dataclasses.Field[Any], *sources: dict[str, _Line]) -> Any:
         """The value of one key from the first source that has it; None after a mistake."""
         line = next((lines[field.name] for lines in sources if field.name in lines),
                     _Line(0, field.metadata["default"]))
@@ -174,7 +178,9 @@ class _Reader:
             self._problem(line.number, f"{field.name} = {line.value}: {error}")
             return None
 
-    def _domain(self, name: str, main: dict, own: dict) -> DomainConfig | None:
+    def _domain(
+        self, name: str, main: dict[str, _Line], own: dict[str, _Line]
+    ) -> DomainConfig | None:
         before = len(self.problems)
         values = {key: self._value(field, own, main) for key, field in DOMAIN_KEYS.items()}
         if len(self.problems) > before:

@@ -9,7 +9,8 @@ import argparse
 import asyncio
 import gc
 import logging
-from collections.abc import Awaitable, Iterator
+import socket
+from collections.abc import Awaitable, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +46,9 @@ class Transaction:
     changes: tuple[dictproto.Change, ...]
 
 
-Answer = bytes | Awaitable[bytes]
+_InTransaction = (dictproto.Begin | dictproto.Change | dictproto.Rollback | dictproto.Unsupported)
+
+Answer = bytes | Coroutine[Any, Any, bytes] | asyncio.Future[bytes]
 """A complete answer made by `dictproto`, or a coroutine of one; the loop must not be blocked."""
 
 
@@ -89,14 +92,14 @@ class _Connection(asyncio.Protocol):
         self._transactions: dict[bytes, tuple[bytes, list[dictproto.Change] | None]] = {}
         self._busy = False
         self._writable = True
-        self._drained: asyncio.Future | None = None
+        self._drained: asyncio.Future[None] | None = None
         self._finishing = False
 
-    def connection_made(self, transport) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
         self._all.add(self)
 
-    def connection_lost(self, error) -> None:
+    def connection_lost(self, error: Exception | None) -> None:
         self._all.discard(self)
         self.resume_writing()
 
@@ -143,7 +146,7 @@ class _Connection(asyncio.Protocol):
                 answers.append(answer)
             else:
                 self._wait()
-                self._loop.create_task(answer).add_done_callback(self._answered)
+                asyncio.ensure_future(answer).add_done_callback(self._answered)
                 break
         else:
             self._wait()
@@ -157,7 +160,7 @@ class _Connection(asyncio.Protocol):
         self._busy = True
         self._transport.pause_reading()
 
-    def _answered(self, task: asyncio.Task) -> None:
+    def _answered(self, task: asyncio.Future[bytes]) -> None:
         if not task.cancelled():
             error = task.exception()
             self._transport.write(_failed(error) if error else task.result())
@@ -186,7 +189,7 @@ class _Connection(asyncio.Protocol):
         except Exception as error:
             return _failed(error)
 
-    def _change_transaction(self, request) -> None:
+    def _change_transaction(self, request: _InTransaction) -> None:
         known = self._transactions.get(request.id)
         match request:
             case dictproto.Begin() if known or len(self._transactions) < MAX_TRANSACTIONS:
@@ -272,7 +275,7 @@ def run(args: argparse.Namespace, service: Service) -> int:
     return 0
 
 
-async def serve(service: Service, sock) -> eventloop.Stop:
+async def serve(service: Service, sock: socket.socket) -> eventloop.Stop:
     """Accept on `sock` (unix or inet); returns the coroutine function that ends the service."""
     connections = _Connections()
     loop = asyncio.get_running_loop()

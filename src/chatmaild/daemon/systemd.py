@@ -10,7 +10,8 @@ import os
 def listen_fds() -> list[int]:
     """The descriptors of the sockets that were handed over, see sd_listen_fds(3)."""
     from systemd import daemon
-    return daemon.listen_fds(True)
+    fds: list[int] = daemon.listen_fds(True)
+    return fds
 
 
 def notify(state: str) -> None:

@@ -98,8 +98,10 @@ class ClientKeys:
 
     def _read_json(self, key: str, path: Path | None) -> str | None:
         content = self._read(key, path)
+        if path is None or content is None:
+            return None
         try:
-            return content and json.dumps(json.loads(content), separators=(",", ":"))
+            return json.dumps(json.loads(content), separators=(",", ":"))
         except (ValueError, RecursionError):
             self._complain(key, path, "it is not JSON")
             return None

@@ -65,7 +65,7 @@ class Handover:
         if self._writer is None or len(self._under_way) >= WINDOW:
             self._wait_with(ref, waiting)
         else:
-            self._send(ref, waiting)
+            self._send(self._writer, ref, waiting)
 
     def _wait_with(self, ref: str, waiting: list[Done]) -> None:
         if ref in self._waiting or len(self._waiting) < MAX_WAITING:
@@ -75,7 +75,7 @@ class Handover:
             log.error("the notifier at %s is away and %d accounts have news: the phones of others "
                       "stay silent until it is back", self._path, MAX_WAITING)
 
-    def _send(self, ref: str, waiting: list[Done]) -> None:
+    def _send(self, writer: asyncio.StreamWriter, ref: str, waiting: list[Done]) -> None:
         tokens = self._tokens(ref)
         if not tokens:
             _call(waiting)
@@ -83,7 +83,7 @@ class Handover:
         self._number += 1
         self._under_way[self._number] = (ref, waiting)
         self._settled.clear()
-        self._writer.write(protocol.encode(Announce(self._number, ref, tokens)))
+        writer.write(protocol.encode(Announce(self._number, ref, tokens)))
 
     async def run(self) -> None:
         """Keep the connection, until cancelled."""
@@ -95,8 +95,8 @@ class Handover:
                 if was_away:
                     log.info("the notifier is back")
                 was_away = False
-                self._tell_waiting()
-                await self._listen(reader)
+                self._tell_waiting(self._writer)
+                await self._listen(reader, self._writer)
             except (OSError, ValueError) as error:
                 if not was_away:
                     log.warning("the notifier at %s is away (%s): news is kept and told when it "
@@ -115,22 +115,22 @@ class Handover:
             self._waiting.setdefault(ref, []).extend(waiting)
         self._under_way.clear()
 
-    def _tell_waiting(self) -> None:
+    def _tell_waiting(self, writer: asyncio.StreamWriter) -> None:
         while self._waiting and len(self._under_way) < WINDOW:
             ref = next(iter(self._waiting))
             try:
-                self._send(ref, self._waiting.pop(ref))
+                self._send(writer, ref, self._waiting.pop(ref))
             except StoreError as error:
                 log.error("%s", error)
         self._overflowed = False
 
-    async def _listen(self, reader: asyncio.StreamReader) -> None:
+    async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while line := await reader.readline():
             match protocol.decode(line):
                 case Stored(number):
-                    _, waiting = self._under_way.pop(number, ("", []))
-                    _call(waiting)
-                    self._tell_waiting()
+                    if number in self._under_way:
+                        _call(self._under_way.pop(number)[1])
+                    self._tell_waiting(writer)
                     if not self._under_way:
                         self._settled.set()
                 case Gone(ref, token):

@@ -74,7 +74,7 @@ def decode(line: bytes) -> Message:
         kind, fields = json.loads(line)
         if isinstance(fields.get("tokens"), list):
             fields["tokens"] = tuple(fields["tokens"])
-        message = _KINDS[kind](**fields)
+        message: Message = _KINDS[kind](**fields)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise HandoverError("a line that is no message") from None
     if not _is_sound(message):

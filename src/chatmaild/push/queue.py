@@ -179,7 +179,9 @@ class PushQueue:
 
     def next_due(self, now: float) -> float | None:
         """When the first entry after `now` becomes due."""
-        return self._db.execute("SELECT MIN(due) FROM entry WHERE due > ?", (now,)).fetchone()[0]
+        first: float | None = self._db.execute(
+            "SELECT MIN(due) FROM entry WHERE due > ?", (now,)).fetchone()[0]
+        return first
 
     def expire(self, before: float, latest: float) -> int:
         """Drop what has had no message since `before`; returns how many.

@@ -7,10 +7,11 @@ one write to disk, and nothing is confirmed before it is there.
 
 import asyncio
 import contextlib
+import functools
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -53,6 +54,11 @@ class Counters:
     """Tokens that the gateway does not know any more."""
 
 
+_Announced = tuple[str, tuple[str, ...], Callable[[], None]]
+_Change = Callable[[], None]
+"""What to do with the queue within a transaction."""
+
+
 class Notifies(Protocol):
     """What a gateway must be able to do."""
 
@@ -88,9 +94,9 @@ class Sender:
         self._gone = gone
         self._clock = clock
         self._spread = spread
-        self._announced: list[tuple[str, tuple[str, ...], Callable[[], None]]] = []
+        self._announced: list[_Announced] = []
         self._answered: list[tuple[Entry, Answer]] = []
-        self._requests: set[asyncio.Task] = set()
+        self._requests: set[asyncio.Task[None]] = set()
         self._held: set[int] = set()
         self._quiet_until: dict[str, float] = {}
         self._next_sweep = 0.0
@@ -171,36 +177,36 @@ class Sender:
             self.counters.expired += expired
         return found
 
-    def _additions(self, announced, now: float) -> list[tuple[Callable, tuple]]:
+    def _additions(self, announced: Sequence[_Announced], now: float) -> list[_Change]:
         for token in list(self._quiet_until):
             if now < self._quiet_until[token] <= now + QUIET:
                 break
             del self._quiet_until[token]
         return [
-            (self._queue.add, (token, ref, now, self._quiet_until.get(token, now)))
+            functools.partial(self._queue.add, token, ref, now, self._quiet_until.get(token, now))
             for ref, tokens, _ in announced for token in tokens
         ]
 
-    def _results(self, answered, now: float) -> list[tuple[Callable, tuple]]:
-        results = []
+    def _results(self, answered: Sequence[tuple[Entry, Answer]], now: float) -> list[_Change]:
+        results: list[_Change] = []
         for entry, answer in answered:
             if answer.is_done:
-                results.append((self._queue.sent, (entry, now + QUIET)))
+                results.append(functools.partial(self._queue.sent, entry, now + QUIET))
             elif answer.is_gone:
-                results.append((self._queue.remove, (entry,)))
+                results.append(functools.partial(self._queue.remove, entry))
             else:
                 again = now + backoff.delay(entry.failures + 1, self._spread())
-                results.append((self._queue.failed, (entry, again)))
+                results.append(functools.partial(self._queue.failed, entry, again))
         return results
 
-    def _write(self, now: float, additions, results, sweep: bool, room: int,
-               held: set[int]) -> tuple[_Found, int]:
+    def _write(self, now: float, additions: list[_Change], results: list[_Change], sweep: bool,
+               room: int, held: set[int]) -> tuple[_Found, int]:
         """One round's work on the disk, in the thread that may wait for it."""
         queue, expired = self._queue, 0
         if additions or results or sweep:
             with queue.transaction():
-                for change, arguments in results + additions:
-                    change(*arguments)
+                for change in results + additions:
+                    change()
                 if sweep:
                     expired = queue.expire(now - backoff.LIFETIME, now + backoff.LONGEST_DELAY)
         if sweep:
@@ -220,7 +226,8 @@ class Sender:
             self._quiet_until.pop(entry.token, None)
             self._quiet_until[entry.token] = now + QUIET
         self._answered.append((entry, answer))
-        self._requests.discard(asyncio.current_task())    # before the next round counts them
+        if request := asyncio.current_task():
+            self._requests.discard(request)     # before the next round counts them
         self._wake.set()
 
     def judge(self, ref: str, token: str, answer: Answer) -> None:
@@ -229,9 +236,10 @@ class Sender:
         was_open = self.breaker.is_open(now)
         if answer.is_ill:
             self.breaker.failure(now, self._spread(), answer.retry_after)
-            if self.breaker.is_open(now) and not was_open:
+            reopens = self.breaker.reopens(now)
+            if reopens is not None and not was_open:
                 log.warning("the push gateway is ill (%s %s): a pause of %.0f s", answer.status,
-                            answer.text, self.breaker.reopens(now) - now)
+                            answer.text, reopens - now)
         else:
             self.breaker.success()
         if answer.is_done:

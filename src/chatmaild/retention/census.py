@@ -103,7 +103,8 @@ def _count_kinds(census: Census, folder: int, now: int) -> None:
 
 
 def _count_message(census: Census, directory: int, name: str, now: int) -> None:
-    saved, size = maildirname.saved(name), maildirname.size(name)
+    saved: float | None = maildirname.saved(name)
+    size = maildirname.size(name)
     if saved is None or size is None or saved > now:
         try:
             info = os.stat(name, dir_fd=directory, follow_symlinks=False)

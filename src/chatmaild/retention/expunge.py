@@ -132,7 +132,10 @@ class Expunger:
                 self._note(Reason.EMPTY, path, [name])
             return True
 
+        removed = self.tally.removed[Reason.EMPTY]
         folders.walk(fd, deadlines.old, gone)
+        if self.tally.removed[Reason.EMPTY] > removed and not self.dry_run:
+            folders.forget_list(fd)
 
     @staticmethod
     def _assert_removable(name: str, parent: int) -> None:

@@ -5,6 +5,7 @@ as long as messages are kept. INBOX never goes. Dovecot takes it like a deletion
 a subscription to it stays.
 """
 
+import contextlib
 import os
 from collections.abc import Callable
 
@@ -66,3 +67,11 @@ def _restore(folder: int) -> None:
             os.mkdir(kind, 0o700, dir_fd=folder)
         except FileExistsError:
             continue
+
+
+def forget_list(mailbox: int) -> None:
+    """Remove Dovecot's index of the folders, which it makes anew; 2.4 trusts it as it is."""
+    for name in os.listdir(mailbox):
+        if name.startswith("dovecot.list.index"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=mailbox)

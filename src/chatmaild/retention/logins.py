@@ -17,7 +17,7 @@ def are_recorded(directory: str, domain: str, now: int) -> bool:
         return rules.logins_are_recorded(_traces(entries, f"@{domain}", now))
 
 
-def _traces(entries: Iterator[os.DirEntry], suffix: str, now: int) -> Iterator[LoginTrace]:
+def _traces(entries: Iterator["os.DirEntry[str]"], suffix: str, now: int) -> Iterator[LoginTrace]:
     for entry in entries:
         if entry.name.endswith(suffix) and entry.is_dir(follow_symlinks=False):
             try:

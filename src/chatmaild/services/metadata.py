@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeVar
 
 from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
 from chatmaild.config.config import Config
@@ -40,6 +41,8 @@ BAD_TOKEN = b"Fnot a device token\n"
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 
 class Accounts:
     """What the two dict services share: configuration, tokens, and the way to the notifier."""
@@ -50,7 +53,7 @@ class Accounts:
         self.tokens.prepare()
         self.handover = Handover(notifier, self._current, self._gone)
         self._worker = ThreadPoolExecutor(1, "tokens")
-        self._tasks: set[asyncio.Task] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self.configure(config)
 
     def configure(self, config: Config) -> None:
@@ -74,11 +77,11 @@ class Accounts:
             return None
         return mailbox if has_tokens or self.tokens.is_from_relay(mailbox.home) else None
 
-    def in_worker(self, work: Callable, *args) -> asyncio.Future:
+    def in_worker(self, work: Callable[..., T], *args: Any) -> asyncio.Future[T]:
         """Run what waits for the disk where nobody else has to wait for it."""
         return asyncio.get_running_loop().run_in_executor(self._worker, work, *args)
 
-    def in_background(self, work: Coroutine) -> None:
+    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -119,7 +122,7 @@ class Accounts:
         self.in_worker(_logged, self.tokens.remove, ref, token)
 
 
-def _logged(work: Callable, *args) -> None:
+def _logged(work: Callable[..., object], *args: Any) -> None:
     try:
         work(*args)
     except StoreError as error:

@@ -9,6 +9,7 @@ import asyncio
 import functools
 import logging
 import os
+import socket
 import time
 
 from chatmaild.config.config import Config
@@ -50,7 +51,7 @@ class Notifier:
         self.sender.enabled = any(domain.push for domain in config.domains.values())
         self.sender.wake()
 
-    async def serve(self, sock) -> eventloop.Stop:
+    async def serve(self, sock: socket.socket) -> eventloop.Stop:
         """Accept on `sock`; returns the coroutine function that ends the service."""
         # Not start_unix_server: from Python 3.13 on it removes the socket, which is systemd's.
         server = await asyncio.start_server(self._talk, sock=sock, limit=protocol.MAX_LINE)

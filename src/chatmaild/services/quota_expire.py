@@ -44,9 +44,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
                          "mail_domains in chatmaild.ini lists those")
     privileges.become_owner(config.mailboxes_dir)
 
+    who = label(mailbox.address)
+
     def complain(path: str, error: Exception) -> None:
         tally.problems += 1
-        log.error("%s: %s", label(mailbox.address), getattr(error, "strerror", error))
+        log.error("%s: %s", who, getattr(error, "strerror", error))
 
     tally = Tally()
     expunger = Expunger(dry_run=False, tally=tally, note=None, complain=complain)
@@ -57,8 +59,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
             if tally.expunged:
                 expunger.forget_sizes(fd, mailbox.home)
     except OSError as error:
-        raise StoreError(f"{label(mailbox.address)}: {error.strerror}") from None
-    log.info("%s: removed %d messages (%s) to make room", label(mailbox.address),
+        raise StoreError(f"{who}: {error.strerror}") from None
+    log.info("%s: removed %d messages (%s) to make room", who,
              tally.expunged, octets(tally.octets))
     console.result({"removed": tally.expunged, "removed_bytes": tally.octets,
                     "problems": tally.problems})
