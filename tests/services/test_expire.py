@@ -668,6 +668,22 @@ def test_the_last_run_is_kept(tree):
     assert last.good == last.finished and last.problems == 0
 
 
+@pytest.mark.parametrize("days, hours, goes", [
+    (1, None, True), (7, None, True), (90, None, False), (90, 1, False), (90, 24, True),
+    (-1, None, True), (30, 24 * 9, False)])
+def test_by_a_clock_that_jumped_nothing_goes_before_the_next_day(tree, monkeypatch, days, hours,
+                                                                 goes):
+    """`days` after the last run, and `hours` after a run that doubted the clock."""
+    old = put(tree.mailbox() / "cur", name(21))
+    doubted = None if hours is None else NOW - hours * 3600
+    config = inifile.load(tree.ini)
+    runstate.save(config, LastRun(NOW - days * DAY, None, 0, {}, doubted))
+    monkeypatch.setattr(time, "time", lambda: NOW)
+    code = cli.main(["-c", str(tree.ini), "expire"])
+    assert code == int(not goes) and old.exists() is not goes
+    assert (runstate.load(config).doubted is None) is goes
+
+
 def test_a_state_file_that_was_cut_short_does_not_stop_a_run(tree):
     (tree.mail / ".expire.json").write_text("{")
     old = put(tree.mailbox() / "cur", name(21))

@@ -16,6 +16,12 @@ from chatmaild.errors import StoreError
 OVERDUE_AFTER = 2 * 86_400
 """Seconds since the last good run after which somebody has to look."""
 
+LONGEST_GAP = 7 * 86_400
+"""Seconds between two runs; a longer gap is a host that was off, or a clock that jumped."""
+
+DOUBT = 12 * 3600
+"""Seconds, less than from one day's run to the next."""
+
 
 @dataclass(frozen=True)
 class LastRun:
@@ -28,6 +34,17 @@ class LastRun:
     """What could not be dealt with in the last run; the log names each."""
     held_back: Mapping[str, int]
     """Domain -> inactive accounts that stayed because no logins are being recorded there."""
+    doubted: int | None = None
+    """When a run did nothing because the clock seems to have jumped; None: the last one worked."""
+
+    def seems_jumped(self, now: int) -> bool:
+        """Whether the clock is to be doubted at `now`: a whole `LONGEST_GAP` has no run in it.
+
+        It is believed once it has gone on from there for `DOUBT`.
+        """
+        if now - self.finished <= LONGEST_GAP:
+            return False
+        return self.doubted is None or not DOUBT <= now - self.doubted <= LONGEST_GAP
 
 
 def is_overdue(config: Config, last: LastRun | None, now: float) -> bool:

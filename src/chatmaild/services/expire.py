@@ -1,6 +1,7 @@
 """``chatmaild expire``: delete what is due in every chat mailbox, and nothing else."""
 
 import argparse
+import dataclasses
 import errno
 import fcntl
 import logging
@@ -18,7 +19,7 @@ from chatmaild.config.config import Config
 from chatmaild.console import Console, octets, printable
 from chatmaild.daemon import logs, privileges, workers
 from chatmaild.disk import directories
-from chatmaild.errors import StoreError, UsageError
+from chatmaild.errors import ChatmaildError, StoreError, UsageError
 from chatmaild.retention import runstate
 from chatmaild.retention.expiry import Expiry
 from chatmaild.retention.expunge import Tally
@@ -60,6 +61,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     with _opened(config.mailboxes_dir) as directory:
         if not args.dry_run:
             _wait_for_others(directory, args.quiet)
+            if args.now is None:
+                _assert_no_jump(config, now)
         return Run(config, now, args, console).everywhere()
 
 
@@ -78,6 +81,23 @@ def _wait_for_others(directory: int, quiet: bool) -> None:
         if not quiet:
             log.info("another run is at work; waiting for its end")
         fcntl.flock(directory, fcntl.LOCK_EX)
+
+
+def _assert_no_jump(config: Config, now: int) -> None:
+    """Delete nothing by a clock that seems to have jumped; the next day's run believes it.
+
+    Raises `ChatmaildError`.
+    """
+    try:
+        last = runstate.load(config)
+    except StoreError:
+        return      # the run complains about it
+    if last and last.seems_jumped(now):
+        runstate.save(config, dataclasses.replace(last, doubted=now))
+        raise ChatmaildError(
+            "nothing deleted: by the clock the last run was "
+            f"{(now - last.finished) // 86_400} days ago. If the clock is right, tomorrow's run "
+            "deletes what is due, or now: chatmaild expire --now $(date +%s)")
 
 
 class Run:
