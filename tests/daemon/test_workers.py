@@ -56,13 +56,13 @@ def test_nobody_goes_on_when_the_parent_is_gone(tmp_path):
     os.close(reading)
 
 
-def test_turns_are_taken_one_at_a_time(tmp_path):
-    turn = workers.Turn()
+def test_a_mutex_is_held_by_one_at_a_time(tmp_path):
+    mutex = workers.Mutex()
     path = tmp_path / "lines"
 
     def work(share, step):
         for _ in range(200):
-            with turn:
+            with mutex:
                 for letter in str(share) * 4:
                     with open(path, "a") as file:
                         file.write(letter)

@@ -13,7 +13,7 @@ from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.config import inifile
 from chatmaild.push import deliveries, newmail
 from chatmaild.push.arrivals import CLAIMED, Arrivals
-from chatmaild.push.deliveries import Pickup
+from chatmaild.push.deliveries import Deliveries
 
 ALICE = "alice1234@chat.test"
 BOB = "bob123456@chat.test"
@@ -63,7 +63,7 @@ class Host:
     @contextlib.asynccontextmanager
     async def running(self):
         task = asyncio.create_task(
-            Pickup(self.arrivals, self.find, lambda mailbox: None, self.ring).run())
+            Deliveries(self.arrivals, self.find, lambda mailbox: None, self.ring).run())
         try:
             yield
         finally:

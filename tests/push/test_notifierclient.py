@@ -8,8 +8,8 @@ from hypothesis import given, strategies as st
 
 from chatmaild.errors import ChatmaildError
 from chatmaild.push import notifierclient as connection, protocol
-from chatmaild.push.notifierclient import Handover
-from chatmaild.push.protocol import Announce, Gone, HandoverError, Probe, Probed, Stored
+from chatmaild.push.notifierclient import NotifierClient
+from chatmaild.push.protocol import Announce, Gone, Probe, Probed, ProtocolError, Stored
 
 MESSAGES = [
     Announce(7, "ab12", ("one", "two")), Announce(0, "ab12", ()), Probe("ab12", "tok\u00e9n"),
@@ -45,7 +45,7 @@ def test_the_largest_announcement_fits_into_a_line():
     b" " * protocol.MAX_LINE + b"1",
 ], ids=range(21))
 def test_nothing_else_is_taken_and_nothing_of_it_told(line):
-    with pytest.raises(HandoverError) as caught:
+    with pytest.raises(ProtocolError) as caught:
         protocol.decode(line)
     assert "xxx" not in str(caught.value)
 
@@ -56,7 +56,7 @@ def test_nothing_else_is_taken_and_nothing_of_it_told(line):
     st.sampled_from(["announce", "stored", "probe", "gone"]), st.integers(), st.text(max_size=9),
     st.lists(st.text(max_size=5), max_size=3)))
 def test_whatever_comes_is_a_message_or_our_error(line):
-    with contextlib.suppress(HandoverError):
+    with contextlib.suppress(ProtocolError):
         message = protocol.decode(line)
         assert protocol.decode(protocol.encode(message)) == message
 
@@ -100,7 +100,7 @@ class Notifier:
 async def connected(tmp_path, tokens=lambda ref: (f"token-of-{ref}",), gone=None):
     path = tmp_path / "notifier.sock"
     notifier = Notifier(path)
-    link = Handover(path, tokens, gone or (lambda *args: None))
+    link = NotifierClient(path, tokens, gone or (lambda *args: None))
     task = asyncio.create_task(link.run())
     try:
         yield notifier, link
@@ -174,7 +174,7 @@ def test_no_more_than_a_window_is_under_way(tmp_path, monkeypatch):
 
 def test_what_waits_is_bounded_and_said_once(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(connection, "MAX_WAITING", 5)
-    link = Handover(tmp_path / "nowhere", lambda ref: ("token",), lambda *args: None)
+    link = NotifierClient(tmp_path / "nowhere", lambda ref: ("token",), lambda *args: None)
     for number in range(20):
         link.announce(f"r{number}")
     assert len(link._waiting) == 5

@@ -52,9 +52,9 @@ async def services(root, extra=""):
         f"push_tokens_dir = {root}/tokens\n{extra}\n[domain quiet.test]\npush = no\n"
         "max_smtp_recipients =\n").encode(), Path("chatmaild.ini"))
     accounts = metadata.Accounts(config, root / "nowhere.sock")
-    accounts.handover = Recorder(accounts)
+    accounts.notifier = Recorder(accounts)
     try:
-        yield metadata.Metadata(accounts), metadata.Deliveries(accounts), accounts.handover
+        yield metadata.Metadata(accounts), metadata.DeliveryAgents(accounts), accounts.notifier
     finally:
         await accounts.close()
 

@@ -71,7 +71,7 @@ class Process:
 
 @contextlib.asynccontextmanager
 async def link(process, tokens, gone=lambda *args: None):
-    connection = notifierclient.Handover(process.path, tokens, gone)
+    connection = notifierclient.NotifierClient(process.path, tokens, gone)
     task = asyncio.create_task(connection.run())
     try:
         yield connection

@@ -61,11 +61,11 @@ def _fork(work: Work, share: int) -> tuple[int, int]:
         os._exit(code)
 
 
-class Turn:
-    """``with turn:`` one process at a time, among the one that made it and those it forks."""
+class Mutex:
+    """``with mutex:`` one process at a time, among the one that made it and those it forks."""
 
     def __init__(self) -> None:
-        self._fd = os.memfd_create("turn")
+        self._fd = os.memfd_create("mutex")
 
     def __enter__(self) -> None:
         fcntl.lockf(self._fd, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""Picks up who is about to get mail, waits for the message, and has the phones ring.
+"""Waits for each message that Dovecot announced, and has the phones ring.
 
 A delivery does not wait for us and does not need us: what it leaves behind is a file, and the
 message. Since the file comes first, the mailbox is looked at a moment later, and again after ever
@@ -73,7 +73,7 @@ class _Expected:
     """Rings that the notifier has not confirmed."""
 
 
-class Pickup:
+class Deliveries:
     """Looks into `directory`; `find` tells the mailbox of an address if it has devices to ring.
 
     `prepare` is called in a thread with a mailbox that has news. `ring` is called in the event
@@ -90,7 +90,7 @@ class Pickup:
         self._expected: dict[str, _Expected] = {}
         self._due: list[tuple[float, str]] = []
         self._wake = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, "pickup")
+        self._thread = ThreadPoolExecutor(1, "deliveries")
 
     async def run(self) -> None:
         """Look, until cancelled."""

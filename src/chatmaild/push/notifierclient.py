@@ -1,4 +1,4 @@
-"""How metadata hands news over to the notifier, without ever waiting for it.
+"""Tells the notifier of news, without ever waiting for it.
 
 News is kept as the `ref` of an account until the notifier says that it is on disk; when the
 notifier goes away in between, it is told again. What was written to the socket survives us: it
@@ -36,7 +36,7 @@ Done = Callable[[], None]
 log = logging.getLogger(__name__)
 
 
-class Handover:
+class NotifierClient:
     """The connection to the notifier that listens at `path`.
 
     `tokens` tells the tokens of a ref when they are needed; `gone` is told a ref and a token that

@@ -21,7 +21,7 @@ MAX_LINE = 1 << 19
 """Octets of one line: `MAX_TOKENS` of `MAX_TOKEN_LENGTH`, each character escaped at its longest."""
 
 
-class HandoverError(ValueError):
+class ProtocolError(ValueError):
     """A line that is none of ours. The text says what is wrong, never what stood there."""
 
 
@@ -67,18 +67,18 @@ def encode(message: Message) -> bytes:
 
 
 def decode(line: bytes) -> Message:
-    """The message in `line`. Raises `HandoverError` for anything that `encode` does not write."""
+    """The message in `line`. Raises `ProtocolError` for anything that `encode` does not write."""
     if len(line) > MAX_LINE:
-        raise HandoverError(f"a line of more than {MAX_LINE} octets")
+        raise ProtocolError(f"a line of more than {MAX_LINE} octets")
     try:
         kind, fields = json.loads(line)
         if isinstance(fields.get("tokens"), list):
             fields["tokens"] = tuple(fields["tokens"])
         message: Message = _KINDS[kind](**fields)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise HandoverError("a line that is no message") from None
+        raise ProtocolError("a line that is no message") from None
     if not _is_sound(message):
-        raise HandoverError(f"a field of the message {kind!r} is out of bounds")
+        raise ProtocolError(f"a field of the message {kind!r} is out of bounds")
     return message
 
 

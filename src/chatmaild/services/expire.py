@@ -116,7 +116,7 @@ class Run:
             config.log_addresses or self.verbose or sys.stderr.isatty())
         self.named: list[dict[str, str]] = []
         self.gone: set[str] = set()
-        self.turn = workers.Turn()
+        self.output = workers.Mutex()
         self.processes = self._processes()
 
     def everywhere(self) -> int:
@@ -181,7 +181,7 @@ class Run:
         if self.console.as_json:
             self.named += [{"reason": reason.value, "path": path} for path in paths]
         else:
-            with self.turn:
+            with self.output:
                 self.console.line("\n".join(f"{reason.value} {path}" for path in paths),
                                   flush=True)
 

@@ -23,8 +23,8 @@ from chatmaild.daemon.configfile import ConfigFile
 from chatmaild.errors import StoreError, UsageError
 from chatmaild.push import arrivals
 from chatmaild.push.clientkeys import ClientKeys
-from chatmaild.push.deliveries import Pickup
-from chatmaild.push.notifierclient import SOCKET, Done, Handover
+from chatmaild.push.deliveries import Deliveries
+from chatmaild.push.notifierclient import SOCKET, Done, NotifierClient
 from chatmaild.push.protocol import MAX_TOKEN_LENGTH, is_token
 from chatmaild.push.tokens import DeviceTokens
 
@@ -51,7 +51,7 @@ class Accounts:
         self.label = logs.AddressLabel(config.log_addresses)
         self.tokens = DeviceTokens(config.push_tokens_dir)
         self.tokens.prepare()
-        self.handover = Handover(notifier, self._current, self._gone)
+        self.notifier = NotifierClient(notifier, self._current, self._gone)
         self._worker = ThreadPoolExecutor(1, "tokens")
         self._tasks: set[asyncio.Task[None]] = set()
         self.configure(config)
@@ -89,7 +89,7 @@ class Accounts:
     def announce(self, mailbox: Mailbox, done: Done | None = None) -> None:
         """There is a new message in `mailbox`: ring, now or when the notifier is back."""
         try:
-            self.handover.announce(self.tokens.ref(mailbox.address), done)
+            self.notifier.announce(self.tokens.ref(mailbox.address), done)
         except StoreError as error:
             log.error("%s", error)
 
@@ -109,7 +109,7 @@ class Accounts:
             await asyncio.sleep(EXPIRE_INTERVAL)
 
     async def close(self) -> None:
-        await self.handover.settle()
+        await self.notifier.settle()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -182,7 +182,7 @@ class Metadata(dictserver.Service):
         return dictproto.COMMITTED
 
 
-class Deliveries(dictserver.Service):
+class DeliveryAgents(dictserver.Service):
     """What delivery agents tell, on metadata-lmtp.sock. It is acknowledged whatever happens."""
 
     def __init__(self, accounts: Accounts):
@@ -237,11 +237,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
     accounts = Accounts(config, args.notifier)
 
     async def start() -> eventloop.Running:
-        services = (Metadata(accounts), Deliveries(accounts))
-        pickup = Pickup(args.arrivals, accounts.find_to_ring, accounts.take_over,
-                        accounts.announce)
-        accounts.in_background(pickup.run())
-        accounts.in_background(accounts.handover.run())
+        services = (Metadata(accounts), DeliveryAgents(accounts))
+        deliveries = Deliveries(args.arrivals, accounts.find_to_ring, accounts.take_over,
+                                accounts.announce)
+        accounts.in_background(deliveries.run())
+        accounts.in_background(accounts.notifier.run())
         accounts.in_background(accounts.expire())
         stops = [await dictserver.serve(service, sock)
                  for service, sock in zip(services, listeners)]

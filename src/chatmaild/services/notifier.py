@@ -82,7 +82,7 @@ class Notifier:
                         self.sender.judge(ref, token, answer)
                         writer.write(protocol.encode(Probed(answer.status, answer.text)))
                     case _:
-                        raise protocol.HandoverError("a line that only the notifier says")
+                        raise protocol.ProtocolError("a line that only the notifier says")
         except (OSError, ValueError) as error:
             log.warning("closing a connection to the notifier's socket: %s", error)
         finally:
