@@ -64,12 +64,12 @@ def test_upgrade_keeps_the_admins_changes_without_asking(host):
 
 
 def test_upgrade_over_a_broken_configuration_leaves_the_filters_at_work(host, package):
-    """dpkg is content, the filters go on as they were, and a repair brings everything back."""
+    """dpkg is content, the filters' successors start on the last good one, and nobody notices."""
     good = host.path(INI).read_text()
     host.path(INI).write_text(good + "no_such_key = 1\n")
     try:
         output = host.install(package, "", "--reinstall")
-        assert output.count("still runs in its former version") == len(FILTERS)
+        assert "still runs in its former version" not in output
         with host.smtp(RECIPIENT, PASSWORD) as smtp:
             smtp.sendmail(RECIPIENT, [RECIPIENT], encrypted(RECIPIENT))
         assert "no_such_key: unknown key" in host.journal(FILTERS[0])
