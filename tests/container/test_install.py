@@ -166,26 +166,63 @@ def test_services_are_ready_again_after_sigkill(host):
     host.imap(f"dora12345@{CHAT_DOMAIN}", "a secret of Dora's").logout()
 
 
-def test_a_broken_configuration_stops_nobody_and_is_told(host):
-    """Services start on the last good one: after a restart, or a reboot, everybody goes on."""
+def test_a_reload_with_a_mistake_fails_and_a_restart_goes_on_as_before(host):
     good = host.path(INI).read_text()
     host.path(INI).write_text(good + "no_such_key = 1\n")
     try:
-        reloaded = host.run("systemctl", "reload", "chatmaild-filtermail.service", check=False)
-        assert reloaded.returncode != 0
+        for unit in ("doveauth", "filtermail"):
+            before = host.main_pid(f"chatmaild-{unit}.service")
+            assert host.shell(f"systemctl reload chatmaild-{unit}.service || echo refused"
+                              ).stdout == "refused\n"
+            assert "no_such_key: unknown key" in host.journal(f"chatmaild-{unit}.service")
+            assert host.main_pid(f"chatmaild-{unit}.service") == before
         host.run("systemctl", "restart", "chatmaild.target")
-        host.imap(f"emma12345@{CHAT_DOMAIN}", "a secret of Emma's").logout()
-        host.imap(*CHATTER).logout()
-        host.imap(*ALICE).logout()
+        for unit in ("doveauth", "lastlogin", "metadata", "notifier", "recipients", "filtermail",
+                     "filtermail-incoming"):
+            until(lambda unit=unit: host.state(f"chatmaild-{unit}.service") == "active", unit)
+            shown = host.run("systemctl", "status", "--no-pager", f"chatmaild-{unit}.service")
+            assert "on the last good configuration" in shown.stdout
         with host.smtp(*CHATTER) as smtp:
             smtp.sendmail(CHATTER[0], [LISTENER[0]], encrypted(CHATTER[0]))
-        assert "no_such_key: unknown key" in host.journal("chatmaild-filtermail.service")
+        with host.smtp(*ALICE) as smtp:
+            smtp.sendmail(f"{ALICE[0]}@example.org", [f"{BOB[0]}@example.org"],
+                          cleartext(f"{ALICE[0]}@example.org", f"{BOB[0]}@example.org"))
+        host.imap(f"helga1234@{CHAT_DOMAIN}", "a secret of Helga's").logout()
         assert host.run("chatmaild", "check", check=False).returncode == 2
     finally:
         host.path(INI).write_text(good)
-        host.run("systemctl", "restart", "chatmaild.target")
+    host.run("systemctl", "reload", "chatmaild-*.service")
+    said = host.run("systemctl", "status", "--no-pager", "chatmaild-doveauth.service").stdout
+    assert "Status:" not in said and "chatmaild-doveauth[" in said
+
+
+def test_broken_configuration_leaves_no_dead_socket_after_the_repair(host):
+    """Break it, with no last good one, have somebody connect, repair it, restart the target."""
+    good = host.path(INI).read_text()
+    host.path(INI).write_text(good + "no_such_key = 1\n")
+    host.path("/var/lib/chatmaild/last-good.ini").unlink()
+    host.shell("systemctl restart chatmaild.target || true")
+    with pytest.raises(imaplib.IMAP4.error):
+        host.imap(f"emma12345@{CHAT_DOMAIN}", "a secret of Emma's")
+    host.imap(*CHATTER).logout()            # who has an account does not notice
+    host.imap(*ALICE).logout()
+    with pytest.raises(smtplib.SMTPResponseException) as put_off, host.smtp(*CHATTER) as smtp:
+        smtp.sendmail(CHATTER[0], [LISTENER[0]], encrypted(CHATTER[0]))
+    assert 400 <= put_off.value.smtp_code < 500
+    assert "no_such_key: unknown key" in host.journal("chatmaild-filtermail.service")
+    host.path(INI).write_text(good)
+    host.run("systemctl", "restart", "chatmaild.target")
     with host.smtp(*CHATTER) as smtp:
         smtp.sendmail(CHATTER[0], [LISTENER[0]], encrypted(CHATTER[0]))
+
+    def signs_up():
+        """A worker of Dovecot that waited in vain asks for no new account for half a minute."""
+        try:
+            return host.imap(f"emma12345@{CHAT_DOMAIN}", "a secret of Emma's").logout()
+        except imaplib.IMAP4.error:
+            return None
+
+    until(signs_up, "a new account to be made")
     for unit in ("doveauth", "lastlogin", "filtermail", "filtermail-incoming"):
         assert host.state(f"chatmaild-{unit}.socket") == "active"
         assert host.state(f"chatmaild-{unit}.service") == "active"
