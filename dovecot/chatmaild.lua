@@ -233,8 +233,7 @@ end
 -- What chat users get ------------------------------------------------------------------------
 --
 -- All that reaches a chat user is said here, so that nothing of the host's own does: no namespace,
--- no path, no plugin, no quota, no script. `chatmaild check` has the list of Dovecot's settings, with
--- what becomes of each.
+-- no path, no plugin, no quota, no script.
 
 local function quota_target(quota)
   return string.format("%d", quota * EMPTY_TO // 100 // 1024 ^ 2)

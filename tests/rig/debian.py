@@ -29,7 +29,7 @@ SYSTEM_HOST = ("systemd", "iproute2", "openssl", "ssl-cert", "util-linux")
 
 TESTS = ("python3-pytest", "python3-hypothesis", "python3-pgpy", "python3-daemon",
          "gnupg", "sq", "swaks", "netcat-openbsd", "strace", "knot", "opendkim",
-         "opendkim-tools")
+         "opendkim-tools", "dovecot-sieve")
 """What integration tests use besides."""
 
 MACHINE = ("mypy", "isort", "codespell", "python3-flake8", "python3-segno", "rnp",
