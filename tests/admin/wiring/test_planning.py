@@ -1,5 +1,6 @@
 """The plan for hosts as they answered, and for changes that hosts have made to themselves."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,25 @@ def test_the_kernel_is_asked_for_as_much_as_dovecot_serves(inotify, written):
 def test_a_dovecot_listener_open_to_all_is_closed():
     text = changes(host("bookworm"))[f"/etc/dovecot/conf.d/{LAST}"]
     assert "unix_listener lmtp {\n    mode = 0660" in text
+
+
+@pytest.mark.parametrize("local, where", [
+    ("service lmtp {\n  unix_listener /var/spool/postfix/private/dovecot-lmtp {\n",
+     f"conf.d/{LAST}"),
+    ("service lmtp {\n  unix_listener lmtp {\n", "chatmaild-last.conf"),
+    ("protocol lmtp {\n  auth_username_format = %{user}\n", "chatmaild-last.conf"),
+])
+def test_the_last_file_is_read_after_what_the_host_sets_last(local, where):
+    files = {"/etc/dovecot/local.conf": local}
+    found = planning.plan(host("trixie", files=files), CONFIG).steps
+    assert f"/etc/dovecot/{where}" in {step.place for step in found}
+    assert any(step.kind == "line" for step in found) is (where == "chatmaild-last.conf")
+
+
+def test_another_instance_takes_nothing_from_chat_users():
+    second = dataclasses.replace(postfix("bookworm", "ordinary"), directory="/etc/postfix-second")
+    other = host("bookworm", postfix_host=second)
+    plan = planning.plan(host("bookworm", others=(other,)), CONFIG)
+    there = {step.name: step.now for step in plan.steps if "postfix-second" in step.place}
+    assert there["submission/inet/smtpd_data_restrictions"] == "$chat_data_restrictions"
+    assert not plan.obstacles

@@ -79,6 +79,8 @@ def examine(config: Config, args: argparse.Namespace) -> Iterator[Finding]:
         yield from wiring.unwired(plan)
     else:
         yield from wiring.with_cures(_servers(postfix, dovecot, config), plan)
+        if postfix and plan:
+            yield from wiring.other_instances(postfix, plan)
     yield from sockets.check(config, postfix)
     yield from dns.check(config)
     if args.live:

@@ -11,7 +11,7 @@ from chatmaild.admin.check.findings import Finding, Level, failure
 from chatmaild.admin.servers.doveconf import Dovecot
 from chatmaild.admin.servers.milters import milters
 from chatmaild.admin.servers.postconf import Postfix
-from chatmaild.admin.wiring.steps import Plan
+from chatmaild.admin.wiring.steps import Kind, Plan
 
 COMMAND = "chatmaild wire --apply"
 
@@ -43,3 +43,13 @@ def with_cures(findings: Iterable[Finding], plan: Plan | None) -> Iterator[Findi
         lines = [COMMAND + "     which changes:",
                  *(f"  {line}" for step in steps for line in step.describe())]
         yield dataclasses.replace(finding, cure="\n".join(lines))
+
+
+def other_instances(postfix: Postfix, plan: Plan) -> Iterator[Finding]:
+    """Further instances of Postfix at which chat users could send past our filter."""
+    steps = [step for step in plan.steps
+             if step.kind in (Kind.PARAMETER, Kind.OPTION, Kind.SERVICE)
+             and step.place.rpartition("/")[0] != postfix.directory]
+    for place in dict.fromkeys(step.place.rpartition("/")[0] for step in steps):
+        yield failure("instance-open", f"{place}/master.cf", "this instance lets chat users log "
+                      "in and send past our filter", f"{COMMAND}     (refuses them there)")

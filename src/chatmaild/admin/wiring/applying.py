@@ -102,9 +102,11 @@ def _verify(remaining: Callable[[], Plan]) -> None:
     """Both servers take their files, and the lines have the effect that was planned."""
     _ask(["postfix", "check"], "Postfix")
     _ask(["doveconf", "-n"], "Dovecot")
-    still = remaining().steps
-    if still:
-        raise WiringError(f"{still[0].place}: {still[0].name or 'the file'} has no effect: "
+    plan = remaining()
+    for obstacle in plan.obstacles:
+        raise WiringError(f"{obstacle.place}: {obstacle.text}")
+    for step in plan.steps:
+        raise WiringError(f"{step.place}: {step.name or 'the file'} has no effect: "
                           "something later in the configuration sets it again")
 
 

@@ -21,6 +21,7 @@ _CODES_FIRST = ("passdb-missing", "userdb-missing", "passdb-filter", "passdb-ord
                 "sessions")
 _CODES_LAST = ("lmtp-username", "username-format", "lmtp-mode")
 _FORMAT = re.compile(r"^ *auth_username_format = .*\n", re.MULTILINE)
+_LATE = re.compile(r"^\s*(auth_username_format\s*=|unix_listener\s+(\S*/)?lmtp\s*\{)", re.MULTILINE)
 _OWN_FORMAT = re.compile(r"^# the host's own (global|lmtp): (.*)$", re.MULTILINE)
 
 
@@ -38,22 +39,40 @@ def plan(host: Host, config: Config) -> Iterator[Step | Obstacle]:
     text = _late(host, config, formats)
     yield from _file(host, last, text, "settings that must come after those of the host",
                      _CODES_LAST)
-    if not first.startswith(host.conf_d):
-        main = host.files.get(host.dovecot.path, "")
-        for place, path in (("first", first), ("last", last)):
-            line = f"!include {path}"
-            if (path != last or text) and line not in main.splitlines():
-                yield Step(Kind.LINE, host.dovecot.path, place, None, line,
-                           "loads the file of chatmaild",
-                           _CODES_FIRST if place == "first" else _CODES_LAST)
+    for place, path, codes in (("first", first, _CODES_FIRST), ("last", last, _CODES_LAST)):
+        yield from _loads(host, place, path, bool(text) or place == "first", codes)
+
+
+def _loads(host: Host, place: str, path: str, wanted: bool,
+           codes: tuple[str, ...]) -> Iterator[Step]:
+    line = f"!include {path}"
+    is_there = line in host.files.get(host.dovecot.path, "").splitlines()
+    if wanted and not is_there and not path.startswith(f"{host.conf_d}/"):
+        yield Step(Kind.LINE, host.dovecot.path, place, None, line,
+                   "loads the file of chatmaild", codes)
 
 
 def _places(host: Host) -> tuple[str, str]:
-    """The two files: in conf.d where that is loaded and comes first, else beside dovecot.conf."""
-    if _loads_conf_d_first(host):
-        return f"{host.conf_d}/{FIRST}", f"{host.conf_d}/{LAST}"
+    """The two files: in conf.d where that is read early enough, and late enough, else beside
+    dovecot.conf."""
     directory = host.conf_d.rpartition("/")[0]
-    return f"{directory}/chatmaild.conf", f"{directory}/chatmaild-last.conf"
+    first = host.conf_d if _loads_conf_d_first(host) else None
+    last = first if first and not _sets_later(host) else None
+    return (f"{first}/{FIRST}" if first else f"{directory}/chatmaild.conf",
+            f"{last}/{LAST}" if last else f"{directory}/chatmaild-last.conf")
+
+
+def _sets_later(host: Host) -> bool:
+    """Whether what follows conf.d in dovecot.conf sets what our last file sets."""
+    main = host.files.get(host.dovecot.path, "")
+    if f"!include {host.conf_d.rpartition('/')[0]}/chatmaild-last.conf" in main.splitlines():
+        return True
+    behind = main.rpartition("conf.d/*.conf")[2]
+    ours = (FIRST, LAST, "/chatmaild.conf", "/chatmaild-last.conf")
+    texts = [behind, *(text for path, text in host.files.items()
+                       if not path.startswith(f"{host.conf_d}/") and path != host.dovecot.path
+                       and not path.endswith(ours))]
+    return any(_LATE.search(text) for text in texts)
 
 
 def _loads_conf_d_first(host: Host) -> bool:
@@ -150,9 +169,13 @@ def _formats(host: Host, config: Config, path: str) -> Iterator[str | Obstacle]:
     dovecot = host.dovecot
     before = dict(_OWN_FORMAT.findall(host.files.get(path, "")))
     for scope in ("global", "lmtp"):
-        value = before.get(scope) or (
-            dovecot.get("auth_username_format") if scope == "global"
-            else dovecot.tree.block("protocol", "lmtp").get("auth_username_format"))
+        holds = (dovecot.get("auth_username_format") if scope == "global"
+                 else dovecot.tree.block("protocol", "lmtp").get("auth_username_format"))
+        value = before.get(scope) or holds
+        if scope in before and not all(keeps_domain(holds, name) for name in config.mail_domains):
+            yield Obstacle(f"{dovecot.path}: {scope}: auth_username_format",
+                           f"{holds} is set after {path}, and cuts chat domains off",
+                           "take the later line out, or extend it: doc/wiring-by-hand.md")
         if not value or all(keeps_domain(value, domain) for domain in config.mail_domains):
             continue
         if keeps_domain(value, "") is None and not dovecot.is_23:

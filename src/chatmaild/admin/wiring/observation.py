@@ -1,8 +1,10 @@
 """The host as `wire` sees it: both servers, raw and expanded, and the files that may change."""
 
+import dataclasses
 import os
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from chatmaild.admin.servers import doveconf, postconf
@@ -37,8 +39,8 @@ class Host:
     """The files that we have for this release of Dovecot, by name."""
     inotify: int | None = None
     """What the kernel grants each user; None where it does not say."""
-    others: tuple[Postfix, ...] = field(default=())
-    """Further instances of Postfix, see postmulti(1)."""
+    others: tuple["Host", ...] = ()
+    """Further instances of Postfix, see postmulti(1), which log in at the same Dovecot."""
 
     @property
     def main_cf(self) -> str:
@@ -75,6 +77,12 @@ def observe() -> Host:
 
 def around(postfix: Postfix, dovecot: Dovecot) -> Host:
     """What else belongs to a Postfix and a Dovecot that were looked at. Raises as `observe`."""
+    return dataclasses.replace(_instance(postfix, dovecot), others=tuple(
+        _instance(postconf.observe(directory), dovecot)
+        for directory in _other_instances(postfix)))
+
+
+def _instance(postfix: Postfix, dovecot: Dovecot) -> Host:
     where = ["-c", postfix.directory]
     master = postconf.run(["postconf", *where, "-M"])
     lines = {"/".join(line.split()[:2]): " ".join(line.split()) for line in master.splitlines()}
@@ -93,7 +101,6 @@ def around(postfix: Postfix, dovecot: Dovecot) -> Host:
         files=_read(_paths(dovecot)),
         templates={path.name: path.read_text() for path in _templates(release)},
         inotify=_number(INOTIFY),
-        others=_other_instances(postfix),
     )
 
 
@@ -114,7 +121,17 @@ def _templates(release: str) -> list[Path]:
 def _paths(dovecot: Dovecot) -> list[str]:
     directory = os.path.dirname(dovecot.path)
     return [dovecot.path, *(str(path) for path in sorted(Path(directory, "conf.d").glob("*.conf"))),
-            f"{directory}/chatmaild.conf", f"{directory}/chatmaild-last.conf", SYSCTL]
+            *_included(dovecot.path), f"{directory}/chatmaild.conf",
+            f"{directory}/chatmaild-last.conf", SYSCTL]
+
+
+def _included(path: str) -> list[str]:
+    """The files that dovecot.conf names one by one."""
+    found = []
+    for text in _read([path]).values():
+        for name in re.findall(r"^\s*!include(?:_try)?\s+([^\s*?]+)\s*$", text, re.MULTILINE):
+            found.append(os.path.join(os.path.dirname(path), name))
+    return found
 
 
 def _read(paths: list[str]) -> dict[str, str]:
@@ -136,9 +153,8 @@ def _number(path: str) -> int | None:
         return None
 
 
-def _other_instances(postfix: Postfix) -> tuple[Postfix, ...]:
-    """The instances of postmulti(1) but this one."""
-    rows = [line.split() for line in postconf.run(["postmulti", "-l"]).splitlines()]
-    if not any(row[-1:] == [postfix.directory] for row in rows):
-        return ()
-    return tuple(postconf.observe(row[-1]) for row in rows if row[-1:] != [postfix.directory])
+def _other_instances(postfix: Postfix) -> list[str]:
+    """The directories of the instances of postmulti(1) but this one."""
+    known = [line.split()[-1] for line in postconf.run(["postmulti", "-l"]).splitlines() if line]
+    return [path for path in known
+            if postfix.directory in known and path != postfix.directory]

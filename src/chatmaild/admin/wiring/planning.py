@@ -10,14 +10,9 @@ def plan(host: Host, config: Config, own_address: str = "") -> Plan:
     """What `wire` would do. Raises `PostfixError` for a table that cannot be asked."""
     found = [*postfix.plan(host, config, own_address), *dovecot.plan(host, config),
              *kernel.plan(host)]
-    obstacles = [item for item in found if isinstance(item, Obstacle)]
     for other in host.others:
-        names = [service.name for service in other.submission_servers()]
-        if names and other.get("smtpd_sasl_type") == "dovecot":
-            obstacles.append(Obstacle(
-                f"{other.directory}/master.cf",
-                f"this instance lets clients log in ({', '.join(names)}): chat users could send "
-                "there past our filter", "let them log in at one instance, see wiring-by-hand.md"))
+        found += postfix.plan_other(other, config)
+    obstacles = [item for item in found if isinstance(item, Obstacle)]
     notes = []
     if any(isinstance(item, Step) and item.name == "message_size_limit" for item in found):
         notes.append("message_size_limit holds for ordinary mail too")

@@ -48,6 +48,14 @@ def plan(host: Host, config: Config, own_address: str = "") -> Iterator[Step | O
     yield from _bounces(changes)
 
 
+def plan_other(host: Host, config: Config) -> Iterator[Step | Obstacle]:
+    """Another instance has no filter of ours; where people log in there, chat users may not send.
+    """
+    if any(host.postfix.get("smtpd_sasl_type", service) == "dovecot"
+           for service in host.postfix.submission_servers()):
+        yield from refuse_chat(Changes(host), config)
+
+
 def is_own(host: Host, service: Service) -> bool:
     """Whether `--own-submission` made it."""
     return host.raw("syslog_name", service.name).startswith("postfix/chat-")
