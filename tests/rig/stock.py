@@ -43,7 +43,7 @@ _MAIN_CF = {
 _NO_WORLD = {
     # no DNS, and nothing leaves but to discard.example.net
     "smtpd_peername_lookup": "no",
-    "disable_dns_lookups": "yes",
+    "smtp_dns_support_level": "disabled", "lmtp_dns_support_level": "disabled",
     "smtp_host_lookup": "native",
     "default_transport": "error:no outside world",
     "transport_maps": "inline:{ discard.example.net=discard: }",
