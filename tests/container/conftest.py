@@ -4,6 +4,7 @@
     sudo /usr/bin/python3 -m pytest -m container tests/container -k bookworm
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -42,6 +43,20 @@ def containers():
         text = "needs root and the packages mmdebstrap and systemd-container"
         pytest.fail(text) if os.environ.get("CI") == "true" else pytest.skip(text)
     machine.private_mounts()
+    with enough_inotify():
+        yield
+
+
+@contextlib.contextmanager
+def enough_inotify():
+    """What `chatmaild wire` sets on a host, a container has to take from its machine's kernel."""
+    limit = Path("/proc/sys/fs/inotify/max_user_instances")
+    before = limit.read_text()
+    limit.write_text(str(max(4096, int(before))))
+    try:
+        yield
+    finally:
+        limit.write_text(before)
 
 
 @pytest.fixture(scope="session", params=RELEASES)

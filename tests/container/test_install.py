@@ -82,10 +82,10 @@ def test_mailboxes_belong_to_a_user_that_dovecot_accepts(idle):
 
 
 def failures(host):
-    """What check finds wrong, by code, but for the limits of the kernel that the tests share."""
+    """What check finds wrong, by code."""
     found = json.loads(host.run("chatmaild", "check", "--json", check=False).stdout)["findings"]
     return {finding["code"]: finding["text"] for finding in found
-            if finding["level"] in ("failure", "unseen") and finding["code"] != "inotify"}
+            if finding["level"] in ("failure", "unseen")}
 
 
 def test_check_is_green(host):

@@ -35,6 +35,18 @@ def dovecot_with(host, lines):
         host.reload_postfix()
 
 
+@contextlib.contextmanager
+def only_now(path, text):
+    """A file of Dovecot's that is gone afterwards, with whatever was compiled from it."""
+    path.write_text(text)
+    path.chmod(0o644)
+    try:
+        yield
+    finally:
+        for each in path.parent.glob(f"{path.stem}*"):
+            each.unlink()
+
+
 def deliver(host, recipient, text="for the owner only"):
     with smtplib.LMTP("/var/spool/postfix/private/dovecot-lmtp") as lmtp:
         lmtp.sendmail("stranger@example.net", [recipient], f"Subject: x\n\n{text}\n")
@@ -193,9 +205,6 @@ def test_other_services_let_no_chat_user_in(host, service):
 
 
 def test_a_master_user_opens_what_there_is_and_makes_nothing(host, is_23):
-    masters = Path("/etc/dovecot/master-users")
-    masters.write_text("admin:{PLAIN}master secret\n")
-    masters.chmod(0o644)
     lines = """\
 auth_master_user_separator = *
 passdb {
@@ -213,7 +222,8 @@ passdb masters {
   result_success = continue
 }
 """
-    with dovecot_with(host, lines):
+    masters = Path("/etc/dovecot/master-users")
+    with only_now(masters, "admin:{PLAIN}master secret\n"), dovecot_with(host, lines):
         user, blocked = host.new_person(), host.new_person()
         host.chatmaild("accounts", "block", blocked)
         host.imap(f"{user}*admin", "master secret", source="127.0.3.1").logout()
@@ -300,10 +310,11 @@ def test_no_script_runs(host, is_23):
     if not list(Path("/usr/lib/dovecot/modules").glob("*sieve_plugin.so")):
         text = "no dovecot-sieve in this machine: tests/rig/bootstrap test"
         pytest.fail(text) if os.environ.get("CI") == "true" else pytest.skip(text)
-    Path("/etc/dovecot/everybody.sieve").write_text(SCRIPT)
-    with dovecot_with(host, (SIEVE_23 if is_23 else SIEVE_24) + (
-            "mail_location = maildir:~/Maildir\n" if is_23 else
-            "mail_driver = maildir\nmail_path = ~/Maildir\nmail_inbox_path =\n")):
+    lines = (SIEVE_23 if is_23 else SIEVE_24) + (
+        "mail_location = maildir:~/Maildir\n" if is_23 else
+        "mail_driver = maildir\nmail_path = ~/Maildir\nmail_inbox_path =\n")
+    scripts = Path("/etc/dovecot/everybody.sieve")
+    with only_now(scripts, SCRIPT), dovecot_with(host, lines):
         user = host.new_person()
         home = host.mailbox(user)
         (home / ".dovecot.sieve").write_text(SCRIPT.replace("Sorted", "Own"))

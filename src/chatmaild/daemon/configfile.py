@@ -33,7 +33,8 @@ class ConfigFile:
     def load(self) -> Config:
         """For the start. Raises `ConfigError` if there is not even a last good configuration."""
         loaded = lastgood.load(self._path, self._copy)
-        self._tell("on the last good configuration", loaded.problems)
+        if loaded.problems:     # else silence: a filter's successor may not yet speak to systemd
+            self._tell("on the last good configuration", loaded.problems)
         return loaded.config
 
     def reload(self, configure: Callable[[Config], None]) -> None:

@@ -35,8 +35,12 @@ def lua_file(database: Block) -> str:
     return match[1] if match else database.get("lua_file")
 
 
+MASTER = "chatmaild-master"
+"""The second passdb for Dovecot 2.4, which only master users of the host get to."""
+
+
 def is_ours(database: Block) -> bool:
-    return "chatmaild" in lua_file(database)
+    return "chatmaild" in lua_file(database) and database.name != MASTER
 
 
 def check(
