@@ -77,15 +77,15 @@ class Load:
                         time.sleep(PAUSE)
                 return
             except smtplib.SMTPRecipientsRefused as error:
-                codes = [code for code, _ in error.recipients.values()]
+                code, text = next(iter(error.recipients.values()))
             except smtplib.SMTPResponseException as error:
-                codes = [error.smtp_code]
+                code, text = error.smtp_code, error.smtp_error
             except (smtplib.SMTPException, OSError) as error:
-                codes = [f"{type(error).__name__}: {error}"]
-            if not all(isinstance(code, int) and 400 <= code < 500 for code in codes):
-                self.outcomes[f"lost: {codes}"] += 1
+                code, text = 0, f"{type(error).__name__}: {error}"
+            if not 400 <= code < 500:
+                self.outcomes[f"lost: {code} {text}"] += 1
                 return
-            self.outcomes["put off"] += 1
+            self.outcomes[f"put off: {code} {text}"] += 1
         self.outcomes[f"put off {TRIES} times"] += 1
 
     def _log_in(self, number: int) -> None:

@@ -286,6 +286,8 @@ def test_a_client_cannot_write_a_result_through_what_rspamd_says_of_spf(said):
     (b"i=a=28b@e; s=s1", State.INVALID),
     (b"i=@e; s=s1)", State.INVALID),
     (b'i=@e; s=s1; d=a"', State.INVALID),
+    (b"i=@e; s=s1; h=" + b"a:" * 3000, State.VALID),
+    (b"i=@e; s=s1; h=" + b"a:" * 6000, State.INVALID),
 ])
 def test_a_signature_cannot_write_a_result_through_what_opendkim_says_of_it(tags, state):
     """OpenDKIM writes i= decoded: what follows ``=3B`` in it is a result like its own."""

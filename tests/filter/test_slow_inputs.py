@@ -60,7 +60,6 @@ class Holds:
 
     def __enter__(self):
         self.longest, self.which, self._since = 0.0, "", 0.0
-        self._begin = time.thread_time()
         sys.setprofile(self._event)
         return self
 
@@ -75,7 +74,6 @@ class Holds:
 
     def __exit__(self, *_):
         sys.setprofile(None)
-        self.total = time.thread_time() - self._begin
 
 
 def outgoing(headers, recipients=("bob@chat.test",)):
@@ -106,15 +104,23 @@ def ordinary(headers):
 
 
 def assert_harmless(handle, headers, *arguments, tries=4):
-    """Tried again where something else on the machine may have been at fault."""
+    """Tried again where something else on the machine may have been at fault.
+
+    Only what takes longer than one call may is looked at call by call, which takes far longer.
+    """
     for _ in range(tries):
         scale = max(1.0, known_work() / WORK)
+        begin = time.thread_time()
+        handle(headers, *arguments)
+        total = time.thread_time() - begin
+        if total <= MAX_HOLD:
+            return
         with Holds() as found:
             handle(headers, *arguments)
-        if found.longest <= MAX_HOLD * scale and found.total <= MAX_ALL * scale:
+        if found.longest <= MAX_HOLD * scale and total <= MAX_ALL * scale:
             return
     raise AssertionError(f"{found.longest * 1000:.0f} ms at a time, {found.which}; "
-                         f"{found.total * 1000:.0f} ms in all")
+                         f"{total * 1000:.0f} ms in all")
 
 
 def with_header(name, value, handle):
@@ -152,10 +158,17 @@ def test_as_many_recipients_as_pass(handle):
     assert_harmless(handle, with_header("To", named, handle), recipients)
 
 
+def busy_for_long(headers):
+    """In small calls, on a machine up to three times as slow as the one of WORK."""
+    end = time.thread_time() + 3 * MAX_ALL
+    while time.thread_time() < end:
+        len(headers)
+
+
 def test_the_measurement_sees_what_holds_the_lock():
     blanks = b" " * 10_000
     with pytest.raises(AssertionError, match="re.Pattern"):
         assert_harmless(lambda headers: re.compile(rb"\s+x").search(headers), blanks,
                         tries=1)
     with pytest.raises(AssertionError, match="in all"):
-        assert_harmless(lambda headers: [len(headers) for _ in range(1_000_000)], blanks, tries=1)
+        assert_harmless(busy_for_long, blanks, tries=1)

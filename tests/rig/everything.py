@@ -15,7 +15,7 @@ LOG = TREE / "build/test.log"
 SUITES = ("bookworm", "trixie")
 PYTHON = "/usr/bin/python3"
 PYTEST = (PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "rig.outcomes",
-          "-o", "faulthandler_timeout=600")
+          "-o", "faulthandler_timeout=600", "--durations=40", "--durations-min=3")
 UNIT = "not integration and not container and not network and not profiles and not fuzz"
 
 

@@ -67,8 +67,11 @@ def is_quotable(field: bytes) -> bool:
     """Whether `d=`, `s=`, `i=`, `a=` and `b=` hold nothing that ends a value or a result where a
     verifier quotes them in Authentication-Results.
 
-    OpenDKIM writes `i=` there decoded, so that ``=3B`` begins another result, of anything.
+    OpenDKIM writes `i=` there decoded, so that ``=3B`` begins another result, of anything. A field
+    of more than `MAX_FIELD` octets, which `parse_signature` refuses too, is not worth the work.
     """
+    if len(field) > MAX_FIELD:
+        return False
     for spec in field.split(b";"):
         name, _, value = spec.partition(b"=")
         if name.strip().lower() in (b"d", b"s", b"i", b"a", b"b"):

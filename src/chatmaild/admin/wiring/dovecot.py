@@ -21,7 +21,8 @@ _CODES_FIRST = ("passdb-missing", "userdb-missing", "passdb-filter", "passdb-ord
                 "sessions")
 _CODES_LAST = ("lmtp-username", "username-format", "lmtp-mode")
 _FORMAT = re.compile(r"^ *auth_username_format = .*\n", re.MULTILINE)
-_LATE = re.compile(r"^\s*(auth_username_format\s*=|unix_listener\s+(\S*/)?lmtp\s*\{)", re.MULTILINE)
+_LATE = re.compile(r"^[ \t]*(auth_username_format[ \t]*=|unix_listener[ \t]+(\S*/)?lmtp[ \t]*\{)",
+                   re.MULTILINE)
 _OWN_FORMAT = re.compile(r"^# the host's own (global|lmtp): (.*)$", re.MULTILINE)
 
 
@@ -88,7 +89,7 @@ def _loads_conf_d_first(host: Host) -> bool:
 
 
 def _names_database(text: str) -> bool:
-    return bool(re.search(r"^\s*(passdb|userdb)\b", text, re.MULTILINE))
+    return bool(re.search(r"^[ \t]*(passdb|userdb)\b", text, re.MULTILINE))
 
 
 def _file(host: Host, path: str, text: str, why: str, codes: tuple[str, ...]) -> Iterator[Step]:

@@ -129,8 +129,9 @@ def _included(path: str) -> list[str]:
     """The files that dovecot.conf names one by one."""
     found = []
     for text in _read([path]).values():
-        for name in re.findall(r"^\s*!include(?:_try)?\s+([^\s*?]+)\s*$", text, re.MULTILINE):
-            found.append(os.path.join(os.path.dirname(path), name))
+        for line in text.splitlines():
+            if match := re.match(r"[ \t]*!include(?:_try)?[ \t]+([^\s*?]+)[ \t]*$", line):
+                found.append(os.path.join(os.path.dirname(path), match[1]))
     return found
 
 
