@@ -11,7 +11,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from chatmaild.disk import maildir, maildirname
 from chatmaild.disk.directories import GONE, opened
@@ -114,7 +114,7 @@ def _add_folder(archive: tarfile.TarFile, path: str, known: set[str]) -> None:
         known.add(path)
         for directory in (path, *(f"{path}/{kind}" for kind in maildir.SUBDIRECTORIES)):
             info = tarfile.TarInfo(directory)
-            info.type, info.mode, info.mtime = tarfile.DIRTYPE, 0o700, time.time()
+            info.type, info.mode, info.mtime = tarfile.DIRTYPE, 0o700, int(time.time())
             archive.addfile(info)
 
 
@@ -131,7 +131,7 @@ def _add_message(archive: tarfile.TarFile, directory: int, name: str, path: str)
         raise _Unreadable("no file")
     with open(fd, "rb") as stored, tempfile.SpooledTemporaryFile(IN_MEMORY) as plain:
         info = tarfile.TarInfo(path)
-        info.mode, info.mtime = 0o600, os.fstat(fd).st_mtime
+        info.mode, info.mtime = 0o600, int(os.fstat(fd).st_mtime)
         _decompress(stored, plain)
         info.size = plain.tell()
         plain.seek(0)
@@ -139,7 +139,7 @@ def _add_message(archive: tarfile.TarFile, directory: int, name: str, path: str)
     return True
 
 
-def _decompress(stored: BinaryIO, plain: BinaryIO) -> None:
+def _decompress(stored: BinaryIO, plain: IO[bytes]) -> None:
     """Copy a message, without its gzip if it has one."""
     start = stored.read(2)
     stored.seek(0)

@@ -10,7 +10,9 @@ import hashlib
 import json
 import os
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from chatmaild.accounts.layout import DAY, explain
 from chatmaild.accounts.mailboxes import Mailboxes
@@ -48,6 +50,14 @@ class Batch:
     created: int
     expires: int
     left: int
+
+
+class _Record(NamedTuple):
+    """What the file of an invitation says."""
+
+    batch: str
+    created: int
+    expires: int
 
 
 class Invites:
@@ -105,28 +115,28 @@ class Invites:
             record = _read(path)
         except OSError as error:
             raise explain(self._directory(domain), error) from None
-        return path if record and now < record["expires"] else None
+        return path if record and now < record.expires else None
 
     def batches(self, domain: str) -> list[Batch]:
         """The batches that have invitations left, oldest first. Raises `StoreError`."""
-        left: dict[tuple, int] = {}
+        left: dict[tuple[int, str, int], int] = {}
         for _, record in self._records(domain):
-            key = (record["created"], record["batch"], record["expires"])
+            key = (record.created, record.batch, record.expires)
             left[key] = left.get(key, 0) + 1
         return [Batch(batch, domain, created, expires, count)
                 for (created, batch, expires), count in sorted(left.items())]
 
     def revoke(self, domain: str, batch: str) -> int:
         """Take back what is left of a batch; how many that were. Raises `StoreError`."""
-        due = [path for path, record in self._records(domain) if record["batch"] == batch]
+        due = [path for path, record in self._records(domain) if record.batch == batch]
         return len(_remove(due))
 
     def sweep(self, domain: str, now: float, dry_run: bool = False) -> list[str]:
         """Remove what has expired; returns the paths. Raises `StoreError`."""
-        due = [path for path, record in self._records(domain) if record["expires"] <= now]
+        due = [path for path, record in self._records(domain) if record.expires <= now]
         return due if dry_run else _remove(due)
 
-    def _records(self, domain: str):
+    def _records(self, domain: str) -> Iterator[tuple[str, _Record]]:
         directory = self._directory(domain)
         try:
             names = os.listdir(directory)
@@ -158,13 +168,12 @@ def _remove(paths: list[str]) -> list[str]:
     return removed
 
 
-def _read(path: str) -> dict | None:
+def _read(path: str) -> _Record | None:
     """The record in `path`; None if it is spent, no invitation, or was never written completely."""
     try:
         with open(path, "rb") as file:
             record = json.loads(file.read(4096))
-        return {"batch": str(record["batch"]), "created": int(record["created"]),
-                "expires": int(record["expires"])}
+        return _Record(str(record["batch"]), int(record["created"]), int(record["expires"]))
     except (FileNotFoundError, IsADirectoryError, ValueError, TypeError, KeyError):
         return None
 

@@ -47,7 +47,8 @@ def hash_password(password: bytes) -> str:
     library = _libcrypt()
     salt = library.crypt_gensalt_rn(
         b"$6$", 0, None, 0, ctypes.create_string_buffer(_SALT_SIZE), _SALT_SIZE)
-    hashed = salt and library.crypt_r(password, salt, ctypes.create_string_buffer(_DATA_SIZE))
+    hashed: bytes | None = salt and library.crypt_r(
+        password, salt, ctypes.create_string_buffer(_DATA_SIZE))
     if not hashed or not hashed.startswith(b"$6$"):
         raise ChatmaildError("libcrypt made no SHA-512 hash")
     return "{SHA512-CRYPT}" + hashed.decode("ascii")

@@ -7,10 +7,11 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from chatmaild.accounts import contents, passwordhash, sessions, signup
-from chatmaild.accounts.mailboxes import Creation, Mailbox, Mailboxes
+from chatmaild.accounts.lifecycle import Creation
+from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
 from chatmaild.admin import links
 from chatmaild.config import inifile
 from chatmaild.config.config import Config
@@ -24,19 +25,21 @@ PASSWORD_LENGTH = 22
 
 _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 
+_Action = Callable[[argparse.Namespace, Config, Console], int]
+
 _YES_NO = {True: "yes", False: "no"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
-    def add(name: str, help: str, run: Callable, *addresses: str) -> argparse.ArgumentParser:
+    def add(name: str, help: str, run: _Action, *addresses: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=help, description=help)
         command.set_defaults(act=run)
         command.add_argument("--json", action="store_true", help="print one JSON document")
         if addresses:
-            command.add_argument(*addresses, nargs="+" if addresses == ("addresses",) else None,
-                                 metavar="ADDRESS")
+            several: dict[str, Any] = {"nargs": "+"} if addresses == ("addresses",) else {}
+            command.add_argument(*addresses, metavar="ADDRESS", **several)
         return command
 
     command = add("list", "list accounts with last login, size and state", _list)
@@ -66,7 +69,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     config = inifile.load(args.config)
     if args.act not in (_create, _export):  # these open a file of the admin's first
         privileges.become(config.mail_user)
-    return args.act(args, config, console)
+    act: _Action = args.act
+    return act(args, config, console)
 
 
 def _find(config: Config, address: str) -> Mailbox:
@@ -92,7 +96,7 @@ def _find_account(config: Config, address: str) -> Mailbox:
 # ---- looking ------------------------------------------------------------------------------------
 
 
-def _describe(mailbox: Mailbox) -> dict:
+def _describe(mailbox: Mailbox) -> dict[str, Any]:
     """What may be shown of a mailbox; no secrets."""
     last_login = mailbox.last_login()
     used = contents.usage(mailbox.home)
@@ -132,7 +136,7 @@ def _list(args: argparse.Namespace, config: Config, console: Console) -> int:
                     found.append(account)
             except StoreError as error:
                 problems.append(str(error))
-    found.sort(key=lambda account: account["address"])
+    found.sort(key=lambda account: str(account["address"]))
     console.table(
         ("ADDRESS", "LAST LOGIN", "MESSAGES", "SIZE", "STATE"),
         [(account["address"], account["last_login"] or "-", f"{account['messages']:,}",
@@ -145,7 +149,7 @@ def _list(args: argparse.Namespace, config: Config, console: Console) -> int:
     return 1 if problems else 0
 
 
-def _state(account: dict) -> str:
+def _state(account: dict[str, Any]) -> str:
     words = ["blocked"] if account["blocked"] else []
     words += [] if account["account"] else ["no account"]
     words += ["takes cleartext"] if account["incoming_cleartext"] else []

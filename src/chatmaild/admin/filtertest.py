@@ -84,7 +84,8 @@ class _World:
         self._sources: list[Accounts] = [Seen(Mailboxes(config))]
         if os.path.exists(SOCKET):
             self._sources.append(Told(SOCKET))
-        self._dns = ZoneFile(dns_file) if dns_file else Resolver(config.dns_servers)
+        self._dns: ZoneFile | Resolver = (
+            ZoneFile(dns_file) if dns_file else Resolver(config.dns_servers))
         self.found: dict[str, MailboxState | None] = {}
 
     def mailbox(self, mail_address: str) -> MailboxState:

@@ -21,7 +21,7 @@ def group_name(gid: int) -> str:
         return str(gid)
 
 
-def describe(path: Path) -> str:
+def describe(path: str | Path) -> str:
     """Kind, owner and mode of `path` in one phrase, for messages to the admin."""
     try:
         info = os.lstat(path)

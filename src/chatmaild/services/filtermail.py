@@ -27,7 +27,7 @@ from chatmaild.errors import ChatmaildError
 from chatmaild.filter import milter
 from chatmaild.filter.client import Direction
 from chatmaild.filter.mailboxlookup import SOCKET as RECIPIENTS, Seen, Told
-from chatmaild.filter.outside import Dns, Outside, Senders
+from chatmaild.filter.outside import Accounts, Dns, Outside, Senders
 
 log = logging.getLogger("filtermail")
 
@@ -84,8 +84,9 @@ class Service:
 
     def _made(self, config: Config) -> tuple[milter.Site, logs.AddressLabel]:
         """What the milter needs, made from the configuration."""
-        accounts = (Seen(Mailboxes(config)) if self._direction is Direction.INCOMING
-                    else Told(self._recipients))
+        accounts: Accounts = Told(self._recipients)
+        if self._direction is Direction.INCOMING:
+            accounts = Seen(Mailboxes(config))
         world = Outside(accounts, self._senders, self._dns, config.dns_servers)
         if config.domains:
             log.info("checking mail of %s", ", ".join(config.domains))
@@ -101,8 +102,8 @@ class Service:
         """Serve until told to stop. `begin` returns when this process may accept connections."""
         signals, wakeup = socket.socketpair()
         wakeup.setblocking(False)
-        for number in _SIGNALS:
-            signal.signal(number, lambda number, frame: None)
+        for each in _SIGNALS:
+            signal.signal(each, lambda number, frame: None)
         signal.set_wakeup_fd(wakeup.fileno())   # one octet per signal, which no race can lose
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         begin()
@@ -131,7 +132,7 @@ class Service:
             systemd.notify("READY=1")
 
     def _serve(self, fd: int, wakeup: socket.socket) -> None:
-        gave_up = _GAVE_UP
+        gave_up: int = _GAVE_UP
         try:
             self._server.serve(fd)
             gave_up = signal.SIGTERM    # libmilter got the signal, not we

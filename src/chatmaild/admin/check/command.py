@@ -124,7 +124,7 @@ def _observe(
 
 
 def _report(findings: Iterable[Finding], args: argparse.Namespace, console: Console) -> None:
-    counts = dict.fromkeys(Level, 0)
+    counts: dict[str, int] = dict.fromkeys(Level, 0)
     shown = []
     for finding in findings:
         counts[finding.level] += 1
@@ -136,8 +136,8 @@ def _report(findings: Iterable[Finding], args: argparse.Namespace, console: Cons
             console.line(f"{'':9}    {line}")
     good = not counts[Level.FAILURE] and not counts[Level.UNSEEN]
     console.line()
-    console.line(", ".join(f"{count} {MARKS[level].lower()}" for level, count in counts.items()
-                           if count) + (": all is well" if good else ""))
+    console.line(", ".join(f"{counts[level]} {mark.lower()}" for level, mark in MARKS.items()
+                           if counts[level]) + (": all is well" if good else ""))
     console.result({
         "ok": good,
         "counts": counts,

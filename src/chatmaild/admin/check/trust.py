@@ -46,14 +46,18 @@ def _networks(words: Iterable[str]) -> tuple[list[Network], bool]:
 
 def _plain(network: Network) -> Network:
     """IPv4 in the form that Postfix uses for IPv4 clients of an IPv6 socket, as IPv4."""
-    mapped = network.version == 6 and network.network_address.ipv4_mapped
-    if mapped and network.prefixlen >= 96:
-        return ipaddress.ip_network(f"{mapped}/{network.prefixlen - 96}")
+    if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= 96:
+        if mapped := network.network_address.ipv4_mapped:
+            return ipaddress.ip_network(f"{mapped}/{network.prefixlen - 96}")
     return network
 
 
 def _within(network: Network, others: Iterable[Network]) -> bool:
-    return any(network.version == other.version and network.subnet_of(other) for other in others)
+    if isinstance(network, ipaddress.IPv4Network):
+        return any(isinstance(other, ipaddress.IPv4Network) and network.subnet_of(other)
+                   for other in others)
+    return any(isinstance(other, ipaddress.IPv6Network) and network.subnet_of(other)
+               for other in others)
 
 
 def _names(networks: Iterable[Network]) -> str:

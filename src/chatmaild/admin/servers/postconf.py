@@ -197,8 +197,8 @@ def observe(directory: str | None = None) -> Postfix:
         answer, _ = _run(["postmap", *where, "-q", key, table], may_fail=True)
         return answer.rstrip("\n") or None
 
-    return Postfix(directory or parameters.get("config_directory", "/etc/postfix"),
-                   parameters, services, ask, tuple(complaints))
+    used = directory or parameters.get("config_directory") or "/etc/postfix"
+    return Postfix(used, parameters, services, ask, tuple(complaints))
 
 
 def run(command: list[str]) -> str:
