@@ -3,7 +3,10 @@
 import tempfile
 from pathlib import Path
 
+import postgresql
 import pytest
+
+from chatmaild.accounts import directory
 
 
 @pytest.fixture
@@ -13,3 +16,11 @@ def public_path():
         path = Path(name)
         path.chmod(0o755)
         yield path
+
+
+@pytest.fixture(scope="session")
+def directory_server():
+    """A PostgreSQL with the tables of the directory."""
+    with postgresql.server() as server:
+        directory.init(server.conninfo("postgres"))
+        yield server

@@ -45,6 +45,7 @@ FOREIGN = {
     "authres": {"chatmaild.dkim.results"},
     "dns": {"chatmaild.dkim.dnsquery", "chatmaild.dkim.zonefile"},
     "milter": {"chatmaild.filter.milter"},
+    "psycopg2": {"chatmaild.accounts.directorylines"},
 }
 MODULES = {
     ".".join(path.relative_to(SRC).with_suffix("").parts).removesuffix(".__init__"): path

@@ -23,6 +23,8 @@ from chatmaild.errors import ChatmaildError, ConfigError, UsageError
 COMMANDS = {
     # name: (module, one line of help)
     "accounts": ("chatmaild.admin.accounts", "list, show, create, block, delete, export accounts"),
+    "directory": ("chatmaild.admin.directory",
+                  "several hosts with one chat domain: which address lives where"),
     "invite": ("chatmaild.admin.invite", "make, list and revoke invitations to a chat domain"),
     "check": ("chatmaild.admin.check.command",
               "prove that this host is wired, or name the line to change"),

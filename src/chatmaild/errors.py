@@ -34,3 +34,7 @@ class SocketError(ChatmaildError):
 
 class StoreError(ChatmaildError):
     """Something on disk is not as it must be, or the disk refused."""
+
+
+class DirectoryError(StoreError):
+    """The directory, which says what lives on which host, cannot be asked or changed."""

@@ -32,6 +32,9 @@ TESTS = ("python3-pytest", "python3-hypothesis", "python3-pgpy", "python3-daemon
          "opendkim-tools", "dovecot-sieve")
 """What integration tests use besides."""
 
+CLUSTER = ("postgresql", "python3-psycopg2", "postfix-pgsql")
+"""What several hosts with one chat domain use besides; unit tests use the first two as well."""
+
 MACHINE = ("mypy", "isort", "codespell", "python3-flake8", "python3-segno", "rnp",
            "python3-venv", "mmdebstrap", "systemd-container", "mutt", "libmime-lite-perl")
 """What the machine needs that runs the tests: style, types, the real client, other mail programs,
@@ -63,7 +66,7 @@ def own_suite() -> str:
 def needed(purpose: str) -> tuple[str, ...]:
     """The packages that this machine needs for ``make demo`` or ``make test``."""
     packages = SYSTEM_HOST + _relations("Depends", "Recommends")
-    return packages if purpose == "demo" else packages + TESTS + MACHINE + PACKAGING
+    return packages if purpose == "demo" else packages + TESTS + CLUSTER + MACHINE + PACKAGING
 
 
 def root(suite: str) -> Path:
@@ -76,6 +79,13 @@ def root(suite: str) -> Path:
 def profiles_root(suite: str) -> Path:
     """`suite` as in `root`, and what the hosts have that people run."""
     return _directory(suite, SYSTEM, _relations("Depends", "Recommends"), TESTS, PROFILES)
+
+
+def cluster_root(suite: str) -> Path:
+    """`suite` as in `root`, and what several hosts with one chat domain use besides."""
+    if suite == own_suite():
+        return Path("/")
+    return _directory(suite, SYSTEM, _relations("Depends", "Recommends"), TESTS, CLUSTER)
 
 
 def clean_root(suite: str) -> Path:

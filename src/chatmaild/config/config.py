@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from chatmaild.config.values import (
-    Network, absolute_path, address_patterns, boolean, choice, decimal, domain_names, integer,
-    networks, one_line, optional, servers, size, web_address, word, words,
+    Network, absolute_path, address_patterns, boolean, choice, decimal, domain_names, host_name,
+    integer, networks, one_line, optional, servers, size, web_address, word, words,
 )
 
 MAX_RETENTION = 40
@@ -120,6 +120,9 @@ class Config:
     min_free_inodes: int = setting(integer(0, 1 << 40), "100000")
     log_addresses: bool = setting(boolean, "no")
 
+    directory: Path | None = setting(optional(absolute_path), "")
+    node: str = setting(host_name, "")
+
     push_gateway: str = setting(web_address, "https://notifications.delta.chat/notify")
     push_max_requests: int = setting(integer(1, 1000), "32")
     push_tokens_dir: Path = setting(absolute_path, "/var/lib/chatmaild/push-tokens")
@@ -143,6 +146,9 @@ class Config:
 
     def problems(self) -> list[str]:
         """What is wrong between the keys of the host, one sentence each."""
+        if bool(self.directory) != bool(self.node):
+            return ["directory and node belong together: set node to the name of this host, or "
+                    "none of the two"]
         if self.incoming_authenticity.startswith("authentication-results") and not self.authserv_id:
             return [
                 f"incoming_authenticity = {self.incoming_authenticity}: authserv_id must say whose "

@@ -122,6 +122,22 @@ def domain_names(text: str) -> tuple[str, ...]:
     return names
 
 
+def one_address(text: str) -> str:
+    """An IP address."""
+    try:
+        return str(ipaddress.ip_address(_unbracketed(text)))
+    except ValueError:
+        raise ValueError("must be an IP address") from None
+
+
+def host_name(text: str) -> str:
+    """The name of a host in lower case, or nothing at all."""
+    name = text.lower()
+    if name and not address.is_domain(name.encode("utf-8", "replace")):
+        raise ValueError("must be the full name of a host")
+    return name
+
+
 def address_patterns(text: str) -> frozenset[str]:
     """Addresses or ``@domain``, lower case, each matched exactly."""
     patterns = words(text)

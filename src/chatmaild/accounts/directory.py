@@ -1,0 +1,352 @@
+"""The directory of a chat domain on several hosts: who has an address, and where it lives.
+
+It is kept in PostgreSQL, by its owner's own replication. The primary decides who has an address;
+the home's disk has the mailbox, and the directory is never asked about an account that is there.
+That somebody is unknown is believed of the primary alone: a standby may not know yet.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chatmaild.accounts import directoryschema
+from chatmaild.accounts.directorylines import Lines, conninfo
+from chatmaild.accounts.invites import TOKEN_LENGTH
+from chatmaild.config.config import Config
+from chatmaild.errors import DirectoryError
+
+LIMIT = 0.8
+"""Seconds that one host of the database may take. The Lua file waits for 2, a standby may have to
+be asked after the primary, and a hash takes its time."""
+
+PRIMARY, STANDBY = "read-write", "prefer-standby"
+
+BATCH = 10_000
+"""Rows in one transaction of a command."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One address, and the host that it lives on."""
+
+    address: str
+    node: str
+    """Its name, as in certificates."""
+    ip: str
+    is_own: bool
+    """Whether it lives on this host, as far as the directory says."""
+    hash: str | None
+    blocked: bool
+    cleartext: bool
+    moving: str | None
+    """The host that it is on its way to."""
+    leaving: bool
+    """Whether its home was about to delete it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A host of the chat domains."""
+
+    name: str
+    ip: str
+    accepts: bool
+    """Whether new accounts are made there."""
+    accounts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Who has an address after somebody wanted it."""
+
+    entry: Entry
+    made: bool
+    """Whether nobody had it before."""
+
+
+_ENTRY = """SELECT a.address, n.name, host(n.address), n.name = %(own)s, a.hash, a.blocked,
+    a.cleartext, m.name, a.leaving
+    FROM account a JOIN node n ON n.id = a.node LEFT JOIN node m ON m.id = a.moving """
+
+_CLAIM = """INSERT INTO account (address, node, hash)
+    SELECT %(address)s, id, %(hash)s FROM node WHERE name = %(own)s AND accepts
+    UNION ALL
+    (SELECT %(address)s, id, %(hash)s FROM node WHERE accepts AND NOT EXISTS
+        (SELECT FROM node WHERE name = %(own)s AND accepts) ORDER BY random() LIMIT 1)
+    ON CONFLICT (address) DO NOTHING"""
+
+_SPEND = """DELETE FROM invitation
+    WHERE token_hash = %(token)s AND domain = %(domain)s AND expires > %(now)s"""
+
+
+class Uninvited(Exception):
+    """The password begins with no invitation that is left."""
+
+
+class Directory:
+    """The directory as the host `node` sees it. Threads may share it.
+
+    Every method may raise `DirectoryError`, after a second or two at the latest.
+    """
+
+    def __init__(self, conninfo: str, node: str, lines: int = 4):
+        self.node = node
+        self._primary = Lines(conninfo, PRIMARY, lines)
+        self._standby = Lines(conninfo, STANDBY, 1)
+
+    @classmethod
+    def of(cls, config: Config, lines: int = 4) -> "Directory | None":
+        """That of the configuration; None on a host that is alone. Raises `DirectoryError`."""
+        if config.directory is None:
+            return None
+        return cls(conninfo(config.directory), config.node, lines)
+
+    def close(self) -> None:
+        self._primary.close()
+        self._standby.close()
+
+    # -- for services ------------------------------------------------------------------------
+
+    def find(self, address: str) -> Entry | None:
+        """The entry of `address`; None if the primary says that there is none."""
+        def work(cursor: Any) -> Entry | None:
+            return self._entry(cursor, address)
+
+        try:
+            return self._entry_or_none(self._primary.ask(work, LIMIT))
+        except DirectoryError:
+            if found := self._standby.ask(work, LIMIT):
+                return self._entry_or_none(found)
+            raise       # it may have been made since
+
+    def claim(self, address: str, hash: str, password: bytes = b"", invited: bool = True,
+              now: float = 0) -> Claim:
+        """Take `address` for this host, if nobody has it, for whoever's password has that `hash`.
+
+        A host that takes no new accounts takes it for another one. Unless they are `invited`
+        already the `password` must begin with a token, which is spent in the same transaction.
+        Raises `Uninvited`. When this returns the claim is on the disk, and on the standby's if
+        synchronous_commit is set so for the role or the database.
+        """
+        values = {"address": address, "hash": hash, "own": self.node, "now": int(now),
+                  "domain": address.rpartition("@")[2], "token": token_hash(password)}
+
+        def work(cursor: Any) -> Claim:
+            cursor.execute(_CLAIM, values)
+            made = cursor.rowcount == 1
+            if made and not invited:
+                cursor.execute(_SPEND, values)
+                if cursor.rowcount != 1:
+                    raise Uninvited
+            entry = self._entry(cursor, address)
+            if entry is None:
+                raise DirectoryError("directory: no host takes new accounts; see: chatmaild "
+                                     "directory status")
+            return Claim(entry, made)
+
+        claim: Claim = self._primary.ask(work, LIMIT)
+        return claim
+
+    def leave(self, address: str) -> None:
+        """`address` is about to be deleted here; `release` follows, or `stay`."""
+        self._change("UPDATE account SET leaving = true" + _OF_OWN, address)
+
+    def stay(self, address: str) -> None:
+        """`address` is not deleted after all."""
+        self._change("UPDATE account SET leaving = false" + _OF_OWN, address)
+
+    def release(self, address: str, keep_blocked: bool = False) -> None:
+        """`address` has no mailbox here any more: anybody may have it, unless it is blocked."""
+        if keep_blocked:
+            self._change("UPDATE account SET leaving = false, blocked = true, hash = NULL"
+                         + _OF_OWN, address)
+        else:
+            self._change("DELETE FROM account" + _OF_OWN, address)
+
+    def update(self, address: str, hash: str | None, blocked: bool, cleartext: bool) -> None:
+        """Let the entry of `address` say what the disk here says; it is made if it is missing.
+
+        An address that lives elsewhere is left alone.
+        """
+        self.put([(address, hash, blocked, cleartext)])
+
+    # -- for commands ------------------------------------------------------------------------
+
+    def put(self, rows: Sequence[tuple[str, str | None, bool, bool]]) -> list[str]:
+        """`update` for many; returns the addresses that live elsewhere."""
+        def work(cursor: Any) -> list[str]:
+            cursor.execute("SELECT id FROM node WHERE name = %s", (self.node,))
+            own = cursor.fetchone()
+            if own is None:
+                raise DirectoryError(f"directory: it has no node {self.node}; chatmaild directory "
+                                     "join ADDRESS adds this host")
+            elsewhere = []
+            for address, hash, blocked, cleartext in rows:
+                cursor.execute(
+                    "INSERT INTO account AS a (address, node, hash, blocked, cleartext) "
+                    "VALUES (%s, %s, %s, %s, %s) ON CONFLICT (address) DO UPDATE SET "
+                    "hash = excluded.hash, blocked = excluded.blocked, "
+                    "cleartext = excluded.cleartext WHERE a.node = excluded.node",
+                    (address, own[0], hash, blocked, cleartext))
+                if cursor.rowcount == 0:
+                    elsewhere.append(address)
+            return elsewhere
+
+        found: list[str] = self._primary.ask(work, 60 if len(rows) > 1 else LIMIT)
+        return found
+
+    def entries(self, domain: str, everywhere: bool = False) -> Iterator[Entry]:
+        """The entries of a domain in the order of their addresses, of this host unless
+        `everywhere`; in several transactions."""
+        last = ""
+        condition = "WHERE a.address LIKE %(suffix)s AND a.address > %(last)s"
+        condition += "" if everywhere else " AND n.name = %(own)s"
+
+        def work(cursor: Any) -> list[Entry]:
+            cursor.execute(_ENTRY + condition + " ORDER BY a.address LIMIT %(batch)s",
+                           {"own": self.node, "last": last, "batch": BATCH,
+                            "suffix": "%@" + domain.replace("_", r"\_")})
+            return [Entry(*row) for row in cursor.fetchall()]
+
+        while found := self._primary.ask(work, 60):
+            yield from found
+            last = found[-1].address
+
+    def nodes(self) -> list[Node]:
+        """Every host, and how many addresses live there."""
+        def work(cursor: Any) -> list[Node]:
+            cursor.execute("SELECT n.name, host(n.address), n.accepts, count(a.address) FROM node n"
+                           " LEFT JOIN account a ON a.node = n.id GROUP BY n.id ORDER BY n.name")
+            return [Node(*row) for row in cursor.fetchall()]
+
+        found: list[Node] = self._primary.ask(work, 60)
+        return found
+
+    def join(self, ip: str) -> None:
+        """Add this host, or change its address."""
+        self._execute("INSERT INTO node (name, address) VALUES (%(own)s, %(ip)s) ON CONFLICT (name)"
+                      " DO UPDATE SET address = excluded.address", {"own": self.node, "ip": ip})
+
+    def accept(self, node: str, accepts: bool) -> None:
+        """Whether new accounts are made on the host `node`."""
+        if not self._execute("UPDATE node SET accepts = %(accepts)s WHERE name = %(node)s",
+                             {"accepts": accepts, "node": node}):
+            raise DirectoryError(f"directory: there is no node {node}; see: chatmaild directory "
+                                 "status")
+
+    def begin_move(self, address: str, target: str) -> bool:
+        """Mark `address`, which lives here, as on its way to the host `target`; False if it lives
+        elsewhere, or is on its way to another host."""
+        return bool(self._execute(
+            "UPDATE account SET moving = t.id FROM node t, node n WHERE account.address = "
+            "%(address)s AND account.node = n.id AND n.name = %(own)s AND t.name = %(target)s AND "
+            "t.id <> n.id AND (account.moving IS NULL OR account.moving = t.id)",
+            {"address": address, "own": self.node, "target": target}))
+
+    def end_move(self, address: str, target: str) -> bool:
+        """`address` lives on `target` from now on; False if it was not on its way there."""
+        return bool(self._execute(
+            "UPDATE account SET node = t.id, moving = NULL FROM node t, node n WHERE "
+            "account.address = %(address)s AND account.node = n.id AND n.name = %(own)s AND "
+            "account.moving = t.id AND t.name = %(target)s",
+            {"address": address, "own": self.node, "target": target}))
+
+    def cancel_move(self, address: str) -> None:
+        """`address` stays here."""
+        self._change("UPDATE account SET moving = NULL" + _OF_OWN, address)
+
+    def invite(self, domain: str, batch: str, tokens: Sequence[bytes], created: int, expires: int
+               ) -> None:
+        """Keep invitations, by the hashes of their tokens. Times in seconds since 1970."""
+        def work(cursor: Any) -> None:
+            cursor.executemany(
+                "INSERT INTO invitation (token_hash, domain, batch, created, expires) "
+                "VALUES (%s, %s, %s, %s, %s)",
+                [(token_hash(token), domain, batch, created, expires) for token in tokens])
+        self._primary.ask(work, 60)
+
+    def invitations(self, domain: str) -> list[tuple[str, int, int, int]]:
+        """Batch, when it was made, until when it works, and what is left of it; oldest first."""
+        def work(cursor: Any) -> list[tuple[str, int, int, int]]:
+            cursor.execute("SELECT batch, created, expires, count(*) FROM invitation WHERE domain ="
+                           " %s GROUP BY batch, created, expires ORDER BY created", (domain,))
+            return list(cursor.fetchall())
+        found: list[tuple[str, int, int, int]] = self._primary.ask(work, 60)
+        return found
+
+    def revoke(self, domain: str, batch: str) -> int:
+        """Take back what is left of a batch; how many that were."""
+        return self._execute("DELETE FROM invitation WHERE domain = %(domain)s AND "
+                             "batch = %(batch)s", {"domain": domain, "batch": batch})
+
+    def forget_invitations(self, domain: str, now: float) -> int:
+        """Remove what has expired."""
+        return self._execute("DELETE FROM invitation WHERE domain = %(domain)s AND "
+                             "expires <= %(now)s", {"domain": domain, "now": int(now)})
+
+    def version(self) -> int | None:
+        """That of the tables; None if there are none."""
+        def work(cursor: Any) -> int | None:
+            cursor.execute("SELECT to_regclass('chatmaild_directory')")
+            if cursor.fetchone()[0] is None:
+                return None
+            cursor.execute("SELECT version FROM chatmaild_directory")
+            return int(cursor.fetchone()[0])
+        found: int | None = self._primary.ask(work, 5)
+        return found
+
+    # -- inside ------------------------------------------------------------------------------
+
+    def _entry(self, cursor: Any, address: str) -> Entry | None:
+        cursor.execute(_ENTRY + "WHERE a.address = %(address)s",
+                       {"own": self.node, "address": address})
+        row = cursor.fetchone()
+        return Entry(*row) if row else None
+
+    def _entry_or_none(self, found: Any) -> Entry | None:
+        assert found is None or isinstance(found, Entry)
+        return found
+
+    def _change(self, statement: str, address: str) -> int:
+        return self._execute(statement, {"address": address, "own": self.node})
+
+    def _execute(self, statement: str, values: dict[str, Any]) -> int:
+        """How many rows that were."""
+        def work(cursor: Any) -> int:
+            cursor.execute(statement, values)
+            return int(cursor.rowcount)
+        count: int = self._primary.ask(work, LIMIT)
+        return count
+
+
+_OF_OWN = (" WHERE address = %(address)s"
+           " AND node = (SELECT id FROM node WHERE name = %(own)s)")
+
+
+def token_hash(password: bytes) -> str:
+    """What is kept of the token that a password begins with."""
+    return hashlib.sha256(password[:TOKEN_LENGTH]).hexdigest()
+
+
+def init(conninfo: str, note: Callable[[str], None] = lambda statement: None) -> int:
+    """Make the tables and roles, or bring them up to date, as the owner of the database or a
+    superuser. Returns the version from now on. May be repeated. Raises `DirectoryError`."""
+    lines = Lines(conninfo, PRIMARY, 1)
+
+    def work(cursor: Any) -> int:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtext('chatmaild'))")
+        for statement in directoryschema.STATEMENTS:
+            note(statement)
+            cursor.execute(statement)
+        cursor.execute("SELECT version FROM chatmaild_directory")
+        return int(cursor.fetchone()[0])
+
+    try:
+        version: int = lines.ask(work, 60)
+    finally:
+        lines.close()
+    if version != directoryschema.VERSION:
+        raise DirectoryError(f"directory: its tables are of version {version}, and this chatmaild "
+                             f"knows {directoryschema.VERSION}: upgrade it here")
+    return version

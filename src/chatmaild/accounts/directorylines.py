@@ -1,0 +1,221 @@
+"""Connections to PostgreSQL that are kept open in the background, so that no login waits for one.
+
+The only importer of python3-psycopg2, which is loaded with the first `Lines`: a host without
+`directory` in chatmaild.ini needs neither.
+"""
+
+import contextlib
+import logging
+import os
+import queue
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future, TimeoutError as FutureTimeout
+from typing import Any
+
+from chatmaild.errors import DirectoryError
+
+log = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT = 2
+"""Seconds for one of the hosts in the connection string; libpq then tries the next."""
+
+PAUSE = 1.0
+"""Seconds between two attempts to connect."""
+
+IDLE = 20.0
+"""Seconds after which a connection that nobody used is looked at."""
+
+OPTIONS = {
+    "connect_timeout": str(CONNECT_TIMEOUT), "application_name": "chatmaild",
+    "keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3",
+    "tcp_user_timeout": "5000",
+    "options": "-c statement_timeout=5000 -c lock_timeout=3000 "
+               "-c idle_in_transaction_session_timeout=5000",
+}
+"""Where the connection string does not say otherwise."""
+
+Work = Callable[[Any], Any]
+"""Is given a cursor in a transaction of its own, which is committed when it returns. It may be
+given another one, later, if the first connection was lost."""
+
+
+def conninfo(path: os.PathLike[str]) -> str:
+    """The connection string of libpq in the file at `path`. Raises `DirectoryError`."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = [line.strip() for line in file if line.strip() and line.strip()[0] != "#"]
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not valid UTF-8"
+        raise DirectoryError(f"{os.fspath(path)}: {reason}; it holds the connection string of "
+                             "PostgreSQL, see directory in chatmaild.ini(5)") from None
+    if len(lines) != 1:
+        raise DirectoryError(f"{os.fspath(path)}: must hold one line: the connection string of "
+                             "PostgreSQL (host=... dbname=... user=...), or its URI")
+    return lines[0]
+
+
+class Lines:
+    """`count` connections of one kind, each with a thread, to whoever of the hosts in the string
+    `target` asks for (target_session_attrs of libpq)."""
+
+    def __init__(self, conninfo: str, target: str, count: int):
+        self._arguments = _arguments(conninfo, target)
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._lines = [_Line(self._arguments, self._jobs) for _ in range(count)]
+        for line in self._lines:
+            line.start()
+
+    @property
+    def trouble(self) -> str:
+        """Why nobody can be asked; "" if somebody can, or it is not known yet."""
+        reasons = [line.trouble for line in self._lines]
+        return "" if "" in reasons else reasons[0]
+
+    def ask(self, work: Work, seconds: float) -> Any:
+        """What `work` returns. Raises `DirectoryError` after so many seconds at the latest, and at
+        once if the database cannot be reached."""
+        if reason := self.trouble:
+            raise DirectoryError(reason)
+        job = _Job(work)
+        self._jobs.put(job)
+        try:
+            return job.result.result(seconds)
+        except (FutureTimeout, CancelledError):
+            job.result.cancel()
+            if job.line:
+                job.line.cut(job)
+            raise DirectoryError("the directory does not answer; is its PostgreSQL overloaded, or "
+                                 "cut off?") from None
+
+    def close(self) -> None:
+        for line in self._lines:
+            line.close()
+        for _ in self._lines:
+            self._jobs.put(None)
+        for line in self._lines:
+            line.join(CONNECT_TIMEOUT + 1)
+
+
+def _arguments(conninfo: str, target: str) -> dict[str, str]:
+    psycopg2 = driver()
+    try:
+        given: dict[str, str] = psycopg2.extensions.parse_dsn(conninfo)
+    except psycopg2.ProgrammingError as error:
+        # its text repeats a part of the string, in which a password may be
+        raise DirectoryError("the connection string of the directory is no such thing; see "
+                             "libpq's manual, 'Connection Strings'") from error
+    return OPTIONS | given | {"target_session_attrs": target}
+
+
+def driver() -> Any:
+    """psycopg2. Raises `DirectoryError` where it is not installed."""
+    try:
+        import psycopg2
+        import psycopg2.extensions
+    except ImportError:
+        raise DirectoryError("directory in chatmaild.ini needs the package python3-psycopg2"
+                             ) from None
+    return psycopg2
+
+
+class _Job:
+    def __init__(self, work: Work):
+        self.work = work
+        self.result: Future[Any] = Future()
+        self.line: _Line | None = None
+
+
+class _Line(threading.Thread):
+    """One connection: opened, kept, opened anew, and used for one job at a time."""
+
+    def __init__(self, arguments: dict[str, str], jobs: "queue.SimpleQueue[_Job | None]"):
+        super().__init__(daemon=True)
+        self._arguments, self._jobs = arguments, jobs
+        self._driver = driver()
+        self._connection: Any = None
+        self._closing = threading.Event()
+        self._lock = threading.Lock()
+        self._current: _Job | None = None
+        self.trouble = ""
+
+    def run(self) -> None:
+        while not self._closing.is_set():
+            if self._connection is None and not self._connect():
+                self._closing.wait(PAUSE)
+                continue
+            try:
+                job = self._jobs.get(timeout=IDLE)
+            except queue.Empty:
+                self._try(lambda cursor: cursor.execute("SELECT 1"))
+                continue
+            if job and job.result.set_running_or_notify_cancel():
+                self._do(job)
+        self._disconnect()
+
+    def close(self) -> None:
+        self._closing.set()
+
+    def cut(self, job: _Job) -> None:
+        """Nobody waits for `job` any more: end it by ending the connection."""
+        with self._lock:
+            if self._current is job and self._connection is not None:
+                with contextlib.suppress(OSError), socket.socket(
+                        fileno=os.dup(self._connection.fileno())) as connection:
+                    connection.shutdown(socket.SHUT_RDWR)
+
+    def _connect(self) -> bool:
+        try:
+            connection = self._driver.connect(**self._arguments)
+        except self._driver.Error as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            if reason != self.trouble:
+                log.warning("directory: %s", reason)
+            self.trouble = reason
+            return False
+        with self._lock:
+            self._connection = connection
+        if self.trouble:
+            log.info("directory: connected again")
+        self.trouble = ""
+        return True
+
+    def _disconnect(self) -> None:
+        with self._lock:
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(self._driver.Error):
+                connection.close()
+
+    def _do(self, job: _Job) -> None:
+        """Answer `job`; once more if the connection turns out to have been lost meanwhile."""
+        job.line = self
+        for attempt in (1, 2):
+            start = time.monotonic()
+            with self._lock:
+                self._current = job
+            found, error = self._try(job.work)
+            with self._lock:
+                self._current = None
+            if error is None:
+                return job.result.set_result(found)
+            lost = self._connection is None
+            if not lost or attempt == 2 or time.monotonic() - start > 0.5 or not self._connect():
+                break
+        job.result.set_exception(error)
+
+    def _try(self, work: Work) -> tuple[Any, Exception | None]:
+        try:
+            with self._connection:      # a transaction: commit, or rollback after an exception
+                with self._connection.cursor() as cursor:
+                    return work(cursor), None
+        except self._driver.Error as error:
+            if self._connection.closed or isinstance(
+                    error, (self._driver.OperationalError, self._driver.InterfaceError)):
+                self._disconnect()
+            # what PostgreSQL says in detail may hold values of a row
+            return None, DirectoryError("directory: " + str(error).partition("\n")[0])
+        except Exception as error:      # what the caller raised in there is theirs
+            return None, error

@@ -1,0 +1,54 @@
+"""The tables of the directory: which address lives on which host.
+
+`STATEMENTS` may be run again at any time, by the owner of the database or a superuser: what is
+there stays. The two roles can log in once somebody gives them a password or a line in pg_hba.conf.
+"""
+
+VERSION = 1
+"""What this release reads and writes; kept in the table chatmaild_directory."""
+
+OURS, POSTFIX = "chatmaild", "chatmaild_postfix"
+"""Roles: ours only changes rows; that of Postfix reads where an address lives, and no hash."""
+
+
+def _role(name: str) -> str:
+    return f"""DO $$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{name}') THEN
+        CREATE ROLE {name} LOGIN;
+    END IF;
+END $$"""
+
+
+STATEMENTS = (
+    _role(OURS),
+    _role(POSTFIX),
+    """CREATE TABLE IF NOT EXISTS chatmaild_directory (version integer NOT NULL)""",
+    f"""INSERT INTO chatmaild_directory SELECT {VERSION}
+        WHERE NOT EXISTS (SELECT FROM chatmaild_directory)""",
+    """CREATE TABLE IF NOT EXISTS node (
+        id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        name text NOT NULL UNIQUE,
+        address inet NOT NULL UNIQUE,
+        accepts boolean NOT NULL DEFAULT true)""",
+    # Without a hash it is an address that is kept from being made: blocked.
+    """CREATE TABLE IF NOT EXISTS account (
+        address text PRIMARY KEY,
+        node integer NOT NULL REFERENCES node,
+        hash text,
+        blocked boolean NOT NULL DEFAULT false,
+        cleartext boolean NOT NULL DEFAULT false,
+        moving integer REFERENCES node,
+        leaving boolean NOT NULL DEFAULT false,
+        CHECK (hash IS NOT NULL OR blocked))""",
+    """CREATE INDEX IF NOT EXISTS account_node ON account (node)""",
+    """CREATE TABLE IF NOT EXISTS invitation (
+        token_hash text PRIMARY KEY,
+        domain text NOT NULL,
+        batch text NOT NULL,
+        created bigint NOT NULL,
+        expires bigint NOT NULL)""",
+    f"""GRANT SELECT ON chatmaild_directory TO {OURS}""",
+    f"""GRANT SELECT, INSERT, UPDATE, DELETE ON node, account, invitation TO {OURS}""",
+    f"""GRANT SELECT (address, node) ON account TO {POSTFIX}""",
+    f"""GRANT SELECT (id, name, address) ON node TO {POSTFIX}""",
+)

@@ -1,0 +1,202 @@
+"""``chatmaild directory``: the chat domains of several hosts, and which address lives where."""
+
+import argparse
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from chatmaild.accounts import directory as directories
+from chatmaild.accounts.directory import BATCH, Directory
+from chatmaild.accounts.directorylines import conninfo
+from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
+from chatmaild.config import inifile
+from chatmaild.config.config import Config
+from chatmaild.config.values import one_address
+from chatmaild.console import Console, Progress
+from chatmaild.daemon import privileges
+from chatmaild.errors import StoreError, UsageError
+
+Row = tuple[str, str | None, bool, bool]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    def add(name: str, help: str, run: Callable[..., int]) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=help, description=help)
+        command.set_defaults(act=run)
+        command.add_argument("--json", action="store_true", help="print one JSON document")
+        return command
+
+    command = add("init", "make the tables and roles in PostgreSQL, once for all hosts", _init)
+    command.add_argument("--connection", metavar="CONNINFO", help="as the owner of the database, "
+                         "or a superuser (default: the connection string of this host)")
+    command = add("join", "add this host, or change its address", _join)
+    command.add_argument("address", metavar="IP", help="where the other hosts reach this one")
+    add("status", "show the hosts, and how many addresses live on each", _status)
+    command = add("import", "enter all accounts of this host", _import)
+    command.add_argument("--dry-run", action="store_true", help="change nothing")
+    command = add("reconcile", "compare this host's disk with the directory, and mend", _reconcile)
+    command.add_argument("--dry-run", action="store_true", help="change nothing")
+    command.add_argument("--release-missing", action="store_true",
+                         help="give up the addresses of this host that have no mailbox")
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    config = inifile.load(args.config)
+    act: Callable[[argparse.Namespace, Config, Console], int] = args.act
+    return act(args, config, console)
+
+
+def _init(args: argparse.Namespace, config: Config, console: Console) -> int:
+    if args.connection is None and config.directory is None:
+        raise UsageError("--connection is missing, and chatmaild.ini has no directory")
+    version = directories.init(args.connection or conninfo(_file(config)))
+    console.line(f"the directory is there, its tables are of version {version}. Give the roles "
+                 "chatmaild and chatmaild_postfix their passwords, then on each host: chatmaild "
+                 "directory join IP")
+    console.result({"version": version})
+    return 0
+
+
+def _file(config: Config) -> Any:
+    if config.directory is None:
+        raise UsageError(f"{config.path}: directory is not set, so this host is alone; see "
+                         "several-hosts.md")
+    return config.directory
+
+
+def _opened(config: Config) -> Directory:
+    """The directory of this host, asked as mail_user from here on. Raises `UsageError`."""
+    privileges.become(config.mail_user)
+    return Directory(conninfo(_file(config)), config.node, lines=1)
+
+
+def _join(args: argparse.Namespace, config: Config, console: Console) -> int:
+    try:
+        ip = one_address(args.address)
+    except ValueError as error:
+        raise UsageError(f"{args.address}: {error}") from None
+    _opened(config).join(ip)
+    console.line(f"{config.node} is in the directory, at {ip}")
+    console.result({"node": config.node, "address": ip})
+    return 0
+
+
+def _status(args: argparse.Namespace, config: Config, console: Console) -> int:
+    directory = _opened(config)
+    nodes = directory.nodes()
+    console.table(
+        ("HOST", "ADDRESS", "ACCOUNTS", "STATE"),
+        [(node.name, node.ip, f"{node.accounts:,}",
+          "open" if node.accepts else "takes no new accounts") for node in nodes], right="llr")
+    console.result([{"node": node.name, "address": node.ip, "accounts": node.accounts,
+                     "accepts": node.accepts, "own": node.name == config.node} for node in nodes])
+    if config.node not in {node.name for node in nodes}:
+        console.error(f"{config.node}, this host, is not among them: chatmaild directory join IP")
+        return 1
+    return 0
+
+
+# ---- comparing ----------------------------------------------------------------------------------
+
+
+class _Result:
+    """What a comparison found, and did."""
+
+    def __init__(self) -> None:
+        self.entered = 0
+        self.elsewhere: list[str] = []
+        self.released: list[str] = []
+        self.missing: list[str] = []
+        self.problems: list[str] = []
+
+    def show(self, console: Console, dry_run: bool) -> int:
+        for address in self.elsewhere:
+            console.error(f"{address}: has a mailbox here, but lives elsewhere by the directory")
+        for address in self.missing:
+            console.error(f"{address}: lives here by the directory, but has no mailbox; its next "
+                          "login makes an empty one (--release-missing gives it up)")
+        for problem in self.problems:
+            console.error(problem)
+        console.line(f"{'would enter or confirm' if dry_run else 'entered or confirmed'} "
+                     f"{self.entered:,}, {'would release' if dry_run else 'released'} "
+                     f"{len(self.released):,}; {len(self.elsewhere):,} live elsewhere, "
+                     f"{len(self.missing):,} have no mailbox")
+        console.result({**vars(self), "dry_run": dry_run})
+        return 1 if self.elsewhere or self.missing or self.problems else 0
+
+
+def _import(args: argparse.Namespace, config: Config, console: Console) -> int:
+    directory, result = _opened(config), _Result()
+    _enter(directory, config, console, result, args.dry_run)
+    return result.show(console, args.dry_run)
+
+
+def _reconcile(args: argparse.Namespace, config: Config, console: Console) -> int:
+    directory, result = _opened(config), _Result()
+    _enter(directory, config, console, result, args.dry_run)
+    mailboxes = Mailboxes(config)
+    for domain in config.domains:
+        for entry in directory.entries(domain):
+            mailbox = mailboxes.find(entry.address)
+            try:
+                here = mailbox is not None and (mailbox.exists() or mailbox.is_blocked())
+            except StoreError as error:
+                result.problems.append(str(error))
+                continue
+            if here and entry.leaving and not args.dry_run:
+                directory.stay(entry.address)
+            if here or entry.moving or (entry.blocked and entry.hash is None):
+                continue
+            if entry.leaving or args.release_missing:
+                if not args.dry_run:
+                    directory.release(entry.address)
+                result.released.append(entry.address)
+            else:
+                result.missing.append(entry.address)
+    return result.show(console, args.dry_run)
+
+
+def _enter(directory: Directory, config: Config, console: Console, result: _Result,
+           dry_run: bool) -> None:
+    """Let the directory say of every mailbox here what the disk says."""
+    mailboxes = Mailboxes(config)
+    progress = console.progress(
+        lambda: sum(1 for domain in config.domains for _ in mailboxes.of_domain(domain)),
+        "mailboxes")
+    try:
+        for domain in config.domains:
+            rows: list[Row] = []
+            for row in _rows(mailboxes, domain, progress, result):
+                rows.append(row)
+                if len(rows) == BATCH:
+                    _put(directory, rows, result, dry_run)
+                    rows = []
+            _put(directory, rows, result, dry_run)
+    finally:
+        progress.close()
+
+
+def _rows(mailboxes: Mailboxes, domain: str, progress: Progress, result: _Result
+          ) -> Iterator[Row]:
+    for mailbox in mailboxes.of_domain(domain):
+        progress.step()
+        try:
+            if row := row_of(mailbox):
+                yield row
+        except StoreError as error:
+            result.problems.append(str(error))
+
+
+def row_of(mailbox: Mailbox) -> Row | None:
+    """What the directory should say of a mailbox here; None if nothing. Raises `StoreError`."""
+    hash, blocked = mailbox.hash(), mailbox.is_blocked()
+    if hash is None and not blocked:
+        return None
+    return mailbox.address, hash, blocked, hash is not None and not mailbox.enforces_encryption()
+
+
+def _put(directory: Directory, rows: list[Row], result: _Result, dry_run: bool) -> None:
+    elsewhere = [] if dry_run or not rows else directory.put(rows)
+    result.elsewhere += elsewhere
+    result.entered += len(rows) - len(elsewhere)

@@ -1,0 +1,245 @@
+"""The directory on a real PostgreSQL: who has an address, whatever races, dies or hangs."""
+
+import contextlib
+import threading
+from pathlib import Path
+
+import postgresql
+import pytest
+from rig.until import until
+
+from chatmaild.accounts import directory
+from chatmaild.accounts.directory import Directory, Uninvited
+from chatmaild.errors import DirectoryError
+
+ADDRESS = "somebody1@chat.example"
+DOMAIN = "chat.example"
+HASH = "{SHA512-CRYPT}$6$salt$hash"
+TOKEN = b"a" * 20
+
+
+@pytest.fixture
+def server(directory_server):
+    return directory_server
+
+
+@pytest.fixture
+def hosts(server):
+    """Two hosts, a and b, of an empty directory."""
+    server.sql("TRUNCATE account, invitation, node")
+    with opened(server, "a") as a, opened(server, "b") as b:
+        a.join("192.0.2.10")
+        b.join("192.0.2.20")
+        yield a, b
+
+
+@contextlib.contextmanager
+def opened(server, node, *others, lines=2):
+    made = Directory(server.conninfo("chatmaild", *others), node, lines)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def test_the_tables_are_made_once_and_kept(server, hosts):
+    hosts[0].claim(ADDRESS, HASH)
+    assert directory.init(server.conninfo("postgres")) == hosts[0].version() == 1
+    assert hosts[0].find(ADDRESS).hash == HASH
+
+
+def test_tables_of_a_later_release_are_left_alone(server, hosts):
+    server.sql("UPDATE chatmaild_directory SET version = 7")
+    with pytest.raises(DirectoryError, match="version 7"):
+        directory.init(server.conninfo("postgres"))
+    server.sql("UPDATE chatmaild_directory SET version = 1")
+
+
+def test_each_role_may_do_what_it_must_and_no_more(server, hosts):
+    hosts[0].claim(ADDRESS, HASH)
+    assert server.sql("SELECT a.address, n.name FROM account a JOIN node n ON n.id = a.node",
+                      "chatmaild_postfix") == f"{ADDRESS}|a"
+    for user, statement in (
+        ("chatmaild_postfix", "SELECT hash FROM account"),
+        ("chatmaild_postfix", "SELECT * FROM invitation"),
+        ("chatmaild_postfix", "DELETE FROM account"),
+        ("chatmaild", "DROP TABLE account"),
+        ("chatmaild", "UPDATE chatmaild_directory SET version = 2"),
+    ):
+        with pytest.raises(Exception, match="exit status"):
+            server.sql(statement, user)
+
+
+def test_the_first_who_claims_has_the_address_and_everybody_knows_where(hosts):
+    a, b = hosts
+    assert a.find(ADDRESS) is None
+    assert a.claim(ADDRESS, HASH).made
+    claim = b.claim(ADDRESS, "{PLAIN}other")
+    assert not claim.made and claim.entry.hash == HASH
+    assert (claim.entry.node, claim.entry.ip, claim.entry.is_own) == ("a", "192.0.2.10", False)
+    assert a.find(ADDRESS).is_own
+    assert a.claim(ADDRESS, HASH).entry.is_own, "asked twice, after an answer got lost"
+
+
+@pytest.mark.parametrize("same_password", [True, False])
+def test_of_two_hosts_that_claim_one_address_at_once_one_gets_it(server, hosts, same_password):
+    races = [f"racer{number:04}@{DOMAIN}" for number in range(100)]
+    answers = {"a": [], "b": []}
+    barrier = threading.Barrier(2)
+
+    def run(host):
+        own = HASH if same_password else f"{{PLAIN}}{host.node}"
+        for address in races:
+            barrier.wait(60)
+            answers[host.node].append(host.claim(address, own))
+
+    threads = [threading.Thread(target=run, args=(host,)) for host in hosts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    for address, first, second in zip(races, answers["a"], answers["b"], strict=True):
+        assert first.made + second.made == 1
+        winner = "a" if first.made else "b"
+        assert first.entry.node == second.entry.node == winner
+        assert first.entry.hash == second.entry.hash == (HASH if same_password
+                                                         else f"{{PLAIN}}{winner}")
+    assert server.sql("SELECT count(*) FROM account") == str(len(races))
+
+
+def test_an_invitation_makes_one_account_wherever_it_is_used(hosts):
+    a, b = hosts
+    a.invite(DOMAIN, "batch", [TOKEN], 1000, 2000)
+    for password, now in ((b"b" * 20 + b"secret", 1500), (TOKEN + b"secret", 2000)):
+        with pytest.raises(Uninvited):
+            b.claim(ADDRESS, HASH, password, invited=False, now=now)
+    assert b.find(ADDRESS) is None
+    assert b.claim(ADDRESS, HASH, TOKEN + b"secret", invited=False, now=1500).made
+    assert not a.claim(ADDRESS, HASH, TOKEN + b"secret", invited=False, now=1500).made
+    with pytest.raises(Uninvited):
+        a.claim(f"other@{DOMAIN}", HASH, TOKEN + b"secret", invited=False, now=1500)
+    assert a.invitations(DOMAIN) == []
+
+
+def test_invitations_are_listed_and_taken_back_by_batch(server, hosts):
+    a, b = hosts
+    a.invite(DOMAIN, "one", [b"c" * 20, b"d" * 20], 1000, 2000)
+    a.invite(DOMAIN, "two", [b"e" * 20], 1100, 3000)
+    assert "cccc" not in server.sql("SELECT * FROM invitation"), "only hashes are kept"
+    assert b.invitations(DOMAIN) == [("one", 1000, 2000, 2), ("two", 1100, 3000, 1)]
+    assert b.revoke(DOMAIN, "one") == 2
+    assert a.forget_invitations(DOMAIN, 3000) == 1
+
+
+def test_only_the_home_releases_an_address(hosts):
+    a, b = hosts
+    a.claim(ADDRESS, HASH)
+    b.release(ADDRESS)
+    assert a.find(ADDRESS)
+    a.leave(ADDRESS)
+    assert b.find(ADDRESS).leaving
+    a.release(ADDRESS)
+    assert b.claim(ADDRESS, HASH).made
+
+
+def test_an_address_that_is_to_stay_blocked_is_nobodys_again(hosts):
+    a, b = hosts
+    a.claim(ADDRESS, HASH)
+    a.release(ADDRESS, keep_blocked=True)
+    claim = b.claim(ADDRESS, HASH)
+    assert not claim.made and claim.entry.blocked and claim.entry.hash is None
+
+
+def test_a_host_that_takes_no_new_accounts_claims_for_another_one(hosts):
+    a, b = hosts
+    a.accept("a", False)
+    claim = a.claim(ADDRESS, HASH)
+    assert claim.made and claim.entry.node == "b"
+    a.accept("b", False)
+    with pytest.raises(DirectoryError, match="no host takes new accounts"):
+        a.claim(f"other@{DOMAIN}", HASH)
+
+
+def test_what_the_disk_of_the_home_says_goes_into_the_directory(hosts):
+    a, b = hosts
+    b.claim(f"elsewhere@{DOMAIN}", HASH)
+    assert a.put([(ADDRESS, HASH, True, True), (f"elsewhere@{DOMAIN}", "{PLAIN}mine", False, False)
+                  ]) == [f"elsewhere@{DOMAIN}"]
+    entry = b.find(ADDRESS)
+    assert (entry.node, entry.blocked, entry.cleartext) == ("a", True, True)
+    a.update(ADDRESS, "{PLAIN}new", False, False)
+    assert b.find(ADDRESS).hash == "{PLAIN}new"
+    assert [entry.address for entry in a.entries(DOMAIN)] == [ADDRESS]
+    assert len(list(a.entries(DOMAIN, everywhere=True))) == 2
+    assert [(node.name, node.accounts) for node in a.nodes()] == [("a", 1), ("b", 1)]
+
+
+def test_an_address_moves_once_at_a_time(hosts):
+    a, b = hosts
+    a.claim(ADDRESS, HASH)
+    assert not b.begin_move(ADDRESS, "a"), "b is not its home"
+    assert not a.begin_move(ADDRESS, "nowhere")
+    assert a.begin_move(ADDRESS, "b") and a.begin_move(ADDRESS, "b"), "an interrupted one goes on"
+    assert b.find(ADDRESS).moving == "b"
+    assert a.end_move(ADDRESS, "b") and not a.end_move(ADDRESS, "b")
+    entry = b.find(ADDRESS)
+    assert entry.is_own and entry.moving is None
+
+
+def test_a_primary_that_restarts_is_asked_again(server, hosts):
+    a, _ = hosts
+    a.claim(ADDRESS, HASH)
+    server.kill()
+    server.start()
+    assert until(lambda: with_luck(lambda: a.find(ADDRESS)), "the directory to answer").is_own
+
+
+def with_luck(function):
+    with contextlib.suppress(DirectoryError):
+        return function()
+
+
+def test_a_database_that_is_not_there_is_an_error_at_once(tmp_path):
+    nobody = Directory(f"host={tmp_path} dbname=x user=y", "a", lines=1)
+    try:
+        with pytest.raises(DirectoryError):
+            nobody.find(ADDRESS)
+    finally:
+        nobody.close()
+
+
+@pytest.mark.parametrize("text, problem", [
+    ("", "must hold one line"), ("host=a\nhost=b\n", "must hold one line"),
+    (None, "No such file"), ("# a comment\nno connection string\n", "no such thing")])
+def test_a_file_without_a_connection_string_is_named(tmp_path, text, problem):
+    path = Path(tmp_path / "directory.conf")
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(DirectoryError, match=problem):
+        Directory(directory.conninfo(path), "a")
+
+
+def test_without_the_primary_the_standby_says_who_is_known_and_nobody_is_unknown():
+    with postgresql.server() as primary:
+        directory.init(primary.conninfo("postgres"))
+        with postgresql.server(primary) as standby, opened(primary, "a", standby) as a:
+            a.join("192.0.2.10")
+            a.claim(ADDRESS, HASH)
+            standby.caught_up(primary)
+            primary.kill()
+            assert until(lambda: with_luck(lambda: a.find(ADDRESS)), "the standby").hash == HASH
+            for attempt in (lambda: a.find(f"unknown@{DOMAIN}"),
+                            lambda: a.claim(f"unknown@{DOMAIN}", HASH)):
+                with pytest.raises(DirectoryError):
+                    attempt()
+            standby.promote()
+            assert until(lambda: with_luck(lambda: a.claim(f"unknown@{DOMAIN}", HASH)),
+                         "the promoted one to be found").made
+
+
+def test_a_primary_that_hangs_holds_nobody_up(server, hosts):
+    a, _ = hosts
+    a.claim(ADDRESS, HASH)
+    with server.hanging(), pytest.raises(DirectoryError):
+        a.find(ADDRESS)
+    assert until(lambda: with_luck(lambda: a.find(ADDRESS)), "the directory to answer").is_own

@@ -1,0 +1,124 @@
+"""A PostgreSQL of Debian's for tests: in a directory of its own, on a unix socket and nothing else.
+"""
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rig.until import until
+
+BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+DATABASE = "chatmaild"
+
+
+class Server:
+    """A primary, or a standby of one, with a database for chatmaild."""
+
+    def __init__(self, directory: Path, primary: "Server | None" = None):
+        self.directory = directory
+        self._data = directory / "data"
+        # initdb refuses to be root
+        self._user = "postgres" if os.geteuid() == 0 else None
+        if self._user:
+            owner = pwd.getpwnam(self._user)
+            os.chown(directory, owner.pw_uid, owner.pw_gid)
+        if primary:
+            self._run("pg_basebackup", "-D", self._data, "-R", "-h", primary.directory,
+                      "-U", "postgres", "-c", "fast")
+        else:
+            self._run("initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-N",
+                      "--no-instructions")
+        self.start()
+        if not primary:
+            self.sql(f"CREATE DATABASE {DATABASE}", database="postgres")
+
+    def conninfo(self, user: str = "chatmaild", *others: "Server") -> str:
+        """For this server and `others`, as a line of a file."""
+        hosts = ",".join(str(server.directory) for server in (self, *others))
+        return f"host={hosts} dbname={DATABASE} user={user}"
+
+    def sql(self, statement: str, user: str = "postgres", database: str = DATABASE) -> str:
+        """The rows that `statement` gives, a line each."""
+        return subprocess.run(
+            [BINARIES[-1] / "psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", self.directory,
+             "-U", user, "-d", database, "-c", statement],
+            check=True, text=True, capture_output=True, cwd="/").stdout.strip()
+
+    def start(self) -> None:
+        options = (f"-k {self.directory} -c listen_addresses= -c fsync=off -c max_connections=50 "
+                   "-c log_parameter_max_length=0")
+        self._run("pg_ctl", "-D", self._data, "-w", "-l", self.directory / "log", "-o", options,
+                  "start")
+
+    def kill(self) -> None:
+        """All its processes at once, as by a power loss."""
+        if self.pid:
+            self._run("pg_ctl", "-D", self._data, "-m", "immediate", "-w", "stop")
+
+    @property
+    def pid(self) -> int:
+        """That of its first process; 0 if it does not run."""
+        with contextlib.suppress(FileNotFoundError):
+            return int((self._data / "postmaster.pid").read_text().split()[0])
+        return 0
+
+    @contextlib.contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Connections are accepted by the kernel, and nothing is answered."""
+        pids = [self.pid, *self._children()]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in reversed(pids):
+                os.kill(pid, signal.SIGCONT)
+
+    def _children(self) -> list[int]:
+        listed = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
+        return [int(pid) for pid in listed.split()]
+
+    def promote(self) -> None:
+        self._run("pg_ctl", "-D", self._data, "-w", "promote")
+
+    def caught_up(self, primary: "Server") -> None:
+        """Returns when this standby has all that the primary has."""
+        position = primary.sql("SELECT pg_current_wal_lsn()")
+        until(lambda: self.sql(f"SELECT pg_last_wal_replay_lsn() >= '{position}'") == "t",
+              "the standby to catch up")
+
+    def _run(self, program: str, *arguments: str | Path) -> None:
+        done = subprocess.run([BINARIES[-1] / program, *arguments], user=self._user, cwd="/",
+                              stdin=subprocess.DEVNULL, text=True, stdout=subprocess.PIPE
+                              if program == "initdb" else subprocess.DEVNULL,
+                              stderr=subprocess.STDOUT)
+        assert done.returncode == 0, f"{program}: {done.stdout}"
+
+
+@contextlib.contextmanager
+def server(primary: Server | None = None) -> Iterator[Server]:
+    """One that runs, and is gone afterwards. Skips, or fails in CI, where there is none."""
+    try:
+        import psycopg2  # noqa: F401
+        missing = [] if BINARIES else ["postgresql"]
+    except ImportError:
+        missing = ["python3-psycopg2"]
+    if missing:
+        text = f"needs the package {missing[0]}"
+        pytest.fail(text) if os.environ.get("CI") == "true" else pytest.skip(text)
+    directory = Path(tempfile.mkdtemp(prefix="chatmaild-pg-"))   # a socket's path must be short
+    try:
+        made = Server(directory, primary)
+        try:
+            yield made
+        finally:
+            made.kill()
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
