@@ -29,9 +29,10 @@ MAY_IMPORT = {
     "admin": BASE | STORES | {"console", "daemon", "dkim", "filter", "message", "push",
                               "retention"},
     "admin.servers": {"errors"},
+    "admin.dns": {"admin.servers", "config", "console", "dkim", "errors"},
     "admin.wiring": {"admin.servers", "config", "console", "disk", "errors"},
-    "admin.check": BASE | STORES | {"admin.servers", "admin.wiring", "console", "daemon", "dkim",
-                                    "retention"},
+    "admin.check": BASE | STORES | {"admin.dns", "admin.servers", "admin.wiring", "console",
+                                    "daemon", "dkim", "retention"},
     "cli": {"config", "console", "daemon", "errors", "slimimport"},
     "__main__": {"cli"},
 }
@@ -56,7 +57,10 @@ MODULES = {
 OF_THE_WORLD = {"logging", "os", "socket", "threading", "time"}
 RULES = [name for name in MODULES if name.startswith(("chatmaild.message.", "chatmaild.dkim."))
          and name not in ("chatmaild.dkim.dnsquery", "chatmaild.dkim.resolver")] + [
-    "chatmaild.accounts.signup", "chatmaild.address", "chatmaild.config.values",
+    "chatmaild.accounts.signup", "chatmaild.address", "chatmaild.admin.check.names",
+    "chatmaild.admin.check.policies", "chatmaild.admin.dns.addresses",
+    "chatmaild.admin.dns.questions", "chatmaild.admin.dns.signers", "chatmaild.admin.dns.spf",
+    "chatmaild.admin.dns.wanted", "chatmaild.config.values",
     "chatmaild.daemon.dictproto", "chatmaild.disk.maildirname", "chatmaild.cellrate",
     "chatmaild.filter.client", "chatmaild.filter.headers", "chatmaild.filter.incoming",
     "chatmaild.filter.outgoing", "chatmaild.filter.questions", "chatmaild.filter.rates",

@@ -28,6 +28,7 @@ COMMANDS = {
     "invite": ("chatmaild.admin.invite", "make, list and revoke invitations to a chat domain"),
     "check": ("chatmaild.admin.check.command",
               "prove that this host is wired, or name the line to change"),
+    "dns": ("chatmaild.admin.dns.command", "print the rows that the DNS should have"),
     "wire": ("chatmaild.admin.wiring.command",
              "show what Postfix and Dovecot need, and change it (--apply)"),
     "unwire": ("chatmaild.admin.wiring.unwire", "give Postfix and Dovecot back as they were"),

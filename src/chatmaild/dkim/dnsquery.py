@@ -1,4 +1,4 @@
-"""Asks recursive name servers for TXT records: what goes over the wire, and when whom to ask.
+"""Asks recursive name servers for records: what goes over the wire, and when whom to ask.
 
 A server is asked with EDNS first (RFC 6891), so that a key needs no TCP. One that answers FORMERR
 or NOTIMP to that, or nothing at all, is asked without (section 6.2.2), and that is remembered for a
@@ -60,7 +60,8 @@ class Server:
 @dataclass(frozen=True)
 class Answer:
     records: tuple[bytes, ...]
-    """The TXT records; none if the name has none, or is not there."""
+    """The records of the type that was asked for, TXT as its text, others as a zone file has them;
+    none if the name has none, or is not there."""
     ttl: int
     """Seconds."""
 
@@ -81,13 +82,14 @@ class _Asked:
 
 
 async def ask(servers: Sequence[Server], name: str, *, seconds: float, patience: float,
-              tcp_only: bool = False) -> Answer:
-    """What the servers say of `name`. Each is asked in turn and waited for `patience` seconds,
-    again and again, for `seconds` in all. Raises `DnsTrouble` if none of them can tell."""
+              tcp_only: bool = False, kind: str = "TXT") -> Answer:
+    """What the servers say of `name`, its records of type `kind`. Each server is asked in turn and
+    waited for `patience` seconds, again and again, for `seconds` in all. Raises `DnsTrouble` if
+    none of them can tell."""
     now = asyncio.get_running_loop().time
     end = now() + seconds
     every = [_Asked(server, server.plain_until <= now()) for server in servers]
-    question = dns.name.from_text(name)
+    question = dns.name.from_text(name), dns.rdatatype.from_text(kind)
     while any(not one.is_out for one in every) and now() < end:
         for one in every:
             left = min(patience, end - now())
@@ -102,12 +104,12 @@ async def ask(servers: Sequence[Server], name: str, *, seconds: float, patience:
     raise DnsTrouble("; ".join(f"{one.server.address}: {one.words}" for one in every))
 
 
-async def _ask_one(one: _Asked, question: dns.name.Name, seconds: float, tcp_only: bool
-                   ) -> Answer | None:
+async def _ask_one(one: _Asked, question: tuple[dns.name.Name, dns.rdatatype.RdataType],
+                   seconds: float, tcp_only: bool) -> Answer | None:
     """One question to one server. Its answer if there is one, else None, and `one` has noted why.
     """
     with_edns = one.edns
-    query = dns.message.make_query(question, dns.rdatatype.TXT, use_edns=0 if with_edns else False,
+    query = dns.message.make_query(*question, use_edns=0 if with_edns else False,
                                    payload=EDNS_PAYLOAD if with_edns else None)
     try:
         message = await _exchange(one.server, query, seconds, tcp_only)
@@ -163,7 +165,10 @@ def _answer(message: dns.message.QueryMessage) -> Answer:
     """The records at the end of the chain of aliases. Raises `DNSException` if it has none (a
     loop, or more than 16 links)."""
     chain = message.resolve_chaining()
-    return Answer(texts(chain.answer or ()), chain.minimum_ttl)
+    found = chain.answer or ()
+    if message.question[0].rdtype == dns.rdatatype.TXT:
+        return Answer(texts(found), chain.minimum_ttl)
+    return Answer(tuple(rdata.to_text().encode() for rdata in found), chain.minimum_ttl)
 
 
 def texts(rdatas: Iterable[Any]) -> tuple[bytes, ...]:

@@ -1,4 +1,4 @@
-"""TXT records from the DNS, for threads that must not wait long.
+"""Records from the DNS: keys for threads that must not wait long, anything for commands.
 
 One thread runs an asyncio loop for all lookups; the callers, who sit in threads of libmilter,
 wait for results under limits. While they wait, a process of Postfix's smtpd waits with them, so
@@ -173,6 +173,32 @@ def explain_trouble(name: str, servers: tuple[tuple[str, int], ...] = (),
     except DnsTrouble as trouble:
         return str(trouble)
     return ""
+
+
+Question = tuple[str, str]
+"""Name and type of a record."""
+
+
+def ask_all(questions: Iterable[Question], servers: tuple[tuple[str, int], ...] = (),
+            resolv_conf: Path = RESOLV_CONF) -> dict[Question, tuple[str, ...] | DnsTrouble]:
+    """The records that answer each question, or why nobody could tell. For commands; takes
+    `Limits.seconds` at most, however many they are."""
+    limits = Limits()
+    found, tcp_only = _Servers(servers, resolv_conf).current()
+
+    async def answer(question: Question) -> tuple[str, ...] | DnsTrouble:
+        try:
+            told = await ask(found, question[0], kind=question[1], seconds=limits.seconds,
+                             patience=limits.patience, tcp_only=tcp_only)
+        except DnsTrouble as trouble:
+            return trouble
+        return tuple(record.decode("utf-8", "replace") for record in told.records)
+
+    async def every(asked: list[Question]) -> list[tuple[str, ...] | DnsTrouble]:
+        return list(await asyncio.gather(*map(answer, asked)))
+
+    asked = list(dict.fromkeys(questions))
+    return dict(zip(asked, asyncio.run(every(asked))))
 
 
 def _has_result(future: futures.Future[Records]) -> bool:

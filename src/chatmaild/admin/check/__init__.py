@@ -2,9 +2,10 @@
 
     command -> servers.postconf, servers.doveconf, hostfiles (what is observed)
             -> host, postfix, trust, delivery, dovecot, mail, sockets (observed -> findings)
+            -> names, policies, reach (--dns: what the DNS says, and where it leads)
             -> live -> livemail (a throw-away account, real messages)
 
 A check is a function of what was observed; it looks at nothing itself.
-May import `admin.servers`, `admin.wiring`, `config`, `daemon`, `accounts`, `retention`, `console`
-and `errors`.
+May import `admin.dns`, `admin.servers`, `admin.wiring`, `config`, `daemon`, `accounts`, `dkim`,
+`retention`, `console` and `errors`.
 """

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from chatmaild.admin.check import (
-    delivery, dns, dovecot as check_dovecot, host, mail, postfix as check_postfix, signing, sockets,
-    trust, wiring,
+    delivery, dns, dovecot as check_dovecot, host, mail, names, postfix as check_postfix, reach,
+    signing, sockets, trust, wiring,
 )
 from chatmaild.admin.check.findings import Finding, Level, failure, unseen
+from chatmaild.admin.dns import command as dns_command, observation as dns_observation
+from chatmaild.admin.dns.questions import Told, gather, gather_mx
 from chatmaild.admin.servers import doveconf, postconf
 from chatmaild.admin.servers.doveconf import Dovecot
 from chatmaild.admin.servers.postconf import Postfix
@@ -18,6 +20,7 @@ from chatmaild.admin.wiring.steps import Plan
 from chatmaild.config import lastgood
 from chatmaild.config.config import Config
 from chatmaild.console import Console
+from chatmaild.dkim import resolver
 from chatmaild.errors import ChatmaildError, ConfigError
 
 Observed = TypeVar("Observed")
@@ -38,8 +41,14 @@ CURES = {
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--live", action="store_true",
                         help="also log in with a throw-away address, send with it, and remove it")
+    parser.add_argument("--dns", action="store_true",
+                        help="also ask the DNS about the chat domains, look at the certificates "
+                        "that clients see, and whether mail can leave")
     parser.add_argument("--host", default="localhost", metavar="NAME",
                         help="where --live connects to (default: %(default)s)")
+    dns_command.configure_host(parser)
+    parser.add_argument("--probe", default="gmail.com", metavar="DOMAIN",
+                        help="whose mail exchangers --dns tries to reach (default: %(default)s)")
     parser.add_argument("--problems", action="store_true",
                         help="show only what is not in order")
     parser.add_argument("--postfix", metavar="DIRECTORY",
@@ -83,9 +92,26 @@ def examine(config: Config, args: argparse.Namespace) -> Iterator[Finding]:
             yield from wiring.other_instances(postfix, plan)
     yield from sockets.check(config, postfix)
     yield from dns.check(config)
+    if args.dns and postfix:
+        yield from _dns(config, postfix, args)
     if args.live:
         from chatmaild.admin.check import live
         yield from live.check(config, postfix, dovecot, args.host)
+
+
+def _dns(config: Config, postfix: Postfix, args: argparse.Namespace) -> Iterator[Finding]:
+    """What the DNS says of the chat domains, and what is found where it leads."""
+    domains = config.mail_domains
+    here = dns_observation.observe(postfix, domains, tuple(args.address))
+
+    def ask(questions: Iterable[resolver.Question]) -> dict[resolver.Question, Told]:
+        return dict(resolver.ask_all(questions, args.server))
+    answers = gather(domains, here, ask)
+    yield from names.check(domains, here, answers)
+    yield from reach.check(domains, answers, args.host)
+    if not here.relay:
+        answers = gather_mx(args.probe, ask)
+    yield reach.port_25(args.probe, answers, here.relay)
 
 
 def _servers(

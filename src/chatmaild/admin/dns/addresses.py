@@ -1,0 +1,48 @@
+"""Which of this host's addresses others can reach, from what the kernel and Postfix say."""
+
+import ipaddress
+import json
+from collections.abc import Sequence
+
+from chatmaild.admin.dns.wanted import Address
+
+_INSIDE = tuple(map(ipaddress.ip_network, (
+    "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16",
+    "127.0.0.0/8", "fc00::/7", "fe80::/10", "::1/128")))
+"""Networks that lead nowhere from outside (RFC 1918, 6598, 3927, 4193, 4291)."""
+
+
+def public(listing: str, interfaces: Sequence[str] = (), protocols: str = "all"
+           ) -> tuple[Address, ...]:
+    """The public addresses in what ``ip -json address`` says. `interfaces` and `protocols` are
+    `inet_interfaces` and `inet_protocols` of main.cf, by which Postfix may have but some."""
+    chosen = [address for word in interfaces if (address := parse(word.strip("[]")))]
+    versions = {version for version in (4, 6) if f"ipv{version}" in protocols} or {4, 6}
+    found = []
+    for entry in _entries(listing):
+        address = parse(str(entry.get("local", "")))
+        if (address and address.version in versions and not _is_passing(entry)
+                and not any(address in network for network in _INSIDE)
+                and (not chosen or address in chosen)):
+            found.append(address)
+    return tuple(dict.fromkeys(found))
+
+
+def parse(text: str) -> Address | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
+
+
+def _entries(listing: str) -> list[dict[str, object]]:
+    try:
+        links = json.loads(listing or "[]")
+        return [entry for link in links for entry in link.get("addr_info", ())]
+    except (ValueError, AttributeError, TypeError):
+        return []
+
+
+def _is_passing(entry: dict[str, object]) -> bool:
+    """Whether it is an address of a day, as privacy extensions make them (RFC 8981)."""
+    return bool(entry.get("temporary") or entry.get("deprecated"))
