@@ -29,6 +29,7 @@ COMMANDS = {
     "check": ("chatmaild.admin.check.command",
               "prove that this host is wired, or name the line to change"),
     "dns": ("chatmaild.admin.dns.command", "print the rows that the DNS should have"),
+    "web": ("chatmaild.admin.web.command", "write the static pages of a chat domain"),
     "wire": ("chatmaild.admin.wiring.command",
              "show what Postfix and Dovecot need, and change it (--apply)"),
     "unwire": ("chatmaild.admin.wiring.unwire", "give Postfix and Dovecot back as they were"),

@@ -36,9 +36,10 @@ CLUSTER = ("postgresql", "python3-psycopg2", "postfix-pgsql")
 """What several hosts with one chat domain use besides; unit tests use the first two as well."""
 
 MACHINE = ("mypy", "isort", "codespell", "python3-flake8", "python3-segno", "rnp",
-           "python3-venv", "mmdebstrap", "systemd-container", "mutt", "libmime-lite-perl")
+           "python3-venv", "mmdebstrap", "systemd-container", "mutt", "libmime-lite-perl",
+           "gettext", "chromium", "python3-websocket", "zbar-tools")
 """What the machine needs that runs the tests: style, types, the real client, other mail programs,
-other releases, booting."""
+other releases, booting, web pages on a screen."""
 
 PROFILES = ("dovecot-sieve", "dovecot-managesieved", "dovecot-sqlite", "postfix-sqlite")
 """What hosts have on which people run more than Debian's defaults, see rig.profiles."""

@@ -2,8 +2,9 @@
 
 import argparse
 import time
+from pathlib import Path
 
-from chatmaild.accounts.invites import MAX_TOKENS, Invites
+from chatmaild.accounts.invites import MAX_TOKENS, Invitation, Invites
 from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.admin import links
 from chatmaild.config import inifile
@@ -31,6 +32,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     command.add_argument("--days", type=int, default=DAYS, metavar="D",
                          help=f"how long they work (default: {DAYS})")
     command.add_argument("--no-qr", action="store_true", help="print no QR codes")
+    command.add_argument("--web", type=Path, metavar="DIRECTORY",
+                         help="write a page for each link into the web site there, and print its "
+                         "address")
+    _configure_pages(command)
     add("list", "list the invitations that nobody has used yet")
     command = add("revoke", "take back what is left of one batch")
     command.add_argument("batch", metavar="BATCH", help="as printed by create and list")
@@ -38,6 +43,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     config = inifile.load(args.config)
+    if args.action == "create" and args.web:
+        return _create_pages(args, config, console)
     action = {"create": _create, "list": _list, "revoke": _revoke}[args.action]
     privileges.become(config.mail_user)
     return action(args, config, console)
@@ -59,17 +66,9 @@ def _domain(args: argparse.Namespace, config: Config) -> DomainConfig:
 
 def _create(args: argparse.Namespace, config: Config, console: Console) -> int:
     domain = _domain(args, config)
-    if domain.signup == "closed":
-        raise UsageError(f"signup = closed for {domain.name}: nobody signs up there, invited or "
-                         "not; make accounts with: chatmaild accounts create ADDRESS")
     if domain.signup == "open":
         return _open(domain, args, console)
-    if not 1 <= args.uses <= MAX_TOKENS:
-        raise UsageError(f"--uses {args.uses}: must be from 1 to {MAX_TOKENS}")
-    if not 1 <= args.days <= 3650:
-        raise UsageError(f"--days {args.days}: must be from 1 to 3650")
-    invites = Invites(Mailboxes(config))
-    batch, invitations = invites.create(domain, args.uses, args.days, time.time())
+    batch, invitations = _made(args, config)
     made = []
     for invitation in invitations:
         link = links.login(invitation.address, invitation.password)
@@ -84,6 +83,19 @@ def _create(args: argparse.Namespace, config: Config, console: Console) -> int:
     return 0
 
 
+def _made(args: argparse.Namespace, config: Config) -> tuple[str, list[Invitation]]:
+    """Batch and invitations. Raises `UsageError` where there can be none, `StoreError`."""
+    domain = _domain(args, config)
+    if domain.signup == "closed":
+        raise UsageError(f"signup = closed for {domain.name}: nobody signs up there, invited or "
+                         "not; make accounts with: chatmaild accounts create ADDRESS")
+    if not 1 <= args.uses <= MAX_TOKENS:
+        raise UsageError(f"--uses {args.uses}: must be from 1 to {MAX_TOKENS}")
+    if not 1 <= args.days <= 3650:
+        raise UsageError(f"--days {args.days}: must be from 1 to 3650")
+    return Invites(Mailboxes(config)).create(domain, args.uses, args.days, time.time())
+
+
 def _open(domain: DomainConfig, args: argparse.Namespace, console: Console) -> int:
     """Nobody needs a token here: one link does for all."""
     link = links.signup(domain.name)
@@ -93,6 +105,47 @@ def _open(domain: DomainConfig, args: argparse.Namespace, console: Console) -> i
                      "any number of times.")
     console.result({"batch": None, "domain": domain.name, "link": link})
     return 0
+
+
+def _configure_pages(parser: argparse.ArgumentParser) -> None:
+    from chatmaild.admin.web.command import configure_look
+    configure_look(parser)
+
+
+def _create_pages(args: argparse.Namespace, config: Config, console: Console) -> int:
+    """A page for each invitation. The tokens belong to mail_user, the pages to whoever owns the
+    web site, so a process of its own makes the tokens."""
+    from chatmaild.admin.web import command as web, facts, invitation, pages
+    domain = _domain(args, config)
+    if domain.signup == "open":
+        raise UsageError(f"signup = open for {domain.name}: nobody needs an invitation; the page "
+                         f"for everybody is made by: chatmaild web {args.web}")
+    site = pages.Site(facts.of(domain, config), pages.languages(args.language), args.templates)
+    batch, invitations = _made_by_mail_user(args, config)
+    until = _day(int(time.time()) + args.days * 86_400)
+    web.become_owner(args.web)
+    paths = invitation.write(
+        args.web, site, [links.login(one.address, one.password) for one in invitations], until)
+    addresses = [f"https://{domain.name}/{path}" for path in paths]
+    for address in addresses:
+        console.line(address)
+    if console.is_terminal:
+        console.line(f"Batch {batch}: each page makes one account until {until}. To take back: "
+                     f"chatmaild invite revoke {batch}; chatmaild web {args.web} removes pages "
+                     "whose day has passed.")
+    console.result({"batch": batch, "domain": domain.name, "days": args.days,
+                    "pages": addresses})
+    return 0
+
+
+def _made_by_mail_user(args: argparse.Namespace, config: Config) -> tuple[str, list[Invitation]]:
+    """`_made` in a process of its own, so that this one keeps its rights."""
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+    privileges.known_user(config.mail_user)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork"), privileges.become,
+                             (config.mail_user,)) as pool:
+        return pool.submit(_made, args, config).result()
 
 
 def _list(args: argparse.Namespace, config: Config, console: Console) -> int:

@@ -20,6 +20,15 @@ def signup(domain: str) -> str:
     return f"dcaccount:{domain}"
 
 
+def svg(link: str) -> str:
+    """The QR code of `link` as an SVG element, dark on light in every colour scheme: not all
+    scanners read the reverse."""
+    import segno
+    text: str = segno.make(link, error="m", micro=False).svg_inline(
+        border=4, omitsize=True, dark="#000", light="#fff")
+    return text
+
+
 def show(console: Console, link: str, qr: bool) -> None:
     """Print `link`, with its QR code if a person is looking."""
     console.line(link)

@@ -1,0 +1,99 @@
+"""Templates and languages -> pages. The only importer of Jinja and gettext."""
+
+import gettext
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import jinja2
+
+from chatmaild.admin import links
+from chatmaild.admin.web.facts import Facts
+from chatmaild.errors import ChatmaildError, UsageError
+
+LANGUAGES = {
+    "en": "English", "de": "Deutsch", "fr": "Français", "es": "Español", "it": "Italiano",
+    "pl": "Polski", "sq": "Shqip", "ru": "Русский",
+}
+"""Each by its own name."""
+
+DOMAIN = "chatmaild"
+"""Of the messages: the name of the .mo files."""
+
+TEMPLATES = Path(__file__).with_name("templates")
+
+OWN_TEMPLATES = Path("/etc/chatmaild/web")
+"""What is here comes first: templates in place of ours, and text blocks."""
+
+
+class TemplateTrouble(ChatmaildError):
+    """A template cannot be used."""
+
+
+def _messages_dir() -> str | None:
+    """Where gettext looks; None is its own default, /usr/share/locale."""
+    return os.environ.get("TEXTDOMAINDIR") or None
+
+
+def available() -> tuple[str, ...]:
+    """The languages that there are messages for, English first."""
+    return tuple(language for language in LANGUAGES
+                 if language == "en" or gettext.find(DOMAIN, _messages_dir(), [language]))
+
+
+def languages(names: Sequence[str]) -> tuple[str, ...]:
+    """The languages asked for, or all there are. Raises `UsageError`."""
+    there = available()
+    for name in names:
+        if name not in there:
+            raise UsageError(f"--language {name}: there are {', '.join(there)}")
+    return tuple(dict.fromkeys(names)) or there
+
+
+class Site:
+    """The pages of one chat domain."""
+
+    def __init__(self, facts: Facts, languages: Sequence[str], own: Path = OWN_TEMPLATES):
+        """`languages`, the first of them for the root; `own` holds templates of the admin."""
+        self._facts = facts
+        self._languages = tuple(languages)
+        self._loader = jinja2.FileSystemLoader([own, TEMPLATES])
+
+    def pages(self) -> dict[str, bytes]:
+        """Path -> content. Raises `TemplateTrouble`."""
+        link = links.signup(self._facts.domain) if self._facts.signup == "open" else ""
+        found = {"style.css": self._render("style.css", self._languages[0])}
+        for language in self._languages:
+            for name in ("index.html", "privacy.html"):
+                found[f"{language}/{name}"] = self._render(name, language, "../", link)
+        found["index.html"] = self._render("index.html", self._languages[0], "", link)
+        return found
+
+    def invitation(self, link: str, until: str) -> bytes:
+        """A page for one invitation; `until` is the last day, as YYYY-MM-DD."""
+        return self._render("invitation.html", self._languages[0], "../", link, until)
+
+    def _render(self, name: str, language: str, root: str = "", link: str = "", until: str = ""
+                ) -> bytes:
+        try:
+            text = self._environment(language).get_template(name).render(
+                facts=self._facts, domain=self._facts.domain, language=language, page=name,
+                languages={each: LANGUAGES[each] for each in self._languages}, root=root,
+                link=link, qr=links.svg(link) if link else "", until=until)
+        except jinja2.TemplateError as error:
+            where = getattr(error, "filename", None) or getattr(error, "name", None) or name
+            line = f":{error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
+            raise TemplateTrouble(f"{where}{line}: {error.message or error}; take the file away, "
+                                  "and ours holds again") from None
+        return text.encode()
+
+    def _environment(self, language: str) -> jinja2.Environment:
+        environment = jinja2.Environment(
+            loader=self._loader, autoescape=jinja2.select_autoescape(["html"]), trim_blocks=True,
+            lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined,
+            extensions=["jinja2.ext.i18n"])
+        translations = gettext.NullTranslations() if language == "en" else gettext.translation(
+            DOMAIN, _messages_dir(), [language])
+        environment.install_gettext_translations(  # type: ignore[attr-defined]
+            translations, newstyle=True)
+        return environment
