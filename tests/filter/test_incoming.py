@@ -198,7 +198,8 @@ def test_nobody_from_outside_is_a_chat_user(client, address):
     (b"From: a@sender.example (<b@x.example>)", False),
     (b"From: a@sender.example, b@sender.example", False), (b"From: undisclosed:;", False),
     (b"From:", False), (b"X: y", False),
-    (b"From: a@sender.example\r\nFrom: a@sender.example", False),
+    (b"From: a@sender.example\r\nFrom: a@sender.example", True),     # Delta Chat 1.142
+    (b"From: a@sender.example\r\nFrom: A <a@sender.example>", False),
     (b"From: a@sender.example\r\nFrom : b@sender.example", False),
     ("From: <\u00e1@sender.example>".encode(), False),
     ("From: <a@s\u00e9nder.example>".encode(), False),

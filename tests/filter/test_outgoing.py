@@ -55,6 +55,16 @@ def test_what_clients_send_passes(name, message_headers, body):
     assert found.accepted, found
 
 
+def test_the_same_from_twice_is_one_and_leaves_once():
+    """Delta Chat 1.142 writes it again in what it sends in clear."""
+    repeated = [*headers(), ("From", dict(headers())["From"])]
+    found = judge(repeated, mime_body(gpg_symmetric()))
+    assert found.accepted
+    assert delivered_headers(repeated, found.changes).count(b"From: ") == 1
+    other = judge([*headers(), ("From", b"Alice <alice@chat.test>")], mime_body(gpg_symmetric()))
+    assert other.reason == "from-twice"
+
+
 def test_the_verdict_does_not_depend_on_where_chunks_are_cut():
     for name, message_headers, body in [*attacks.table(), *goodmessages.table()]:
         whole = judge(message_headers, body)

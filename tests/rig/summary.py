@@ -1,5 +1,6 @@
 """The end of a run on one screen: a line a stage, a line a failure, and how many passed."""
 
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -51,7 +52,9 @@ def lines(results: Iterable[Result], log: str) -> list[str]:
     results = list(results)
     text = [_shortened(_line(each)) for each in results]
     failures = _grouped(failure for each in results for failure in each.failures)
-    text += [_shortened(line) for line in failures[:FAILURES]]
+    for failure in failures[:FAILURES]:     # the fewer, the more there is room to say of each
+        text += textwrap.wrap(failure, WIDTH, initial_indent="  ", subsequent_indent="      ",
+                              max_lines=max(1, FAILURES // len(failures)), placeholder=" ...")
     if len(failures) > FAILURES:
         text.append(f"  ... and {len(failures) - FAILURES} more, in the log")
     text.append(f"The whole log is in {log}")
@@ -74,7 +77,7 @@ def _grouped(failures: Iterable[Failure]) -> list[str]:
     for failure in failures:
         file, _, name = failure.test.rpartition("::")
         groups.setdefault((failure.stage, file, failure.reason), []).append(name or file)
-    return [f"  {stage}: {file.rpartition('/')[2]}{'::' if file else ''}{names[0]}"
+    return [f"{stage}: {file.rpartition('/')[2]}{'::' if file else ''}{names[0]}"
             + (f" and {len(names) - 1} more" if len(names) > 1 else "") + f": {reason}"
             for (stage, file, reason), names in groups.items()]
 

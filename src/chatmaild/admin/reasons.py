@@ -78,7 +78,7 @@ _SENDERS = {
         _told(replies.TOO_FAST), "Raise the limits if people meet them in ordinary use."),
     **_group(_told(replies.WRONG_FROM), "Nothing: the person's program is set up wrongly.", {
         "from-missing": "An outgoing message has no From.",
-        "from-twice": "An outgoing message has more than one From.",
+        "from-twice": "An outgoing message has more than one From, and they differ.",
         "from-syntax": "From of an outgoing message is not exactly one address.",
         "from-is-not-sender": "From of an outgoing message is not the envelope sender.",
         "from-shows-another-address": "The display name in From shows another address.",

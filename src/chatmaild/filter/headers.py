@@ -55,12 +55,14 @@ def clean(headers: Headers, recipients: frozenset[bytes], budget: int) -> Cleane
     """What to change in the headers of an encrypted message, and how much text remains.
 
     `recipients` are the addresses that the message goes to, in lower case. Nothing is counted
-    beyond `budget` and what all of them add to it. Raises `Refusal` for a header twice that may be
-    there once, and for an Autocrypt header whose key is none.
+    beyond `budget` and what all of them add to it. A From after the first goes. Raises `Refusal`
+    for another header twice that may be there once, and for an Autocrypt header whose key is none.
     """
     cleaning = _Cleaning(recipients, budget + MAX_TEXT_PER_RECIPIENT * len(recipients))
     for written, name, index, value in _numbered(headers):
-        if name in _KEYS:
+        if name == "from" and index > 1:
+            cleaning.change(written, index, None)
+        elif name in _KEYS:
             cleaning.key(written, name, index, value)
         elif name in ("subject", "date", "mime-version"):
             cleaning.fixed(written, name, index, value)
@@ -78,13 +80,22 @@ def clean_exempt(headers: Headers) -> Cleaned:
     are, and nothing is counted."""
     changes = [HeaderChange(written, index, None)
                for written, name, index, _ in _numbered(headers)
-               if name not in _ONCE and not name.startswith((*_FAMILIES, "content-"))]
+               if name not in _ONCE and not name.startswith((*_FAMILIES, "content-"))
+               or name == "from" and index > 1]
     return Cleaned(0, 0, tuple(reversed(changes)))
+
+
+def without_repeated_from(headers: Headers) -> Headers:
+    """The headers but for a From after the first, which `clean` makes go; names in lower case."""
+    first = next((index for index, (name, _) in enumerate(headers) if name == "from"), 0)
+    return [header for index, header in enumerate(headers)
+            if header[0] != "from" or index == first]
 
 
 def _numbered(headers: Headers) -> list[tuple[str, str, int, bytes]]:
     """Each header as (name as written, in lower case, how many of that name came before it and it,
-    value). Raises `Refusal` for what may not be there at all."""
+    value). Raises `Refusal` for what may not be there at all. A second From is the caller's.
+    """
     counts: dict[str, int] = {}
     found = []
     for written, value in headers:
@@ -92,7 +103,7 @@ def _numbered(headers: Headers) -> list[tuple[str, str, int, bytes]]:
         if " " in name or "\t" in name:
             raise Refusal("header-name")
         index = counts[name] = counts.get(name, 0) + 1
-        if index > 1 and name in _ONCE:
+        if index > 1 and name in _ONCE and name != "from":
             raise Refusal("header-twice")
         found.append((written, name, index, value))
     return found

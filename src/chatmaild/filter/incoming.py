@@ -137,9 +137,10 @@ class Incoming:
 
 def from_address(headers: Headers) -> str | None:
     """The address of the From header, names in lower case; None unless there is exactly one From
-    with exactly one address. A comment behind a bare address, as cron writes it, is allowed."""
+    (or the same line again, as Delta Chat 1.142 writes it) with exactly one address. A comment
+    behind a bare address, as cron writes it, is allowed."""
     found = [value for name, value in headers if name == "from"]
-    if len(found) != 1 or len(found[0]) > address.MAX_MAILBOX:
+    if len(set(found)) != 1 or len(found[0]) > address.MAX_MAILBOX:
         return None
     mailbox = address.parse_mailbox(_without_trailing_comment(found[0]))
     return mailbox.address if mailbox else None

@@ -36,11 +36,12 @@ def check_login(account: Account, client: Client, now: float, domain: DomainConf
 
 
 def check_from(headers: Headers, sender: str) -> Verdict | None:
-    """Exactly one From, of exactly one address, the sender's; and no Sender but him.
+    """Exactly one From, of exactly one address, the sender's; and no Sender but theirs.
 
-    Names of `headers` are in lower case."""
+    Delta Chat 1.142 repeats From in the handshakes that it sends in clear: the same line twice is
+    one. Names of `headers` are in lower case."""
     found = [value for name, value in headers if name == "from"]
-    if len(found) != 1:
+    if len(set(found)) != 1:
         return Verdict("from-missing" if not found else "from-twice", replies.WRONG_FROM)
     mailbox = address.parse_mailbox(found[0])
     if mailbox is None:
@@ -93,6 +94,7 @@ class Outgoing:
         lowered = lower_names(headers)
         if refused := self._too_large() or check_from(lowered, self._sender):
             return refused
+        lowered = header_policy.without_repeated_from(lowered)
         self._exempt = (matches(self._domain.passthrough_senders, self._sender)
                         or bool(self._recipients) and self._all_listed)
         try:

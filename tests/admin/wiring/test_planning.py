@@ -9,6 +9,7 @@ from captured import CONFIG, DOMAIN, RELEASES, dovecot, postfix, with_option, wi
 from chatmaild.admin.wiring import planning
 from chatmaild.admin.wiring.dovecot import FIRST, LAST, extend
 from chatmaild.admin.wiring.observation import SYSCTL, Host
+from chatmaild.config import inifile
 
 TREE = Path(__file__).parents[3]
 MAIN = "# stock\n!include conf.d/*.conf\n!include_try local.conf\n"
@@ -114,6 +115,21 @@ def test_user_names_of_deliveries_are_extended_and_the_base_is_remembered():
     found = changes(host("trixie"))[f"/etc/dovecot/conf.d/{LAST}"]
     assert f"# the host's own lmtp: {own}\n" in found
     assert f"auth_username_format = {own}%{{user | domain | lower | if('eq', '{DOMAIN}'" in found
+
+
+def test_user_names_are_extended_again_for_a_second_domain():
+    """What our own file says for one domain does not stand in the way of another."""
+    own = dovecot("trixie", "stock").tree.block("protocol", "lmtp").get("auth_username_format")
+    path = f"/etc/dovecot/conf.d/{LAST}"
+    written = changes(host("trixie"))[path]
+    wired = dovecot("trixie", "stock",
+                    lambda text: text.replace(own, extend(own, (DOMAIN,), False)))
+    two = inifile.parse(f"[chatmaild]\nmail_domains = {DOMAIN} talk.example.org\n".encode(),
+                        CONFIG.path)
+    plan = planning.plan(host("trixie", dovecot=wired, files={path: written}), two)
+    assert not plan.obstacles
+    found, = (step.now for step in plan.steps if step.place == path)
+    assert extend(own, two.mail_domains, False) in found and f"own lmtp: {own}\n" in found
 
 
 def test_extended_user_names():

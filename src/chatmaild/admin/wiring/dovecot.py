@@ -168,12 +168,15 @@ def _formats(host: Host, config: Config, path: str) -> Iterator[str | Obstacle]:
     """``auth_username_format`` that keeps chat addresses whole, and does to all others what it
     did before."""
     dovecot = host.dovecot
-    before = dict(_OWN_FORMAT.findall(host.files.get(path, "")))
+    ours = host.files.get(path, "")
+    before = dict(_OWN_FORMAT.findall(ours))
     for scope in ("global", "lmtp"):
         holds = (dovecot.get("auth_username_format") if scope == "global"
                  else dovecot.tree.block("protocol", "lmtp").get("auth_username_format"))
         value = before.get(scope) or holds
-        if scope in before and not all(keeps_domain(holds, name) for name in config.mail_domains):
+        # What our file says for fewer domains, the new one will say for all.
+        is_overridden = scope in before and f"auth_username_format = {holds}\n" not in ours
+        if is_overridden and not all(keeps_domain(holds, name) for name in config.mail_domains):
             yield Obstacle(f"{dovecot.path}: {scope}: auth_username_format",
                            f"{holds} is set after {path}, and cuts chat domains off",
                            "take the later line out, or extend it: doc/wiring-by-hand.md")
