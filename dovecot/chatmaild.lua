@@ -332,18 +332,28 @@ local function fields_2_3(fields, service, limits)
   end
 end
 
+-- What a quota has by itself, in case that the host sets it for all of them.
+local WHOLE_QUOTA = {
+  enforce = "yes", hidden = "no", ignore = "no", ignore_unlimited = "no",
+  storage_grace = "0", storage_extra = "0", storage_percentage = "100",
+  message_percentage = "100", over_status_mask = "",
+}
+
 local function quota_2_4(fields, limits)
   fields.quota = "chat"
   fields["quota/chat/quota_driver"] = "maildir"
   fields["quota/chat/quota_storage_size"] = string.format("%dB", limits.quota)
-  fields["quota/chat/quota_storage_grace"] = "0"
   fields["quota/chat/quota_message_count"] = limits.messages
+  for name, value in pairs(WHOLE_QUOTA) do fields["quota/chat/quota_" .. name] = value end
   fields.quota_mail_size = "unlimited"
   fields.quota_mailbox_count = limits.folders
   fields["quota/chat/quota_warning"] = "chat"
   local warning = "quota/chat/quota_warning/chat/"
+  fields[warning .. "quota_warning_resource"] = "storage"
+  fields[warning .. "quota_warning_threshold"] = "over"
   fields[warning .. "quota_storage_percentage"] = tostring(WARN_AT)
   fields[warning .. "execute"] = "chatmaild-quota"
+  fields[warning .. "execute/chatmaild-quota/execute_driver"] = "unix"
   fields[warning .. "execute/chatmaild-quota/execute_args"] =
     quota_target(limits.quota) .. " " .. fields.user
 end
@@ -351,18 +361,26 @@ end
 local EMPTY_2_4 = {
   "mail_access_groups", "mail_alt_path", "mail_chroot", "mail_control_path",
   "mail_ext_attachment_path", "mail_index_path", "mail_index_private_path",
-  "mail_privileged_group", "mail_volatile_path", "mailbox_list_storage_escape_char",
-  "mailbox_list_visible_escape_char", "rawlog_dir", "sieve_script",
+  "mail_privileged_group", "mail_volatile_path", "mailbox_directory_name",
+  "mailbox_list_storage_escape_char", "mailbox_list_visible_escape_char",
+  "mailbox_root_directory_name", "rawlog_dir", "sieve_script",
+}
+
+-- Our namespace, in case that the host sets something for all of them.
+local NAMESPACE = {
+  namespace_type = "private", namespace_prefix = "", namespace_separator = ".",
+  namespace_inbox = "yes", namespace_list = "yes", namespace_subscriptions = "yes",
+  namespace_hidden = "no", namespace_disabled = "no", mailbox = "",
 }
 
 local function fields_2_4(fields, service, limits)
   for _, name in ipairs(EMPTY_2_4) do fields[name] = "" end
   fields.namespace = "chat"
-  fields["namespace/chat/namespace_inbox"] = "yes"
-  fields["namespace/chat/namespace_separator"] = "."
+  for name, value in pairs(NAMESPACE) do fields["namespace/chat/" .. name] = value end
   fields.mail_driver, fields.mail_path, fields.mail_inbox_path = "maildir", fields.home, "."
   fields.mailbox_list_layout = "maildir++"
   fields.mail_full_filesystem_access = "no"
+  fields.maildir_broken_filename_sizes = "no"
   fields.mail_plugins = plugins(service, "mail_compress quota")
   fields.mail_compress_write_method = "gz"
   fields.sieve_enabled = "no"
@@ -494,8 +512,10 @@ return function(config_path, known_path)
       fields.last_login_key = "last-login/" .. user
       fields.imap_hibernate_timeout = "0"    -- whoever ends such a session on 2.3 ends others' too
       for key, value in pairs(config.server[domain]) do fields[key] = value end
-    elseif config.push[domain] then
-      expect_mail(user)
+    else
+      -- Where 2.3 delivers to folders, mail to name+folder would make them, and nobody sees it
+      if not request.protocol then fields.lda_mailbox_autocreate = "no" end
+      if config.push[domain] then expect_mail(user) end
     end
     local complete = request.protocol and fields_2_4 or fields_2_3
     complete(fields, service, config.limits[domain])

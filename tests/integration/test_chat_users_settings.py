@@ -5,9 +5,11 @@ Each test adds lines that hosts really have, and goes in as a chat user.
 
 import contextlib
 import os
+import re
 import smtplib
 from pathlib import Path
 
+import dovecotsettings
 import pytest
 from rig.host import PASSWORD
 from rig.until import until
@@ -105,6 +107,24 @@ namespace shared {
             host.wait_for_mail(imap)
 
 
+def test_each_setting_of_dovecot_was_decided_about(host, is_23):
+    """What tests/dovecotsettings.py calls returned is what Dovecot gets from us."""
+    commands = ([["doveconf", "-d", "-s", "-m", module] for module in ("imap", "lmtp", "mail")]
+                if is_23 else [["doveconf", "-d", "-s"]])
+    names = {name for command in commands for name in
+             re.findall(r"^(\w+) =", host.run(*command).stdout, re.MULTILINE)}
+    decisions = {name: dovecotsettings.decided(name, is_23) for name in sorted(names)}
+    assert len(names) > 150 and {name: found for name, found in decisions.items()
+                                 if len(found) != 1} == {}
+    user = host.new_person()
+    answers = [host.run("doveadm", "user", "-x",
+                        f"{'service' if is_23 else 'protocol'}={service}", user).stdout
+               for service in ("imap", "lmtp")]
+    returned = {part for answer in answers for line in answer.splitlines()
+                for part in line.split("\t")[0].split("/")}
+    assert dovecotsettings.returned(is_23) - returned == set()
+
+
 def test_mail_lies_where_expire_looks(host, is_23):
     lines = "namespace inbox {\n  prefix = INBOX.\n  separator = .\n  location = maildir:~/M\n}\n"
     if not is_23:
@@ -115,6 +135,14 @@ mail_index_path = /nowhere/index
 mail_volatile_path = /nowhere/volatile
 mail_control_path = /nowhere/control
 mail_alt_path = /nowhere/alt
+mailbox_directory_name = deeper
+mailbox_root_directory_name = still-deeper
+namespace_prefix = INBOX/
+namespace_list = no
+mailbox Trash {
+  auto = create
+  autoexpunge = 1s
+}
 namespace inbox {
   mail_driver = sdbox
   mail_path = ~/S
@@ -135,6 +163,22 @@ namespace inbox {
         assert (home / ".Folder" / "cur").is_dir()
         assert {path.name for path in home.iterdir() if path.is_dir()} <= {
             "new", "cur", "tmp", ".Folder"}
+
+
+def test_an_address_with_a_folder_behind_plus_makes_none(host, is_23):
+    """Clients look into INBOX, so that is where mail to name+folder belongs. Dovecot 2.4 asks no
+    userdb about it."""
+    lines = ("lda_mailbox_autocreate = yes\nlmtp_save_to_detail_mailbox = yes\n"
+             "protocol lmtp {\n  lda_mailbox_autocreate = yes\n}\n")
+    with dovecot_with(host, lines):
+        user = host.new_person()
+        deliver(host, user.replace("@", "+folder@"))
+        deliver(host, user)
+        with host.imap(user, PASSWORD) as imap:
+            host.wait_for_mail(imap, 2 if is_23 else 1)
+            assert len(imap.list()[1]) == (1 if is_23 else 2)
+        said = host.chatmaild("check", "--problems", check=False).stdout
+        assert ("name+folder" in said) is not is_23
 
 
 def test_no_quota_of_the_host_counts(host, is_23):
@@ -171,6 +215,9 @@ mail_plugins {
 }
 quota_mail_size = 1K
 quota_storage_size = 1K
+quota_storage_percentage = 1
+quota_enforce = no
+quota_hidden = yes
 quota another {
   quota_storage_size = 1K
   quota_warning all {

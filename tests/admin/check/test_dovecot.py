@@ -217,6 +217,7 @@ def test_xchatmail_for_everybody(release, setting):
 @pytest.mark.parametrize("before, after, expected", [
     (r"^first_valid_uid = 500", "first_valid_uid = 1000", {"valid-ids": "failure"}),
     (r"^last_valid_uid = 0", "last_valid_uid = 600", {"valid-ids": "failure"}),
+    (r"^last_valid_gid = 0", "last_valid_gid = 600", {"valid-ids": "failure"}),
     (r"^last_valid_uid = 0", "last_valid_uid = unlimited", {}),      # since Dovecot 2.4.2
     (r"^first_valid_gid = 1", "first_valid_gid = 5000", {"valid-ids": "failure"}),
 ])

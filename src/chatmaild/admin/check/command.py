@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from chatmaild.admin.check import (
     delivery, dns, dovecot as check_dovecot, host, mail, names, postfix as check_postfix, reach,
-    signing, sockets, trust, wiring,
+    sessions, signing, sockets, trust, wiring,
 )
 from chatmaild.admin.check.findings import Finding, Level, failure, unseen
 from chatmaild.admin.dns import command as dns_command, observation as dns_observation
@@ -125,6 +125,7 @@ def _servers(
     if dovecot is not None:
         yield from check_dovecot.check(dovecot, config)
         yield from mail.check(dovecot, config)
+        yield from sessions.check(dovecot, config)
 
 
 def _plan(postfix: Postfix, dovecot: Dovecot, config: Config) -> Plan | None:

@@ -93,11 +93,12 @@ def _valid_ids(dovecot: Dovecot, owner: Identity | None) -> Iterator[Finding]:
                           "can open a mailbox", f"{key} = {value}")
         else:
             yield ok("valid-ids", place, f"{value} of {owner.name} is valid")
-    last = dovecot.get("last_valid_uid")    # 0, or "unlimited" since 2.4.2, for no limit
-    if last.isdigit() and 0 < int(last) < owner.uid:
-        yield failure("valid-ids", f"{dovecot.path}: last_valid_uid",
-                      f"{owner.name} has {owner.uid}, Dovecot serves up to {last}",
-                      f"last_valid_uid = {owner.uid}")
+    for key, value in (("last_valid_uid", owner.uid), ("last_valid_gid", owner.gid)):
+        last = dovecot.get(key)     # 0, or "unlimited" since 2.4.2, for no limit
+        if last.isdigit() and 0 < int(last) < value:
+            yield failure("valid-ids", f"{dovecot.path}: {key}",
+                          f"{owner.name} has {value}, Dovecot serves up to {last}",
+                          f"{key} = {value}")
 
 
 def _capabilities(dovecot: Dovecot) -> Iterator[Finding]:
