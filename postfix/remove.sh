@@ -22,6 +22,12 @@ done
 if [ -n "$(postconf -M chat-cleanup/unix 2>/dev/null)" ]; then
     postconf -MX chat-cleanup/unix
 fi
+# Local mail goes on being shown to the host's own milters alone.
+own=$(postconf -h non_smtpd_milters)
+case "$own" in
+'$chat_incoming_filter') postconf -X non_smtpd_milters ;;
+*'$chat_incoming_filter'*) postconf -e "non_smtpd_milters = $(echo "$own" | sed 's/[$]chat_incoming_filter,* *//')" ;;
+esac
 for name in $(sed -n 's/^\(chat_[a-z_]*\) *=.*/\1/p' "$(postconf -h config_directory)/main.cf"); do
     postconf -X $name
 done

@@ -86,8 +86,8 @@ class MilterClient:
             elif answer != b"p":
                 return answer, data.rstrip(b"\0").decode(), changes
 
-    def connect(self, host="client.test", address="192.0.2.1"):
-        return self.ask(b"C", host.encode() + b"\0" + b"4" + struct.pack("!H", 4711)
+    def connect(self, host="client.test", address="192.0.2.1", port=4711):
+        return self.ask(b"C", host.encode() + b"\0" + b"4" + struct.pack("!H", port)
                         + address.encode() + b"\0")
 
     def transaction(self, sender, recipients, headers, body, login="", parameters=(),

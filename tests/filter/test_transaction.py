@@ -9,6 +9,7 @@ from chatmaild.filter.client import Client
 CONFIG = inifile.parse(b"[chatmaild]\nmail_domains = chat.example\n", "test.ini")
 USER = Client("192.0.2.7", "carol@ordinary.example")
 STRANGER = Client("192.0.2.7")
+LOCAL = Client("127.0.0.1", is_local=True)
 
 
 def begun(client, path="<carol@ordinary.example>", resolved="", recipient="<x@other.example>"):
@@ -57,6 +58,26 @@ def test_a_user_of_the_host_writes_from_no_chat_address(value, shown):
     else:
         assert found.reason == "not-ours" and found.accepted
         assert not transaction.direction, "ordinary mail would be in our log"
+
+
+@pytest.mark.parametrize("value, shown", [
+    (b"<bob@chat.example>", True), (b"root <root@host.example>", False)])
+def test_a_local_program_writes_from_no_chat_address(value, shown):
+    transaction, _ = begun(LOCAL)
+    assert transaction.data() is None
+    assert transaction.headers([("From", value)], 0.0).accepted is not shown
+    assert begun(LOCAL, "<bob@chat.example>")[1].reply.code == "554"
+
+
+def test_a_local_program_may_write_to_several_and_no_recipient_is_refused():
+    """Postfix would keep the message for all of them; Dovecot refuses those that nobody has."""
+    session = Session(CONFIG, LOCAL)
+    assert session.mail("<root@host.example>") is None
+    for recipient in ("<carol@ordinary.example>", "<nobody@chat.example>", "<bob@chat.example>"):
+        assert session.recipient(recipient) is None
+    assert session.transaction.data() is None
+    found = session.transaction.headers([("From", b"<root@host.example>")], 0.0)
+    assert found.reply.code == "523"
 
 
 def test_ordinary_mail_from_outside_is_not_read():

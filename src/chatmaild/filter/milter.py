@@ -104,8 +104,8 @@ class Server:
 class _Session:
     """One connection from Postfix, and of its messages the one under way."""
 
-    __slots__ = ("server", "site", "protocol", "network_address", "connected", "transaction",
-                 "sender", "queue_id", "headers", "header_octets", "broken")
+    __slots__ = ("server", "site", "protocol", "network_address", "is_local", "connected",
+                 "transaction", "sender", "queue_id", "headers", "header_octets", "broken")
 
     def __init__(self, server: Server):
         self.server = server
@@ -113,6 +113,7 @@ class _Session:
         self.connected = time.monotonic()
         self.protocol = 0
         self.network_address = ""
+        self.is_local = False
         self.reset()
 
     def reset(self) -> None:
@@ -134,6 +135,8 @@ def _connect(ctx: milter.milterContext, hostname: str, family: int,
     try:
         if isinstance(address, tuple):
             session.network_address = address[0]
+            # cleanup(8) plays a client for mail that came without SMTP (Postfix: MILTER_README)
+            session.is_local = address[1] == 0 and address[0] in ("127.0.0.1", "::1")
     except Exception:
         _failed(session)
     return milter.NOREPLY if session.protocol & milter.P_NR_CONN else milter.CONTINUE
@@ -151,7 +154,8 @@ def _mail(ctx: milter.milterContext, path: bytes, *parameters: bytes) -> int:
         session.headers = []
         session.sender = path.decode("utf-8", "surrogateescape")
         session.transaction = Transaction(site.config)
-        client = Client(session.network_address, _macro(ctx, "{auth_authen}"), session.connected)
+        client = Client(session.network_address, _macro(ctx, "{auth_authen}"), session.connected,
+                        session.is_local)
         found = run(session.transaction.mail(session.sender, client, _size(parameters),
                                              time.monotonic(), _macro(ctx, "{mail_addr}")),
                     site.world)

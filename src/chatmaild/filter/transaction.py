@@ -47,8 +47,8 @@ class Transaction:
     `questions.run`, with a world that answers.
     """
 
-    __slots__ = ("direction", "_config", "_rules", "_outgoing", "_is_user", "_sender",
-                 "_recipients")
+    __slots__ = ("direction", "_config", "_rules", "_outgoing", "_is_of_host", "_is_local",
+                 "_sender", "_recipients")
 
     def __init__(self, config: Config):
         self.direction = ""
@@ -56,7 +56,8 @@ class Transaction:
         self._config = config
         self._rules: Rules | None = None
         self._outgoing: Outgoing | None = None
-        self._is_user = False       # who logged in, and is no chat user
+        self._is_of_host = False    # who logged in, or is a local program, and is no chat user
+        self._is_local = False
         self._sender = ""
         self._recipients: Recipients | None = None
 
@@ -77,8 +78,9 @@ class Transaction:
                for form in (path, resolved)):
             self.direction = "outgoing"
             return Verdict("sender-without-login", replies.NOT_YOUR_ADDRESS)
-        self._is_user = bool(client.login)
-        self._recipients = Recipients(self._config, split=not client.login)
+        self._is_local = client.is_local
+        self._is_of_host = bool(client.login) or client.is_local
+        self._recipients = Recipients(self._config, split=not self._is_of_host)
         self._rules = Incoming(self._config, self._recipients, client, path)
         return None
 
@@ -104,10 +106,16 @@ class Transaction:
 
     def recipient(self, path: str) -> Asking[Verdict | None]:
         """RCPT TO. A chat user's mail to a chat address that has no account is refused as
-        anybody's is. They themselves have one: their other devices get a copy of all they send."""
+        anybody's is. They themselves have one: their other devices get a copy of all they send.
+
+        No recipient of local mail is refused: Postfix would keep the message for all of them.
+        Dovecot refuses those without an account, and the sender is told.
+        """
         assert self._recipients
         to_self = self._outgoing and address.strip_path(path).lower() == self._sender
         refused = None if to_self else (yield from self._recipients.add(path))
+        if self._is_local:
+            return None
         if refused:
             self.direction = self.direction or "incoming"
         elif self._outgoing:
@@ -122,7 +130,7 @@ class Transaction:
             self.direction = self.direction or "incoming"
             return None
         self.direction = ""
-        return None if self._is_user else _NOT_OURS
+        return None if self._is_of_host else _NOT_OURS
 
     def headers(self, headers: Headers, now: float) -> Verdict | None:
         """`now` in seconds since 1970."""

@@ -28,7 +28,8 @@ def test_wired_host_is_in_order(release):
 
 def test_stock_host_lacks_everything(release):
     host = postfix(release, "stock")
-    assert judge(host) == {"submission-missing": "failure", "milter-incoming-missing": "failure"}
+    assert judge(host) == {"submission-missing": "failure", "milter-incoming-missing": "failure",
+                           "local-mail": "failure"}
     assert route(host) == {"domain-missing": "failure"}
 
 
@@ -122,7 +123,6 @@ def test_line_that_was_appended_instead_of_merged(release):
     ({"receive_override_options": "no_milters"}, {"milter-overridden": "failure"}),
     ({"smtpd_proxy_filter": "127.0.0.1:10024"}, {"milter-proxy": "failure"}),
     ({"smtpd_milter_maps": "cidr:/x"}, {"milter-maps": "warning"}),
-    ({"non_smtpd_milters": OURS}, {"milter-local": "warning"}),
     ({"smtpd_sasl_type": "cyrus"}, {"sasl-type": "failure"}),
     ({"smtpd_recipient_restrictions": "permit_mynetworks, reject_unverified_recipient"},
      {"unverified-recipient": "warning"}),
@@ -266,3 +266,14 @@ def test_a_service_that_takes_nothing_from_chat_users_need_not_ask_us(release):
                        "smtpd_data_restrictions", refuses)
     found = [f for f in check_postfix.check(host, CONFIG) if "submission/inet" in f.place]
     assert [f.code for f in found] == ["refuses-chat"]
+
+
+def test_local_mail_where_our_filter_could_not_tell_who_it_is_from(release):
+    host = postfix(release)
+    assert judge(with_parameters(host, myorigin=DOMAIN)) == {"local-mail-refused": "failure"}
+    assert judge(with_parameters(host, myorigin=DOMAIN, non_smtpd_milters="")) == {
+        "local-mail": "warning"}
+    gives_back = dataclasses.replace(host, services=(
+        *host.services, Service("filter/unix", "pipe", False)))
+    assert judge(with_parameters(gives_back, content_filter="filter:dummy",
+                                 non_smtpd_milters="")) == {"local-mail": "warning"}

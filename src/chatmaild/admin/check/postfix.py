@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from chatmaild.admin.check.findings import Finding, failure, ok, warning
+from chatmaild.admin.servers import localmail
 from chatmaild.admin.servers.milters import INCOMING, LINE_INCOMING, LINE_OUTGOING, Milter, milters
 from chatmaild.admin.servers.postconf import Postfix, PostfixError, Service, split
 from chatmaild.config.config import Config
@@ -36,6 +37,7 @@ def check(postfix: Postfix, config: Config) -> Iterator[Finding]:
         if service in submission:
             yield from _submission(postfix, config, service)
     yield from _everywhere(postfix, submission)
+    yield from _local_mail(postfix, config)
 
 
 def _takes_nothing(postfix: Postfix, config: Config, service: Service) -> bool:
@@ -274,11 +276,6 @@ def _everywhere(postfix: Postfix, submission: list[Service]) -> Iterator[Finding
             yield failure("overridden", where.rpartition("warning: ")[2],
                           f"takes the place of an earlier line ({earlier}), which is now without "
                           "effect", "make one line of the two")
-    if any(m.is_ours for m in milters(postfix.get("non_smtpd_milters"))):
-        yield warning("milter-local", f"{place}: non_smtpd_milters",
-                      "mail made on this host (cron, mailing lists) is filtered too; it has no "
-                      "login, so mail with a chat sender is refused",
-                      "take our socket out of non_smtpd_milters")
     for service in submission or postfix.servers():
         words = [word for kind in ("client", "helo", "sender", "recipient", "relay", "data")
                  for word in postfix.words(f"smtpd_{kind}_restrictions", service)]
@@ -287,3 +284,24 @@ def _everywhere(postfix: Postfix, submission: list[Service]) -> Iterator[Finding
                           "reject_unverified_recipient remembers for hours that an address does "
                           "not exist; chat addresses are born at a login",
                           "take it out of smtpd_recipient_restrictions")
+
+
+def _local_mail(postfix: Postfix, config: Config) -> Iterator[Finding]:
+    where, text, way_out = localmail.obstacle(postfix, config.domains)
+    filtered = localmail.is_filtered(postfix)
+    place = f"{postfix.directory}/main.cf: non_smtpd_milters"
+    if filtered and where:
+        yield failure("local-mail-refused", f"{postfix.directory}/{where}",
+                      f"{text}: our filter in non_smtpd_milters refuses it",
+                      f"take ours out of non_smtpd_milters, or {way_out}")
+    elif where:
+        yield warning("local-mail", f"{postfix.directory}/{where}",
+                      f"{text}. So our filter cannot be asked about local mail, and any program of "
+                      "this host can write from a chat address", way_out)
+    elif filtered:
+        yield ok("local-mail", place, "no program of this host writes from a chat address")
+    else:
+        own = f"$chat_incoming_filter {postfix.get('non_smtpd_milters')}".strip()
+        yield failure("local-mail", place, "any program of this host can write from a chat "
+                      "address, and to chat users in the clear, by sendmail(1)",
+                      f"non_smtpd_milters = {own}")

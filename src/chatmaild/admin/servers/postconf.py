@@ -10,13 +10,14 @@ from chatmaild.errors import ChatmaildError
 
 PARAMETERS = (
     "alias_maps", "always_bcc", "canonical_maps", "cleanup_service_name", "command_directory",
-    "config_directory", "header_checks", "inet_interfaces", "inet_protocols",
+    "config_directory", "content_filter", "header_checks", "inet_interfaces", "inet_protocols",
     "internal_mail_filter_classes", "mail_owner", "mail_version", "mailbox_transport",
     "message_size_limit", "milter_default_action", "milter_mail_macros", "milter_protocol",
-    "mydestination", "myhostname", "mynetworks", "non_smtpd_milters", "queue_directory",
-    "receive_override_options", "recipient_bcc_maps", "recipient_canonical_maps",
-    "recipient_delimiter", "relay_domains", "relay_recipient_maps", "relay_transport",
-    "relayhost", "sender_bcc_maps", "sender_canonical_maps", "smtpd_client_restrictions",
+    "mydestination", "myhostname", "mynetworks", "myorigin", "non_smtpd_milters",
+    "queue_directory", "receive_override_options", "recipient_bcc_maps",
+    "recipient_canonical_maps", "recipient_delimiter", "relay_domains", "relay_recipient_maps",
+    "relay_transport", "relayhost", "sender_bcc_maps", "sender_canonical_maps",
+    "smtpd_client_restrictions",
     "smtpd_data_restrictions", "smtpd_helo_restrictions", "smtpd_milter_maps", "smtpd_milters",
     "smtpd_proxy_filter", "smtpd_recipient_restrictions", "smtpd_reject_unlisted_recipient",
     "smtpd_relay_restrictions", "smtpd_sasl_auth_enable", "smtpd_sasl_authenticated_header",
@@ -189,6 +190,8 @@ def observe(directory: str | None = None) -> Postfix:
     where = ["-c", directory] if directory else []
     output, complaints = _run(["postconf", *where, "-x", *PARAMETERS])
     parameters = parse_parameters(output)
+    if parameters.get("myorigin", "").startswith("/"):
+        parameters["myorigin"] = next(iter(_read_list(parameters["myorigin"])), "")
     services = parse_services(
         _run(["postconf", *where, "-M"])[0], _run(["postconf", *where, "-xP"])[0]
     )

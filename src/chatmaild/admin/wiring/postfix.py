@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 
+from chatmaild.admin.servers import localmail
 from chatmaild.admin.servers.milters import milters
 from chatmaild.admin.servers.postconf import Service
 from chatmaild.admin.wiring import cleanup, routing
@@ -45,7 +46,7 @@ def plan(host: Host, config: Config, own_address: str = "") -> Iterator[Step | O
     yield from _lists_of_milters(changes, config)
     yield from routing.plan(changes, config, submission)
     yield from _size(changes, config)
-    yield from _bounces(changes)
+    yield from _local_mail(changes, config)
 
 
 def plan_other(host: Host, config: Config) -> Iterator[Step | Obstacle]:
@@ -142,23 +143,29 @@ def _size(changes: Changes, config: Config) -> Iterator[Step | Obstacle]:
                                       "as large as max_message_size", ("message-size",))
 
 
-def _bounces(changes: Changes) -> Iterator[Step]:
-    """What signs the mail of this host is to sign its bounces: chatmail servers demand it."""
+def _local_mail(changes: Changes, config: Config) -> Iterator[Step]:
+    """What passes no smtpd: our filter sees it, and what signs the mail of this host signs its
+    bounces, as chatmail servers demand."""
     host = changes.host
-    signers = [m for m in milters(host.postfix.get("smtpd_milters")) if not m.is_ours]
-    if not signers:
-        return
-    asked = {m.endpoint for m in milters(host.postfix.get("non_smtpd_milters"))}
-    if any(m.endpoint not in asked for m in signers):
-        missing = host.raw("smtpd_milters")
-        if asked:       # those that are there stay, and none is named twice
-            missing = " ".join(m.endpoint for m in signers if m.endpoint not in asked)
-        yield from changes.parameter(
-            "non_smtpd_milters", f"{host.raw('non_smtpd_milters')} {missing}".strip(),
-            "bounces of this host are signed like its mail", ("bounces-unsigned",))
-    if "bounce" not in host.postfix.words("internal_mail_filter_classes"):
-        value = f"{host.raw('internal_mail_filter_classes')} bounce".strip()
-        yield from changes.parameter("internal_mail_filter_classes", value,
+    why, cures, value = [], [], [host.raw("non_smtpd_milters")]
+    if not localmail.is_filtered(host.postfix) and not any(
+            localmail.obstacle(host.postfix, config.domains)):
+        value.insert(0, "$chat_incoming_filter")
+        why.append("no program of this host writes from a chat address")
+        cures.append("local-mail")
+    signers = [m.endpoint for m in milters(host.postfix.get("smtpd_milters")) if not m.is_ours]
+    asked = {m.endpoint for m in milters(host.postfix.get("non_smtpd_milters")) if not m.is_ours}
+    missing = [endpoint for endpoint in signers if endpoint not in asked]
+    if missing:     # those that are there stay, and none is named twice
+        value.append(" ".join(missing) if asked else host.raw("smtpd_milters"))
+        why.append("bounces of this host are signed like its mail")
+        cures.append("bounces-unsigned")
+    if why:
+        yield from changes.parameter("non_smtpd_milters", " ".join(filter(None, value)),
+                                     "; ".join(why), tuple(cures))
+    if signers and "bounce" not in host.postfix.words("internal_mail_filter_classes"):
+        classes = f"{host.raw('internal_mail_filter_classes')} bounce".strip()
+        yield from changes.parameter("internal_mail_filter_classes", classes,
                                      "bounces are shown to the milters", ("bounces-unsigned",))
 
 

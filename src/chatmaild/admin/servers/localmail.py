@@ -1,0 +1,31 @@
+"""Mail that comes without SMTP: from programs of the host by sendmail(1), and Postfix's bounces.
+
+Our filter sees it by ``non_smtpd_milters``, unless the host is such that it cannot tell there who
+the sender is.
+"""
+
+from collections.abc import Collection
+
+from chatmaild.admin.servers.milters import milters
+from chatmaild.admin.servers.postconf import Postfix
+
+
+def is_filtered(postfix: Postfix) -> bool:
+    return any(milter.is_ours for milter in milters(postfix.get("non_smtpd_milters")))
+
+
+def obstacle(postfix: Postfix, domains: Collection[str]) -> tuple[str, str, str]:
+    """Where, why, and the way out, where our filter would refuse mail that is in order; else "".
+    """
+    if postfix.get("myorigin").lower() in domains:
+        return ("main.cf: myorigin", f"is {postfix.get('myorigin')}: programs of this host and its "
+                "bounces write as users of the chat domain, which nobody else may do",
+                "myorigin = a domain of this host that is no chat domain")
+    for service in (None, *postfix.servers()):
+        transport = postfix.get("content_filter", service).partition(":")[0]
+        filtering = postfix.service(f"{transport}/unix")
+        if filtering is not None and filtering.command == "pipe":
+            return (f"master.cf: {filtering.name}", "this content filter gives mail back by "
+                    "sendmail(1), chat users' among it, which then has no login any more",
+                    "a content filter that gives mail back by SMTP: postconf(5), content_filter")
+    return "", "", ""
