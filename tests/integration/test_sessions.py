@@ -6,6 +6,9 @@ import os
 import pytest
 from rig.host import PASSWORD
 from rig.stock import ORDINARY_USERS
+from rig.until import until
+
+from chatmaild.accounts.crowds import EVERY
 
 
 def is_open(imap):
@@ -69,3 +72,18 @@ def test_nobody_but_mail_user_and_root_ends_sessions(host):
     assert host.chatmaild("end-sessions", "alice", check=False).returncode == 2
     assert is_open(imap)
     imap.logout()
+
+
+def test_one_account_does_not_take_everybodys_sessions(host):
+    before = host.ini.read_text()
+    host.configure(before.replace("#max_user_sessions = 50", "max_user_sessions = 5"))
+    try:
+        user, other = host.new_person(), host.new_person()
+        few = [host.imap(other, PASSWORD) for _ in range(5)]
+        many = [host.imap(user, PASSWORD, source=f"127.0.7.{number % 4 + 1}")
+                for number in range(EVERY - 1)]      # the first login of all made the account
+        until(lambda: not any(map(is_open, many)), "the sessions of the one to end")
+        assert all(map(is_open, few))
+        host.imap(user, PASSWORD).logout()
+    finally:
+        host.configure(before)

@@ -165,6 +165,16 @@ def test_empty_folders_go_in_which_nothing_happens(tree):
         "cur", "new", "tmp", "password", ".New", ".Busy", ".Emptied"}
 
 
+def test_where_there_are_too_many_folders_empty_ones_go_at_once(tree):
+    home = tree.mailbox()
+    for number in range(100):
+        folder(home, f".F{number}", 1)
+    folder(home, ".Busy", 1, [f"cur/{name(1)}"])
+    folder(home, ".JustMade", 0)
+    tree.expire()
+    assert {path.name for path in home.glob(".*")} == {".Busy", ".JustMade"}
+
+
 @pytest.mark.parametrize("inside", ["tmp/x", "new/x", "unknown", "cur/d/x"])
 def test_a_folder_with_anything_in_it_stays(tree, inside):
     home = tree.mailbox()

@@ -1,4 +1,4 @@
-"""Ends the IMAP sessions of accounts that are gone or blocked.
+"""Ends the IMAP sessions of accounts that are gone or blocked, or have too many.
 
 Dovecot runs ``chatmaild end-sessions`` as root for whoever may connect to `SOCKET`, which is
 mail_user alone (service chatmaild-sessions in 05-chatmaild.conf). So neither the daily run nor
@@ -20,6 +20,11 @@ PATIENCE = 20.0
 """Seconds to wait for Dovecot."""
 
 
+def end_above(limit: int, address: str, path: str = SOCKET) -> None:
+    """End every session of `address` if it has more than `limit`. Raises `StoreError` as `end`."""
+    _ask([f"--above={limit}", address], path)
+
+
 def end(addresses: Sequence[str], path: str = SOCKET) -> None:
     """End every session of `addresses`, once their accounts are gone or blocked.
 
@@ -30,16 +35,16 @@ def end(addresses: Sequence[str], path: str = SOCKET) -> None:
         _ask(addresses[start:start + MAX_ADDRESSES], path)
 
 
-def _ask(addresses: Sequence[str], path: str) -> None:
+def _ask(arguments: Sequence[str], path: str) -> None:
     """The protocol of Dovecot's script service (src/util/script.c)."""
     if not os.path.exists(os.path.join(os.path.dirname(path), "master.pid")):
         return      # Dovecot does not run, so nobody is connected
-    arguments = "".join(f"{address}\n" for address in addresses)
+    lines = "".join(f"{argument}\n" for argument in arguments)
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(PATIENCE)
             connection.connect(path)
-            connection.sendall(f"VERSION\tscript\t4\t0\n-\n{arguments}\n".encode("ascii"))
+            connection.sendall(f"VERSION\tscript\t4\t0\n-\n{lines}\n".encode("ascii"))
             connection.shutdown(socket.SHUT_WR)
             answer = b""
             while chunk := connection.recv(4096):

@@ -55,6 +55,7 @@ class DomainConfig:
     max_mailbox_size: int = setting(size, "500M")
     max_mailbox_messages: int = setting(integer(1, 10_000_000), "50000")
     max_mailbox_folders: int = setting(integer(1, 100_000), "100")
+    max_user_sessions: int = setting(integer(1, 100_000), "50")
     delete_mails_after: int = setting(integer(1, 36_500), "20")
     delete_large_after: int = setting(integer(1, 36_500), "7")
     delete_inactive_users_after: int = setting(integer(1, 36_500), "90")

@@ -117,7 +117,8 @@ class Expunger:
                 self._note(Reason.STALE, path, ["maildirsize"])
 
     def _remove_folders(self, fd: int, path: str, deadlines: Deadlines) -> None:
-        """Remove those that have been empty for as long as messages are kept."""
+        """Remove those that have been empty for as long as messages are kept, or for an hour if
+        there are too many."""
         def gone(name: str) -> bool:
             try:
                 if self.dry_run:
@@ -133,7 +134,8 @@ class Expunger:
             return True
 
         removed = self.tally.removed[Reason.EMPTY]
-        folders.walk(fd, deadlines.old, gone)
+        count = 1 + len(list(maildir.folders(fd)))
+        folders.walk(fd, deadlines.empty(count), gone)
         if self.tally.removed[Reason.EMPTY] > removed and not self.dry_run:
             folders.forget_list(fd)
 

@@ -12,7 +12,8 @@ from typing import NamedTuple
 from chatmaild.config.config import DomainConfig
 from chatmaild.disk import maildirname
 
-DAY = 86_400
+HOUR = 3_600
+DAY = 24 * HOUR
 """Seconds."""
 
 LARGE = 200_000
@@ -60,6 +61,8 @@ class Deadlines:
     trim_above: int | None
     """A mailbox with more octets than this is trimmed; None: there is no quota."""
     trim_to: int
+    max_folders: int
+    """A mailbox with more of them, INBOX included, loses those that are empty at once."""
 
     @classmethod
     def of(cls, domain: DomainConfig, now: int) -> "Deadlines":
@@ -71,11 +74,16 @@ class Deadlines:
             inactive=now - domain.delete_inactive_users_after * DAY,
             trim_above=quota * TRIM_ABOVE // 100 if quota else None,
             trim_to=quota * TRIM_TO // 100,
+            max_folders=domain.max_mailbox_folders,
         )
 
     def with_quota(self, octets: int) -> "Deadlines":
         """The same, but a mailbox with more than `octets` is trimmed to just that."""
         return dataclasses.replace(self, trim_above=octets, trim_to=octets)
+
+    def empty(self, folders: int) -> int:
+        """In a mailbox of so many folders, an empty one that was last changed before this goes."""
+        return self.now - HOUR if folders > self.max_folders else self.old
 
     @property
     def spared(self) -> int:

@@ -30,6 +30,8 @@ _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("addresses", nargs="+", metavar="ADDRESS", help="whom to disconnect")
+    parser.add_argument("--above", type=int, metavar="N",
+                        help="only of those who have more than N sessions")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead")
 
 
@@ -40,6 +42,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if len(addresses) < len(found):
         raise UsageError("ADDRESS: not one of a chat domain, so none of our business; "
                          "mail_domains in chatmaild.ini lists those")
+    if args.above is not None:
+        addresses = [address for address in addresses if _count(address) > args.above]
+        for address in addresses:
+            log.warning("an account has more than %d sessions; all of them are ended", args.above)
     for address in addresses:
         _doveadm("auth", "cache", "flush", address)
         _doveadm("kick", address)
@@ -50,13 +56,26 @@ def run(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _doveadm(*arguments: str) -> None:
-    """Raises `ChatmaildError`."""
+def _count(address: str) -> int:
+    """Its open sessions, by the column "#" (2.3) or "connections" (2.4) of doveadm.
+
+    Raises `ChatmaildError`.
+    """
+    heading, *rows = [line.split("\t") for line in
+                      _doveadm("-f", "tab", "who", address).splitlines()] or [[]]
+    return sum(int(number) for row in rows if row[0] == address
+               for name, number in zip(heading, row) if name in ("#", "connections"))
+
+
+def _doveadm(*arguments: str) -> str:
+    """What it prints. Raises `ChatmaildError`."""
     try:
         done = subprocess.run(["doveadm", *arguments], env=_ENVIRONMENT, timeout=TIMEOUT,
-                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                              stderr=subprocess.PIPE, text=True, errors="replace", check=False)
+                              stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, errors="replace", check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise ChatmaildError(f"doveadm {arguments[0]}: {error}") from None
+        raise ChatmaildError(f"doveadm {' '.join(arguments[:-1])}: {error}") from None
     if done.returncode not in (0, NOBODY):
-        raise ChatmaildError(f"doveadm {arguments[0]}: {done.stderr.strip() or done.returncode}")
+        raise ChatmaildError(f"doveadm {' '.join(arguments[:-1])}: "
+                             f"{done.stderr.strip() or done.returncode}")
+    return done.stdout

@@ -6,10 +6,13 @@ systemd runs before each deletion. Nothing is created here, and nothing finer th
 """
 
 import argparse
+import asyncio
 import logging
 import time
 
-from chatmaild.accounts.mailboxes import Mailboxes
+from chatmaild.accounts import sessions as open_sessions
+from chatmaild.accounts.crowds import Crowds
+from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
 from chatmaild.config.config import Config
 from chatmaild.console import Console
 from chatmaild.daemon import dictproto, dictserver, logs, privileges, sockets
@@ -30,6 +33,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 class LastLogin(dictserver.Service):
+    def __init__(self) -> None:
+        self._crowds = Crowds()
+
     def configure(self, config: Config) -> None:
         self._mailboxes = Mailboxes(config)
         self._label = logs.AddressLabel(config.log_addresses)
@@ -45,7 +51,17 @@ class LastLogin(dictserver.Service):
     def _remember(self, user: bytes, value: bytes) -> bool:
         if not value.isdigit() or len(value) > dictproto.MAX_ID:
             return True
-        return self.remember(user.decode("ascii", "replace"), int(value))
+        address = user.decode("ascii", "replace")
+        mailbox = self._mailboxes.find(address)
+        if mailbox and self._crowds.count_is_due(mailbox.address):
+            asyncio.get_running_loop().run_in_executor(None, self._limit_sessions, mailbox)
+        return self.remember(address, int(value))
+
+    def _limit_sessions(self, mailbox: Mailbox) -> None:
+        try:
+            open_sessions.end_above(mailbox.domain.max_user_sessions, mailbox.address)
+        except StoreError as error:
+            log.warning("sessions not counted: %s", error)
 
     def remember(self, user: str, seconds: int) -> bool:
         """Record that `user` was there, `seconds` after the epoch; False if the disk refused."""
