@@ -54,6 +54,12 @@ def test_text_for_a_pipe_is_links_alone(command):
     assert [line.partition(":")[0] for line in out.splitlines()] == ["dclogin", "dclogin"]
 
 
+@pytest.mark.parametrize("option", ["--uses", "--days"])
+def test_an_option_without_effect_is_refused(command, option):
+    code, out, problem = command("create", "--domain", "open.example", option, "2")
+    assert code == 2 and not out and f"{option}: without effect" in problem
+
+
 def test_list_and_revoke(command):
     batch = json.loads(command("create", "--domain", INVITE, "--uses", "2", "--json")[1])["batch"]
     assert command("list")[1].split("\t")[:3] == [batch, INVITE, "2"]

@@ -94,7 +94,7 @@ def test_the_address_must_be_free(own):
 
 def test_removal_takes_the_recipe_out_as_well(own):
     with configuration_kept(own):
-        own.chatmaild("unwire", check=False)    # inet_interfaces was changed meanwhile
+        own.chatmaild("unwire", "--apply", check=False)    # inet_interfaces was changed meanwhile
         services = own.run("postconf", "-M").stdout + own.run("postconf", "-P").stdout
         assert "chat" not in services and own.public not in services
         assert not any(map(os.path.exists, DOVECOT))

@@ -28,10 +28,10 @@ def configuration():
 @pytest.fixture
 def unwired(host):
     """The host without our lines; wired again, as it was, afterwards."""
-    host.chatmaild("unwire")
+    host.chatmaild("unwire", "--apply")
     before = configuration()
     yield host
-    host.chatmaild("unwire", check=False)
+    host.chatmaild("unwire", "--apply", check=False)
     for path, (content, *_) in before.items():
         if Path(path).read_bytes() != content:
             replace(path, content)
@@ -54,9 +54,12 @@ def test_unwire_gives_back_every_byte(unwired):
         file.write("# the last line has no end\nbiff = no")
     before = configuration()
     unwired.run("sh", "-c", "umask 077; chatmaild wire --apply")
-    assert configuration() != before
+    wired = configuration()
+    assert wired != before
+    assert f"{MAIN}: as it was before" in unwired.chatmaild("unwire").stdout
+    assert configuration() == wired
     assert (Path("/etc/dovecot/conf.d/05-chatmaild.conf").stat().st_mode & 0o777) == 0o644
-    unwired.chatmaild("unwire")
+    unwired.chatmaild("unwire", "--apply")
     assert configuration() == before
 
 
@@ -71,7 +74,7 @@ def test_what_somebody_changed_since_stays_and_is_named(unwired):
     unwired.chatmaild("wire", "--apply")
     unwired.run("postconf", "-e", "message_size_limit=50000000",
                 "virtual_mailbox_domains=chat.example.org, example.net")
-    done = unwired.chatmaild("unwire", check=False)
+    done = unwired.chatmaild("unwire", "--apply", check=False)
     assert done.returncode == 1 and "message_size_limit = 50000000" in done.stdout
     values = unwired.run("postconf", "-n").stdout
     assert "virtual_mailbox_domains = example.net\n" in values
@@ -102,7 +105,7 @@ def test_what_local_conf_sets_later_is_no_way_out(unwired):
         assert not {"lmtp-mode", "lmtp-username", "unwired"} & {
             finding["code"] for finding in found if finding["level"] == "failure"}
         assert "nothing to change" in unwired.chatmaild("wire").stdout
-        unwired.chatmaild("unwire")
+        unwired.chatmaild("unwire", "--apply")
         assert configuration() == before
 
 
@@ -122,17 +125,18 @@ def test_what_has_no_effect_is_taken_back(unwired):
     assert after == before
 
 
-@pytest.mark.parametrize("command", [["wire", "--apply"], ["unwire"]])
-def test_an_interrupted_run_is_put_back_by_the_next(unwired, command):
-    """Killed between the files: the record is there, and half of what it aims at."""
-    before = MAIN.read_bytes()
-    half = before + b"chat_filter = half\n"
-    record.save(record.Record(under_way={str(MAIN): before}, aim={str(MAIN): half}))
-    replace(MAIN, half)
-    unwired.chatmaild(*command)
-    if command == ["unwire"]:
-        assert MAIN.read_bytes() == before
-    else:
-        assert "chat_filter = half" not in MAIN.read_text()
-        unwired.chatmaild("unwire")
-        assert MAIN.read_bytes() == before
+@pytest.mark.parametrize("command", ["wire", "unwire"])
+def test_a_killed_run_is_put_back_by_the_next(unwired, command):
+    """Killed as it replaces the third file, when the first two are in place."""
+    before = configuration()
+    renames = "rename,renameat,renameat2"
+    unwired.run("strace", "-o", "/dev/null", "-e", f"trace={renames}",
+                "-e", f"inject={renames}:signal=KILL:when=3", "chatmaild", "wire", "--apply",
+                check=False)
+    assert record.load().under_way is not None and configuration() != before
+    assert "interrupted" in unwired.chatmaild("unwire").stdout
+    unwired.chatmaild(command, "--apply")
+    if command == "wire":
+        assert "nothing to change" in unwired.chatmaild("wire").stdout
+        unwired.chatmaild("unwire", "--apply")
+    assert configuration() == before

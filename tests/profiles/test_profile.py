@@ -101,7 +101,7 @@ def test_check_is_green_and_has_proven_it(evening):
 def test_removal_gives_everything_back(evening, profile):
     from rig import battery
     host, noticed = evening
-    host.chatmaild("unwire")
+    host.chatmaild("unwire", "--apply")
     assert changes(noticed["files before"], tree(*CONFIGURATION)) == []
     for key, value in battery.of_ordinary_users(host, profile).items():
         assert value == noticed["before"][key], key

@@ -98,6 +98,11 @@ def _made(args: argparse.Namespace, config: Config) -> tuple[str, list[Invitatio
 
 def _open(domain: DomainConfig, args: argparse.Namespace, console: Console) -> int:
     """Nobody needs a token here: one link does for all."""
+    given = [option for option, is_default in (
+        ("--uses", args.uses == 1), ("--days", args.days == DAYS)) if not is_default]
+    if given:
+        raise UsageError(f"{' and '.join(given)}: without effect, for signup = open for "
+                         f"{domain.name}: its one link works for everybody and for ever")
     link = links.signup(domain.name)
     links.show(console, link, qr=not args.no_qr)
     if console.is_terminal:

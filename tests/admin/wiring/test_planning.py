@@ -167,3 +167,58 @@ def test_another_instance_takes_nothing_from_chat_users():
     there = {step.name: step.now for step in plan.steps if "postfix-second" in step.place}
     assert there["submission/inet/smtpd_data_restrictions"] == "$chat_data_restrictions"
     assert not plan.obstacles
+
+
+def test_a_host_without_submission_is_told_the_lines():
+    nobody = with_parameters(postfix("trixie", "stock"), smtpd_sasl_auth_enable="no")
+    obstacle, = planning.plan(host("trixie", postfix_host=nobody), CONFIG).obstacles
+    assert "postconf -M 'submission/inet=" in obstacle.way_out
+    assert "chatmaild wire --own-submission" in obstacle.way_out
+
+
+def test_chat_gets_services_of_its_own_where_there_are_none():
+    nobody = with_parameters(postfix("trixie", "stock"), inet_interfaces="all",
+                             smtpd_sasl_type="cyrus")
+    plan = planning.plan(host("trixie", postfix_host=nobody), CONFIG, "192.0.2.7")
+    found = {step.name or step.place: step.now for step in plan.steps}
+    assert not plan.obstacles and "chat_logins" not in found
+    assert found["192.0.2.7:587/inet/smtpd_sasl_path"] == "private/auth"
+    assert "/private/auth {" in found[f"/etc/dovecot/conf.d/{FIRST}"]
+
+
+def test_other_ways_to_log_in_stay_and_chat_gets_its_own():
+    cyrus = with_parameters(postfix("bookworm", "ordinary"), smtpd_sasl_type="cyrus",
+                            inet_interfaces="192.0.2.8")
+    obstacles = planning.plan(host("bookworm", postfix_host=cyrus), CONFIG).obstacles
+    assert {"smtpd_sasl_type=dovecot" in o.way_out for o in obstacles} == {True}
+    found = changes(host("bookworm", postfix_host=cyrus), own_address="192.0.2.7")
+    assert found["192.0.2.7:465/inet/smtpd_sasl_type"] == "dovecot"
+    assert "submission/inet/smtpd_sasl_type" not in found
+
+
+@pytest.mark.parametrize("own, extended", [
+    ("%{user | username | lower}%{user | domain | lower | if('eq', 'a.example', '@a.example', '')}",
+     True),
+    ("%{user | if('=', 'postmaster', 'root', user)}", False),
+])
+def test_user_names_with_a_condition_of_the_hosts_own(own, extended):
+    stock = dovecot("trixie", "stock")
+    stock.tree.block("protocol", "lmtp").values["auth_username_format"] = own
+    plan = planning.plan(host("trixie", dovecot=stock), CONFIG)
+    added = f"auth_username_format = {own}%{{user | domain | lower | if('eq', '{DOMAIN}'"
+    if extended:
+        assert added in {step.place: step.now for step in plan.steps}[f"/etc/dovecot/conf.d/{LAST}"]
+    else:
+        assert added in plan.obstacles[0].way_out
+
+
+def test_local_mail_is_shown_to_our_filter_before_the_hosts_own():
+    found = changes(host("bookworm", main={"non_smtpd_milters": "$smtpd_milters"}))
+    assert found["non_smtpd_milters"].startswith("$chat_incoming_filter $smtpd_milters")
+    chat_host = with_parameters(postfix("bookworm", "ordinary"), myorigin=DOMAIN)
+    assert "filter" not in changes(host("bookworm", postfix_host=chat_host))["non_smtpd_milters"]
+
+
+def test_an_old_milter_protocol_is_replaced():
+    found = changes(host("bookworm", main={"milter_protocol": "2"}))
+    assert found["milter_protocol"] == "6"

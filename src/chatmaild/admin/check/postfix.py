@@ -269,7 +269,6 @@ def _received(postfix: Postfix, service: Service, domain: str) -> Iterator[Findi
 
 
 def _everywhere(postfix: Postfix, submission: list[Service]) -> Iterator[Finding]:
-    place = f"{postfix.directory}/main.cf"
     for text in postfix.warnings:
         if ": overriding earlier entry: " in text:
             where, _, earlier = text.partition(": overriding earlier entry: ")

@@ -2,6 +2,17 @@
 
 import re
 
+_LOCAL_PART = r"%\{user\s*\|\s*username[^}]*\}"
+_DOMAIN = (r"%\{user\s*\|\s*domain\s*(?:\|\s*lower\s*)?\|\s*if\(\s*['\"]eq['\"]\s*,\s*"
+           r"['\"]([^'\"]+)['\"]\s*,\s*['\"]@\1['\"]\s*,\s*['\"]{2}\s*\)\s*\}")
+
+
+def may_take_domains(username_format: str) -> bool:
+    """Whether a condition of Dovecot 2.4 may stand behind it that adds the domain: if it is the
+    local part, and behind it such conditions for other domains."""
+    rest = re.sub(_DOMAIN, "", username_format)
+    return re.fullmatch(_LOCAL_PART, rest.strip()) is not None
+
 
 def keeps_domain(username_format: str, domain: str) -> bool | None:
     """Whether an ``auth_username_format`` leaves an address of `domain` whole.

@@ -27,6 +27,7 @@ def recover() -> list[str]:
     now = hostfiles.read(list(record.under_way))
     left = [path for path, content in now.items()
             if content not in (record.under_way[path], record.aim.get(path))]
+    hostfiles.clean(record.under_way)
     hostfiles.write({path: content for path, content in record.under_way.items()
                      if path not in left})
     records.save(dataclasses.replace(record, under_way=None, aim={}))
@@ -148,22 +149,48 @@ def _grant(plan: Plan) -> None:
                 Path(INOTIFY).write_text(step.now.rpartition("=")[2].strip())
 
 
+@dataclasses.dataclass(frozen=True)
+class Return:
+    """What giving back comes to: the files as they are, and as they will be."""
+
+    now: Files
+    undone: Files
+    left: list[str]
+    """What stays, since somebody changed it; one line each."""
+
+    def describe(self, record: Record) -> list[str]:
+        """One line a file."""
+        def how(path: str) -> str:
+            if self.undone[path] is None:
+                return "removed"
+            if self.undone[path] == record.before.get(path):
+                return "as it was before"
+            return "changed by somebody since: only our settings are taken out"
+        return [f"{path}: {how(path)}" for path in sorted(self.undone)
+                if self.undone[path] != self.now[path]]
+
+
+def returning(record: Record) -> Return:
+    """What `give_back` would do now."""
+    now = hostfiles.read(list(record.after))
+    same = {path: record.before[path] for path in now if now[path] == record.after[path]}
+    undone, left = editing.take_back({**now, **same},
+                                     [s for s in record.steps if s.place not in same])
+    return Return(now | {path: None for path in undone if path not in now}, undone, left)
+
+
 def give_back() -> list[str]:
     """Everything as it was before the first `apply`; what somebody changed stays, one line each.
 
     Raises `ChatmaildError` when nothing was given back.
     """
     record = records.load()
-    now = hostfiles.read(list(record.after))
-    same = {path: record.before[path] for path in now if now[path] == record.after[path]}
-    undone, left = editing.take_back({**now, **same},
-                                     [s for s in record.steps if s.place not in same])
-    now |= {path: None for path in undone if path not in now}
-    _change(record, now, undone, Record(), _check)
+    found = returning(record)
+    _change(record, found.now, found.undone, Record(), _check)
     if record.inotify is not None and _granted() is not None:
         with contextlib.suppress(OSError):
             Path(INOTIFY).write_text(str(record.inotify))
-    return left
+    return found.left
 
 
 def _check() -> None:

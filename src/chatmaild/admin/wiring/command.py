@@ -52,7 +52,8 @@ def _show(plan: Plan, console: Console) -> None:
             _show_step(step, console)
     for obstacle in plan.obstacles:
         console.line(f"STANDS IN THE WAY  {obstacle.place}: {obstacle.text}")
-        console.line(f"    {obstacle.way_out}")
+        for line in obstacle.way_out.splitlines():
+            console.line(f"    {line}")
     for note in plan.notes:
         console.line(f"note: {note}")
 
@@ -72,6 +73,6 @@ def _conclude(plan: Plan, args: argparse.Namespace, console: Console) -> None:
         console.line("This host is wired: nothing to change.")
     elif args.apply:
         console.line(f"{len(plan.steps)} changes made; both servers were reloaded. To give all "
-                     "back: chatmaild unwire")
+                     "back: chatmaild unwire --apply")
     else:
         console.line(f"{len(plan.steps)} changes. Nothing was changed yet: chatmaild wire --apply")

@@ -4,7 +4,7 @@
 import re
 from collections.abc import Iterator
 
-from chatmaild.admin.servers.usernames import keeps_domain
+from chatmaild.admin.servers.usernames import keeps_domain, may_take_domains
 from chatmaild.admin.wiring import listeners
 from chatmaild.admin.wiring.observation import Host
 from chatmaild.admin.wiring.steps import Kind, Obstacle, Step
@@ -26,10 +26,11 @@ _LATE = re.compile(r"^[ \t]*(auth_username_format[ \t]*=|unix_listener[ \t]+(\S*
 _OWN_FORMAT = re.compile(r"^# the host's own (global|lmtp): (.*)$", re.MULTILINE)
 
 
-def plan(host: Host, config: Config) -> Iterator[Step | Obstacle]:
-    """The files for Dovecot, and how it comes to load them."""
+def plan(host: Host, config: Config, own: bool = False) -> Iterator[Step | Obstacle]:
+    """The files for Dovecot, and how it comes to load them. `own`: chat gets submission services
+    of its own."""
     first, last = _places(host)
-    yield from _file(host, first, _databases(host, config),
+    yield from _file(host, first, _databases(host, config, own),
                      "chat accounts, asked before all other databases", _CODES_FIRST)
     formats: list[str] = []
     for found in _formats(host, config, last):
@@ -100,10 +101,10 @@ def _file(host: Host, path: str, text: str, why: str, codes: tuple[str, ...]) ->
         yield Step(Kind.FILE, path, "", was, None, "no longer needed", codes)
 
 
-def _databases(host: Host, config: Config) -> str:
+def _databases(host: Host, config: Config, own: bool) -> str:
     """Our first file, with all chat domains, and with the listeners that the host lacks."""
     text = _written_by_us(_for_domains(host.templates[FIRST], config))
-    return text + "".join(_missing_listeners(host))
+    return text + "".join(_missing_listeners(host, own))
 
 
 def _for_domains(text: str, config: Config) -> str:
@@ -118,7 +119,7 @@ def _written_by_us(text: str) -> str:
         rest if head.startswith("#") and blank else text)
 
 
-def _missing_listeners(host: Host) -> Iterator[str]:
+def _missing_listeners(host: Host, own: bool) -> Iterator[str]:
     """Sockets in Postfix's queue directory; a file of ours that has them goes on having them."""
     queue = host.postfix.get("queue_directory")
     path = f"{queue}/private/dovecot-lmtp"
@@ -128,11 +129,13 @@ def _missing_listeners(host: Host) -> Iterator[str]:
         if path in ours or not _is_served(host):
             yield _listener("lmtp", path, "0600")
     auth = {where for where, _ in listeners.listeners(host.dovecot, "auth")}
-    for service in host.postfix.submission_servers():
-        where = host.postfix.get("smtpd_sasl_path", service)
-        if host.postfix.get("smtpd_sasl_type", service) != "dovecot" or where.startswith("inet:"):
-            continue
-        where = host.postfix.resolve(where.removeprefix("unix:"), service)
+    asking = [service for service in host.postfix.submission_servers()
+              if host.postfix.get("smtpd_sasl_type", service) == "dovecot"]
+    paths = [host.postfix.resolve(where.removeprefix("unix:"), service) for service in asking
+             if not (where := host.postfix.get("smtpd_sasl_path", service)).startswith("inet:")]
+    if own and not asking:
+        paths = [f"{queue}/private/auth"]
+    for where in paths:
         if where in ours or where not in auth:
             yield _listener("auth", where, "0660")
             return
@@ -182,12 +185,14 @@ def _formats(host: Host, config: Config, path: str) -> Iterator[str | Obstacle]:
                            "take the later line out, or extend it: doc/wiring-by-hand.md")
         if not value or all(keeps_domain(value, domain) for domain in config.mail_domains):
             continue
-        if keeps_domain(value, "") is None and not dovecot.is_23:
-            yield Obstacle(f"{dovecot.path}: {scope}: auth_username_format",
-                           f"{value} has a condition that does not name the chat domains",
-                           "extend it by hand, see doc/wiring-by-hand.md")
-            continue
         extended = extend(value, config.mail_domains, dovecot.is_23)
+        if (keeps_domain(value, "") is None and not dovecot.is_23
+                and not may_take_domains(value)):
+            yield Obstacle(f"{dovecot.path}: {scope}: auth_username_format",
+                           "has a condition that does not name the chat domains",
+                           f"if it makes alice of alice@{config.mail_domains[0]} today, then:\n"
+                           f"auth_username_format = {extended}")
+            continue
         line = f"auth_username_format = {extended}\n"
         yield f"# the host's own {scope}: {value}\n" + (
             line if scope == "global" else f"protocol lmtp {{\n  {line}}}\n")

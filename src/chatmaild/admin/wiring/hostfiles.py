@@ -1,10 +1,14 @@
 """Reading and replacing whole files of the host."""
 
 import os
+from collections.abc import Iterable
 
 from chatmaild.admin.wiring.editing import Files
 from chatmaild.admin.wiring.steps import WiringError
 from chatmaild.disk import atomic
+
+TEMPORARY = ".chatmaild-wiring"
+"""Behind the name of a file that is being written."""
 
 MODE = 0o644
 """Of a file that was not there; those that were keep mode and owner."""
@@ -36,21 +40,28 @@ def write(files: Files) -> None:
         _replace(target, content)
 
 
+def clean(paths: Iterable[str]) -> None:
+    """Remove what a killed `write` of these files has left beside them. Raises OSError."""
+    for path in paths:
+        temporary = os.path.realpath(path) + TEMPORARY
+        if os.path.lexists(temporary):
+            os.unlink(temporary)
+
+
 def _replace(path: str, content: bytes) -> None:
     try:
         info = os.stat(path)
+        mode, owner = info.st_mode & 0o7777, (info.st_uid, info.st_gid)
+        with open(path, "rb") as file:
+            if file.read() == content:
+                return
     except FileNotFoundError:
         os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-        atomic.write_file(path, content, MODE)
-        return
-    with open(path, "rb") as file:
-        if file.read() == content:
-            return
-    temporary = f"{path}.chatmaild-wiring"
-    if os.path.lexists(temporary):
-        os.unlink(temporary)
-    atomic.write_new_file(temporary, content, info.st_mode & 0o7777)
-    os.chown(temporary, info.st_uid, info.st_gid)
-    os.chmod(temporary, info.st_mode & 0o7777)
+        mode, owner = MODE, (-1, -1)
+    clean([path])
+    temporary = path + TEMPORARY
+    atomic.write_new_file(temporary, content, mode)
+    os.chown(temporary, *owner)
+    os.chmod(temporary, mode)
     os.rename(temporary, path)
     atomic.sync_directory(os.path.dirname(path))

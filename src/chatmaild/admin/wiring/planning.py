@@ -8,8 +8,8 @@ from chatmaild.config.config import Config
 
 def plan(host: Host, config: Config, own_address: str = "") -> Plan:
     """What `wire` would do. Raises `PostfixError` for a table that cannot be asked."""
-    found = [*postfix.plan(host, config, own_address), *dovecot.plan(host, config),
-             *kernel.plan(host)]
+    found = [*postfix.plan(host, config, own_address),
+             *dovecot.plan(host, config, bool(own_address)), *kernel.plan(host)]
     for other in host.others:
         found += postfix.plan_other(other, config)
     obstacles = [item for item in found if isinstance(item, Obstacle)]

@@ -15,6 +15,23 @@ from chatmaild.config.config import Config
 FILTER = ("{{ unix:chatmaild/{}.sock, connect_timeout=5s, command_timeout=5s, "
           "content_timeout=60s, default_action=tempfail }}")
 
+NO_SUBMISSION = """\
+either give chat services of its own:
+  chatmaild wire --own-submission ADDRESS
+or give the host one, with its certificate, and run this again:
+  postconf -e smtpd_tls_cert_file=FILE smtpd_tls_key_file=FILE
+  postconf -e smtpd_sasl_type=dovecot smtpd_sasl_path=private/auth
+  postconf -M 'submission/inet=submission inet n - y - - smtpd'
+  postconf -P submission/inet/smtpd_sasl_auth_enable=yes
+  postconf -P submission/inet/smtpd_tls_security_level=encrypt
+  postconf -P submission/inet/smtpd_relay_restrictions=permit_sasl_authenticated,reject"""
+
+OTHER_SASL = """\
+either leave it, and give chat services of its own, which ask Dovecot:
+  chatmaild wire --own-submission ADDRESS
+or let it ask Dovecot, if that knows the passwords of your users:
+  postconf -P {0}/smtpd_sasl_type=dovecot {0}/smtpd_sasl_path=private/auth"""
+
 
 def plan(host: Host, config: Config, own_address: str = "") -> Iterator[Step | Obstacle]:
     """The steps and obstacles for all services of this instance of Postfix.
@@ -23,20 +40,22 @@ def plan(host: Host, config: Config, own_address: str = "") -> Iterator[Step | O
     """
     changes = Changes(host)
     submission = [s for s in host.postfix.submission_servers() if not is_own(host, s)]
-    if not submission:
+    has_own = bool(own_address) or _has_own_submission(host)
+    if not submission and not has_own:
         yield Obstacle(host.master_cf, "no service lets clients log in, so nobody can send",
-                       "give the host a submission service first: doc/wiring-by-hand.md has one")
-    yield from _logins(host, submission)
+                       NO_SUBMISSION)
     yield from _filters(changes)
-    if own_address or _has_own_submission(host):
+    if has_own:
         yield from own_submission(changes, config, own_address)
+    else:
+        yield from _logins(host, submission)
     for service in host.postfix.servers():
         if service.is_way_back or is_own(host, service):
             continue
         if service.is_port_25 or service not in submission and not service.is_loopback:
             yield from _asks(changes, service, "chat_incoming_milters", "$chat_incoming_filter",
                              "milter-incoming-missing")
-        elif service in submission and not (own_address or _has_own_submission(host)):
+        elif service in submission and not has_own:
             yield from _asks(changes, service, "chat_submission_milters", "$chat_filter",
                              "milter-missing")
         else:
@@ -72,7 +91,7 @@ def _logins(host: Host, submission: list[Service]) -> Iterator[Obstacle]:
         if kind != "dovecot":
             yield Obstacle(f"{host.master_cf}: {service.name}",
                            f"smtpd_sasl_type = {kind}: chat accounts are known to Dovecot only",
-                           "smtpd_sasl_type = dovecot and smtpd_sasl_path = private/auth")
+                           OTHER_SASL.format(service.name))
 
 
 def _filters(changes: Changes) -> Iterator[Step]:
@@ -88,6 +107,7 @@ def _asks(changes: Changes, service: Service, common: str, ours: str,
           code: str) -> Iterator[Step]:
     """Our filter is asked by `service` beside those that it asks already."""
     host = changes.host
+    yield from _protocol(changes, service)
     if any(m.is_ours for m in milters(host.postfix.get("smtpd_milters", service))):
         return
     value = f"${common}"
@@ -99,6 +119,16 @@ def _asks(changes: Changes, service: Service, common: str, ours: str,
         value = f"${name}"
     yield from changes.option(service.name, "smtpd_milters", value,
                               "asks our filter about every message", (code,))
+
+
+def _protocol(changes: Changes, service: Service) -> Iterator[Step]:
+    """Filters that know less than the latest version agree on theirs with Postfix."""
+    for where, values in (("", changes.host.main), (service.name, service.options)):
+        version = values.get("milter_protocol", "")
+        if version.isdigit() and int(version) < 6:
+            why, cures = "our filter needs it; others agree on less", ("milter-protocol",)
+            yield from (changes.option(where, "milter_protocol", "6", why, cures) if where else
+                        changes.parameter("milter_protocol", "6", why, cures))
 
 
 def identifier(service: Service) -> str:
@@ -173,7 +203,9 @@ def own_submission(changes: Changes, config: Config, address: str) -> Iterator[S
     """Services for chat on an address of its own; the ordinary ones take nothing from chat users.
     """
     host = changes.host
-    if address and host.postfix.get("inet_interfaces") in ("", "all"):
+    taken = [name for name in ("submission/inet", "587/inet", "submissions/inet", "smtps/inet",
+                               "465/inet") if name in host.options or name in host.lines]
+    if address and taken and host.postfix.get("inet_interfaces") in ("", "all"):
         yield Obstacle(f"{host.main_cf}: inet_interfaces",
                        f"is all, so the ordinary services listen at {address} too",
                        f"name the other addresses there, without {address}, and restart Postfix")
@@ -185,15 +217,27 @@ def own_submission(changes: Changes, config: Config, address: str) -> Iterator[S
         for key, value in (("smtpd_milters", "$chat_submission_milters"),
                            ("smtpd_sasl_auth_enable", "yes"), ("smtpd_tls_auth_only", "yes"),
                            ("smtpd_relay_restrictions", "permit_sasl_authenticated,reject"),
-                           ("syslog_name", f"postfix/chat-{port}"), tls):
+                           ("syslog_name", f"postfix/chat-{port}"), tls, *_sasl(host)):
             yield from changes.option(name, key, value, "submission for chat alone")
         yield from cleanup.own_service(changes, config, name)
     yield from refuse_chat(changes, config)
 
 
+def _sasl(host: Host) -> list[tuple[str, str]]:
+    """Options that let a service ask Dovecot, where main.cf does not say it for all."""
+    if host.postfix.get("smtpd_sasl_type") == "dovecot":
+        return []
+    path = next((host.postfix.get("smtpd_sasl_path", service)
+                 for service in host.postfix.submission_servers()
+                 if host.postfix.get("smtpd_sasl_type", service) == "dovecot"), "private/auth")
+    return [("smtpd_sasl_type", "dovecot"), ("smtpd_sasl_path", path)]
+
+
 def refuse_chat(changes: Changes, config: Config) -> Iterator[Step]:
     """The ordinary submission services are no way around our filter."""
     host = changes.host
+    if not host.postfix.submission_servers():
+        return
     names = "|".join(domain.replace(".", r"\.") for domain in config.mail_domains)
     refusal = f"554 5.7.1 Use the server of {config.mail_domains[0]}"
     why = "ordinary services take nothing from chat users"
