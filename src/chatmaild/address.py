@@ -127,9 +127,9 @@ def parse_mailbox(value: bytes) -> Mailbox | None:
 
 
 def domains_shown(value: bytes) -> set[str]:
-    """The domains of all that any reader might take for an address in a header value: folded,
-    spaced, quoted, encoded, in wide letters, or with comments in between (RFC 5322 section 4.4);
-    in lower case."""
+    """The domains of everything that any reader might take for an address in a header value:
+    folded, spaced, quoted, encoded, in wide letters, or with comments in between (RFC 5322
+    section 4.4); in lower case."""
     texts = {text for written in (value, _without_comments(value))
              for plain in [_in_ascii(written)]
              for text in (plain, plain.translate(None, _BLANKS), plain.translate(None, _MARKS))}

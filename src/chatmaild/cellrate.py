@@ -4,7 +4,7 @@ Equivalent to a bucket of `burst` tokens that gets a new one every `interval` se
 """
 
 _ROUNDING = 1e-6
-"""Part of an interval that may be missing, since times are floating-point numbers."""
+"""Fraction of an interval that may be missing, since times are floating-point numbers."""
 
 
 def next_arrival(arrival: float, now: float, interval: float, burst: int) -> float | None:

@@ -1,4 +1,4 @@
-"""What a person at a terminal gets to read: text, JSON, progress.
+"""Writes the output of a command: text, JSON, progress.
 
 The only module that writes to stdout; services log instead (`daemon.logs`).
 """
@@ -46,7 +46,7 @@ class Console:
             self._is_lost = True
 
     def finish(self) -> bool:
-        """Hand over all output; false if some got lost. Raises BrokenPipeError as `_print`."""
+        """Flush all output; false if some got lost. Raises BrokenPipeError as `_print`."""
         self._print("", end="", flush=True)
         return not self._is_lost
 

@@ -1,4 +1,4 @@
-"""The messages of one mailbox: how many, how large, and all of them as a tar archive."""
+"""Counts the messages of one mailbox, and writes them as a tar archive."""
 
 import contextlib
 import errno
@@ -105,11 +105,11 @@ def export(home: str, root: str, out: BinaryIO, complain: Callable[[str], None])
 
 
 class _Unreadable(Exception):
-    """A message that cannot be had; the text says why."""
+    """A message that cannot be read; the text says why."""
 
 
 def _add_folder(archive: tarfile.TarFile, path: str, known: set[str]) -> None:
-    """A Maildir is one only with its three directories, empty ones too."""
+    """A Maildir has three directories, even where they are empty."""
     if path not in known:
         known.add(path)
         for directory in (path, *(f"{path}/{kind}" for kind in maildir.SUBDIRECTORIES)):

@@ -1,7 +1,7 @@
 """Invitations: tokens with which a password must begin where `signup = invite`.
 
 One file per token, mailboxes_dir/DOMAIN/.invites/HASH, named by the SHA-256 of the token, so that
-who reads the disk or a backup cannot sign up. `Mailbox.create` moves the file into the new
+nobody can sign up with what a disk or a backup shows. `Mailbox.create` moves the file into the new
 mailbox in the step that creates it: an account and its token are spent together or not at all.
 """
 
@@ -71,7 +71,8 @@ class Invites:
 
     def create(self, domain: DomainConfig, uses: int, days: int, now: float
                ) -> tuple[str, list[Invitation]]:
-        """`uses` invitations that work for `days` days, and the id of their batch.
+        """Make `uses` invitations that work for `days` days. Returns the id of their batch, and
+        them.
 
         The expiry counts from the beginning of today (UTC), so a batch that is `days` = 1 works
         until the next midnight but one. Raises `UsageError`, `StoreError`.
@@ -127,7 +128,7 @@ class Invites:
                 for (created, batch, expires), count in sorted(left.items())]
 
     def revoke(self, domain: str, batch: str) -> int:
-        """Take back what is left of a batch; how many that were. Raises `StoreError`."""
+        """Take back what is left of a batch; returns how many that were. Raises `StoreError`."""
         due = [path for path, record in self._records(domain) if record.batch == batch]
         return len(_remove(due))
 
@@ -155,7 +156,7 @@ class Invites:
 
 
 def _remove(paths: list[str]) -> list[str]:
-    """Remove these invitations, but those that were spent meanwhile; returns the others."""
+    """Remove these invitations. Returns those that had not been spent meanwhile."""
     removed = []
     for path in paths:
         try:

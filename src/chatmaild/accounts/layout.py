@@ -1,4 +1,4 @@
-"""What stands where in a mailbox, and what the disk says when it does not.
+"""The files of a mailbox, and the errors when the disk does not have them.
 
 A mailbox is an account once it holds `password`, the hash in Dovecot's form. The modification
 time of that file is the last login, to the day in UTC. Empty files are markers:
@@ -45,7 +45,7 @@ def assert_domain_directory(home: str) -> None:
 
 
 def explain(path: str, error: OSError) -> StoreError:
-    """What the disk refused, and the way out."""
+    """The error for what the disk refused, with the way out."""
     ways_out = {
         errno.ENOENT: "; mount or restore the directory, or restart chatmaild-doveauth, which "
                       "makes those of domains",

@@ -1,8 +1,6 @@
-"""The account store: mailboxes_dir/DOMAIN/ADDRESS/; what is in there says layout.py.
-
-Blocking calls throughout: a few system calls each; `create`, `delete` and `sweep` wait for the
-disk. Nothing is cached.
-"""
+"""The account store: mailboxes_dir/DOMAIN/ADDRESS/, whose files layout.py describes. All calls
+block: most for a few system calls; `create`, `delete` and `sweep` wait for the disk. Nothing is
+cached."""
 
 import contextlib
 import os
@@ -23,7 +21,7 @@ MAX_HASH = 4096
 """Octets in a `password` file that are read."""
 
 _NAME = re.compile(r"[a-z0-9_][a-z0-9._-]{0,63}@", re.ASCII)
-"""Names that can have a mailbox at all; what a new one may be called is policy (signup)."""
+"""Names that can have a mailbox at all; signup decides what a new one may be called."""
 
 
 class Mailbox:
@@ -154,7 +152,7 @@ class Mailbox:
         return lifecycle.delete(self.home, block, keep)
 
     def recover(self) -> None:
-        """Put the mailbox back if somebody was killed while he decided whether to delete it.
+        """Put the mailbox back if a process was killed while it decided whether to delete it.
 
         Costs one system call where nothing is to be done. Raises `StoreError`.
         """
@@ -200,10 +198,8 @@ class Mailboxes:
         self._delimiters = config.recipient_delimiter
 
     def find(self, address: str) -> Mailbox | None:
-        """The mailbox that `address` names; None if it can name none (another domain's too).
-
-        Any text may come; the result is a path below the domain's directory in any case.
-        """
+        """The mailbox that `address` names; None if it can name none, or is in another domain.
+        Takes any text: the result is always a path below the domain's directory."""
         address = address.lower() if address.isascii() else ""
         match = _NAME.match(address)
         domain = match and self._domains.get(address[match.end():])

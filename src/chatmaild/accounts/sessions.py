@@ -1,8 +1,8 @@
 """Ends the IMAP sessions of accounts that are gone or blocked, or have too many.
 
 Dovecot runs ``chatmaild end-sessions`` as root for whoever may connect to `SOCKET`, which is
-mail_user alone (service chatmaild-sessions in 05-chatmaild.conf). So neither the daily run nor
-the commands for accounts need root when it comes to that.
+mail_user alone (service chatmaild-sessions in 05-chatmaild.conf). So neither the daily run nor the
+commands for accounts need root for it.
 """
 
 import os

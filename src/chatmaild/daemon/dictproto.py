@@ -1,4 +1,5 @@
-"""The lines in which Dovecot asks a dict service, and ours in return. Pure: bytes in, values out.
+"""The lines of Dovecot's dict protocol: what it asks a service, and what we answer. Pure: bytes in,
+values out.
 
 Source: Dovecot's dict-client.h, protocol majors 2 to 4, and what 2.3 and 2.4 put on the wire. A
 line is a command letter and fields separated by TAB. NUL, TAB, CR, LF and \\x01 within a field
@@ -102,10 +103,8 @@ class Unsupported:
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """A line that makes no sense, or too long; `answer` is for who waits for one, else empty.
-
-    What cannot be a key is not there; anything else asked for has failed.
-    """
+    """A line that makes no sense, or is too long. `answer` is for a client that waits for one,
+    else empty: a lookup finds nothing, any other request fails."""
 
     answer: bytes
 

@@ -1,4 +1,5 @@
-"""The asyncio loop of the dict services: connections, order, limits; what to answer is theirs.
+"""The asyncio loop of the dict services: connections, order, limits. Each service decides what to
+answer.
 
 Requests of one connection are answered one after the other, in their order. A connection that
 waits for an answer, or does not read its answers, is not read from either, so that its memory
@@ -75,7 +76,7 @@ class Service:
         return dictproto.FAILURE
 
     def close(self) -> None:
-        """The service ends; all its answers were given."""
+        """The service ends, after all its answers."""
 
 
 class _Connection(asyncio.Protocol):
@@ -193,7 +194,7 @@ class _Connection(asyncio.Protocol):
         known = self._transactions.get(request.id)
         match request:
             case dictproto.Begin() if known or len(self._transactions) < MAX_TRANSACTIONS:
-                # a number that is in use already: neither of the two can be told from the other
+                # a number in use already: the two transactions cannot be told apart
                 self._transactions[request.id] = (request.user, None if known else [])
             case dictproto.Rollback():
                 self._transactions.pop(request.id, None)

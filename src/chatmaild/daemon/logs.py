@@ -45,7 +45,7 @@ def setup(name: str, to_syslog: bool = False) -> None:
 
 
 def place(error: BaseException) -> str:
-    """What went wrong and in which line; never the text, which may hold parts of a request."""
+    """The kind of an error and its line; never its text, which may hold parts of a request."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" in {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
     return type(error).__name__ + where

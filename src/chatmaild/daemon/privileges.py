@@ -1,4 +1,4 @@
-"""Who this process is: what root starts drops its rights."""
+"""Drops the rights of a process that root started."""
 
 import os
 import pwd
@@ -9,7 +9,7 @@ from chatmaild.errors import StoreError, UsageError
 
 
 def become(user: str) -> None:
-    """Run as `user` from here on, with their groups, if run by root; others stay who they are.
+    """If we run as root, run as `user` with their groups from here on; else change nothing.
 
     Raises `UsageError` if there is no such user.
     """
@@ -33,11 +33,9 @@ def known_user(user: str) -> pwd.struct_passwd:
 
 
 def become_owner(path: Path) -> None:
-    """Go on with the rights of whoever owns `path`, and no more, if run by root.
-
-    For work on the mailboxes, which belong to mail_user: even a mistake of ours could then reach
-    nothing else. Raises `StoreError`.
-    """
+    """If we run as root, go on with the rights of the owner of `path` only. For work on the
+    mailboxes, which belong to mail_user: then even a mistake of ours reaches nothing else.
+    Raises `StoreError`."""
     try:
         become(user_name(os.stat(path).st_uid))
     except OSError as error:

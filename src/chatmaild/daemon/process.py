@@ -1,4 +1,4 @@
-"""How this process uses the machine: its heap, its CPU, its descriptors, its terminal.
+"""Sets how this process uses the machine: heap, CPU, descriptors, terminal.
 
 The only importer of python3-daemon, which is loaded when first needed: only `daemonize` does.
 """
@@ -23,7 +23,8 @@ def share_heap() -> None:
     import ctypes
     libc = ctypes.CDLL(None)
     libc.mallopt(_M_ARENA_MAX, 1)
-    # Pieces of messages come and go at its end. Given back at once, each costs page faults again.
+    # Pieces of messages come and go at the end of the heap. If it gave them back, each would cost
+    # page faults again.
     libc.mallopt(_M_TRIM_THRESHOLD, 1 << 20)
 
 

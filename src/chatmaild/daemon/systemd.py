@@ -18,7 +18,7 @@ def notify(state: str) -> None:
     """Tell the service manager, as sd_notify(3) does; nothing happens without one."""
     if "NOTIFY_SOCKET" in os.environ:
         from systemd import daemon
-        with contextlib.suppress(OSError):      # it went away, or restarts; our work goes on
+        with contextlib.suppress(OSError):      # it is gone, or restarts; our work goes on
             daemon.notify(state)
 
 

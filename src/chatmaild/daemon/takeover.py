@@ -1,8 +1,8 @@
 """A new process of a service takes over from the running one, and no session notices.
 
 Postfix keeps one connection to a milter for each SMTP session, and answers 451 to the rest of a
-session whose milter went away, even where that was between two messages. So a restart is felt;
-this is not: told by SIGUSR2, the running process starts its successor, which reads the
+session whose milter went away, even where that was between two messages. So clients notice a
+restart, but not this: at SIGUSR2 the running process starts its successor, which reads the
 configuration and all the code anew, and goes on with the sessions it has until they end.
 
     successor                                       predecessor
@@ -46,10 +46,8 @@ class Predecessor:
 
 
 def predecessor() -> Predecessor | None:
-    """Whom this process succeeds, if anybody; to be called before there are threads.
-
-    It goes on as a child of init, because systemd minds only its own children closely.
-    """
+    """The process that this one succeeds, if any; call it before there are threads. This process
+    goes on as a child of init, because systemd watches only its own children closely."""
     listener, comma, channel = os.environ.pop(_VARIABLE, "").partition(",")
     if not comma:
         return None

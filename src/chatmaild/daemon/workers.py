@@ -54,7 +54,7 @@ def _fork(work: Work, share: int) -> tuple[int, int]:
             pipe.write(json.dumps(result).encode())
         code = 0
     except BrokenPipeError:
-        pass    # who was reading has gone, and the parent says so
+        pass    # the reader is gone, and the parent reports that
     except Exception:
         log.exception("share %d of the work", share)
     finally:

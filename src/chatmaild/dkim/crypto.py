@@ -1,9 +1,9 @@
 """Canonical headers and public-key signatures of DKIM: the only importer of dkimpy and PyNaCl.
 
-dkimpy's own interface wants a whole message in memory and looks keys up itself. What is used
-here is one layer below: its reading of RSA keys and its encoding of RSA signatures. The tests pin
-that layer, so that a release that changes it is noticed. PyNaCl is loaded with the first Ed25519
-key, because it takes 3 MB and few domains have one.
+dkimpy's own interface wants a whole message in memory and looks keys up itself. What is used here
+is one layer below: its reading of RSA keys and its encoding of RSA signatures. The tests pin that
+layer, so they notice a release that changes it. PyNaCl is loaded with the first Ed25519 key,
+because it takes 3 MB and few domains have one.
 """
 
 import functools
@@ -23,7 +23,7 @@ with absent("dkim.dnsplug", "aiodns", "authres", "nacl"):
     from dkim import crypto  # type: ignore[import]    # comes without types
 
 MAX_RSA_BITS = 8192
-"""Longer keys cost more time than a signature is worth; nobody publishes them."""
+"""Bits. Longer keys cost more time than a signature is worth; nobody publishes them."""
 
 MAX_RSA_EXPONENT = 1 << 32
 

@@ -1,8 +1,8 @@
-"""Asks recursive name servers for records: what goes over the wire, and when whom to ask.
+"""Asks recursive name servers for records: what goes over the wire, and whom to ask when.
 
-A server is asked with EDNS first (RFC 6891), so that a key needs no TCP. One that answers FORMERR
-or NOTIMP to that, or nothing at all, is asked without (section 6.2.2), and that is remembered for a
-while. A truncated answer is asked for again by TCP.
+A server is asked with EDNS first (RFC 6891), so that a key needs no TCP. If it answers FORMERR or
+NOTIMP, or nothing at all, it is asked without EDNS (section 6.2.2) for a while. A truncated answer
+is fetched again by TCP.
 """
 
 import os
@@ -74,7 +74,7 @@ class _Asked:
     edns: bool
     words: str = "not asked"
     is_out: bool = False
-    """It has said all that it has to say."""
+    """Whether it is not worth asking again."""
 
     def note(self, words: str, is_out: bool) -> None:
         self.words, self.is_out = words, is_out
@@ -106,8 +106,7 @@ async def ask(servers: Sequence[Server], name: str, *, seconds: float, patience:
 
 async def _ask_one(one: _Asked, question: tuple[dns.name.Name, dns.rdatatype.RdataType],
                    seconds: float, tcp_only: bool) -> Answer | None:
-    """One question to one server. Its answer if there is one, else None, and `one` has noted why.
-    """
+    """Ask one server once. Returns its answer; None if there is none, and then `one` notes why."""
     with_edns = one.edns
     query = dns.message.make_query(*question, use_edns=0 if with_edns else False,
                                    payload=EDNS_PAYLOAD if with_edns else None)
@@ -155,8 +154,8 @@ def _as_answer(message: dns.message.Message) -> dns.message.QueryMessage:
 
 
 def _is_referral(message: dns.message.QueryMessage) -> bool:
-    """Whether a server names others that may know, which is all that one without recursion does.
-    It must not count as "there is no such name"."""
+    """Whether the server only names others that may know, as one without recursion does. That
+    must not count as "there is no such name"."""
     return (not message.answer and not message.flags & (dns.flags.RA | dns.flags.AA)
             and any(rrset.rdtype == dns.rdatatype.NS for rrset in message.authority))
 

@@ -22,8 +22,8 @@ class ResolvConf:
 
 
 def parse(text: str) -> ResolvConf:
-    """Whatever the text is. What glibc passes over is passed over: a name in place of an address,
-    unknown words, keywords that do not stand at the beginning of their line."""
+    """Takes any text. Passes over what glibc passes over: a name instead of an address, unknown
+    words, keywords that are not at the beginning of their line."""
     servers: list[str] = []
     options: set[str] = set()
     for line in text.split("\n"):

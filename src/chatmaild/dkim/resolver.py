@@ -1,8 +1,8 @@
 """Records from the DNS: keys for threads that must not wait long, anything for commands.
 
-One thread runs an asyncio loop for all lookups; the callers, who sit in threads of libmilter,
-wait for results under limits. While they wait, a process of Postfix's smtpd waits with them, so
-what the limits protect is everybody else's mail.
+One thread runs an asyncio loop for all lookups. The callers, in threads of libmilter, wait for
+results under limits. A process of Postfix's smtpd waits with each of them, so the limits protect
+everybody else's mail.
 """
 
 import os
@@ -25,7 +25,7 @@ RESOLV_CONF = Path("/etc/resolv.conf")
 
 MAX_TTL = 86400
 MAX_NEGATIVE_TTL = 60
-"""Seconds for which a missing key is remembered: its owner may be publishing it just now."""
+"""Seconds for which a missing key is remembered; its owner may be about to publish it."""
 
 FAILURE_TTL = 30
 """Seconds for which a name that got no answer is not asked for again."""
@@ -140,8 +140,8 @@ class Resolver:
 
 
 class _Servers:
-    """Whom to ask: the configured servers, or those of a resolv.conf that may change while we
-    run. What was learnt about them lasts until it does."""
+    """The servers to ask: those configured, or those of resolv.conf, which may change while we
+    run. What was learnt about them is kept until it does."""
 
     def __init__(self, configured: tuple[tuple[str, int], ...], path: Path):
         self._path = path
@@ -164,7 +164,7 @@ class _Servers:
 
 def explain_trouble(name: str, servers: tuple[tuple[str, int], ...] = (),
                     resolv_conf: Path = RESOLV_CONF) -> str:
-    """What became of one lookup at each server, in words; "" if it was answered. For people."""
+    """What each server answered to one lookup, in words for people; "" if it was answered."""
     limits = Limits()
     found, tcp_only = _Servers(servers, resolv_conf).current()
     try:

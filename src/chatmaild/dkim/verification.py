@@ -1,8 +1,8 @@
 """Is a message really from the domain that its From field names?
 
-`DkimCheck` answers from the message's own signatures (RFC 6376) and takes no part in fetching
-keys: it names the keys it wants and is handed what the DNS said. The one aligned signature that
-is valid decides; aligned means that `d=` equals the domain of From exactly.
+`DkimCheck` answers from the message's own signatures (RFC 6376) and fetches no keys itself: it
+names those it needs, and is given what the DNS said. The one aligned signature that is valid
+decides; aligned means that `d=` equals the domain of From exactly.
 """
 
 import contextlib
@@ -24,8 +24,8 @@ MAX_SIGNATURES = 5
 """Aligned signatures that are looked at; honest senders use one or two."""
 
 MAX_OWN_RESULTS = 5
-"""Authentication-Results under the verifier's name that are looked at; it writes one, and one of
-its kind for DMARC another."""
+"""Authentication-Results under the verifier's name that are looked at. It writes one, and its
+companion for DMARC another."""
 
 CLOCK_DRIFT = 300
 """Seconds that `x=` may have passed before a signature counts as expired, and that `t=` may be
@@ -69,7 +69,7 @@ _DNS_TROUBLE = Authenticity(State.UNKNOWN, "dns-trouble", "the DNS did not answe
 
 
 _BEST_FIRST = ("valid", "signature-in-future", "signature-wrong", "key-unusable")
-"""What may come of a key record."""
+"""The possible outcomes of a key record."""
 
 
 class SignatureCheck:
@@ -106,7 +106,7 @@ class SignatureCheck:
                    key=lambda found: _BEST_FIRST.index(found.code))
 
     def _judge_with(self, text: bytes, min_rsa_bits: int) -> Authenticity:
-        """The same, as far as one TXT record goes."""
+        """The verdict by one TXT record."""
         try:
             record = key_record(text)
             key = crypto.public_key(record, min_rsa_bits)
@@ -196,8 +196,8 @@ def canonical_headers(fields: Fields, index: int, signature: Signature) -> bytes
 
 
 def from_literal(literal: NetworkAddress, client: str) -> Authenticity:
-    """The verdict on an address at the literal of a network address. It has no DNS and so no key;
-    it is its own host's if the connecting `client` is that address."""
+    """The verdict on an address at the literal of a network address. It has no name in the DNS
+    and so no key; it counts if the connecting `client` has that address."""
     with contextlib.suppress(ValueError):
         connecting = ipaddress.ip_address(client)
         if literal in (connecting, getattr(connecting, "ipv4_mapped", None)):
@@ -236,8 +236,8 @@ def from_results(fields: Fields, authserv_id: str, from_domain: str) -> Authenti
             "verifier-no-pass", f"{authserv_id} found no valid signature of the From domain")
     if any(name.lower() == b"dkim-signature" and dkim_signature.claimed_domain(value) == from_domain
            for name, value in fields):
-        # The verifier is down, comes after us or has another name, and the sender has done his
-        # part: a fault of this host must not lose his mail.
+        # The verifier is down, comes after us or has another name, and the sender has done their
+        # part: a fault of this host must not lose their mail.
         return Authenticity(State.UNKNOWN, "verifier-silent",
                             f"no DKIM result of {authserv_id}, though there is a signature")
     return Authenticity.invalid("verifier-silent", f"no DKIM result of {authserv_id}")

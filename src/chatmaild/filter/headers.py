@@ -1,4 +1,4 @@
-"""Message headers of outgoing mail: which stay, what they may say, and what becomes of the rest.
+"""Message headers of outgoing mail: which stay, what they may say, and what happens to the others.
 
 Only the headers of the message itself are touched, never those of its MIME parts.
 """
@@ -43,8 +43,8 @@ _BETWEEN_ADDRESSES = re.compile(rb"[\s<>(),:;\"]+")
 
 @dataclass(frozen=True)
 class Cleaned:
-    """`text`: octets of free text in the headers that stay; `named`: how many recipients stand in
-    them; `changes` make the other headers go."""
+    """`text`: octets of free text in the headers that stay. `named`: how many recipients they
+    name. `changes` remove the other headers."""
 
     text: int
     named: int
@@ -123,13 +123,13 @@ class _Cleaning:
         self._changes.append(HeaderChange(written, index, value))
 
     def key(self, written: str, name: str, index: int, value: bytes) -> None:
-        """A key. What recipients must ignore goes, since nobody would miss it."""
+        """A key. A header that recipients must ignore is removed: nobody would miss it."""
         header = autocryptkey.read(value, self._most - self.text)
         if header is None:
             self.change(written, index, None)
             return
         gossip = name == "autocrypt-gossip"
-        # One is for each recipient: in many of little text the same could be hidden.
+        # One for each recipient: many small ones could hide as much text as a large one.
         self.text += max(MAX_TEXT_PER_RECIPIENT if gossip else 0, header.text)
         if gossip and header.address in self._recipients:
             self._named.add(header.address)

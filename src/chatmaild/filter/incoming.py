@@ -1,4 +1,4 @@
-"""Incoming mail: may this message, which no chat user sent, go to chat users?
+"""The rules for incoming mail: may this message, which no chat user sent, go to chat users?
 
 It must be authentic, and end-to-end encrypted unless none of its recipients asks for that.
 """
@@ -18,7 +18,7 @@ from chatmaild.message import mediatype
 from chatmaild.message.reader import Content, Headers, Kind, Limits, MessageReader, lower_names
 from chatmaild.message.refusal import Refusal
 
-if TYPE_CHECKING:   # its cryptography takes megabytes, and a service that only sends needs none
+if TYPE_CHECKING:   # megabytes that a service for outgoing mail need not load
     from chatmaild.dkim.verification import Authenticity, DkimCheck, Fields
 
 _BLANKS = b" \t\r\n"
@@ -31,8 +31,8 @@ class Incoming:
     """The rules for one message; the interface is `transaction.Rules`."""
 
     def __init__(self, config: Config, recipients: Recipients, client: Client, sender_path: str):
-        """`recipients` are all there once `wanted` is asked; `sender_path` is the reverse-path as
-        SMTP has it."""
+        """`recipients` is complete by the time of `wanted`; `sender_path` is the reverse-path as
+        in SMTP."""
         self._config = config
         self._client = client
         self._sender = address.strip_path(sender_path)

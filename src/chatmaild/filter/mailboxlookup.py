@@ -1,4 +1,5 @@
-"""What is known of a chat address? Answered from the store, or by whoever may see the store.
+"""Looks up what is known of a chat address: in the store, or by asking a service that sees the
+store.
 
 The outgoing filter runs as a user who sees no mailbox. It asks ``chatmaild recipients``, which
 does, by one lookup in the dict protocol. The key is a prefix and the address:
@@ -37,7 +38,7 @@ _STATES = {name: state for state, name in _NAMES.items()}
 
 
 class Seen:
-    """For those who see the store. Raises `StoreError` if the disk cannot tell."""
+    """For processes that see the store. Raises `StoreError` if the disk cannot tell."""
 
     def __init__(self, mailboxes: Mailboxes):
         self._mailboxes = mailboxes
@@ -75,11 +76,10 @@ def _without_address(error: StoreError) -> StoreError:
 
 
 class Told:
-    """For those who do not see it. Raises `StoreError` if nobody tells in time.
-
-    Where the socket never existed, no such service is set up: then every address counts as an
-    account that takes encrypted mail only, and unknown ones are found out at delivery.
-    """
+    """For processes that do not see it. Raises `StoreError` if there is no answer within
+    `TIMEOUT`. If the socket has never existed, no such service is set up: then every address
+    counts as an account that takes encrypted mail only, and Dovecot refuses unknown ones at
+    delivery."""
 
     def __init__(self, path: Path = SOCKET):
         self._path = str(path)

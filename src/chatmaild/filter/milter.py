@@ -2,13 +2,13 @@
 verdicts become answers.
 
 Knows nothing about mail. libmilter calls from changing threads, one at a time per session, so all
-state is in the `_Session`, which libmilter's context of the connection keeps. Whatever goes wrong
-in here is a temporary failure: mail is neither lost nor let through.
+state is in the `_Session`, which libmilter's context of the connection keeps. Any error in here is
+a temporary failure: mail is neither lost nor let through.
 
-Each callback costs every message its time, so these are plain functions for the C module
-`milter`, and not methods behind the classes of `Milter`. Postfix is asked for no more than is
-needed, and waits for an answer at few places only: MAIL, RCPT, the end of headers, the end of the
-message; and at DATA on port 25, where most mail need not be seen at all.
+Each callback costs every message its time, so these are plain functions for the C module `milter`,
+and not methods behind the classes of `Milter`. Postfix sends no more than is needed, and waits for
+an answer in a few places only: at MAIL, RCPT, the end of headers and the end of the message; and at
+DATA on port 25, where most mail need not be seen at all.
 """
 
 from __future__ import annotations  # milter.milterContext is a name for type checkers only
@@ -126,8 +126,8 @@ class _Session:
         self.broken = False
 
 
-# Every callback has the same shape: do, return; whatever goes wrong is a temporary failure, told
-# at the next place where Postfix waits for an answer.
+# Every callback has the same shape: do, return. An error is a temporary failure, reported at the
+# next place where Postfix waits for an answer.
 
 def _connect(ctx: milter.milterContext, hostname: str, family: int,
              address: tuple[Any, ...] | str | None) -> int:
@@ -290,8 +290,8 @@ def _deferred(ctx: milter.milterContext, session: _Session) -> int:
 
 
 def _macro(ctx: milter.milterContext, name: str) -> str:
-    """The value of a macro of Postfix; "" without one. Addresses hold whatever octets the client
-    sent, which is the business of others than us."""
+    """The value of a macro of Postfix; "" without one. Addresses may hold any octets that the
+    client sent; it is not our business to refuse them."""
     try:
         return ctx.getsymval(name) or ""
     except UnicodeDecodeError as error:
@@ -309,9 +309,9 @@ def _size(parameters: tuple[bytes, ...]) -> int:
 def wait_until_serving() -> None:
     """Return when libmilter is at work and its signal thread sleeps in sigwait(3).
 
-    That thread wants our signals too. Once it sleeps, the kernel prefers the main thread; before,
-    it would take a signal away from it. It is the only thread but the main one that does not
-    block SIGTERM.
+    That thread waits for our signals too. Once it sleeps, the kernel prefers the main thread;
+    before that, it could take a signal away from it. It is the only thread but the main one that
+    does not block SIGTERM.
     """
     deadline = time.monotonic() + 2
     while time.monotonic() < deadline:

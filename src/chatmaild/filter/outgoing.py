@@ -1,4 +1,4 @@
-"""Outgoing mail: may this chat user send this message?"""
+"""The rules for outgoing mail: may this chat user send this message?"""
 
 from itertools import chain
 
@@ -18,11 +18,10 @@ MAX_SESSION = 86_400
 
 def check_login(account: Account, client: Client, now: float, domain: DomainConfig
                 ) -> Verdict | None:
-    """Whether the session's login is that of the account as it is now.
-
-    When somebody logged in, no milter is told; it was not before they connected. Whoever is in
-    `passthrough_senders` may have an account elsewhere. `now` of the monotonic clock.
-    """
+    """Whether the session's login belongs to the account as it is now. No milter learns when
+    somebody logged in, only when they connected, which was earlier. A sender in
+    `passthrough_senders` may have an account elsewhere. `now` is in seconds of the monotonic
+    clock."""
     if account.state is MailboxState.BLOCKED:
         return Verdict("sender-blocked", replies.NO_ACCOUNT)
     if account.ended is not None and client.connected <= account.ended <= now:

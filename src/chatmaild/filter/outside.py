@@ -1,4 +1,4 @@
-"""The world that the rules of a running filter ask: accounts on disk, keys in the DNS."""
+"""Answers the questions of the rules in a running filter: accounts on disk, keys in the DNS."""
 
 import threading
 from typing import TYPE_CHECKING, Protocol
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Accounts(Protocol):
-    """What `mailboxlookup` has to offer. Both raise `StoreError` if that cannot be told."""
+    """What `mailboxlookup` offers. Both methods raise `StoreError` if they cannot tell."""
 
     def mailbox(self, address: str) -> MailboxState: ...
 
@@ -29,7 +29,7 @@ class Dns:
 
     def resolver(self, servers: tuple[tuple[str, int], ...]) -> "Resolver":
         """For these name servers, (address, port); those of the host if there are none."""
-        # Loaded when first needed: who never verifies a signature does without 10 MB of it.
+        # Loaded when first needed: a filter that verifies no signatures saves 10 MB.
         from chatmaild.dkim.resolver import Resolver
         with self._lock:
             if self._resolver is None or servers != self._servers:

@@ -1,10 +1,10 @@
-"""What the rules must know of the world, as values: they yield a question and are sent the answer.
+"""What the rules ask of the world, as values: they yield a question and are sent the answer.
 
     rule --question--> run --asks--> World (a disk, the DNS, a test)
     rule <--answer---- run <---------
 
-So the rules run without a thread, a socket or a clock, and whoever drives them (the milter, the
-command filter-test, a test) brings a world of its own.
+So the rules run without a thread, a socket or a clock. The milter, the command filter-test and the
+tests each bring a world of their own.
 """
 
 import enum

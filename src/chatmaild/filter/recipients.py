@@ -1,8 +1,8 @@
-"""To whom may this mail go? The recipients of one transaction.
+"""Decides who may get this mail: the recipients of one transaction.
 
-Each recipient is of one of two classes, chat or ordinary, and a message to chat users has other
-rules than one to ordinary users. So a stranger's transaction holds recipients of one class only:
-the first one decides, and those of the other class are deferred to the next transaction.
+There are two classes of recipients, chat and ordinary, with different rules for their mail. So a
+stranger's transaction holds recipients of one class only: the first one decides, and those of the
+other class are deferred to the next transaction.
 """
 
 from chatmaild import address

@@ -1,4 +1,4 @@
-"""Autocrypt and Autocrypt-Gossip headers: whether they hold a key, and how much text.
+"""Autocrypt and Autocrypt-Gossip headers: do they hold a key, and how much text?
 
     header value -> attributes -> key -> packets -> octets of text
 
@@ -28,7 +28,7 @@ _SMALLEST_KEY = 160
 """Octets in a key with a subkey: at least 38 for each of them and 74 for each signature."""
 
 _SMALLEST_KEY_PACKET = 38
-"""Octets of an Ed25519 or X25519 key, the shortest ones. What is smaller counts as text."""
+"""Octets of an Ed25519 or X25519 key, the shortest ones. Anything smaller counts as text."""
 
 _PUBLIC_KEY, _SIGNATURE, _SUBKEY = 6, 2, 14
 _VERSIONS = (b"\3", b"\4", b"\5", b"\6")
@@ -42,7 +42,7 @@ _COUNTED = bytes(at * 197 + 13 & 255 for at in range(256))
 
 @dataclass(frozen=True)
 class Header:
-    """Whose key it is, and how many octets of the header value are text of the sender's."""
+    """Whose key it is, and how many octets of the header value the sender could choose as text."""
 
     address: bytes
     text: int

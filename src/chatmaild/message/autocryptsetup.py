@@ -2,8 +2,8 @@
 
 Source: Autocrypt level 1, "Autocrypt Setup Message". Its shape, held strictly: multipart/mixed of a
 few words for people and an application/autocrypt-setup part, which is a page of HTML around one
-armored message encrypted by a setup code (SKESK, then SEIPD). Words and page differ between
-clients and languages, so they are bounded in length; who may get such a message is the policy's.
+armored message encrypted by a setup code (SKESK, then SEIPD). Words and page differ between clients
+and languages, so only their length is bounded. The policy decides who may get such a message.
 """
 
 import re

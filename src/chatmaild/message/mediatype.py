@@ -85,7 +85,7 @@ CHARSETS = frozenset((b"utf-8", b"us-ascii", b"iso-8859-1", b"iso-8859-15", b"wi
 
 
 def check_parameters(media_type: MediaType, allowed: tuple[str, ...], reason: str) -> None:
-    """Raise `Refusal(reason)` if there is another parameter, or a charset that is none."""
+    """Raise `Refusal(reason)` if there is another parameter, or an unknown charset."""
     for key, value in media_type.parameters.items():
         if key not in allowed or key == "charset" and value.lower() not in CHARSETS:
             raise Refusal(reason)

@@ -1,8 +1,8 @@
 """The headers of the two parts of an OpenPGP/MIME message.
 
 Values that real programs write in English are known and cost nothing. Others, such as translated
-descriptions and file names, are text of the sender's: they are bounded in length, all values of a
-part together, and not judged by how they look.
+descriptions and file names, are free text: the length of all of them in a part together is bounded,
+whatever they look like.
 """
 
 import functools
@@ -139,8 +139,8 @@ def _disposition(value: bytes, tolerant: bool) -> int:
 
 
 def _parameters(parsed: mediatype.MediaType, name_parameter: str, tolerant: bool) -> int:
-    """How many octets of the parameters are text: file names that are not known, and of those that
-    only tolerance admits everything."""
+    """How many octets of the parameters are text: unknown file names, and everything in
+    parameters that only `tolerant` admits."""
     text = 0
     for key, value in parsed.parameters.items():
         if key == name_parameter:

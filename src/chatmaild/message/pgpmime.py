@@ -84,7 +84,7 @@ class BodyReader:
         try:
             self._read(self._rest + chunk if self._rest else chunk)
         except Refusal:
-            self._flush()       # a fault in lines before that one comes first
+            self._flush()       # a fault in earlier lines comes first
             raise
         self._flush()
 
@@ -141,7 +141,7 @@ class BodyReader:
             raise Refusal(refusal.reason, self._armor_at + (refusal.offset or 0)) from None
 
     def _known_head(self, data: bytes) -> int:
-        """Where BEGIN stands, if everything before it is a known head; else 0."""
+        """The offset of BEGIN, if everything before it is a known head; else 0."""
         end = data.find(_ARMOR_STARTS, 0, _LONGEST_HEAD)
         head = data[:end + 2]
         # With the delimiter taken out heads are the same in all messages of a client. NUL, which

@@ -1,4 +1,4 @@
-"""What a message is: `Content`, found from its headers and then from its body as it streams by.
+"""Finds out what a message is (`Content`), from its headers and then from its body as it streams.
 
     reader = MessageReader(headers, limits)     # may know the answer already: reader.content
     reader.feed(chunk); ...

@@ -1,7 +1,7 @@
 """The one message that may pass unencrypted: the first step of the securejoin handshake.
 
 It says nothing but which of two requests it is, in the header ``Secure-Join`` and again as its
-whole text. Clients send the text bare or as the only part of a multipart/mixed.
+whole text. Clients send the text alone, or as the only part of a multipart/mixed.
 """
 
 import re
@@ -47,10 +47,8 @@ _VALUES = {
 
 def step(headers: list[tuple[str, bytes]]) -> bytes | None:
     """The request that the message headers announce, names in lower case; None without one.
-
-    Raises `Refusal` if a ``Secure-Join`` header is there, but wrong, or in company that a request
-    does not have.
-    """
+    Raises `Refusal` if there is a ``Secure-Join`` header that is wrong, or beside headers that a
+    request does not have."""
     found = None
     seen: set[str] = set()
     for name, value in headers:

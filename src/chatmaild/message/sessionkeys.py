@@ -59,8 +59,8 @@ class _Fields:
         return field
 
     def mpi(self, is_number: bool = True) -> bytes:
-        """A number with its length in bits. If it is one and no point, it has no leading zeros
-        but for those that golang.org/x/crypto counts: up to its modulus in octets."""
+        """A number (MPI) with its length in bits. A number, unlike a point, has no leading
+        zeros, except for those that golang.org/x/crypto writes: up to the octets of its modulus."""
         bits = int.from_bytes(self.take(2), "big")
         octets = (bits + 7) // 8
         if not 0 < octets <= _MAX_MPI:
@@ -240,9 +240,8 @@ _VERSIONS = {
 
 
 class SessionKeys:
-    """All session-key packets of a message: how many they may be, and that they hide no text, each
-    field by itself, and all of them one after the other.
-    """
+    """All session-key packets of a message. Bounds their number, and sees that they hide no
+    text: neither one field, nor all fields one after the other."""
 
     def __init__(self, limit: int):
         self.kinds: dict[str, int] = {}
@@ -271,7 +270,7 @@ class SessionKeys:
         if key.recipient and key.recipient not in self._recipients:
             self._recipients.add(key.recipient)
             self._fields[0].feed(key.recipient, position)
-        # The last field ends where the body ends; so much is known of base64 characters' places.
+        # The last field ends where the body ends, which tells where base64 characters begin.
         offset = position + len(body) - sum(map(len, key.material))
         for sampler, octets in zip(self._fields[1:], key.material):
             for start in range(0, len(octets), plaintext.WINDOW):

@@ -3,7 +3,7 @@ by line and strictly: whatever a lenient reader would skip or repair is a `Refus
 
     lines of the part -> EncodedPart -> Base64 | QuotedPrintable -> line ends -> Content
 
-What is decoded is read by the same grammar as what came plain.
+The same grammar reads what was decoded and what came plain.
 """
 
 import re
@@ -73,8 +73,7 @@ class EncodedPart:
     """Decodes the lines of one part for its `content`. Raises `Refusal`.
 
     What was decoded waits until `flush`, so that `content` gets it in large pieces. A fault in it
-    has the offset `begin`, where the part begins: the place within does not say where in the
-    message it was.
+    has the offset `begin` of the part, since a place in decoded octets is none in the message.
     """
 
     def __init__(self, encoding: str, content: Content, begin: int):

@@ -1,6 +1,5 @@
-"""Bodies so small that they are collected and judged as a whole: those of the few kinds of message
-that may pass without being PGP/MIME.
-"""
+"""Collects small bodies to judge them as a whole: of the few messages that may pass without
+PGP/MIME."""
 
 from binascii import Error as Base64Error, a2b_base64, a2b_qp
 

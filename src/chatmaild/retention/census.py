@@ -1,4 +1,4 @@
-"""Counts what the mailboxes of a chat domain hold. Reads names; opens no mail."""
+"""Counts what the mailboxes of a chat domain hold. Reads names and opens no mail."""
 
 import os
 from bisect import bisect_left
@@ -13,7 +13,7 @@ from chatmaild.retention import rules
 LOGIN_DAYS = (1, 7, 30, 90)
 AGE_DAYS = (1, 3, 7, 14, 20, 40)
 SIZES = (10_000, 100_000, 200_000, 1_000_000, 10_000_000)
-"""Upper bounds of the classes in which is counted; one more class holds what lies above."""
+"""Upper bounds of the classes that are counted; one more class holds everything above."""
 
 
 def _classes(bounds: tuple[int, ...]) -> list[int]:

@@ -87,10 +87,8 @@ class Expiry:
         self._end_sessions()
 
     def _end_sessions(self) -> None:
-        """Whoever gets one of the addresses next must not share the mailbox with who had it.
-
-        Nobody is connected as a rule, since a session counts as a login. Dovecot need not run.
-        """
+        """The next owner of an address must not share the mailbox with the former one. As a rule
+        nobody is connected, since a session counts as a login. Dovecot need not run."""
         if self._dry_run or not self._removed:
             return
         try:
@@ -99,10 +97,8 @@ class Expiry:
             self._complain(sessions.SOCKET, error)
 
     def _problem(self, path: str, error: Exception) -> None:
-        """A link at or in a mailbox is worth a warning, but no failed run.
-
-        Whoever made it has what lies behind it in their own hands.
-        """
+        """A link at or in a mailbox is worth a warning, but does not fail the run: its maker is
+        responsible for what it leads to."""
         if not (isinstance(error, OSError) and error.errno == errno.ELOOP):
             self.tally.problems += 1
         self._complain(path, error)
@@ -136,7 +132,7 @@ class Expiry:
         return self._shares == 1 or crc32(os.fsencode(name)) % self._shares == self._share
 
     def _mailbox(self, mailbox: Mailbox, name: str, parent: int, deadlines: Deadlines) -> None:
-        """The edge: whatever is wrong with one mailbox, the others get their turn."""
+        """The edge: an error in one mailbox never stops the others."""
         try:
             with directories.opened(name, parent) as fd:
                 self.tally.mailboxes += 1
@@ -176,7 +172,7 @@ class Expiry:
         return self._recorded[domain]
 
     def _inactive(self, mailbox: Mailbox, deadlines: Deadlines) -> None:
-        """Remove an account; not if its owner logs in, or an admin blocks it, at this moment."""
+        """Remove an account, unless its owner logs in, or an admin blocks it, at this moment."""
         def seen(moved: str) -> bool:
             return (os.lstat(f"{moved}/{PASSWORD}").st_mtime >= deadlines.inactive
                     or os.path.lexists(f"{moved}/{BLOCKED}"))
@@ -190,7 +186,8 @@ class Expiry:
         self._removed.append(mailbox.address)
 
     def _delete(self, mailbox: Mailbox, keep: Callable[[str], bool]) -> bool:
-        """Whether the account is gone. What could not be removed of it is a problem, no more."""
+        """Returns whether the account is gone. Files of it that could not be removed are a
+        problem to report."""
         try:
             return (mailbox.delete(block=True) if mailbox.is_blocked()
                     else mailbox.delete(keep=keep))
@@ -227,7 +224,7 @@ class Expiry:
             self._gone(Reason.LEFTOVER, mailbox.home)
 
     def _forget_tokens(self, mailbox: Mailbox) -> None:
-        """Whoever gets the address next must not ring the phones of who had it."""
+        """The next owner of the address must not ring the phones of the former one."""
         if not self._dry_run:
             self._tokens.forget(mailbox.address)
 

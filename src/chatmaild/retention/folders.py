@@ -1,4 +1,4 @@
-"""Removes folders in which nothing happens any more, so that they cannot pile up.
+"""Removes folders that nobody uses any more, so that they cannot pile up.
 
 A folder goes when it has neither messages nor folders below it, and nothing in it has changed for
 as long as messages are kept. INBOX never goes. Dovecot takes it like a deletion by another client;
@@ -13,10 +13,9 @@ from chatmaild.disk import directories, maildir
 
 
 def walk(mailbox: int, before: int, gone: Callable[[str], bool]) -> None:
-    """Call `gone` with the name of each folder in an open mailbox that is empty since `before`.
-
-    A folder comes after those below it; it stays if `gone` said False of one of them.
-    """
+    """Call `gone` with the name of each folder in an open mailbox that has been empty since
+    `before`. A folder comes after those below it, and stays if `gone` returned False for one of
+    them."""
     names = sorted(maildir.folders(mailbox), reverse=True)
     present = set(names)
     for name in names:

@@ -1,4 +1,4 @@
-"""Whether the last logins of a domain are being recorded at all, by what its accounts show."""
+"""Tells from the accounts of a domain whether logins are being recorded at all."""
 
 import os
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
-"""What is kept and for how long: which messages go, which accounts, and what a full mailbox loses.
-
-Nothing here looks at a disk or a clock: names, sizes and times come in, decisions go out.
-"""
+"""Decides what is kept and for how long: which messages and accounts go, and what a full mailbox
+loses. Pure: names, sizes and times come in, decisions go out."""
 
 import dataclasses
 import enum
@@ -23,7 +21,7 @@ TRIM_ABOVE, TRIM_TO = 80, 70
 """Per cent of max_mailbox_size: a mailbox above the first is trimmed to the second."""
 
 LOGIN_SEEN_WITHIN = 7 * DAY
-"""Seconds; a domain in which nobody logged in for longer has lost its track of logins."""
+"""Seconds; if nobody in a domain logged in for longer, logins are no longer recorded."""
 
 ABANDONED_AFTER = DAY
 """Seconds after which a mailbox without account and without mail is a leftover."""
@@ -113,7 +111,7 @@ def login_trace(last_login: float, made: float | None, now: int) -> LoginTrace:
 
 
 def logins_are_recorded(traces: Iterable[LoginTrace]) -> bool:
-    """Whether a domain's last logins can be believed.
+    """Collects evidence whether a domain's last logins can be believed.
 
     If they are no longer recorded, people who log in daily look like people who left. Then only
     new accounts have a recent time, and none of them is ever seen again.

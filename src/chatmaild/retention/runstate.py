@@ -1,4 +1,4 @@
-"""What the last `chatmaild expire` left behind for `report` and `check`: how it went, and when.
+"""Keeps how and when `chatmaild expire` last ended, for `report` and `check`.
 
 One small file in mailboxes_dir, ``.expire.json``, written after each run that was not dry.
 """
@@ -14,7 +14,7 @@ from chatmaild.disk import atomic
 from chatmaild.errors import StoreError
 
 OVERDUE_AFTER = 2 * 86_400
-"""Seconds since the last good run after which somebody has to look."""
+"""Seconds since the last good run after which an admin has to look."""
 
 LONGEST_GAP = 7 * 86_400
 """Seconds between two runs; a longer gap is a host that was off, or a clock that jumped."""
@@ -38,18 +38,16 @@ class LastRun:
     """When a run did nothing because the clock seems to have jumped; None: the last one worked."""
 
     def seems_jumped(self, now: int) -> bool:
-        """Whether the clock is to be doubted at `now`: a whole `LONGEST_GAP` has no run in it.
-
-        It is believed once it has gone on from there for `DOUBT`.
-        """
+        """Whether to doubt the clock at `now`: there was no run for `LONGEST_GAP`. It is
+        believed again after another `DOUBT`."""
         if now - self.finished <= LONGEST_GAP:
             return False
         return self.doubted is None or not DOUBT <= now - self.doubted <= LONGEST_GAP
 
 
 def is_overdue(config: Config, last: LastRun | None, now: float) -> bool:
-    """Whether somebody has to look. Before the first run that counts from the installation, which
-    is when mailboxes_dir last changed."""
+    """Whether an admin has to look. Before the first run, time counts from the installation:
+    from the last change of mailboxes_dir."""
     if last is None:
         with contextlib.suppress(OSError):
             return now - os.stat(config.mailboxes_dir).st_mtime > OVERDUE_AFTER

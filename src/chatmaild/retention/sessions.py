@@ -1,4 +1,4 @@
-"""Who is connected to Dovecot at this moment, so that an open session counts as a login.
+"""Lists who is connected to Dovecot now, so that an open session counts as a login.
 
 Source: ``doveadm who``, which asks Dovecot's anvil and so needs root. It counts hibernated sessions
 too.

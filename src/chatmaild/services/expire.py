@@ -32,7 +32,7 @@ MAX_COMPLAINTS = 20
 """Problems that are described one by one; the others are only counted."""
 
 MANY = 256
-"""Mailboxes from which on several processes share the work."""
+"""From this many mailboxes on, several processes share the work."""
 
 MAX_PROCESSES = 4
 
@@ -84,7 +84,7 @@ def _wait_for_others(directory: int, quiet: bool) -> None:
 
 
 def _assert_no_jump(config: Config, now: int) -> None:
-    """Delete nothing by a clock that seems to have jumped; the next day's run believes it.
+    """Delete nothing if the clock seems to have jumped; the next day's run believes it.
 
     Raises `ChatmaildError`.
     """
@@ -157,13 +157,14 @@ class Run:
         return {**vars(expiry.tally), "named": named}
 
     def _processes(self) -> int:
-        """One where the work is small, else as many as there are processors, within reason."""
+        """How many processes share the work: one if there is little, else as many as there are
+        processors, within reason."""
         if self._entries(MANY) < MANY:
             return 1
         return min(len(os.sched_getaffinity(0)), MAX_PROCESSES)
 
     def _entries(self, at_most: int | None = None) -> int:
-        """How many mailboxes there are, counted no further than `at_most`, and some chaff."""
+        """About how many mailboxes there are; counts no further than `at_most`."""
         total = 0
         for name in self.config.domains:
             try:

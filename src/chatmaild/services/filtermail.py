@@ -2,9 +2,9 @@
 
 This module is the process: configuration, socket, signals. `filter.milter` speaks the protocol and
 gives what it hears, as plain values, to one `filter.transaction.Transaction` per message, which
-finds out whose mail it is. What the rules must know of accounts, the DNS and other messages they
-ask `filter.outside.Outside`, made here. Both services load the rules for both directions;
-`--direction` only says what a client without a login is taken for.
+finds out whose mail it is. The rules ask `filter.outside.Outside`, made here, about accounts, the
+DNS and other messages. Both services load the rules for both directions; `--direction` only says
+what a client without a login is taken for.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     predecessor = takeover.predecessor()
-    # Nothing of ours logs who called from which thread, so that is not looked up for each line.
+    # Our log format names no thread or caller, so logging need not look them up for each line.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None
     if args.direction == Direction.INCOMING.value:
@@ -169,7 +169,8 @@ class Service:
 
 
 def _accept_no_more(listener: socket.socket) -> None:
-    """libmilter, which looks up only every few seconds, is given an unused socket to accept on."""
+    """Give libmilter, which checks for a stop only every few seconds, an unused socket to accept
+    on."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as unused:
         unused.bind("")
         unused.listen(1)

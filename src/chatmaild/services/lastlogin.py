@@ -41,7 +41,7 @@ class LastLogin(dictserver.Service):
         self._label = logs.AddressLabel(config.log_addresses)
 
     def commit(self, transaction: dictserver.Transaction) -> bytes:
-        """Always committed, unless the disk refuses: an odd key or value is no login to keep."""
+        """Commits always, unless the disk refuses: a strange key or value is no login to record."""
         for change in transaction.changes:
             if change.key.startswith(KEY) and change.value:
                 if not self._remember(change.key.removeprefix(KEY), change.value):
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def _connected(config: Config) -> int:
-    """Raises `ChatmaildError` if Dovecot does not tell."""
+    """Raises `ChatmaildError` if Dovecot cannot be asked."""
     users = sessions.connected()
     privileges.become_owner(config.mailboxes_dir)
     service = LastLogin()

@@ -1,4 +1,5 @@
-"""``chatmaild notifier``: the only service besides the incoming filter's DNS that has a network.
+"""``chatmaild notifier``: sends to the push gateway; the only service with a network, besides the
+incoming filter's DNS.
 
 It takes announcements from metadata (and probes from push-test) on a local socket and passes the
 tokens on to the push gateway. It knows no mail address.
