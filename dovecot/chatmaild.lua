@@ -68,6 +68,7 @@ local function parse(text)
     limits = {},
     push = {},
     server = {},
+    others = (host.directory or "") ~= "",     -- a host among others
   }
   -- Dovecot expands "%" in what we return
   if not config.root:find("^/") or config.root:find("%%") then
@@ -194,7 +195,7 @@ end
 
 local paused_until = 0
 
--- Send doveauth the request, and return the first octet of its answer; or nil and the problem.
+-- Send doveauth the request, and return its answer; or nil and the problem.
 local function ask(request, deadline)
   local connection = unix()
   connection:settimeout(math.max(0, deadline - socket.gettime()), "t")
@@ -203,31 +204,59 @@ local function ask(request, deadline)
   local answer
   if done then
     connection:settimeout(math.max(0, deadline - socket.gettime()), "t")
-    answer, problem = connection:receive(1)
+    answer, problem = connection:receive("*l")
   end
   connection:close()
   return answer, problem
 end
 
--- Ask doveauth to create the account: true, false (refused), or nil and the reason. After a
--- time-out this worker does not ask for a while: were all workers waiting for a daemon that
--- hangs, logins of ordinary users would wait with them.
-local function create(user, password, client)
+-- Ask doveauth for `key`: its answer, or nil and the reason. After a time-out this worker does not
+-- ask for a while: were all workers waiting for a daemon that hangs, logins of ordinary users would
+-- wait with them.
+local function look_up(key, user, client)
   if not (has_unix and has_socket) then return nil, "the package lua-socket is missing" end
   local start = socket.gettime()
   if start < paused_until and paused_until - start <= PAUSE then
     return nil, "doveauth did not answer in time a moment ago"
   end
-  local key = 'shared/passdb/' .. quoted(password) .. '"' .. quoted(user)
   local request = "H3\t2\t0\t" .. escaped(client) .. "\tauth\nL" .. escaped(key) .. "\t"
                   .. escaped(user) .. "\n"
   local answer, problem = ask(request, start + LIMIT)
   -- It restarted meanwhile; an account that was made nevertheless is found by its password.
   if problem == "closed" then answer, problem = ask(request, start + LIMIT) end
   if problem == "timeout" then paused_until = socket.gettime() + PAUSE end
-  if answer == "O" then return true end
-  if answer == "N" then return false end
-  return nil, answer and "no account for the moment, see the log of doveauth" or "doveauth: " .. problem
+  return answer, not answer and "doveauth: " .. problem or nil
+end
+
+-- A text of doveauth's JSON; nil if there is none, or one that no hash and no name has.
+local function member(answer, name)
+  local text = answer:match('"' .. name .. '": "([^"]+)"')
+  return text and not text:find("\\", 1, true) and text or nil
+end
+
+-- Ask doveauth to create the account: true, false (refused), or nil and the reason; or where it
+-- lives, and the hash there.
+local function create(user, password, client)
+  local key = 'shared/passdb/' .. quoted(password) .. '"' .. quoted(user)
+  local answer, problem = look_up(key, user, client)
+  local first = answer and answer:sub(1, 1)
+  if first == "N" then return false end
+  if first ~= "O" then
+    return nil, problem or "no account for the moment, see the log of doveauth"
+  end
+  local host = member(answer, "host")
+  if not host then return true end
+  return {host = host, hostip = member(answer, "hostip"), hash = member(answer, "password")}
+end
+
+-- On a host among others, ask about an account that is not on its disk: true (it is now), false
+-- (unknown), or nil and the reason.
+local function is_elsewhere(user)
+  local answer, problem = look_up("shared/userdb/" .. user, user, "")
+  local first = answer and answer:sub(1, 1)
+  if first == "N" then return false end
+  if first == "O" then return true end
+  return nil, problem or "the account lives on another host, or the directory is out"
 end
 
 -- What chat users get ------------------------------------------------------------------------
@@ -439,6 +468,27 @@ local function answer(user)
   return {user = user, userdb_once = WORKER .. answers}
 end
 
+-- A login of an account that lives on another host. Postfix heeds no field of a proxy, so whoever
+-- is let in here was verified here.
+local function elsewhere(request, password, user, home)
+  if not (home.hash and home.hostip) then
+    return auth.PASSDB_RESULT_INTERNAL_FAILURE, "doveauth: an answer that nobody understands"
+  end
+  local result, reason = request:password_verify(home.hash, password)
+  if result == 0 and not tostring(reason):find("^Unknown scheme") then
+    return auth.PASSDB_RESULT_PASSWORD_MISMATCH, "password mismatch"
+  end
+  if result ~= 1 then
+    return auth.PASSDB_RESULT_INTERNAL_FAILURE, "the directory has no hash that Dovecot knows"
+  end
+  local fields = answer(user)
+  if service_of(request) == "imap" then
+    fields.proxy, fields.host, fields.hostip = "y", home.host, home.hostip
+    fields.port, fields.ssl, fields.proxy_timeout = "993", "yes", "5"
+  end
+  return auth.PASSDB_RESULT_OK, fields
+end
+
 return function(config_path, known_path)
   local settings = reader(config_path, known_path)
 
@@ -471,6 +521,7 @@ return function(config_path, known_path)
       if created == nil then return auth.PASSDB_RESULT_INTERNAL_FAILURE, reason end
       -- Not "unknown", which Dovecot 2.3 would remember.
       if not created then return auth.PASSDB_RESULT_PASSWORD_MISMATCH, "creation refused" end
+      if type(created) == "table" then return elsewhere(request, password, user, created) end
       hash, problem = stored_hash(home)   -- the file decides, not the answer
       if hash == false then return auth.PASSDB_RESULT_INTERNAL_FAILURE, problem end
     end
@@ -485,11 +536,21 @@ return function(config_path, known_path)
     return auth.PASSDB_RESULT_INTERNAL_FAILURE, home .. "/password: no hash that Dovecot knows"
   end
 
+  -- As stored_hash; on a host among others nobody is unknown who lives elsewhere.
+  local function known_hash(config, user, home)
+    local hash, problem = stored_hash(home)
+    if hash ~= false or problem == "blocked" or not config.others then return hash, problem end
+    local found, reason = is_elsewhere(user)
+    if found == nil then return nil, reason end
+    if found then return stored_hash(home) end
+    return hash, problem
+  end
+
   -- For hosts that check for existence only; never creates.
   local function exists(request)
-    local user, home = find(request)
+    local user, home, _, config = find(request)
     local hash, problem = false, "not a valid address"
-    if user then hash, problem = stored_hash(home) end
+    if user then hash, problem = known_hash(config, user, home) end
     if hash then return auth.PASSDB_RESULT_OK, {user = user, password = hash} end
     if hash == false and problem ~= UNDECIDED then
       return auth.PASSDB_RESULT_USER_UNKNOWN, problem
@@ -500,7 +561,7 @@ return function(config_path, known_path)
   local function userdb(request)
     local user, home, domain, config = find(request)
     if not user then return auth.USERDB_RESULT_USER_UNKNOWN, "not a chat user" end
-    local hash, problem = stored_hash(home)
+    local hash, problem = known_hash(config, user, home)
     if hash == false and problem ~= UNDECIDED then
       return auth.USERDB_RESULT_USER_UNKNOWN, problem
     end

@@ -134,7 +134,7 @@ def test_invitations_are_listed_and_taken_back_by_batch(server, hosts):
 def test_only_the_home_releases_an_address(hosts):
     a, b = hosts
     a.claim(ADDRESS, HASH)
-    b.release(ADDRESS)
+    b.leave(ADDRESS), b.release(ADDRESS), a.release(ADDRESS)
     assert a.find(ADDRESS)
     a.leave(ADDRESS)
     assert b.find(ADDRESS).leaving
@@ -142,9 +142,17 @@ def test_only_the_home_releases_an_address(hosts):
     assert b.claim(ADDRESS, HASH).made
 
 
+def test_who_gets_an_address_while_it_is_being_deleted_keeps_it(hosts):
+    a, _ = hosts
+    a.claim(ADDRESS, HASH), a.leave(ADDRESS)
+    a.release(ADDRESS), a.claim(ADDRESS, "{PLAIN}next")
+    a.release(ADDRESS)
+    assert a.find(ADDRESS).hash == "{PLAIN}next"
+
+
 def test_an_address_that_is_to_stay_blocked_is_nobodys_again(hosts):
     a, b = hosts
-    a.claim(ADDRESS, HASH)
+    a.claim(ADDRESS, HASH), a.leave(ADDRESS)
     a.release(ADDRESS, keep_blocked=True)
     claim = b.claim(ADDRESS, HASH)
     assert not claim.made and claim.entry.blocked and claim.entry.hash is None

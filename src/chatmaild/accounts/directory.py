@@ -14,11 +14,14 @@ from chatmaild.accounts import directoryschema
 from chatmaild.accounts.directorylines import Lines, conninfo
 from chatmaild.accounts.invites import TOKEN_LENGTH
 from chatmaild.config.config import Config
-from chatmaild.errors import DirectoryError
+from chatmaild.errors import ConfigError, DirectoryError
 
 LIMIT = 0.8
 """Seconds that one host of the database may take. The Lua file waits for 2, a standby may have to
 be asked after the primary, and a hash takes its time."""
+
+LINES = 4
+"""Connections that a service keeps to the primary, and so questions at a time."""
 
 PRIMARY, STANDBY = "read-write", "prefer-standby"
 
@@ -90,17 +93,21 @@ class Directory:
     Every method may raise `DirectoryError`, after a second or two at the latest.
     """
 
-    def __init__(self, conninfo: str, node: str, lines: int = 4):
+    def __init__(self, conninfo: str, node: str, lines: int = LINES):
         self.node = node
         self._primary = Lines(conninfo, PRIMARY, lines)
         self._standby = Lines(conninfo, STANDBY, 1)
 
     @classmethod
-    def of(cls, config: Config, lines: int = 4) -> "Directory | None":
-        """That of the configuration; None on a host that is alone. Raises `DirectoryError`."""
+    def of(cls, config: Config, lines: int = LINES) -> "Directory | None":
+        """That of the configuration; None on a host that is alone. Raises `ConfigError`; a
+        database that cannot be reached is no error yet."""
         if config.directory is None:
             return None
-        return cls(conninfo(config.directory), config.node, lines)
+        try:
+            return cls(conninfo(config.directory), config.node, lines)
+        except DirectoryError as error:
+            raise ConfigError([str(error)]) from None
 
     def close(self) -> None:
         self._primary.close()
@@ -157,12 +164,13 @@ class Directory:
         self._change("UPDATE account SET leaving = false" + _OF_OWN, address)
 
     def release(self, address: str, keep_blocked: bool = False) -> None:
-        """`address` has no mailbox here any more: anybody may have it, unless it is blocked."""
+        """After `leave`: `address` has no mailbox here any more, and anybody may have it, unless
+        it is blocked. If somebody got it again meanwhile it is theirs."""
         if keep_blocked:
             self._change("UPDATE account SET leaving = false, blocked = true, hash = NULL"
-                         + _OF_OWN, address)
+                         + _OF_OWN + " AND leaving", address)
         else:
-            self._change("DELETE FROM account" + _OF_OWN, address)
+            self._change("DELETE FROM account" + _OF_OWN + " AND leaving", address)
 
     def update(self, address: str, hash: str | None, blocked: bool, cleartext: bool) -> None:
         """Let the entry of `address` say what the disk here says; it is made if it is missing.

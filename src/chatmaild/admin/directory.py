@@ -150,6 +150,7 @@ def _reconcile(args: argparse.Namespace, config: Config, console: Console) -> in
                 continue
             if entry.leaving or args.release_missing:
                 if not args.dry_run:
+                    directory.leave(entry.address)
                     directory.release(entry.address)
                 result.released.append(entry.address)
             else:

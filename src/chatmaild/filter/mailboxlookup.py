@@ -144,6 +144,24 @@ class Told:
         return StoreError(f"{self._path}: chatmaild-recipients.service reports trouble")
 
 
+class Among:
+    """For those who see the store of a host among others: whoever has no mailbox here may have one
+    elsewhere, as ``chatmaild recipients`` tells."""
+
+    def __init__(self, seen: Seen, told: Told):
+        self._seen, self._told = seen, told
+
+    def mailbox(self, address: str) -> MailboxState:
+        """The state of the mailbox that mail to `address` is delivered to."""
+        state = self._seen.mailbox(address)
+        return self._told.mailbox(address) if state is MailboxState.UNKNOWN else state
+
+    def account(self, address: str) -> Account:
+        """The account that logs in as `address`."""
+        account = self._seen.account(address)
+        return self._told.account(address) if account.state is MailboxState.UNKNOWN else account
+
+
 def mailbox_answer(state: MailboxState) -> bytes:
     """What `Told.mailbox` understands."""
     if state is MailboxState.UNKNOWN:

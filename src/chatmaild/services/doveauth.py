@@ -2,7 +2,8 @@
 
 The answers are a contract with dovecot/chatmaild.lua (doc/design/accounts.md). Existing accounts
 are answered at once from the hash on disk; only a creation takes a thread, for the hash and for
-the disk to be sure.
+the disk to be sure. On a host among others the directory is asked about whoever has no account
+here, and decides who gets an address.
 """
 
 
@@ -12,11 +13,14 @@ import json
 import logging
 import os
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 from chatmaild.accounts import passwordhash, signup
+from chatmaild.accounts.directory import LINES, Directory, Entry, Uninvited
 from chatmaild.accounts.invites import Invites
 from chatmaild.accounts.lifecycle import Creation
 from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
@@ -24,7 +28,7 @@ from chatmaild.accounts.signup import Refusal
 from chatmaild.config.config import Config
 from chatmaild.console import Console
 from chatmaild.daemon import dictproto, dictserver, logs, sockets
-from chatmaild.errors import StoreError
+from chatmaild.errors import DirectoryError, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +39,8 @@ MAKERS = 4
 """Accounts that are written at a time, in threads: the disk syncs them together."""
 
 configure = sockets.configure
+
+T = TypeVar("T")
 
 
 class DoveAuth(dictserver.Service):
@@ -47,8 +53,13 @@ class DoveAuth(dictserver.Service):
         self._hashers = ThreadPoolExecutor(os.cpu_count() or 1, "hash")
         self._makers = ThreadPoolExecutor(MAKERS, "make")
         self._creating: dict[str, asyncio.Future[None]] = {}
+        self._directory: Directory | None = None
+        self._askers = ThreadPoolExecutor(LINES, "directory")
 
     def configure(self, config: Config) -> None:
+        before, self._directory = self._directory, Directory.of(config)
+        if before:
+            before.close()
         self._config = config
         known = self._known if self._root == config.mailboxes_dir else ()
         self._root, self._known = config.mailboxes_dir, config.domains.keys()
@@ -68,6 +79,9 @@ class DoveAuth(dictserver.Service):
     def close(self) -> None:
         self._hashers.shutdown()
         self._makers.shutdown()
+        self._askers.shutdown()
+        if self._directory:
+            self._directory.close()
 
     def lookup(self, request: dictproto.Lookup, hello: dictproto.Hello) -> dictserver.Answer:
         if request.key.startswith(PASSDB):
@@ -97,41 +111,71 @@ class DoveAuth(dictserver.Service):
                 return dictproto.NOT_FOUND
         except StoreError as error:
             return self._trouble(mailbox, error)
-        return self._create_once(mailbox, password, client)
+        return self._one_at_a_time(mailbox, partial(self._login, mailbox, password, client))
 
-    def _userdb(self, user: bytes) -> bytes:
+    def _userdb(self, user: bytes) -> dictserver.Answer:
         mailbox = self._find(user)
         if mailbox is None:
             return dictproto.NOT_FOUND
         try:
-            if mailbox.is_blocked() or not mailbox.exists():
+            if mailbox.is_blocked():
                 return dictproto.NOT_FOUND
+            if mailbox.exists():
+                return self._user(mailbox)
         except StoreError as error:
             return self._trouble(mailbox, error)
+        if directory := self._directory:
+            return self._one_at_a_time(mailbox, partial(self._user_elsewhere, mailbox, directory))
+        return dictproto.NOT_FOUND
+
+    def _user(self, mailbox: Mailbox) -> bytes:
         owner = self._config.mail_user
         return _json(home=mailbox.home, uid=owner, gid=owner)
+
+    async def _user_elsewhere(self, mailbox: Mailbox, directory: Directory) -> bytes:
+        """Never unknown, while the directory has an entry: mail waits."""
+        if mailbox.hash():
+            return self._user(mailbox)
+        entry = await self._ask(directory.find, mailbox.address)
+        if entry is None or entry.blocked or (entry.is_own and entry.leaving):
+            return dictproto.NOT_FOUND
+        if not entry.is_own:
+            return dictproto.FAILURE
+        stored = await self._settle(mailbox, entry)
+        return self._user(mailbox) if isinstance(stored, str) else dictproto.NOT_FOUND
 
     def _find(self, user: bytes) -> Mailbox | None:
         return self._mailboxes.find(user.decode("ascii")) if user.isascii() else None
 
-    async def _create_once(self, mailbox: Mailbox, password: bytes, client: bytes) -> bytes:
-        """Let logins that race for one new address wait for the first of them."""
+    async def _one_at_a_time(
+        self, mailbox: Mailbox, answer: Callable[[], Coroutine[Any, Any, bytes]]
+    ) -> bytes:
+        """Let requests that race for one address wait for the first of them."""
         while other := self._creating.get(mailbox.address):
             await other
         done = self._creating[mailbox.address] = asyncio.get_running_loop().create_future()
         try:
             mailbox.recover()
-            stored = mailbox.hash() or await self._create(mailbox, password, client)
-            if isinstance(stored, Refusal):
-                log.info("signup refused: reason=%s user=%s domain=%s", stored.value,
-                         self._label(mailbox.address), mailbox.domain.name)
-                return dictproto.FAILURE if stored.is_temporary else dictproto.NOT_FOUND
-            return _account(mailbox, stored) if stored else dictproto.NOT_FOUND
+            return await answer()
         except StoreError as error:
             return self._trouble(mailbox, error)
         finally:
             del self._creating[mailbox.address]
             done.set_result(None)
+
+    async def _login(self, mailbox: Mailbox, password: bytes, client: bytes) -> bytes:
+        found: str | Refusal | Entry | None = mailbox.hash()
+        if found is None:
+            found = await (self._claim(self._directory, mailbox, password, client)
+                           if self._directory else self._create(mailbox, password, client))
+        if isinstance(found, Refusal):
+            log.info("signup refused: reason=%s user=%s domain=%s", found.value,
+                     self._label(mailbox.address), mailbox.domain.name)
+            return dictproto.FAILURE if found.is_temporary else dictproto.NOT_FOUND
+        if isinstance(found, Entry):
+            return _json(user=mailbox.address, password=found.hash or "", host=found.node,
+                         hostip=found.ip)
+        return _account(mailbox, found) if found else dictproto.NOT_FOUND
 
     async def _create(
         self, mailbox: Mailbox, password: bytes, client: bytes
@@ -144,12 +188,54 @@ class DoveAuth(dictserver.Service):
             claim = self._invites.claim(mailbox.domain.name, password, time.time())
             if claim is None:
                 return Refusal.UNINVITED
+        hashed = await self._hash(password, client)
+        return hashed if isinstance(hashed, Refusal) else await self._make(mailbox, hashed, claim)
+
+    async def _claim(
+        self, directory: Directory, mailbox: Mailbox, password: bytes, client: bytes
+    ) -> str | Refusal | Entry | None:
+        """As `_create`, on a host among others; the entry of an account that lives elsewhere."""
+        entry = await self._ask(directory.find, mailbox.address)
+        if entry and entry.is_own and entry.leaving:    # and its mailbox is gone
+            await self._ask(directory.release, mailbox.address)
+            entry = None
+        if entry is None:
+            refusal = self._judge(mailbox, password, client)
+            hashed = refusal or await self._hash(password, client)
+            if isinstance(hashed, Refusal):
+                return hashed
+            try:
+                claim = await self._ask(directory.claim, mailbox.address, hashed, password,
+                                        mailbox.domain.signup != "invite", time.time())
+            except Uninvited:
+                return Refusal.UNINVITED
+            entry = claim.entry
+        if entry.blocked:
+            return Refusal.BLOCKED
+        return await self._settle(mailbox, entry) if entry.is_own else entry
+
+    async def _settle(self, mailbox: Mailbox, entry: Entry) -> str | Refusal | None:
+        """Make the mailbox of an account that lives here, by the directory, and has none; its
+        hash."""
+        if entry.moving:
+            raise DirectoryError(f"{mailbox.address}: is moving to {entry.moving}")
+        assert entry.hash
+        stored = await self._make(mailbox, entry.hash, None)
+        if entry.cleartext:
+            mailbox.enforce_encryption(False)
+        return stored
+
+    async def _hash(self, password: bytes, client: bytes) -> str | Refusal:
         if not self._limits.try_host(client, self._config.max_signups_per_hour,
                                      time.monotonic()):
             return Refusal.HOST_LIMIT
-        loop = asyncio.get_running_loop()
-        hashed = await loop.run_in_executor(self._hashers, passwordhash.hash_password, password)
-        outcome = await loop.run_in_executor(
+        return await asyncio.get_running_loop().run_in_executor(
+            self._hashers, passwordhash.hash_password, password)
+
+    async def _make(
+        self, mailbox: Mailbox, hashed: str, claim: str | None
+    ) -> str | Refusal | None:
+        outcome = await asyncio.get_running_loop().run_in_executor(
             self._makers, mailbox.create, hashed, time.time(), claim)
         match outcome:
             case Creation.DONE:
@@ -161,6 +247,11 @@ class DoveAuth(dictserver.Service):
             case Creation.CLAIM_GONE:
                 return Refusal.UNINVITED
         return mailbox.hash()
+
+    async def _ask(self, question: Callable[..., T], *arguments: Any) -> T:
+        """What a method of the directory returns, without holding up the others."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._askers, lambda: question(*arguments))
 
     def _judge(self, mailbox: Mailbox, password: bytes, client: bytes) -> Refusal | None:
         config = self._config

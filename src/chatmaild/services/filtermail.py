@@ -26,7 +26,7 @@ from chatmaild.daemon.configfile import ConfigFile
 from chatmaild.errors import ChatmaildError
 from chatmaild.filter import milter
 from chatmaild.filter.client import Direction
-from chatmaild.filter.mailboxlookup import SOCKET as RECIPIENTS, Seen, Told
+from chatmaild.filter.mailboxlookup import SOCKET as RECIPIENTS, Among, Seen, Told
 from chatmaild.filter.outside import Accounts, Dns, Outside, Senders
 
 log = logging.getLogger("filtermail")
@@ -87,6 +87,8 @@ class Service:
         accounts: Accounts = Told(self._recipients)
         if self._direction is Direction.INCOMING:
             accounts = Seen(Mailboxes(config))
+            if config.directory:
+                accounts = Among(accounts, Told(self._recipients))
         world = Outside(accounts, self._senders, self._dns, config.dns_servers)
         if config.domains:
             log.info("checking mail of %s", ", ".join(config.domains))

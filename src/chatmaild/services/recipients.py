@@ -2,38 +2,106 @@
 
 That is whether an address has an account, is blocked, takes cleartext, and when an earlier account
 of it was removed; nothing else is answered, and nothing changed. `filter.mailboxlookup` has the
-protocol.
+protocol. On a host among others it knows those that live elsewhere, too, from the directory.
 """
 
 import argparse
+import asyncio
 import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
 
+from chatmaild.accounts.directory import LINES, Directory, Entry
 from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.config.config import Config
 from chatmaild.console import Console
 from chatmaild.daemon import dictproto, dictserver, sockets
 from chatmaild.errors import StoreError
 from chatmaild.filter.mailboxlookup import ACCOUNT, MAILBOX, Seen, account_answer, mailbox_answer
+from chatmaild.filter.questions import Account, MailboxState
 
 log = logging.getLogger(__name__)
 
 configure = sockets.configure
 
 
+FRESH = 5.0
+"""Seconds for which an answer of the directory is believed."""
+
+MAX_REMEMBERED = 10_000
+"""Answers of the directory that are kept at a time."""
+
+
 class RecipientService(dictserver.Service):
+    def __init__(self) -> None:
+        self._directory: Directory | None = None
+        self._askers = ThreadPoolExecutor(LINES, "directory")
+        self._answers: dict[str, tuple[float, Entry | None]] = {}
+
     def configure(self, config: Config) -> None:
-        self._seen = Seen(Mailboxes(config))
+        before, self._directory = self._directory, Directory.of(config)
+        if before:
+            before.close()
+        self._answers.clear()
+        self._mailboxes = Mailboxes(config)
+        self._seen = Seen(self._mailboxes)
+
+    def close(self) -> None:
+        self._askers.shutdown()
+        if self._directory:
+            self._directory.close()
 
     def lookup(self, request: dictproto.Lookup, hello: dictproto.Hello) -> dictserver.Answer:
         try:
             if request.key.startswith(MAILBOX):
-                return mailbox_answer(self._seen.mailbox(_text(request.key, MAILBOX)))
+                address = _text(request.key, MAILBOX)
+                state = self._seen.mailbox(address)
+                if state is MailboxState.UNKNOWN and self._directory:
+                    return self._elsewhere(self._directory, address, is_login=False)
+                return mailbox_answer(state)
             if request.key.startswith(ACCOUNT):
-                return account_answer(self._seen.account(_text(request.key, ACCOUNT)))
+                address = _text(request.key, ACCOUNT)
+                account = self._seen.account(address)
+                if account.state is MailboxState.UNKNOWN and self._directory:
+                    return self._elsewhere(self._directory, address, is_login=True)
+                return account_answer(account)
             return dictproto.NOT_FOUND
         except StoreError as error:
             log.error("%s", error)
             return dictproto.FAILURE
+
+    async def _elsewhere(self, directory: Directory, address: str, is_login: bool) -> bytes:
+        """The answer about somebody who has no mailbox here."""
+        mailbox = (self._mailboxes.find(address) if is_login
+                   else self._mailboxes.find_recipient(address))
+        state = MailboxState.UNKNOWN
+        try:
+            if mailbox:
+                state = _state(await self._entry(directory, mailbox.address))
+        except StoreError as error:
+            log.error("%s", error)
+            return dictproto.FAILURE
+        return account_answer(Account(state)) if is_login else mailbox_answer(state)
+
+    async def _entry(self, directory: Directory, address: str) -> Entry | None:
+        now = time.monotonic()
+        known = self._answers.get(address)
+        if known and now < known[0]:
+            return known[1]
+        entry = await asyncio.get_running_loop().run_in_executor(
+            self._askers, directory.find, address)
+        if len(self._answers) >= MAX_REMEMBERED:
+            self._answers.clear()
+        self._answers[address] = now + FRESH, entry
+        return entry
+
+
+def _state(entry: Entry | None) -> MailboxState:
+    if entry is None or entry.leaving:
+        return MailboxState.UNKNOWN
+    if entry.blocked:
+        return MailboxState.BLOCKED
+    return MailboxState.OPEN if entry.cleartext else MailboxState.ENFORCING
 
 
 def _text(key: bytes, prefix: bytes) -> str:

@@ -1,0 +1,179 @@
+"""doveauth and recipients of two hosts with one directory, over their sockets."""
+
+import contextlib
+import json
+import threading
+
+import pytest
+from dictclient import DictClient, Running
+from rig.until import until
+
+from chatmaild.accounts.directory import Directory
+from chatmaild.accounts.mailboxes import Mailboxes
+from chatmaild.config import inifile
+from chatmaild.services import doveauth, recipients
+
+ADDRESS = "somebody1@chat.example"
+PASSWORD = "a good password"
+
+
+class Host:
+    """A disk of its own, and the two services that ask the directory."""
+
+    def __init__(self, server, directory, node, stack):
+        directory.mkdir()
+        self.connection = directory / "directory.conf"
+        self.connection.write_text(server.conninfo())
+        self.text = ("[chatmaild]\nmail_domains = chat.example\nmax_load_1m = 9999\n"
+                     "min_available_memory = 0\nmin_free_disk_space = 0\nmin_free_inodes = 0\n"
+                     f"mailboxes_dir = {directory}/mail\nnode = {node}\n"
+                     f"directory = {self.connection}\n")
+        config = inifile.parse(self.text.encode(), directory / "chatmaild.ini")
+        self.mailboxes = Mailboxes(config)
+        self.directory = Directory(server.conninfo(), node, lines=1)
+        stack.callback(self.directory.close)
+        self.clients = {}
+        for name, service in (("doveauth", doveauth.DoveAuth),
+                              ("recipients", recipients.RecipientService)):
+            self.clients[name] = self._run(service, config, directory / f"{name}.sock", stack)
+
+    def _run(self, service, config, path, stack):
+        def made():
+            running = service()
+            running.configure(config)
+            return running
+        stack.enter_context(Running(made, path))
+        return stack.enter_context(DictClient(path))
+
+    def login(self, password=PASSWORD, address=ADDRESS):
+        """What doveauth knows then; its letter if it is not an account."""
+        answer = self.clients["doveauth"].ask(
+            f'Lshared/passdb/{password}"{address}'.encode())
+        return json.loads(answer[1:]) if answer[:1] == b"O" else answer[:1]
+
+    def userdb(self, address=ADDRESS):
+        return self.clients["doveauth"].ask(f"Lshared/userdb/{address}".encode())[:1]
+
+    def state(self, address=ADDRESS):
+        answer = self.clients["recipients"].ask(f"Lshared/mailbox/{address}".encode())
+        return answer[1:].strip().decode() if answer[:1] == b"O" else answer[:1]
+
+    def account(self, address=ADDRESS):
+        return self.clients["recipients"].ask(f"Lshared/account/{address}".encode())
+
+    def mailbox(self, address=ADDRESS):
+        return self.mailboxes.find(address)
+
+
+@pytest.fixture
+def server(directory_server):
+    directory_server.sql("TRUNCATE account, invitation, node")
+    return directory_server
+
+
+@pytest.fixture
+def hosts(server, tmp_path):
+    with contextlib.ExitStack() as stack:
+        one, two = (Host(server, tmp_path / name, f"{name}.example", stack)
+                    for name in ("one", "two"))
+        one.directory.join("192.0.2.10"), two.directory.join("192.0.2.20")
+        yield one, two
+
+
+def test_an_account_lives_where_its_first_login_was(hosts):
+    one, two = hosts
+    made = one.login()
+    assert set(made) == {"user", "password"} and one.mailbox().hash() == made["password"]
+    assert two.login() == {**made, "host": "one.example", "hostip": "192.0.2.10"}
+    assert two.login("wrong") == two.login(), "who asks verifies"
+    assert not two.mailbox().exists()
+
+
+def test_mail_for_an_account_elsewhere_waits_and_is_never_unknown(hosts):
+    one, two = hosts
+    one.login()
+    assert (one.userdb(), two.userdb()) == (b"O", b"F")
+    assert one.userdb("nobody12@chat.example") == two.userdb("nobody12@chat.example") == b"N"
+
+
+def test_filters_know_the_mailboxes_of_other_hosts(hosts):
+    one, two = hosts
+    one.login()
+    assert one.state() == two.state() == two.state("somebody1+tag@chat.example") == "enforcing"
+    assert two.account() == b"Oenforcing -\n"
+    one.mailbox().block()
+    one.directory.update(ADDRESS, one.mailbox().hash(), True, False)
+    until(lambda: two.state() == "blocked", "the answer to be asked for again", 30)
+    assert two.login() == b"N"
+    assert two.state("nobody12@chat.example") == b"N"
+
+
+def test_two_hosts_that_make_one_address_at_once_make_one_account(hosts):
+    """Whoever's password it is gets in at either host."""
+    addresses = [f"racer{number:04}@chat.example" for number in range(40)]
+    answers = {host: [] for host in hosts}
+    barrier = threading.Barrier(2)
+
+    def run(host):
+        for number, address in enumerate(addresses):
+            barrier.wait(60)
+            same = number % 2 == 0
+            answers[host].append(host.login(
+                PASSWORD if same else f"password {hosts.index(host)}", address))
+
+    threads = [threading.Thread(target=run, args=(host,)) for host in hosts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    for address, first, second in zip(addresses, *answers.values(), strict=True):
+        assert first["password"] == second["password"]
+        assert sum("host" in answer for answer in (first, second)) == 1
+        assert [host.mailbox(address).exists() for host in hosts] == [
+            "host" not in first, "host" not in second]
+
+
+def test_a_claim_whose_host_died_before_the_disk_becomes_an_account_at_home(hosts):
+    one, two = hosts
+    one.directory.claim(ADDRESS, "{PLAIN}claimed")
+    assert two.login()["password"] == "{PLAIN}claimed" and not one.mailbox().exists()
+    assert one.userdb() == b"O", "mail comes first"
+    assert one.mailbox().hash() == one.login("wrong")["password"] == "{PLAIN}claimed"
+
+
+def test_an_address_that_was_being_deleted_is_free_once_its_mailbox_is_gone(hosts):
+    one, two = hosts
+    one.login()
+    one.directory.leave(ADDRESS)
+    one.mailbox().delete()
+    assert one.userdb() == b"N" and one.state() == b"N"
+    assert one.login("the next owner") and not one.directory.find(ADDRESS).leaving
+
+
+def test_a_blocked_address_is_made_nowhere(hosts):
+    one, two = hosts
+    one.directory.update(ADDRESS, None, True, False)
+    assert one.login() == two.login() == b"N"
+    assert one.userdb() == two.userdb() == b"N"
+
+
+def test_an_account_on_the_move_waits(hosts):
+    one, two = hosts
+    one.directory.claim(ADDRESS, "{PLAIN}x")
+    one.directory.begin_move(ADDRESS, "two.example")
+    assert one.login() == one.userdb() == b"F" and not one.mailbox().exists()
+
+
+def test_accounts_here_need_no_database_and_others_wait_for_it(hosts, server):
+    one, two = hosts
+    one.login(), two.login(address="somebody2@chat.example")
+    server.kill()
+    try:
+        assert "host" not in one.login() and one.userdb() == b"O" and one.state() == "enforcing"
+        assert two.login() == two.userdb() == two.state() == b"F"
+        assert one.login(address="newcomer1@chat.example") == b"F"
+        assert one.userdb("newcomer1@chat.example") == b"F", "nobody is unknown now"
+    finally:
+        server.start()
+    until(lambda: two.login() != b"F", "the directory to be found again")
+    assert two.login()["host"] == "one.example"
