@@ -1,4 +1,4 @@
-"""A PostgreSQL of Debian's for tests: in a directory of its own, on a unix socket and nothing else.
+"""A PostgreSQL of Debian's for tests: in a directory of its own, on a unix socket.
 """
 
 import contextlib
@@ -21,8 +21,9 @@ DATABASE = "chatmaild"
 class Server:
     """A primary, or a standby of one, with a database for chatmaild."""
 
-    def __init__(self, directory: Path, primary: "Server | None" = None):
+    def __init__(self, directory: Path, primary: "Server | None" = None, listen: str = ""):
         self.directory = directory
+        self._listen = listen
         self._data = directory / "data"
         # initdb refuses to be root
         self._user = "postgres" if os.geteuid() == 0 else None
@@ -35,6 +36,8 @@ class Server:
         else:
             self._run("initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-N",
                       "--no-instructions")
+            with open(self._data / "pg_hba.conf", "a") as rules:
+                rules.write("host all all 192.0.2.0/24 trust\n")
         self.start()
         if not primary:
             self.sql(f"CREATE DATABASE {DATABASE}", database="postgres")
@@ -52,8 +55,8 @@ class Server:
             check=True, text=True, capture_output=True, cwd="/").stdout.strip()
 
     def start(self) -> None:
-        options = (f"-k {self.directory} -c listen_addresses= -c fsync=off -c max_connections=50 "
-                   "-c log_parameter_max_length=0")
+        options = (f"-k {self.directory} -c listen_addresses={self._listen} -c fsync=off "
+                   "-c max_connections=100 -c log_parameter_max_length=0")
         self._run("pg_ctl", "-D", self._data, "-w", "-l", self.directory / "log", "-o", options,
                   "start")
 
@@ -103,8 +106,9 @@ class Server:
 
 
 @contextlib.contextmanager
-def server(primary: Server | None = None) -> Iterator[Server]:
-    """One that runs, and is gone afterwards. Skips, or fails in CI, where there is none."""
+def server(primary: Server | None = None, listen: str = "") -> Iterator[Server]:
+    """One that runs, and is gone afterwards; it listens on the address `listen`, too. Skips, or
+    fails in CI, where there is none."""
     try:
         import psycopg2  # noqa: F401
         missing = [] if BINARIES else ["postgresql"]
@@ -115,7 +119,7 @@ def server(primary: Server | None = None) -> Iterator[Server]:
         pytest.fail(text) if os.environ.get("CI") == "true" else pytest.skip(text)
     directory = Path(tempfile.mkdtemp(prefix="chatmaild-pg-"))   # a socket's path must be short
     try:
-        made = Server(directory, primary)
+        made = Server(directory, primary, listen)
         try:
             yield made
         finally:

@@ -168,9 +168,9 @@ SyslogSuccess yes
         until(MILTER.exists, "OpenDKIM to listen")
 
 
-def main() -> None:
+def main(kind: type[NetworkHost] = NetworkHost) -> None:
     name, descriptor = sys.argv[1:]
-    host = NetworkHost(SITES[name])
+    host = kind(SITES[name])
     calls = Connection(int(descriptor))
     os.set_inheritable(int(descriptor), False)
     while True:

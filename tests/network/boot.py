@@ -43,9 +43,10 @@ def main() -> int:
     os.umask(0o022)
     os.set_inheritable(int(descriptor), True)
     site = SITES[name]
+    root = debian.cluster_root if site.kind == "cluster" else debian.root
     return machine.run(
-        debian.root(site.suite), TREE,
-        ["/usr/bin/python3", "-m", "network.agent", name, descriptor],
+        root(site.suite), TREE,
+        ["/usr/bin/python3", "-m", f"{site.kind}.agent", name, descriptor],
         network=lambda root, outside: plug_in(site, root, outside))
 
 

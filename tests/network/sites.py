@@ -21,6 +21,8 @@ class NetworkSite(Site):
     address6: str
     suite: str
     mx: str = ""
+    kind: str = "network"
+    """The package of tests that has its agent."""
 
     @property
     def key(self) -> str:
@@ -43,7 +45,11 @@ TWO = NetworkSite("mail.two.example", "two.example", "chat.two.example", "192.0.
                   "2001:db8::20", "trixie", "mail.two.example")
 PLAIN = NetworkSite("mail.plain.example", "plain.example", "", "192.0.2.30",
                     "2001:db8::30", "bookworm")
-SITES = {site.key: site for site in (ONE, TWO, PLAIN)}
+LEFT = NetworkSite("mail.left.example", "left.example", "chat.cluster.example", "192.0.2.40",
+                   "2001:db8::40", "bookworm", "mail.left.example", "cluster")
+RIGHT = NetworkSite("mail.right.example", "right.example", "chat.cluster.example", "192.0.2.50",
+                    "2001:db8::50", "trixie", "mail.right.example", "cluster")
+SITES = {site.key: site for site in (ONE, TWO, PLAIN, LEFT, RIGHT)}
 
 
 def zone(sites: list[NetworkSite], keys: dict[str, str]) -> str:

@@ -109,6 +109,12 @@ class Directory:
         except DirectoryError as error:
             raise ConfigError([str(error)]) from None
 
+    def __enter__(self) -> "Directory":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
     def close(self) -> None:
         self._primary.close()
         self._standby.close()

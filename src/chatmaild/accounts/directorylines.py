@@ -64,7 +64,8 @@ class Lines:
     def __init__(self, conninfo: str, target: str, count: int):
         self._arguments = _arguments(conninfo, target)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._lines = [_Line(self._arguments, self._jobs) for _ in range(count)]
+        self._lines = [_Line(self._arguments, self._jobs, speaks=number == 0)
+                       for number in range(count)]
         for line in self._lines:
             line.start()
 
@@ -131,9 +132,10 @@ class _Job:
 class _Line(threading.Thread):
     """One connection: opened, kept, opened anew, and used for one job at a time."""
 
-    def __init__(self, arguments: dict[str, str], jobs: "queue.SimpleQueue[_Job | None]"):
+    def __init__(self, arguments: dict[str, str], jobs: "queue.SimpleQueue[_Job | None]",
+                 speaks: bool):
         super().__init__(daemon=True)
-        self._arguments, self._jobs = arguments, jobs
+        self._arguments, self._jobs, self._speaks = arguments, jobs, speaks
         self._driver = driver()
         self._connection: Any = None
         self._closing = threading.Event()
@@ -171,13 +173,13 @@ class _Line(threading.Thread):
             connection = self._driver.connect(**self._arguments)
         except self._driver.Error as error:
             reason = " ".join(str(error).split()) or type(error).__name__
-            if reason != self.trouble:
+            if self._speaks and not self.trouble:
                 log.warning("directory: %s", reason)
             self.trouble = reason
             return False
         with self._lock:
             self._connection = connection
-        if self.trouble:
+        if self._speaks and self.trouble:
             log.info("directory: connected again")
         self.trouble = ""
         return True

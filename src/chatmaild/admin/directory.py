@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from chatmaild.accounts import directory as directories
-from chatmaild.accounts.directory import BATCH, Directory
+from chatmaild.accounts.directory import BATCH, Directory, Entry
 from chatmaild.accounts.directorylines import conninfo
+from chatmaild.accounts.entries import Row, row_of
 from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
 from chatmaild.config import inifile
 from chatmaild.config.config import Config
@@ -14,8 +15,6 @@ from chatmaild.config.values import one_address
 from chatmaild.console import Console, Progress
 from chatmaild.daemon import privileges
 from chatmaild.errors import StoreError, UsageError
-
-Row = tuple[str, str | None, bool, bool]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -76,15 +75,16 @@ def _join(args: argparse.Namespace, config: Config, console: Console) -> int:
         ip = one_address(args.address)
     except ValueError as error:
         raise UsageError(f"{args.address}: {error}") from None
-    _opened(config).join(ip)
+    with _opened(config) as directory:
+        directory.join(ip)
     console.line(f"{config.node} is in the directory, at {ip}")
     console.result({"node": config.node, "address": ip})
     return 0
 
 
 def _status(args: argparse.Namespace, config: Config, console: Console) -> int:
-    directory = _opened(config)
-    nodes = directory.nodes()
+    with _opened(config) as directory:
+        nodes = directory.nodes()
     console.table(
         ("HOST", "ADDRESS", "ACCOUNTS", "STATE"),
         [(node.name, node.ip, f"{node.accounts:,}",
@@ -127,35 +127,43 @@ class _Result:
 
 
 def _import(args: argparse.Namespace, config: Config, console: Console) -> int:
-    directory, result = _opened(config), _Result()
-    _enter(directory, config, console, result, args.dry_run)
+    result = _Result()
+    with _opened(config) as directory:
+        _enter(directory, config, console, result, args.dry_run)
     return result.show(console, args.dry_run)
 
 
 def _reconcile(args: argparse.Namespace, config: Config, console: Console) -> int:
-    directory, result = _opened(config), _Result()
-    _enter(directory, config, console, result, args.dry_run)
-    mailboxes = Mailboxes(config)
-    for domain in config.domains:
-        for entry in directory.entries(domain):
-            mailbox = mailboxes.find(entry.address)
-            try:
-                here = mailbox is not None and (mailbox.exists() or mailbox.is_blocked())
-            except StoreError as error:
-                result.problems.append(str(error))
-                continue
-            if here and entry.leaving and not args.dry_run:
-                directory.stay(entry.address)
-            if here or entry.moving or (entry.blocked and entry.hash is None):
-                continue
-            if entry.leaving or args.release_missing:
-                if not args.dry_run:
-                    directory.leave(entry.address)
-                    directory.release(entry.address)
-                result.released.append(entry.address)
-            else:
-                result.missing.append(entry.address)
+    result = _Result()
+    with _opened(config) as directory:
+        _enter(directory, config, console, result, args.dry_run)
+        mailboxes = Mailboxes(config)
+        for domain in config.domains:
+            for entry in directory.entries(domain):
+                if mailbox := mailboxes.find(entry.address):
+                    _settle(directory, entry, mailbox, args, result)
     return result.show(console, args.dry_run)
+
+
+def _settle(directory: Directory, entry: Entry, mailbox: Mailbox, args: argparse.Namespace,
+            result: _Result) -> None:
+    """See whether an address that should live here does."""
+    try:
+        here = mailbox.exists() or mailbox.is_blocked()
+    except StoreError as error:
+        result.problems.append(str(error))
+        return
+    if here and entry.leaving and not args.dry_run:
+        directory.stay(entry.address)
+    if here or entry.moving or (entry.blocked and entry.hash is None):
+        return
+    if not (entry.leaving or args.release_missing):
+        result.missing.append(entry.address)
+        return
+    if not args.dry_run:
+        directory.leave(entry.address)
+        directory.release(entry.address)
+    result.released.append(entry.address)
 
 
 def _enter(directory: Directory, config: Config, console: Console, result: _Result,
@@ -187,14 +195,6 @@ def _rows(mailboxes: Mailboxes, domain: str, progress: Progress, result: _Result
                 yield row
         except StoreError as error:
             result.problems.append(str(error))
-
-
-def row_of(mailbox: Mailbox) -> Row | None:
-    """What the directory should say of a mailbox here; None if nothing. Raises `StoreError`."""
-    hash, blocked = mailbox.hash(), mailbox.is_blocked()
-    if hash is None and not blocked:
-        return None
-    return mailbox.address, hash, blocked, hash is not None and not mailbox.enforces_encryption()
 
 
 def _put(directory: Directory, rows: list[Row], result: _Result, dry_run: bool) -> None:

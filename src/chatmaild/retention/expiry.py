@@ -10,6 +10,7 @@ from collections.abc import Callable, Container
 from zlib import crc32
 
 from chatmaild.accounts import sessions
+from chatmaild.accounts.entries import Entries
 from chatmaild.accounts.invites import Invites
 from chatmaild.accounts.layout import BLOCKED, PASSWORD, home_of
 from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
@@ -39,6 +40,7 @@ class Expiry:
         self._expunger = Expunger(dry_run, self.tally, note, self._problem)
         self._recorded: dict[str, bool] = {}
         self._tokens = DeviceTokens(config.push_tokens_dir)
+        self._entries = Entries(config)
         self._removed: list[str] = []
         """Addresses whose sessions have to end."""
 
@@ -189,8 +191,9 @@ class Expiry:
         """Returns whether the account is gone. Files of it that could not be removed are a
         problem to report."""
         try:
-            return (mailbox.delete(block=True) if mailbox.is_blocked()
-                    else mailbox.delete(keep=keep))
+            with self._entries.deleting(mailbox):
+                return (mailbox.delete(block=True) if mailbox.is_blocked()
+                        else mailbox.delete(keep=keep))
         except StoreError as error:
             if mailbox.exists():
                 raise

@@ -1,0 +1,15 @@
+# Several hosts with one chat domain: what changes in Postfix, as commands. nodes has the names of all
+# hosts, as their certificates have them. Then: postfix reload
+set -eu
+nodes=${nodes:-mail.example.org mail2.example.org}
+
+own=$(postconf -h transport_maps)
+case "$own" in
+*pgsql:/etc/postfix/chat-home.cf*) ;;
+*) postconf -e "transport_maps = $own pgsql:/etc/postfix/chat-home.cf" ;;
+esac
+postconf -M 'chat-node/unix=chat-node unix - - y - - lmtp'
+postconf -P chat-node/unix/lmtp_connect_timeout=5s \
+    chat-node/unix/lmtp_tls_security_level=secure \
+    chat-node/unix/lmtp_tls_CAfile=/etc/ssl/certs/ca-certificates.crt \
+    chat-node/unix/lmtp_tls_secure_cert_match="$(echo $nodes | tr ' ' :)"

@@ -1,0 +1,93 @@
+"""Keeps the directory in step with what commands and the daily run do to mailboxes here.
+
+On a host that is alone every method does nothing. All of them raise `DirectoryError` where the
+directory cannot be asked.
+"""
+
+import contextlib
+from collections.abc import Iterator
+
+from chatmaild.accounts.directory import Directory
+from chatmaild.accounts.mailboxes import Mailbox
+from chatmaild.config.config import Config
+from chatmaild.errors import DirectoryError, StoreError
+
+Row = tuple[str, str | None, bool, bool]
+
+
+class Entries:
+    """The entries of the addresses that live here. Opened when first needed, so that processes can
+    be forked before."""
+
+    def __init__(self, config: Config):
+        self._config = config
+        self._directory: Directory | None = None
+
+    @property
+    def directory(self) -> Directory | None:
+        if self._directory is None:
+            self._directory = Directory.of(self._config, lines=1)
+        return self._directory
+
+    def assert_home(self, mailbox: Mailbox) -> None:
+        """Raises `StoreError` if the account lives on another host, where it is to be changed."""
+        if self.directory and not mailbox.exists():
+            entry = self.directory.find(mailbox.address)
+            if entry and not entry.is_own:
+                raise StoreError(f"{mailbox.address}: lives on {entry.node}; do it there")
+
+    def claim(self, mailbox: Mailbox, hash: str) -> None:
+        """Before an admin makes an account here. Raises `StoreError` if somebody has the address.
+        """
+        if self.directory and not self.directory.claim(mailbox.address, hash).made:
+            entry = self.directory.find(mailbox.address)
+            where = f" on {entry.node}" if entry and not entry.is_own else ""
+            raise StoreError(f"{mailbox.address}: there is such an account already{where}, or it "
+                             "is blocked there")
+
+    def changed(self, mailbox: Mailbox) -> None:
+        """After the password, or a mark of the mailbox, has changed."""
+        if self.directory is None:
+            return
+        try:
+            if row := row_of(mailbox):
+                if self.directory.put([row]):
+                    raise DirectoryError("it lives on another host by the directory")
+            else:       # an address without an account is blocked no more
+                self.directory.leave(mailbox.address)
+                self.directory.release(mailbox.address)
+        except DirectoryError as error:
+            raise _only_here(mailbox, error) from None
+
+    @contextlib.contextmanager
+    def deleting(self, mailbox: Mailbox) -> Iterator[None]:
+        """Around the deletion of a mailbox. If we are killed in there, the next login, or
+        ``directory reconcile``, finds out what became of it."""
+        directory = self.directory
+        if directory is None:
+            yield
+            return
+        directory.leave(mailbox.address)
+        try:
+            yield
+        finally:
+            try:
+                if mailbox.exists():
+                    directory.stay(mailbox.address)
+                else:
+                    directory.release(mailbox.address, keep_blocked=mailbox.is_blocked())
+            except DirectoryError as error:
+                raise _only_here(mailbox, error) from None
+
+
+def _only_here(mailbox: Mailbox, error: DirectoryError) -> DirectoryError:
+    return DirectoryError(f"{mailbox.address}: done here, but the other hosts do not know: {error}"
+                          "; later: chatmaild directory reconcile")
+
+
+def row_of(mailbox: Mailbox) -> Row | None:
+    """What the directory should say of a mailbox here; None if nothing. Raises `StoreError`."""
+    hash, blocked = mailbox.hash(), mailbox.is_blocked()
+    if hash is None and not blocked:
+        return None
+    return mailbox.address, hash, blocked, hash is not None and not mailbox.enforces_encryption()

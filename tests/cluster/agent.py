@@ -1,0 +1,70 @@
+"""Inside a host among others that serve the same chat domain: see `network.agent`.
+
+    python3 -m cluster.agent SITE DESCRIPTOR
+"""
+
+import shutil
+from pathlib import Path
+
+from network.agent import AUTHORITY, NetworkHost, main
+from network.sites import SITES
+from rig.debian import own_suite
+
+EXAMPLES = Path("/usr/share/doc/chatmaild/examples/several-hosts")
+ANYBODYS = "/etc/ssl/certs/ca-certificates.crt"
+
+
+class ClusterHost(NetworkHost):
+    """A host that was alone until `join`."""
+
+    def join(self, databases: list[str]) -> None:
+        """Become one of the hosts of the chat domain, by the lines of doc/several-hosts.md."""
+        connection = Path("/etc/chatmaild/directory.conf")
+        connection.write_text(f"host={','.join(databases)} dbname=chatmaild user=chatmaild\n")
+        shutil.chown(connection, "root", "_chatmaild")
+        connection.chmod(0o640)
+        self.configure(self.ini.read_text().replace("\n#directory =", f"\ndirectory = {connection}")
+                       .replace("\n#node =", f"\nnode = {self.site.name}"))
+        self.chatmaild("directory", "join", self.site.address)
+        self._join_dovecot()
+        self._join_postfix(databases)
+
+    def _join_dovecot(self) -> None:
+        release = "2.3" if own_suite() == "bookworm" else "2.4"
+        text = (EXAMPLES / release / "06-chatmaild-hosts.conf").read_text()
+        others = [site.address for site in SITES.values()
+                  if site.chat_domain == self.site.chat_domain and site != self.site]
+        for example, own in {"192.0.2.10": self.site.address, "192.0.2.20": " ".join(others),
+                             ANYBODYS: str(AUTHORITY)}.items():
+            text = text.replace(example, own)
+        Path("/etc/dovecot/conf.d/06-chatmaild-hosts.conf").write_text(text)
+        self.restart_dovecot()
+
+    def _join_postfix(self, databases: list[str]) -> None:
+        text = (EXAMPLES / "chat-home.cf").read_text()
+        for example, own in {"192.0.2.53 192.0.2.54": " ".join(databases),
+                             "chat.example.org": self.chat_domain,
+                             "mail.example.org": self.site.name}.items():
+            assert example in text
+            text = text.replace(example, own)
+        path = Path("/etc/postfix/chat-home.cf")
+        path.write_text(text)
+        shutil.chown(path, "root", "postfix")
+        path.chmod(0o640)
+        commands = (EXAMPLES / "postfix.sh").read_text().replace(ANYBODYS, str(AUTHORITY))
+        nodes = " ".join(site.name for site in SITES.values()
+                         if site.chat_domain == self.chat_domain)
+        self.run("env", f"nodes={nodes}", "sh", "-c", commands)
+        self.reload_postfix()
+
+    def has_mailbox(self, address: str) -> bool:
+        return (self.mailbox(address) / "password").exists()
+
+    def listing(self, address: str) -> list[str]:
+        """The names of all messages of an account, with UIDs and flags as Dovecot has them."""
+        done = self.run("doveadm", "-f", "flow", "fetch", "-u", address, "uid flags guid", "all")
+        return sorted(done.stdout.splitlines())
+
+
+if __name__ == "__main__":
+    main(ClusterHost)

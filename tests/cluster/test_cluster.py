@@ -1,0 +1,146 @@
+"""One chat domain on Debian 12 and 13: what people see, whichever host they connect to."""
+
+import contextlib
+import imaplib
+import itertools
+import smtplib
+import ssl
+
+import chatmessages
+import pytest
+from rig.until import until
+
+DOMAIN = "chat.cluster.example"
+PASSWORD = "a secret of the cluster"
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def connect(cluster):
+    """Clients of the two hosts, by name."""
+    return Clients(cluster)
+
+
+class Clients:
+    def __init__(self, cluster):
+        self._context = ssl.create_default_context(cafile=str(cluster.authority))
+
+    def imap(self, host, user, password=PASSWORD):
+        client = imaplib.IMAP4_SSL(host.site.name, 993, ssl_context=self._context, timeout=60)
+        try:
+            client.login(user, password)
+        except BaseException:
+            client.shutdown()
+            raise
+        return client
+
+    def smtp(self, host, user, password=PASSWORD):
+        client = smtplib.SMTP_SSL(host.site.name, 465, context=self._context, timeout=60)
+        try:
+            client.login(user, password)
+        except BaseException:
+            client.close()
+            raise
+        return client
+
+    def person(self, host):
+        """A new account, whose first login was at `host`."""
+        address = f"person{next(_numbers):03}@{DOMAIN}"
+        self.imap(host, address).logout()
+        return address
+
+    def send(self, host, sender, recipient):
+        with self.smtp(host, sender) as smtp:
+            smtp.sendmail(sender, [recipient], chatmessages.encrypted(sender, recipient))
+
+    def messages(self, host, user):
+        with self.imap(host, user) as imap:
+            return int(imap.select()[1][0])
+
+    def refusal(self, host, user, password=PASSWORD):
+        with pytest.raises(imaplib.IMAP4.error) as caught:
+            self.imap(host, user, password)
+        return str(caught.value)
+
+
+def test_an_account_that_was_made_at_one_host_is_used_through_both(cluster, connect):
+    anna = connect.person(cluster.left)
+    assert cluster.left.has_mailbox(anna) and not cluster.right.has_mailbox(anna)
+    with connect.imap(cluster.right, anna) as imap:
+        assert imap.select()[0] == "OK"
+        assert imap.xatom("GETMETADATA", '""', "/shared/vendor/deltachat/irohrelay")[0] == "OK"
+        imap.send(b"i1 IDLE\r\n")
+        assert imap.readline().startswith(b"+")
+        imap.send(b"DONE\r\n")
+        until(lambda: imap.readline().startswith(b"i1 OK"), "the end of IDLE")
+    assert not cluster.right.has_mailbox(anna)
+
+
+def test_a_wrong_password_is_refused_through_the_wrong_host(cluster, connect):
+    """Above all over SMTP: Postfix would let in whoever Dovecot only wants to pass on."""
+    for home, other in ((cluster.left, cluster.right), (cluster.right, cluster.left)):
+        person = connect.person(home)
+        for host in (other, home):
+            with pytest.raises(smtplib.SMTPAuthenticationError) as caught:
+                connect.smtp(host, person, "not the password")
+            assert caught.value.smtp_code == 535
+            assert "AUTHENTICATIONFAILED" in connect.refusal(host, person, "not the password")
+        connect.smtp(other, person).quit()
+
+
+def test_mail_finds_its_home_from_everywhere(cluster, connect):
+    anna, bert = connect.person(cluster.left), connect.person(cluster.right)
+    for host, sender, recipient in (
+            (cluster.left, anna, bert), (cluster.right, anna, bert),
+            (cluster.left, bert, anna), (cluster.right, bert, anna)):
+        connect.send(host, sender, recipient)
+    for host, person in itertools.product((cluster.left, cluster.right), (anna, bert)):
+        until(lambda: connect.messages(host, person) == 2, f"the mail of {person}", 60)
+    assert not cluster.right.has_mailbox(anna) and not cluster.left.has_mailbox(bert)
+
+
+def test_nobody_is_unknown_where_they_do_not_live(cluster, connect):
+    anna = connect.person(cluster.left)
+    with smtplib.SMTP(cluster.right.site.name, 25, timeout=60) as smtp:
+        smtp.ehlo("stranger.example.net")
+        smtp.mail("stranger@phones.example")
+        assert smtp.rcpt(anna)[0] == 250
+        assert smtp.rcpt(f"nobody123@{DOMAIN}")[0] == 550
+
+
+def test_who_is_blocked_at_home_is_blocked_everywhere(cluster, connect):
+    anna = connect.person(cluster.left)
+    cluster.left.chatmaild("accounts", "block", anna)
+    for host in (cluster.left, cluster.right):
+        assert "AUTHENTICATIONFAILED" in connect.refusal(host, anna)
+    cluster.left.chatmaild("accounts", "unblock", anna)
+    connect.imap(cluster.right, anna).logout()
+
+
+def test_a_deleted_address_is_free_for_either_host(cluster, connect):
+    anna = connect.person(cluster.left)
+    cluster.left.chatmaild("accounts", "delete", "--yes", anna)
+    connect.imap(cluster.right, anna, "another password").logout()
+    assert cluster.right.has_mailbox(anna) and not cluster.left.has_mailbox(anna)
+
+
+def test_without_the_primary_people_go_on_and_newcomers_wait(cluster, connect):
+    """The last of these tests: the standby is the primary afterwards."""
+    anna, bert = connect.person(cluster.left), connect.person(cluster.right)
+    cluster.standby.caught_up(cluster.primary)
+    cluster.primary.kill()
+    connect.imap(cluster.left, anna).logout()
+    until(lambda: in_luck(lambda: connect.imap(cluster.right, anna).logout()),
+          "the standby to answer", 60)
+    assert "UNAVAILABLE" in connect.refusal(cluster.left, f"newcomer1@{DOMAIN}")
+    connect.send(cluster.right, bert, anna)
+    until(lambda: connect.messages(cluster.left, anna) == 1, "the mail", 60)
+    cluster.standby.promote()
+    until(lambda: in_luck(lambda: connect.imap(cluster.left, f"newcomer1@{DOMAIN}").logout()),
+          "the new primary to be found", 60)
+
+
+def in_luck(attempt):
+    with contextlib.suppress(imaplib.IMAP4.error):
+        attempt()
+        return True
