@@ -1,7 +1,7 @@
-"""Whose mail is it? One SMTP transaction from MAIL to the end of its data, without any protocol.
+"""Finds out whose mail it is: one SMTP transaction from MAIL to the end of its data, as values.
 
-A transaction is outgoing if its login or its envelope sender is in a chat domain. From anybody
-else it is incoming where a recipient is in a chat domain. What is neither is nobody's business.
+A transaction is outgoing if its login or its envelope sender is in a chat domain. Otherwise it is
+incoming if a recipient is in a chat domain. All other mail is none of our business.
 """
 
 from typing import Protocol
@@ -105,8 +105,9 @@ class Transaction:
         return None
 
     def recipient(self, path: str) -> Asking[Verdict | None]:
-        """RCPT TO. A chat user's mail to a chat address that has no account is refused as
-        anybody's is. They themselves have one: their other devices get a copy of all they send.
+        """RCPT TO. A chat address without an account is refused, whoever writes to it. The sender's
+        own address is not looked up: they have an account, and their other devices get a copy of
+        all they send.
 
         No recipient of local mail is refused: Postfix would keep the message for all of them.
         Dovecot refuses those without an account, and the sender is told.
@@ -123,8 +124,8 @@ class Transaction:
         return refused
 
     def data(self) -> Verdict | None:
-        """The last recipient was seen; the message comes. `direction` is empty from here on if it
-        is nobody's business, which can be told at once but for what users of the host send."""
+        """The last recipient was named; the message follows. From here on `direction` is empty
+        if the mail is none of our business."""
         assert self._rules
         if self._rules.wanted:
             self.direction = self.direction or "incoming"

@@ -1,7 +1,5 @@
-"""Takes out of one mailbox after another what the policy no longer keeps.
-
-With ``dry_run`` the same decisions are made and noted, and nothing is changed.
-"""
+"""Removes from one mailbox after another what the rules no longer keep. With ``dry_run`` it
+decides and reports the same, and changes nothing."""
 
 import contextlib
 import errno
@@ -18,7 +16,7 @@ from chatmaild.retention import folders, rules
 from chatmaild.retention.rules import Deadlines, Reason
 
 ATTEMPTS = 3
-"""How often a directory is read when messages were renamed (a flag was set) under our hands."""
+"""How often a directory is read again because messages were renamed meanwhile (a flag was set)."""
 
 AT_ONCE = 1024
 """Messages that trimming holds in memory."""
@@ -229,7 +227,7 @@ class Expunger:
         return complete
 
     def _unlink(self, place: _Place, names: Sequence[str]) -> tuple[Sequence[str], bool]:
-        """Which were removed, and whether all of them were there."""
+        """Returns which were removed, and whether all of them were there."""
         if self.dry_run:
             if os.access(".", os.W_OK | os.X_OK, dir_fd=place.fd, effective_ids=True):
                 return names, True
@@ -314,7 +312,7 @@ class Expunger:
                                      sum(message.size for message in within))
 
     def _messages(self, fd: int, path: str, deadlines: Deadlines) -> Iterator[_Message]:
-        """What counts against the quota and is not due anyway."""
+        """The messages that count against the quota and are not due anyway."""
         for place in self._places(fd, path, lambda path, error: None):
             if place.kind == "tmp":
                 continue
