@@ -17,9 +17,9 @@ ANSWERS = Answers({(NAME, "A"): ("127.0.0.1",)})
 
 
 @contextlib.contextmanager
-def serving(tmp_path, monkeypatch, days=90, name=NAME, talk=lambda connection: None):
+def serving(tmp_path, monkeypatch, days=90, name=NAME, talk=lambda connection: None, answer=b""):
     """A TLS server with a certificate that is trusted here; yields its port. `talk` is said before
-    TLS begins."""
+    TLS begins, `answer` to what comes then. It serves one client after the other."""
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
     subprocess.run(["openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt",
                     "ec_paramgen_curve:prime256v1", "-days", str(days), "-subj", f"/CN={name}",
@@ -31,13 +31,21 @@ def serving(tmp_path, monkeypatch, days=90, name=NAME, talk=lambda connection: N
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve():
-        with contextlib.suppress(OSError), listener.accept()[0] as connection:
-            talk(connection)
-            context.wrap_socket(connection, server_side=True).recv(1)
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with contextlib.suppress(OSError), connection:
+                talk(connection)
+                with context.wrap_socket(connection, server_side=True) as inside:
+                    if inside.recv(999) and answer:
+                        inside.sendall(answer)
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     yield listener.getsockname()[1]
+    listener.shutdown(socket.SHUT_RDWR)
     listener.close()
     thread.join(10)
 
@@ -145,6 +153,22 @@ POLICY = "version: STSv1\r\nmode: enforce\r\nmx: mail.example.org\r\nmx: *.mx.ex
 def test_policies(text, names, level):
     found = reach.judge_policy(text, names, "here")
     assert found.level == level and bool(found.cure) == (level == "failure")
+
+
+@pytest.mark.parametrize("answer, level, words", [
+    (b"HTTP/1.1 200 OK\r\nServer: x\r\n\r\n" + POLICY.encode(), "ok", "mode enforce"),
+    (b"HTTP/1.1 404 Not Found\r\n\r\n" + POLICY.encode(), "failure", "404 Not Found"),
+    (b"", "failure", "empty"),
+])
+def test_a_policy_is_read_where_others_read_it(tmp_path, monkeypatch, answer, level, words):
+    name = f"mta-sts.{NAME}"
+    answers = Answers({(name, "A"): ("127.0.0.1",), (NAME, "MX"): ("10 mail.example.org.",),
+                       (f"_mta-sts.{NAME}", "TXT"): ("v=STSv1; id=1",)})
+    with serving(tmp_path, monkeypatch, name=name, answer=answer) as port:
+        monkeypatch.setattr(reach, "HTTPS", port)
+        found, = [finding for finding in reach.check([NAME], answers, "127.0.0.1")
+                  if finding.code == "dns-mta-sts-policy"]
+    assert found.level == level and words in found.text
 
 
 def test_the_way_out_through_a_relay_is_not_looked_at():

@@ -17,6 +17,7 @@ old  {DOMAIN}:s0:/etc/dkimkeys/s0.private   # no longer used
 other example.org:mail:/etc/dkimkeys/mail.private
 """,
     "/etc/opendkim/signing.table": f"*@{DOMAIN} chat\n*@example.org other\n",
+    "/etc/opendkim/tabs.table": f"chat\t{DOMAIN}:s1:/etc/dkimkeys/s1.private\n\n \n",
     "/etc/opendkim/exact.table": f"{DOMAIN} chat\n",
     "/etc/opendkim/any.table": "any %:s2:/etc/dkimkeys/%.private\n",
     "/etc/rspamd/selectors.map": f"{DOMAIN} mapped\n",
@@ -31,6 +32,8 @@ def read(path):
     ("KeyTable refile:/etc/opendkim/key.table\nSigningTable refile:/etc/opendkim/signing.table",
      [("s1", "/etc/dkimkeys/s1.private")]),
     ("keytable /etc/opendkim/key.table\nSigningTable  file:/etc/opendkim/exact.table",
+     [("s1", "/etc/dkimkeys/s1.private")]),
+    ("KeyTable\t\tfile:/etc/opendkim/tabs.table\nSigningTable\t/etc/opendkim/exact.table\n",
      [("s1", "/etc/dkimkeys/s1.private")]),
     ("KeyTable file:/etc/opendkim/key.table",
      [("s1", "/etc/dkimkeys/s1.private"), ("s0", "/etc/dkimkeys/s0.private")]),
@@ -47,6 +50,7 @@ def test_opendkim(text, expected):
 
 
 @pytest.mark.parametrize("settings, expected", [
+    ({"use_esld": True, "domain": {DOMAIN: {"path": "/keys/3"}}}, []),
     ({}, [("dkim", f"/var/lib/rspamd/dkim/{DOMAIN}.dkim.key")]),
     ({"selector": "s1", "path": "/keys/$domain/$selector"}, [("s1", f"/keys/{DOMAIN}/s1")]),
     ({"domain": {DOMAIN: {"selector": "s3", "path": "/keys/3"}}}, [("s3", "/keys/3")]),
@@ -59,6 +63,8 @@ def test_opendkim(text, expected):
     ([], []),
 ])
 def test_rspamd(settings, expected):
+    if isinstance(settings, dict):
+        settings = {"use_esld": False, **settings}
     assert signers.rspamd(settings, DOMAIN, read) == [KeyFile(*one) for one in expected]
 
 

@@ -5,7 +5,7 @@ Sources: opendkim.conf(5); rspamd's dkim_signing module as ``rspamadm configdump
 
 import fnmatch
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,10 +26,7 @@ class KeyFile:
 
 def opendkim(text: str, domain: str, read: Read) -> list[KeyFile]:
     """The keys with which an OpenDKIM configured by `text` signs mail of `domain`."""
-    settings = {}
-    for line in text.splitlines():
-        name, _, value = line.partition("#")[0].strip().partition(" ")
-        settings[name.lower()] = value.strip()
+    settings = {name.lower(): value for name, value in _pairs(text.splitlines())}
     if not settings.get("keytable"):
         domains = _words(settings.get("domain", ""), read)
         if domain in domains and settings.get("keyfile"):
@@ -62,10 +59,15 @@ def _table(spec: str, read: Read) -> Iterator[tuple[str, str]]:
         lines = [item.replace("=", " ", 1) for item in spec[4:].split(",")]
     else:
         lines = read(re.sub(r"^(re)?file:", "", spec)).splitlines()
+    yield from ((key, value.split()[0]) for key, value in _pairs(lines))
+
+
+def _pairs(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """First word and rest of each line that has both, without comments."""
     for line in lines:
-        key, _, value = line.partition("#")[0].strip().partition(" ")
-        if value:
-            yield key, value.split()[0]
+        key, *rest = line.partition("#")[0].split(None, 1) or [""]
+        if rest and rest[0].strip():
+            yield key, rest[0].strip()
 
 
 def _words(value: str, read: Read) -> list[str]:
@@ -75,9 +77,11 @@ def _words(value: str, read: Read) -> list[str]:
 
 
 def rspamd(settings: Any, domain: str, read: Read) -> list[KeyFile]:
-    """The keys with which an rspamd signs mail of `domain`; `settings` is dkim_signing."""
+    """The keys with which an rspamd signs mail as `domain`; `settings` is dkim_signing."""
     if not isinstance(settings, dict) or settings.get("enabled") is False:
         return []
+    if settings.get("use_esld", True) and domain.count(".") > 1:
+        return []   # it signs as the domain above, which does not vouch for this one
     own = settings.get("domain", {})
     own = own.get(domain, {}) if isinstance(own, dict) else {}
     places = own.get("selectors") or [own]
