@@ -48,11 +48,13 @@ def test_ordinary_people_write_to_each_other_as_before(host, came):
     came("bob", "what cron says")
 
 
-def test_to_chat_users_local_mail_is_encrypted_or_comes_back(host, came):
+def test_they_write_to_chat_users_as_well_and_nothing_waits(host, came):
     person = host.new_person()
     sendmail(host, ALICE, [person, "bob@example.org"], text="Subject: x\n\nto both of you\n")
-    came("alice", "Invalid Unencrypted Mail")
+    with host.imap(person, PASSWORD) as imap:
+        host.wait_for_mail(imap)
     sendmail(host, ALICE, [f"nobody@{host.chat_domain}", "bob@example.org"],
              text="Subject: x\n\nto one who is there\n")
+    came("bob", "to one who is there")
     came("alice", f"nobody@{host.chat_domain}")
     until(lambda: not waiting(host).strip(), "the queues to be empty")

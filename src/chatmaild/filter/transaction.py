@@ -80,7 +80,7 @@ class Transaction:
             return Verdict("sender-without-login", replies.NOT_YOUR_ADDRESS)
         self._is_local = client.is_local
         self._is_of_host = bool(client.login) or client.is_local
-        self._recipients = Recipients(self._config, split=not self._is_of_host)
+        self._recipients = Recipients(self._config, split=not client.login)
         self._rules = Incoming(self._config, self._recipients, client, path)
         return None
 
@@ -109,14 +109,14 @@ class Transaction:
         own address is not looked up: they have an account, and their other devices get a copy of
         all they send.
 
-        No recipient of local mail is refused: Postfix would keep the message for all of them.
-        Dovecot refuses those without an account, and the sender is told.
+        Local mail may go to everybody, whom Dovecot knows or refuses: were one recipient refused
+        here, Postfix would keep the message for all of them.
         """
+        if self._is_local:
+            return None
         assert self._recipients
         to_self = self._outgoing and address.strip_path(path).lower() == self._sender
         refused = None if to_self else (yield from self._recipients.add(path))
-        if self._is_local:
-            return None
         if refused:
             self.direction = self.direction or "incoming"
         elif self._outgoing:

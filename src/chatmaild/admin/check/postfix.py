@@ -302,5 +302,5 @@ def _local_mail(postfix: Postfix, config: Config) -> Iterator[Finding]:
     else:
         own = f"$chat_incoming_filter {postfix.get('non_smtpd_milters')}".strip()
         yield failure("local-mail", place, "any program of this host can write from a chat "
-                      "address, and to chat users in the clear, by sendmail(1)",
+                      "address by sendmail(1)",
                       f"non_smtpd_milters = {own}")
