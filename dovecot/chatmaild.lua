@@ -1,8 +1,8 @@
 -- Passdb and userdb of the chat domains, for Dovecot 2.3 and 2.4 alike.
 --
--- Whoever has an account is verified here, from the hash on disk, and needs none of our daemons.
--- Only a first login asks chatmaild-doveauth to create the account. Whatever chat users need
--- differently is returned for each of them, so that no global setting changes for anybody else.
+-- Accounts that exist are verified here, by the hash on disk, and need none of our daemons. Only a
+-- first login asks chatmaild-doveauth to create the account. What chat users need otherwise than
+-- others is returned for each of them, so that no global setting changes for anybody else.
 --
 -- /etc/chatmaild/auth.lua loads this file and catches its errors. The result is a function that
 -- takes the path of chatmaild.ini, and of the file that remembers which domains were in there, and
@@ -35,7 +35,7 @@ local function size(text)
   return math.tointeger(octets)
 end
 
--- The keys by section; the same grammar as config.py has.
+-- The keys by section, by the grammar of config/inifile.py.
 local function sections(text)
   local found, current = {}, nil
   for line in (text:gsub("^\xef\xbb\xbf", "") .. "\n"):gmatch("([^\n]*)\n") do
@@ -103,8 +103,8 @@ local function parse(text)
   return config
 end
 
--- Keep the names of the chat domains for auth.lua, in case that the configuration gets lost: nothing
--- else can tell then whose temporary failure it is. Where we may not write, nothing is kept.
+-- Keep the names of the chat domains for auth.lua. If the configuration gets lost, nothing else can
+-- tell whose temporary failure it is. Where we may not write, nothing is kept.
 local function remember(path, config)
   local file = io.open(path)
   local kept = file and file:read("a")
@@ -141,8 +141,8 @@ end
 local ENOENT = 2
 local UNDECIDED = "chatmaild expire looks at it, or was killed then; a login or its next run puts it back"
 
--- The mailbox directory of `user` and the domain; nil if it can have none. Nothing but plain
--- names of our domains gets through, so that the result is safe as a path.
+-- The mailbox directory of `user` and the domain; nil if it can have none. Only plain names of our
+-- domains get through, so that the result is safe as a path.
 local function home_of(config, user)
   local name, domain = user:match("^([a-z0-9_][a-z0-9._-]*)@([a-z0-9._-]+)$")
   if not name or #name > 64 or not config.limits[domain] then return nil end
@@ -211,7 +211,7 @@ local function ask(request, deadline)
 end
 
 -- Ask doveauth for `key`: its answer, or nil and the reason. After a time-out this worker does not
--- ask for a while: were all workers waiting for a daemon that hangs, logins of ordinary users would
+-- ask for a while: if all workers waited for a daemon that hangs, logins of ordinary users would
 -- wait with them.
 local function look_up(key, user, client)
   if not (has_unix and has_socket) then return nil, "the package lua-socket is missing" end
@@ -222,7 +222,7 @@ local function look_up(key, user, client)
   local request = "H3\t2\t0\t" .. escaped(client) .. "\tauth\nL" .. escaped(key) .. "\t"
                   .. escaped(user) .. "\n"
   local answer, problem = ask(request, start + LIMIT)
-  -- It restarted meanwhile; an account that was made nevertheless is found by its password.
+  -- It restarted meanwhile; if it made the account nevertheless, the password shows that.
   if problem == "closed" then answer, problem = ask(request, start + LIMIT) end
   if problem == "timeout" then paused_until = socket.gettime() + PAUSE end
   return answer, not answer and "doveauth: " .. problem or nil
@@ -261,8 +261,8 @@ end
 
 -- What chat users get ------------------------------------------------------------------------
 --
--- All that reaches a chat user is said here, so that nothing of the host's own does: no namespace,
--- no path, no plugin, no quota, no script.
+-- Everything that reaches a chat user is set here, so that nothing of the host's own does: no
+-- namespace, path, plugin, quota or script.
 
 local function quota_target(quota)
   return string.format("%d", quota * EMPTY_TO // 100 // 1024 ^ 2)
@@ -282,13 +282,13 @@ local UNNAMED = 64
 -- How a name that is part of a key is written (settings_section_escape).
 local IN_KEYS = {["="] = "\\e", ["/"] = "\\s", ["\\"] = "\\\\", [" "] = "\\_", [","] = "\\+"}
 
--- doveconf(1) that reads the files; as a child of a service it would ask that service's socket.
+-- Has doveconf(1) read the files; as a child of a service it would ask that service's socket.
 local DOVECONF = "exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin doveconf -n 2>/dev/null"
 
 local host_2_3
 
--- What the host has that chat users are not to get: fields that take it away. Asked once in the
--- life of a worker, which ends when Dovecot reloads.
+-- Fields that take from chat users what the host has for others. Asked once in the life of a
+-- worker, which ends when Dovecot reloads.
 local function fields_against_host_2_3()
   if host_2_3 then return host_2_3 end
   local fields, numbered = {["namespace/inbox/disabled"] = "yes"}, {}
@@ -354,7 +354,7 @@ local function fields_2_3(fields, service, limits)
   local host = fields_against_host_2_3()
   for key, value in pairs(host.fields) do fields[key] = value end
   for _, key in ipairs(host.numbered) do
-    -- A rule cannot be empty, but it can be said twice.
+    -- A rule cannot be empty, but it may occur twice.
     if key:find("^quota_rule") then fields[key] = fields.quota_rule end
     if key:find("^quota_warning") then fields[key] = fields.quota_warning end
     if key:find("^sieve_") then fields[key] = EMPTY end
@@ -429,11 +429,11 @@ end
 
 -- Push -----------------------------------------------------------------------------------------
 
--- Lets chatmaild-metadata see that `user` is about to get a message, by an empty file for each
--- of them. It waits for nobody, and a delivery gets no plugin of Dovecot's for it, each of which
--- costs several times as much. Made elsewhere and renamed: we may be root, in a directory of the
--- mail user, whose symbolic links a rename does not follow. There are more than a few only when
--- nobody takes them away; then these few are enough to have the mailbox looked at.
+-- Shows chatmaild-metadata by an empty file that `user` is about to get a message. Waits for nobody,
+-- and needs no plugin of Dovecot's at a delivery, each of which costs several times as much. The file
+-- is made elsewhere and renamed: we may be root, in a directory of the mail user, and a rename follows
+-- no symbolic link there. More than a few pile up only if nobody takes them away; then these few
+-- are enough for a look into the mailbox.
 local function expect_mail(user)
   for number = 1, MAX_EXPECTED do
     local path = ARRIVALS .. user .. "," .. WORKER .. "," .. number
@@ -492,8 +492,8 @@ end
 return function(config_path, known_path)
   local settings = reader(config_path, known_path)
 
-  -- Address (as it is on disk), home and domain of the request's user, or nil; an error if the
-  -- configuration is broken, which the caller turns into a temporary failure for chat users.
+  -- Returns address (as on disk), home and domain of the request's user, or nil. Raises an error if
+  -- the configuration is broken, which the caller turns into a temporary failure for chat users.
   local function find(request)
     local config, reason = settings()
     if not config then error(reason, 0) end

@@ -1,7 +1,7 @@
 """``chatmaild recipients``: tells the outgoing filter, which sees no mailbox, about accounts.
 
-That is whether an address has an account, is blocked, takes cleartext, and when an earlier account
-of it was removed; nothing else is answered, and nothing changed. `filter.mailboxlookup` has the
+It tells whether an address has an account, is blocked or takes cleartext, and when an earlier
+account was removed. It tells nothing else and changes nothing. `filter.mailboxlookup` has the
 protocol. On a host among others it knows those that live elsewhere, too, from the directory.
 """
 
@@ -105,7 +105,7 @@ def _state(entry: Entry | None) -> MailboxState:
 
 
 def _text(key: bytes, prefix: bytes) -> str:
-    """The address behind the prefix; what is no ASCII stays, and names no mailbox."""
+    """The address after the prefix; one with octets beyond ASCII names no mailbox."""
     return key.removeprefix(prefix).decode("ascii", "surrogateescape")
 
 
