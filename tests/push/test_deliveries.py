@@ -8,10 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
+from rig.until import until_async
 
 from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.config import inifile
-from chatmaild.push import deliveries, newmail
+from chatmaild.errors import StoreError
+from chatmaild.push import deliveries, expectation, newmail
 from chatmaild.push.arrivals import CLAIMED, Arrivals
 from chatmaild.push.deliveries import Deliveries
 
@@ -71,9 +73,7 @@ class Host:
             await asyncio.gather(task, return_exceptions=True)
 
     async def until(self, condition):
-        async with asyncio.timeout(60):
-            while not condition():
-                await asyncio.sleep(0.001)
+        await until_async(condition, "what the test waits for")
 
     async def until_rung(self, *addresses):
         await self.until(lambda: sorted(self.rung) == sorted(addresses))
@@ -146,7 +146,7 @@ def test_messages_are_found_wherever_the_client_has_put_them(host):
 
 
 def test_a_burst_rings_at_once_and_when_it_is_over(host, monkeypatch):
-    monkeypatch.setattr(deliveries, "QUIET", 0.8)
+    monkeypatch.setattr(expectation, "QUIET", 0.8)
 
     async def scenario():
         async with host.running():
@@ -163,7 +163,7 @@ def test_a_burst_rings_at_once_and_when_it_is_over(host, monkeypatch):
 
 
 def test_a_message_that_another_device_takes_away_at_once_rings(host, monkeypatch):
-    monkeypatch.setattr(deliveries, "QUIET", 2)
+    monkeypatch.setattr(expectation, "QUIET", 2)
     look, found = newmail.saved_since, []
 
     def looking(*args):
@@ -205,7 +205,7 @@ def test_what_nobody_confirmed_rings_again_after_a_kill(host):
 
 
 def test_a_message_that_never_comes_is_forgotten(host, monkeypatch):
-    monkeypatch.setattr(deliveries, "PATIENCE", 0.02)
+    monkeypatch.setattr(expectation, "PATIENCE", 0.02)
 
     async def scenario():
         async with host.running():
@@ -240,8 +240,34 @@ def test_a_directory_that_cannot_be_used_is_told_once_and_tried_again(host, monk
     assert caplog.text.count("no phone rings") == 1
 
 
+def test_a_message_seen_in_a_round_that_failed_rings(host, monkeypatch):
+    monkeypatch.setattr(deliveries, "INTERVAL", 0.01)
+    look, claim, seen, failed = newmail.saved_since, Arrivals.claim, [], []
+
+    def looking(*args):
+        found = look(*args)
+        seen.extend(found)
+        return found
+
+    def claiming(arrivals):
+        if seen and not failed:
+            failed.append(True)
+            raise StoreError("the disk is away")
+        return claim(arrivals)
+
+    monkeypatch.setattr(newmail, "saved_since", looking)
+    monkeypatch.setattr(Arrivals, "claim", claiming)
+
+    async def scenario():
+        async with host.running():
+            host.deliver(ALICE)
+            await host.until_rung(ALICE)
+        assert failed
+    run(scenario)
+
+
 def test_each_of_several_messages_is_waited_for(host, monkeypatch):
-    monkeypatch.setattr(deliveries, "QUIET", 0.0)
+    monkeypatch.setattr(expectation, "QUIET", 0.0)
 
     async def scenario():
         async with host.running():

@@ -1,6 +1,7 @@
 """Leads from a delivery to a ringing phone, and serves what clients read by METADATA.
 
     Lua file at RCPT -> arrivals -> deliveries -> newmail (has it come, from whom?)
+                                               -> expectation (when to look, when to ring)
                      -> tokens -> notifierclient == protocol ==> sender -> queue, backoff
                      -> gateway (HTTPS)
     SETMETADATA -> tokens        GETMETADATA -> clientkeys -> turn        metrics: for the report

@@ -1,8 +1,7 @@
 """Waits for each message that Dovecot announced, and has the phones ring.
 
-A delivery does not wait for us and does not need us: what it leaves behind is a file, and the
-message. Since the file comes first, the mailbox is looked at a moment later, and again after ever
-longer pauses, until there are as many new messages as files, or `PATIENCE` has passed.
+A delivery neither waits for us nor needs us: it leaves a file behind, and the message. This module
+looks (at the clock, for files, into mailboxes) and rings; `expectation` says when.
 """
 
 import asyncio
@@ -20,25 +19,12 @@ from chatmaild.daemon import logs
 from chatmaild.errors import StoreError
 from chatmaild.push import newmail
 from chatmaild.push.arrivals import Arrival, Arrivals
+from chatmaild.push.expectation import Expectation, State
 
 ROUND = 0.003
 SHARE = 0.05
 """Seconds from one round to the next at least, and the share of the time that rounds take at most:
 the busier a host, the more arrivals share a round."""
-
-FIRST_LOOK = 0.002
-"""Seconds until a mailbox is looked at for the first time; the pauses double from then on."""
-
-LONGEST_PAUSE = 60.0
-PATIENCE = 600.0
-"""Seconds to the next look at most, and that a delivery may take."""
-
-QUIET = 1.0
-"""Seconds after a ring until the next one of the same account: a burst rings twice."""
-
-CLOSEST = 0.02
-"""Seconds between looks for new arrivals of the same account. A device that is online may fetch
-and delete a message at once, and the others shall ring all the same; so this is no longer."""
 
 LONGEST_REST = 0.05
 """Seconds; a round that took long because the machine was busy must not cost more."""
@@ -50,27 +36,28 @@ log = logging.getLogger(__name__)
 
 
 @dataclass
-class _Expected:
-    """An account that is about to get mail. Times but `since` are of the loop's clock."""
+class _Account:
+    """An account that is about to get mail."""
 
     mailbox: Mailbox
+    expectation: Expectation = field(default_factory=Expectation)
     arrivals: list[Arrival] = field(default_factory=list)
-    awaited: int = 0
-    """Messages that have not been seen yet."""
-    since: float = float("inf")
-    """Seconds since the epoch: only what was saved later counts."""
-    seen: set[str] = field(default_factory=set)
-    latest: float = 0.0
-    """When its last arrival was seen."""
-    pause: float = FIRST_LOOK
-    due: float = 0.0
-    has_news: bool = False
-    """A message was seen that has not rung yet."""
-    saw: float = float("-inf")
-    rang: float = float("-inf")
-    """When such a message was last seen, and when the phones last rang."""
-    under_way: int = 0
-    """Rings that the notifier has not confirmed."""
+    """Known until no ring is owed for them."""
+    due: float | None = None
+    """When it is looked at next; None while it is looked at."""
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What a look into a mailbox found."""
+
+    fresh: set[str]
+    """Messages that no earlier look has found."""
+    has_news: bool
+    """One of them is from somebody else."""
+
+
+_NOTHING = _Look(set(), False)
 
 
 class Deliveries:
@@ -87,7 +74,7 @@ class Deliveries:
         self._find = find
         self._prepare = prepare
         self._ring = ring
-        self._expected: dict[str, _Expected] = {}
+        self._accounts: dict[str, _Account] = {}
         self._due: list[tuple[float, str]] = []
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "deliveries")
@@ -124,99 +111,87 @@ class Deliveries:
             loop.remove_signal_handler(signal.SIGIO)
 
     async def _round(self, loop: asyncio.AbstractEventLoop) -> None:
-        now, names = loop.time(), []
-        while self._due and self._due[0][0] <= now:
-            due, name = heapq.heappop(self._due)
-            expected = self._expected.get(name)
-            if expected and expected.due == due:    # else it was moved to another time
-                expected.due = 0.0
-                names.append(name)
+        names = self._take_due(loop.time())
         try:
-            arrived, news = await loop.run_in_executor(self._thread, self._look, names)
+            arrived, looks = await loop.run_in_executor(self._thread, self._look, names)
         except Exception:
             for name in names:
-                self._look_again(name, now + INTERVAL)
+                self._look_again(name, loop.time() + INTERVAL)
             raise
         now = loop.time()
-        for name in names:
-            self._looked(name, name in news, now)
+        for name, look in looks.items():
+            self._looked(name, look, now)
         for arrival in arrived:
             self._expect(arrival, now)
 
-    def _look(self, names: list[str]) -> tuple[list[Arrival], set[str]]:
-        """What arrived, and which of `names` have a message now that is not from themselves."""
-        news = {name for name in names if self._has_news(self._expected[name])}
-        return self._arrivals.claim(), news
+    def _take_due(self, now: float) -> list[str]:
+        """The accounts to look at now."""
+        names = []
+        while self._due and self._due[0][0] <= now:
+            due, name = heapq.heappop(self._due)
+            account = self._accounts.get(name)
+            if account and account.due == due:      # else it was moved to another time
+                account.due = None
+                names.append(name)
+        return names
 
-    def _has_news(self, expected: _Expected) -> bool:
-        if expected.awaited <= 0:
-            return False
-        owner, home = expected.mailbox.address, expected.mailbox.home
-        found = newmail.saved_since(home, expected.since)
-        fresh = found.keys() - expected.seen
-        expected.seen |= fresh
-        expected.awaited -= len(fresh)
+    def _look(self, names: list[str]) -> tuple[list[Arrival], dict[str, _Look]]:
+        """What arrived, and what came into the mailboxes of `names`. Changes nothing that a later
+        round needs: if it fails, all of it is found again."""
+        looks = {name: self._look_into(self._accounts[name]) for name in names}
+        return self._arrivals.claim(), looks
+
+    def _look_into(self, account: _Account) -> _Look:
+        if not account.expectation.is_awaiting:
+            return _NOTHING
+        owner, home = account.mailbox.address, account.mailbox.home
+        found = newmail.saved_since(home, account.expectation.since)
+        fresh = account.expectation.unseen(found)
         if all(newmail.is_from(owner, found[each]) for each in fresh):
-            return False
+            return _Look(fresh, False)
         try:
-            self._prepare(expected.mailbox)
+            self._prepare(account.mailbox)
         except StoreError as error:
             log.error("%s", error)
-        return True
+        return _Look(fresh, True)
 
     def _expect(self, arrival: Arrival, now: float) -> None:
-        expected = self._expected.get(arrival.address)
-        if not expected:
+        account = self._accounts.get(arrival.address)
+        if not account:
             mailbox = self._find(arrival.address)
             if mailbox is None:
                 self._arrivals.done(arrival)
                 return
-            expected = self._expected[arrival.address] = _Expected(mailbox)
-        if expected.awaited <= 0:
-            expected.awaited, expected.since = 0, float("inf")
-            expected.seen.clear()
-        expected.arrivals.append(arrival)
-        expected.awaited += 1
-        expected.since = min(expected.since, arrival.since)
-        expected.latest, expected.pause = now, FIRST_LOOK
-        self._look_again(arrival.address, max(now + FIRST_LOOK, expected.saw + CLOSEST))
+            account = self._accounts[arrival.address] = _Account(mailbox)
+        account.arrivals.append(arrival)
+        self._look_again(arrival.address, account.expectation.announced(arrival.since, now))
 
     def _look_again(self, name: str, due: float) -> None:
-        self._expected[name].due = due
+        self._accounts[name].due = due
         heapq.heappush(self._due, (due, name))
 
-    def _looked(self, name: str, has_news: bool, now: float) -> None:
-        expected = self._expected[name]
-        if now - expected.latest > PATIENCE:
-            expected.awaited = 0
-        if has_news:
-            expected.saw, expected.has_news = now, True
-        quiet = expected.rang + QUIET
-        if expected.has_news and now >= quiet:
-            expected.has_news, expected.rang, quiet = False, now, now + QUIET
-            expected.under_way += 1
-            self._ring(expected.mailbox, lambda: self._confirmed(expected))
-        self._release(expected)
-        if not expected.arrivals and now >= quiet:
-            del self._expected[name]
+    def _looked(self, name: str, look: _Look, now: float) -> None:
+        account = self._accounts[name]
+        account.expectation.looked(look.fresh, look.has_news, now)
+        if account.expectation.take_ring(now):
+            self._ring(account.mailbox, lambda: self._confirmed(account))
+        if self._forget_arrivals(account, now) is State.OVER:
+            del self._accounts[name]
         else:
-            expected.pause = min(expected.pause * 2, LONGEST_PAUSE)
-            due = now + expected.pause
-            if expected.awaited <= 0:
-                due = max(due, quiet)
-            if expected.has_news:
-                due = min(due, quiet)
-            self._look_again(name, due)
+            self._look_again(name, account.expectation.next_look(now))
 
-    def _confirmed(self, expected: _Expected) -> None:
-        expected.under_way -= 1
-        self._release(expected)
+    def _confirmed(self, account: _Account) -> None:
+        account.expectation.confirmed()
+        self._forget_arrivals(account, asyncio.get_running_loop().time())
 
-    def _release(self, expected: _Expected) -> None:
-        if expected.awaited <= 0 and not (expected.under_way or expected.has_news):
-            for arrival in expected.arrivals:
+    def _forget_arrivals(self, account: _Account, now: float) -> State:
+        """Forget what no ring is owed for. Returns the state of the account."""
+        state = account.expectation.state(now)
+        if state.is_settled:
+            for arrival in account.arrivals:
                 self._arrivals.done(arrival)
-            expected.arrivals.clear()
+            account.arrivals.clear()
+        return state
 
 
 def _explain(error: Exception) -> str:

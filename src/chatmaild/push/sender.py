@@ -23,14 +23,15 @@ from chatmaild.push.gateway import Answer
 from chatmaild.push.queue import Backlog, Entry, PushQueue
 
 QUIET = 1.0
-"""Seconds after a notification in which what is announced for the same token waits: the first
+"""Seconds after a notification during which announcements for the same token wait: the first
 message of a burst rings at once, the others together."""
 
 SWEEP = 15.0
-"""Seconds between two looks for what is too old, and at how much is waiting."""
+"""Seconds between two sweeps, which remove what is too old and count what is waiting."""
 
 ROUND = 0.01
-"""Seconds from one round to the next at least: who comes within them shares a write to disk."""
+"""Seconds from one round to the next at least; what is announced within them shares a write to
+disk."""
 
 DISK_PAUSE = 5.0
 """Seconds before the queue is tried again when the disk refused."""
@@ -47,9 +48,9 @@ class Counters:
 
     sent: int = 0
     failed: int = 0
-    """Attempts that came to nothing; each is repeated."""
+    """Attempts that failed; each is repeated."""
     expired: int = 0
-    """Notifications that came to nothing within `retries.LIFETIME`."""
+    """Notifications that could not be sent within `backoff.LIFETIME`."""
     gone: int = 0
     """Tokens that the gateway does not know any more."""
 
@@ -100,6 +101,7 @@ class Sender:
         self._held: set[int] = set()
         self._quiet_until: dict[str, float] = {}
         self._next_sweep = 0.0
+        self._is_resting = False
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._disk = ThreadPoolExecutor(1, "queue")
@@ -112,6 +114,12 @@ class Sender:
     def wake(self) -> None:
         """Look at the clock and the switches again."""
         self._wake.set()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing happens until the clock moves, or somebody calls."""
+        return self._is_resting and not (self._wake.is_set() or self._announced or self._answered
+                                         or self._requests)
 
     def start(self) -> None:
         """Send, until `stop`."""
@@ -231,7 +239,7 @@ class Sender:
         self._wake.set()
 
     def judge(self, ref: str, token: str, answer: Answer) -> None:
-        """Count `answer`, and draw from it what concerns the token and the gateway."""
+        """Count `answer`, and learn from it about the token and the gateway."""
         now = self._clock()
         was_open = self.breaker.is_open(now)
         if answer.is_ill:
@@ -255,6 +263,8 @@ class Sender:
         now = self._clock()
         times = (self._next_sweep, self.breaker.reopens(now), next_due if self.enabled else None)
         pause = min(when for when in times if when is not None) - now
+        self._is_resting = pause > 0
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(pause, 0)):
                 await self._wake.wait()
+        self._is_resting = False

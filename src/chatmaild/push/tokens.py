@@ -56,7 +56,7 @@ class DeviceTokens:
         self._key = b""
 
     def ref(self, address: str) -> str:
-        """What stands for the account `address` in file names and before the notifier.
+        """The name of the account `address` in file names and to the notifier.
 
         Makes the key if there is none yet. Raises `StoreError`.
         """
@@ -129,10 +129,8 @@ class DeviceTokens:
         return os.path.lexists(f"{mailbox}/{RELAY_FILE}")
 
     def take_over(self, account: str, mailbox: str, now: float) -> int:
-        """Import the tokens that a chatmail relay left in the directory `mailbox`, if it did.
-
-        The relay's file is gone afterwards. Returns the number of tokens. Raises `StoreError`.
-        """
+        """Import the tokens that a chatmail relay left in the directory `mailbox`, if any, and
+        remove the relay's file. Returns the number of tokens. Raises `StoreError`."""
         path = f"{mailbox}/{RELAY_FILE}"
         try:
             found = _parse_relay(_read_file(path), now)
@@ -217,7 +215,7 @@ def _keyed(key: bytes, address: str) -> str:
 
 
 def _unkeyed(address: str) -> str:
-    """The ref of former times, whose files still go by it until they are used."""
+    """The ref as earlier versions made it; files keep that name until they are used."""
     return hashlib.sha256(b"chatmaild device tokens of " + address.encode()).hexdigest()[:32]
 
 

@@ -17,7 +17,7 @@ def credentials(secret: bytes, expires: int) -> str:
 
 
 def is_credentials(text: str) -> bool:
-    """Whether `text` is what `credentials` makes, when another program has answered it."""
+    """Whether `text`, the answer of another program, has the form that `credentials` makes."""
     expires, colon, password = text.partition(":")
     return (expires.isascii() and expires.isdigit() and len(expires) <= 12 and bool(colon)
             and 0 < len(password) <= 256 and password.isascii() and password.isprintable())
