@@ -70,7 +70,8 @@ RULES = [name for name in MODULES if name.startswith(("chatmaild.message.", "cha
     "chatmaild.filter.client", "chatmaild.filter.headers", "chatmaild.filter.incoming",
     "chatmaild.filter.outgoing", "chatmaild.filter.questions", "chatmaild.filter.rates",
     "chatmaild.filter.recipients", "chatmaild.filter.replies", "chatmaild.filter.transaction",
-    "chatmaild.push.backoff", "chatmaild.push.protocol", "chatmaild.push.turn",
+    "chatmaild.push.backoff", "chatmaild.push.expectation", "chatmaild.push.protocol",
+    "chatmaild.push.turn",
     "chatmaild.retention.rules",
 ]
 

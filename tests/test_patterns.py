@@ -8,6 +8,8 @@ from collections.abc import Callable
 import pytest
 from patterns import Applied, applied, hard_texts
 
+pytestmark = pytest.mark.timing
+
 SIZE = 512
 """Characters of the smallest text; the others have 4 and 16 times as many."""
 

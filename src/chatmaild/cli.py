@@ -51,7 +51,7 @@ COMMANDS = {
 
 DAEMONS = ("doveauth", "lastlogin", "metadata", "notifier", "recipients", "filtermail")
 JOBS = ("expire", "quota-expire", "end-sessions")
-"""Like the daemons they log, as nobody is there to read."""
+"""They log, as the daemons do, because nobody reads their output."""
 
 WITHOUT_TLS = ("doveauth", "lastlogin", "recipients")
 """Services of asyncio that never use TLS, and save the memory of OpenSSL."""
@@ -137,6 +137,15 @@ def _open_what_is_closed() -> None:
             setattr(sys, name, open(os.devnull, mode))
 
 
+def _prepare(args: argparse.Namespace) -> None:
+    """What services and jobs need before they run."""
+    daemonize = getattr(args, "daemonize", False)
+    if daemonize:
+        _detach(args)
+    if args.command in DAEMONS + JOBS:
+        logs.setup(f"chatmaild-{args.command}", to_syslog=daemonize)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     _open_what_is_closed()
     argv = sys.argv[1:] if argv is None else argv
@@ -144,11 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console(as_json=getattr(args, "json", False))
     module = importlib.import_module(COMMANDS[args.command][0])
     try:
-        daemonize = getattr(args, "daemonize", False)
-        if daemonize:
-            _detach(args)
-        if args.command in DAEMONS + JOBS:
-            logs.setup(f"chatmaild-{args.command}", to_syslog=daemonize)
+        _prepare(args)
         code: int = module.run(args, console)
         return code if console.finish() else max(code, 1)
     except ConfigError as error:

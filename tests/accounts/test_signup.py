@@ -1,3 +1,4 @@
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -148,14 +149,22 @@ def test_the_limit_of_the_host():
 
 def test_no_address_is_kept_and_memory_is_bounded(monkeypatch):
     monkeypatch.setattr(signup, "MAX_CLIENTS", 100)
-    monkeypatch.setattr("secrets.token_bytes", bytes)   # a random key shows "10.3." now and then
-    limits = Limits()
+    limits, others = Limits(), Limits()
     for number in range(1000):
-        limits.try_client(b"10.%d.%d.1" % divmod(number, 256), 5, float(number))
-    assert len(limits._clients) <= 100
-    assert not any(bytes([10, 3, n]) in key for n in range(256) for key in limits._clients)
+        for each in limits, others:
+            each.try_client(b"10.%d.%d.1" % divmod(number, 256), 5, float(number))
+    assert len(limits.clients) == 100
+    assert limits.clients.isdisjoint(others.clients), "a hash that anybody can make anew"
     limits.try_client(b"192.0.2.1", 5, 10_000.0)
-    assert len(limits._clients) == 1, "what no longer limits is forgotten"
+    assert len(limits.clients) == 1, "what no longer limits is forgotten"
+
+
+def test_what_is_kept_of_a_client_is_a_hash_with_a_key_of_the_process(monkeypatch):
+    monkeypatch.setattr("secrets.token_bytes", lambda count: b"k" * count)
+    limits = Limits()
+    limits.try_client(b"192.0.2.1", 5, 0.0)
+    assert limits.clients == {
+        hashlib.blake2b(bytes([192, 0, 2]), key=b"k" * 16, digest_size=12).digest()}
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 900)), max_size=60), st.integers(1, 6))

@@ -3,6 +3,7 @@ import io
 import json
 import mailbox
 import os
+import subprocess
 import sys
 import tarfile
 from pathlib import Path
@@ -13,7 +14,6 @@ import chatmaild
 from chatmaild import cli
 from chatmaild.accounts import contents, layout
 from chatmaild.accounts.mailboxes import Mailboxes
-from chatmaild.admin import accounts
 from chatmaild.config import inifile
 from chatmaild.daemon import privileges
 from chatmaild.disk import atomic
@@ -242,11 +242,15 @@ def test_export_is_a_maildir_that_others_can_read(command, alice, tmp_path):
     assert command("export", ALICE, str(target))[0] == 2     # never overwrites
 
 
+def export_to(stdout, host):
+    source = str(Path(chatmaild.__file__).parents[1])
+    return subprocess.run([sys.executable, "-m", "chatmaild", "-c", str(host), "accounts", "export",
+                           ALICE], stdout=stdout, stderr=subprocess.PIPE,
+                          env={**os.environ, "PYTHONPATH": source})
+
+
 def test_export_to_a_pipe(host, alice):
-    import subprocess
-    source = Path(chatmaild.__file__).parents[1]
-    done = subprocess.run([sys.executable, "-m", "chatmaild", "-c", str(host), "accounts", "export",
-                           ALICE], capture_output=True, env={**os.environ, "PYTHONPATH": source})
+    done = export_to(subprocess.PIPE, host)
     assert done.returncode == 0 and done.stderr == b""
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
         assert sum(member.isfile() for member in archive) == 2
@@ -258,10 +262,10 @@ def test_export_of_damaged_gzip_fails(command, alice, tmp_path):
     assert code == 1 and "damaged gzip" in err
 
 
-def test_export_to_a_full_disk(host, alice, capsys, monkeypatch):
-    monkeypatch.setattr(accounts, "_output", lambda file: open("/dev/full", "wb"))
-    assert cli.main(["-c", str(host), "accounts", "export", ALICE, "x"]) == 1
-    assert "No space left" in capsys.readouterr().err
+def test_export_to_a_full_disk(host, alice):
+    with open("/dev/full", "wb") as full:
+        done = export_to(full, host)
+    assert done.returncode == 1 and b"No space left" in done.stderr
 
 
 def test_links_in_a_mailbox_are_not_followed(alice, tmp_path):

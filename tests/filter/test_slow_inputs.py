@@ -17,6 +17,8 @@ from chatmaild.config import inifile
 from chatmaild.filter.client import Client
 from chatmaild.filter.milter import MAX_HEADER_OCTETS
 
+pytestmark = pytest.mark.timing
+
 LARGEST = 60_000
 """Octets of a header value that Postfix shows a milter."""
 

@@ -20,7 +20,7 @@ from chatmaild.filter.questions import run
 PASSWORD = "the clients' own secret"
 SIZE = 2_000_000
 PATIENCE = 75
-"""Seconds that a core may take to send, who limits himself to a few messages a minute."""
+"""Seconds that a core may take to send, which limits itself to a few messages a minute."""
 
 
 @pytest.fixture(scope="module")

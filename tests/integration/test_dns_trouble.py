@@ -27,7 +27,7 @@ def answer(query):
 
 @pytest.fixture(scope="module", autouse=True, params=["127.0.0.1", "::1"])
 def world(running_host, request):
-    """The host asks that server, and takes nobody at his word."""
+    """The host asks that server, and takes nobody at their word."""
     before = running_host.ini.read_text()
     with Stranger(answer, request.param) as server:
         running_host.configure(before.replace(

@@ -167,8 +167,13 @@ def test_a_killed_filtermail_loses_and_leaks_nothing(host, sender, recipient):
 
 
 def test_no_log_has_a_password_or_a_subject(host, sender, recipient, person):
-    """Last in this file: it reads what all the tests above left behind."""
     refusal(host, sender, recipient, chatmessages.cleartext(sender, recipient, "in the clear"))
+    message = chatmessages.encrypted(sender, recipient, "x").replace(
+        b"Subject: [...]\r\n", b"Subject: Where I am\r\n")
+    assert b"Where I am" in message
+    send(host, sender, recipient, message)
+    with host.imap(recipient, PASSWORD) as imap:
+        assert len(host.wait_for_mail(imap)) == 1
     for down in (["doveauth"], ["doveauth", "lastlogin"], ["filtermail"]):
         with host.without(*down):
             with contextlib.suppress(imaplib.IMAP4.error):

@@ -12,20 +12,20 @@ from chatmaild.message import plaintext
 
 def test_likelihood_ratio_is_one_of_a_distribution():
     """Then Markov's inequality holds: noise reaches 80 bits with less than 2**-80."""
-    total = sum(2 ** ((weight - plaintext._ZERO) / 8) / 256 for weight in plaintext._WEIGHTS)
+    total = sum(2 ** ((weight - plaintext.ZERO) / 8) / 256 for weight in plaintext.WEIGHTS)
     assert total <= 1
 
 
 def test_distinct_values_bound_by_exact_arithmetic():
     for n in (49, 100, 384, 768):
-        k = plaintext._DISTINCT_LIMITS[n]
+        k = plaintext.DISTINCT_LIMITS[n]
         # C(256,k) k**n / 256**n < 2**-80, in whole numbers; and k is not timid
         assert math.comb(256, k) * k ** n << 80 < 256 ** n
         assert math.comb(256, k + 1) * (k + 1) ** n << 80 >= 256 ** n
 
 
 def test_share_of_letters_bound_by_the_exact_binomial_tail():
-    for limits, letters in ((plaintext._LOWER_LIMITS, 26), (plaintext._LETTER_LIMITS, 52)):
+    for limits, letters in ((plaintext.LOWER_LIMITS, 26), (plaintext.LETTER_LIMITS, 52)):
         for n in (100, 300, 1024):
             tail = sum(math.comb(n, m) * letters ** m * (64 - letters) ** (n - m)
                        for m in range(limits[n], n + 1))
@@ -35,7 +35,7 @@ def test_share_of_letters_bound_by_the_exact_binomial_tail():
 def test_runs_and_short_bodies_bound():
     assert 99 ** 72 << 98 < 256 ** 72
     assert 99 ** 49 << 67 < 256 ** 49
-    assert len(plaintext._TEXT) <= 99
+    assert len(plaintext.TEXT) <= 99
 
 
 @given(st.binary(min_size=1, max_size=5000), st.lists(st.integers(1, 900), max_size=20),

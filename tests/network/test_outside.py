@@ -142,7 +142,7 @@ def test_a_mailing_list(hosts, plain, home, person, munge, expect):
 
 
 def deliver(home, sender, recipient, message):
-    """A stranger without a host of his own connects to port 25; the answer."""
+    """A stranger without a host of their own connects to port 25; the answer."""
     with smtplib.SMTP(home.site.address, 25, "phones.example", timeout=60,
                       source_address=(PHONES, 0)) as smtp:
         try:

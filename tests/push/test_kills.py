@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from fakegateway import FakeGateway
+from rig.until import until_async
 
 from chatmaild.push.arrivals import CLAIMED
 from chatmaild.push.queue import PushQueue
@@ -93,10 +94,8 @@ def test_whenever_they_are_killed_each_message_rings(tmp_path):
                     services.start(name)
                     await asyncio.sleep(chance.random() * 0.5)
             await fake.until(lambda: len(fake.counts) == PEOPLE, 60)
-            async with asyncio.timeout(60):
-                while os.listdir(tmp_path / "arrivals") != [CLAIMED] or os.listdir(
-                        tmp_path / "arrivals" / CLAIMED):
-                    await asyncio.sleep(0.01)
+            await until_async(lambda: os.listdir(tmp_path / "arrivals") == [CLAIMED] and not
+                              os.listdir(tmp_path / "arrivals" / CLAIMED), "the last ring")
             for name in ("metadata", "notifier"):
                 assert await asyncio.to_thread(services.end, name, signal.SIGTERM) == 0
             assert max(fake.counts.values()) <= KILLS

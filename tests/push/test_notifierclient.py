@@ -5,6 +5,7 @@ import contextlib
 
 import pytest
 from hypothesis import given, strategies as st
+from rig.until import until_async
 
 from chatmaild.errors import ChatmaildError
 from chatmaild.push import notifierclient as connection, protocol
@@ -136,14 +137,13 @@ def test_what_was_not_confirmed_is_told_again(tmp_path):
     async def scenario():
         async with connected(tmp_path) as (notifier, link):
             await notifier.start()
+            is_confirmed = asyncio.Event()
             for ref in ("a1", "b2", "c3"):
-                link.announce(ref)
+                link.announce(ref, is_confirmed.set if ref == "b2" else None)
             await notifier.until(lambda: len(notifier.told) == 3)
             confirmed = next(message for message in notifier.told if message.ref == "b2")
             notifier.say(Stored(confirmed.number))
-            await notifier.writer.drain()
-            while "b2" in [ref for ref, _ in link._under_way.values()]:
-                await asyncio.sleep(0)
+            await is_confirmed.wait()
             await notifier.stop()
             notifier.told.clear()
             await notifier.start()
@@ -174,23 +174,31 @@ def test_no_more_than_a_window_is_under_way(tmp_path, monkeypatch):
 
 def test_what_waits_is_bounded_and_said_once(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(connection, "MAX_WAITING", 5)
-    link = NotifierClient(tmp_path / "nowhere", lambda ref: ("token",), lambda *args: None)
-    for number in range(20):
-        link.announce(f"r{number}")
-    assert len(link._waiting) == 5
-    assert len(caplog.records) == 1 and "stay silent" in caplog.text
+
+    async def scenario():
+        async with connected(tmp_path) as (notifier, link):
+            for number in range(20):
+                link.announce(f"r{number}")
+            assert caplog.text.count("stay silent") == 1
+            await notifier.start()
+            await notifier.until(lambda: len(notifier.told) == 5)
+            link.announce("later")
+            await notifier.until(lambda: "later" in refs(notifier))
+            assert refs(notifier) == [f"r{number}" for number in range(5)] + ["later"]
+            await notifier.stop()
+    asyncio.run(scenario())
 
 
 def test_without_tokens_nothing_is_told(tmp_path):
     async def scenario():
         async with connected(tmp_path, lambda ref: ("t",) if ref == "b2" else ()) as (n, link):
             await n.start()
-            while link._writer is None:
-                await asyncio.sleep(0.001)
+            link.announce("b2")
+            await n.until(lambda: n.told)       # so there is a connection
             link.announce("a1")
             link.announce("b2")
-            await n.until(lambda: n.told)
-            assert refs(n) == ["b2"]
+            await n.until(lambda: len(n.told) == 2)
+            assert refs(n) == ["b2", "b2"]
             await n.stop()
     asyncio.run(scenario())
 
@@ -203,8 +211,7 @@ def test_a_token_that_is_gone_is_passed_on(tmp_path):
             link.announce("a1")
             await notifier.until(lambda: notifier.told)
             notifier.say(Gone("a1", "token-of-a1"))
-            while not gone:
-                await asyncio.sleep(0.001)
+            await until_async(lambda: gone, "the token")
             assert gone == [("a1", "token-of-a1")]
             await notifier.stop()
     asyncio.run(scenario())

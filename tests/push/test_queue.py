@@ -1,5 +1,6 @@
 """The queue on disk: one entry a token, nothing lost, whatever process, disk or clock do."""
 
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -114,18 +115,28 @@ def test_an_error_leaves_all_as_it_was(queue):
     assert due(queue) == ["a"]
 
 
-def test_a_full_disk_is_reported_and_then_forgotten(queue, path):
+def test_a_full_disk_is_reported_and_then_forgotten(path, monkeypatch):
+    connect, connections = sqlite3.connect, []
+
+    def connecting(*args, **options):
+        connections.append(connect(*args, **options))
+        return connections[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", connecting)
+    queue = PushQueue(path)
+    database, = connections
     add(queue, "a")
-    pages = queue._db.execute("PRAGMA page_count").fetchone()[0]
-    queue._db.execute(f"PRAGMA max_page_count = {pages}")
+    pages = database.execute("PRAGMA page_count").fetchone()[0]
+    database.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(StoreError, match=f"{path}.*full"):
         with queue.transaction():
             for number in range(100):
                 queue.add(f"{number}" * 1000, "ref", NOW, NOW)
-    queue._db.execute("PRAGMA max_page_count = 1000000")
+    database.execute("PRAGMA max_page_count = 1000000")
     assert due(queue) == ["a"]
     add(queue, "b")
     assert sorted(due(queue)) == ["a", "b"]
+    queue.close()
 
 
 def test_is_there_after_a_restart(queue, path):

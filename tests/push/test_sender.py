@@ -5,6 +5,7 @@ import contextlib
 
 import pytest
 from fakegateway import FakeGateway
+from rig.until import until_async
 
 from chatmaild.errors import StoreError
 from chatmaild.push import backoff
@@ -53,18 +54,7 @@ class Bench:
 
     async def settle(self):
         """Until the sender has nothing to do before its clock moves."""
-        loop = asyncio.get_running_loop()
-        idle = 0
-        while idle < 5:
-            before = (self.sender.counters.sent, self.sender.counters.failed, self.stored)
-            await loop.run_in_executor(self.sender._disk, lambda: None)
-            for _ in range(5):
-                await asyncio.sleep(0)
-            busy = self.sender._requests or self.sender._answered or self.sender._announced
-            after = (self.sender.counters.sent, self.sender.counters.failed, self.stored)
-            idle = 0 if busy or before != after else idle + 1
-            if busy:
-                await asyncio.sleep(0.001)
+        await until_async(lambda: self.sender.is_idle, "the sender to be idle")
 
     async def stop(self):
         await self.sender.stop()
@@ -113,8 +103,7 @@ def test_a_message_during_the_request_rings_again(tmp_path):
     async def scenario():
         async with bench(tmp_path, delay=0.05) as (b, fake):
             b.announce("phone")
-            while not fake.at_once:
-                await asyncio.sleep(0.001)
+            await until_async(lambda: fake.at_once, "the request")
             b.announce("phone")
             await b.settle()
             assert fake.counts == {"phone": 1} and b.queue.backlog().length == 1
@@ -277,8 +266,7 @@ def test_a_disk_that_refuses_delays_and_loses_nothing(tmp_path, monkeypatch, cap
                     raise StoreError("queue.sqlite: database or disk is full")
                 patch.setattr(b.queue, "transaction", refuse)
                 b.announce("phone")
-                while "disk is full" not in caplog.text:
-                    await asyncio.sleep(0.001)
+                await until_async(lambda: "disk is full" in caplog.text, "the complaint")
                 assert not b.stored and not fake.tokens
             await fake.until(lambda: fake.tokens == ["phone"])
             await b.settle()

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from rig.until import until_async
 
 from chatmaild.config import inifile
 from chatmaild.daemon import dictproto, dictserver
@@ -187,8 +188,7 @@ def test_a_relays_tokens_are_taken_over(root, by):
         async with services(root) as (clients, deliveries, link):
             if by == "delivery":
                 await commit(deliveries, ALICE, (NEWS, b""))
-                while not link.announced:
-                    await asyncio.sleep(0.001)
+                await until_async(lambda: link.announced, "the announcement")
                 assert link.announced == [("relayed",)]
             else:
                 await commit(clients, ALICE, (TOKEN, b"phone"))
@@ -216,7 +216,7 @@ def test_a_reload_changes_what_clients_read(root):
         async with services(root, "iroh_relay = https://one.test/") as (clients, _, _):
             key = b"shared/0a1b/" + SERVER + b"vendor/deltachat/irohrelay"
             assert await lookup(clients, key) == b"Ohttps://one.test/\n"
-            clients._accounts.configure(inifile.parse((
+            clients.accounts.configure(inifile.parse((
                 f"[chatmaild]\nmail_domains = chat.test\nmailboxes_dir = {root}/mail\n"
                 "iroh_relay = https://two.test/\n").encode(), Path("chatmaild.ini")))
             assert await lookup(clients, key) == b"Ohttps://two.test/\n"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from fakegateway import FakeGateway
+from rig.until import until_async
 
 from chatmaild import cli
 from chatmaild.push import metrics as push_metrics, notifierclient
@@ -50,12 +51,10 @@ class Process:
             [sys.executable, "-m", "chatmaild", "-c", self.config, "notifier",
              "--socket", f"unix:{self.path}"],
             env=os.environ | {"PYTHONPATH": str(SRC)}, stderr=subprocess.PIPE, text=True)
-        async with asyncio.timeout(60):
-            while not self._listens():
-                assert self._process.poll() is None, self._process.stderr.read()
-                await asyncio.sleep(0.01)
+        await until_async(self._listens, "the socket")
 
     def _listens(self):
+        assert self._process.poll() is None, self._process.stderr.read()
         with socket.socket(socket.AF_UNIX) as client:
             return client.connect_ex(str(self.path)) == 0   # the path is there before it listens
 
@@ -245,9 +244,7 @@ def test_metrics_are_written_for_everybody_to_read(tmp_path):
         process = Process(tmp_path, "http://127.0.0.1:1/notify")
         await process.start()
         path = tmp_path / "push.prom"
-        async with asyncio.timeout(60):
-            while not path.exists():
-                await asyncio.sleep(0.01)
+        await until_async(path.exists, "the file")
         assert path.stat().st_mode & 0o777 == 0o644
         assert "chatmaild_push_sent_total 0\n" in path.read_text()
         await process.stop()

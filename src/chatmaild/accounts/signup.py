@@ -1,7 +1,5 @@
-"""May this account be created? Pure: what the host and the clock say are arguments.
-
-The rules hold at the moment of creation only; whoever has an account is never asked again.
-"""
+"""Decides whether an account may be created. Pure: the state of the host and the time are
+arguments. The rules apply at creation only, never to an account that exists."""
 
 import enum
 import hashlib
@@ -51,13 +49,13 @@ class Refusal(enum.Enum):
 
     @property
     def is_temporary(self) -> bool:
-        """Whether it is only the host that has no room at the moment."""
+        """Whether the same request may succeed later: only the host has no room now."""
         return self in (Refusal.LOAD, Refusal.MEMORY, Refusal.DISK, Refusal.INODES)
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """The state of the host; None for what cannot be known here."""
+    """The state of the host; None for what cannot be found out here."""
 
     switched_off: bool
     load: float | None
@@ -118,6 +116,11 @@ class Limits:
         self._key = secrets.token_bytes(16)
         self._clients: dict[bytes, float] = {}
         self._host = 0.0
+
+    @property
+    def clients(self) -> frozenset[bytes]:
+        """What is kept of the clients that count now: a keyed hash of each one's network."""
+        return frozenset(self._clients)
 
     def try_client(self, client: bytes, per_hour: int, now: float) -> bool:
         """Count an attempt of `client`, an IP address as text; False if it is one too many.

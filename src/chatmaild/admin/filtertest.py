@@ -133,7 +133,7 @@ def _configuration(path: Path) -> Config:
 
 
 def _domain(config: Config, sender: str) -> DomainConfig:
-    """The settings of the sender's domain; of any domain if his is not one of ours."""
+    """The settings of the sender's domain; of any domain if theirs is none of ours."""
     if own := config.domain_of(sender):
         return own
     for domain in config.domains.values():

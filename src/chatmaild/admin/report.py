@@ -119,9 +119,8 @@ def _document(
     }
 
 
-def _metrics(
-    found: dict[str, Census], last: LastRun | None, overdue: bool, now: int, is_broken: bool,
-) -> list[metrics.Metric]:
+def _metrics(found: dict[str, Census], last: LastRun | None, overdue: bool, now: int,
+             is_broken: bool) -> list[metrics.Metric]:
     def gauge(name: str, meaning: str, values: dict[Labels, float]) -> metrics.Metric:
         return metrics.Metric(f"chatmaild_{name}", meaning, "gauge", values)
 

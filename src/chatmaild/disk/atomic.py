@@ -1,9 +1,8 @@
-"""Changes on disk that are either there as a whole or not at all, whenever we are killed."""
+"""Changes files as a whole or not at all, whenever we are killed."""
 
 import contextlib
 import fcntl
 import os
-import threading
 import time
 from collections.abc import Iterator
 
@@ -58,9 +57,6 @@ def sync_directory(path: str) -> None:
         os.close(fd)
 
 
-_turn = threading.Lock()
-
-
 @contextlib.contextmanager
 def locked(directory: str, timeout: float | None = None) -> Iterator[None]:
     """Hold the exclusive lock of `directory`, against threads and other processes alike.
@@ -72,18 +68,16 @@ def locked(directory: str, timeout: float | None = None) -> Iterator[None]:
     timeout = LOCK_TIMEOUT if timeout is None else timeout
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     deadline = time.monotonic() + timeout
-    # flock(2) has no time-out and so is asked again and again; threads of ours take turns.
-    has_turn = _turn.acquire(timeout=timeout)
+    # flock(2) has no time-out and so is asked again and again. It tells threads apart as well,
+    # since each opens the directory for itself.
     try:
-        while not (has_turn and _try_lock(fd)):
+        while not _try_lock(fd):
             if time.monotonic() > deadline:
                 raise StoreError(f"{directory}: another process keeps it locked; "
                                  "find it with lsof and see why it hangs")
             time.sleep(0.001)
         yield
     finally:
-        if has_turn:
-            _turn.release()
         os.close(fd)
 
 

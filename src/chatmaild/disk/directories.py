@@ -1,4 +1,4 @@
-"""Directories by descriptors, so that nothing below is ever reached through a symbolic link."""
+"""Opens and removes directories by descriptors, so that no symbolic link leads anywhere else."""
 
 import errno
 import os
@@ -77,7 +77,8 @@ def is_removable(name: str, parent: int | None = None) -> bool:
 
 
 ATTEMPTS = 3
-"""How often a directory is emptied that fills up meanwhile, or whose listing left something out."""
+"""How often a directory is emptied again if it fills up meanwhile, or its listing was
+incomplete."""
 
 
 def remove_tree(name: str, parent: int | None = None) -> bool:

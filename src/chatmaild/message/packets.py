@@ -3,9 +3,9 @@
 Sources: RFC 9580 sections 4.2 (packet headers), 5.13 (SEIPD) and 10.3 (message grammar).
 
 What passes: session-key packets, then exactly one SEIPD (tag 18) that ends where the data ends. In
-incoming mail a marker packet may come first, as PGP of Symantec writes it.
-Bodies are not kept. Of the ciphertext the first 24 KiB, a window in every 48 KiB and the end are
-looked at, to tell it from plain text (`plaintext`); the rest may be skipped unread.
+incoming mail a marker packet may come first, as PGP of Symantec writes it. Bodies are not kept. To
+tell the ciphertext from plain text, `plaintext` looks at its first 24 KiB, at a window in every 48
+KiB, and at its end; the rest may be skipped unread.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ FIRST_PARTIAL = 512
 _MAX_KEY_PACKET = 6144
 _MAX_SMALL_PIECES = 4096
 LOOKED_AT_WHOLE = 24 * 1024
-"""Octets at the begin of the ciphertext that are looked at without a gap."""
+"""Octets at the beginning of the ciphertext that are looked at without a gap."""
 
 _EVERY = 48 * 1024
 _LARGE = 1 << 62
@@ -68,12 +68,10 @@ _State = Callable[["PacketReader", bytes, int, int], int]
 
 
 class PacketReader:
-    """Feed it the octets in order, or `skip` some where `ahead` allows it: what is looked at
-    depends on nothing but the place in the ciphertext, however it arrives.
-
-    Raises `Refusal`, whose offset counts from the first octet fed. After one the reader must not
-    be used again. Memory: at most one session-key packet and one window.
-    """
+    """Feed it the octets in order, or `skip` some where `ahead` allows it. What it looks at
+    depends only on the place in the ciphertext, not on the pieces. Raises `Refusal`, whose
+    offset counts from the first octet fed; do not use the reader after that. Memory: at most one
+    session-key packet and one window."""
 
     __slots__ = (
         "_position", "_pending", "_state", "_keys", "_key_tag",
@@ -115,8 +113,8 @@ class PacketReader:
         self._position = start + length
 
     def ahead(self) -> tuple[int, int]:
-        """(quiet, loud): so many octets may be skipped, and about so many behind them are wanted;
-        more or fewer of those may be fed."""
+        """(quiet, loud): how many octets may be skipped, and about how many after them are
+        wanted; more or fewer of those may be fed."""
         if self._state is not PacketReader._ciphertext:
             return 0, _STEP
         here = self._body_position
@@ -171,15 +169,19 @@ class PacketReader:
         else:
             if partial:
                 raise Refusal("partial-length", position)
-            if length > _MAX_KEY_PACKET:
-                raise Refusal("session-key-too-long", position)
-            self._keys.count(position)
-            if not length:
-                raise Refusal("session-key-truncated", position + 1 + octets)
-            self._key_tag = tag
-            self._piece = length
-            self._state = PacketReader._session_key
+            self._begin_session_key(tag, length, position, position + 1 + octets)
         return 1 + octets
+
+    def _begin_session_key(self, tag: int, length: int, header: int, body: int) -> None:
+        """A packet whose header and body begin at these octets of the stream."""
+        if length > _MAX_KEY_PACKET:
+            raise Refusal("session-key-too-long", header)
+        self._keys.count(header)
+        if not length:
+            raise Refusal("session-key-truncated", body)
+        self._key_tag = tag
+        self._piece = length
+        self._state = PacketReader._session_key
 
     def _marker_length(self, data: bytes, at: int, position: int) -> int:
         """One octet in both formats of a header, since the body has three."""

@@ -33,8 +33,8 @@ SMALLEST_BODY = 49
 
 _BITS = 80
 _RUN = 72
-_TEXT = frozenset(b"\0\t\r\n" + bytes(range(0x20, 0x7F)))
-_TEXT_CLASS = bytes(b"."[0] if octet in _TEXT else 0 for octet in range(256))
+TEXT = frozenset(b"\0\t\r\n" + bytes(range(0x20, 0x7F)))
+_TEXT_CLASS = bytes(b"."[0] if octet in TEXT else 0 for octet in range(256))
 _LOWER = b"abcdefghijklmnopqrstuvwxyz"
 # One bit for a letter, another for a lower-case one: in a number bits are counted at once.
 _LETTER_MARKS = bytes(3 if octet in _LOWER else 1 if octet in _LOWER.upper() else 0
@@ -43,7 +43,7 @@ _ANY_LETTER = int.from_bytes(b"\1" * (WINDOW // 3 * 4), "little")
 _EVERY_OCTET = bytes(range(256))
 
 
-def _distinct_limits(longest: int) -> list[int]:
+def _distinct_limits(longest: int) -> tuple[int, ...]:
     """limits[n]: the largest k with C(256, k) * (k / 256)**n < 2**-_BITS, or 0."""
     choose = [math.log2(math.comb(256, k)) for k in range(257)]
     step = [0.0] + [math.log2(k / 256) for k in range(1, 257)]
@@ -52,10 +52,10 @@ def _distinct_limits(longest: int) -> list[int]:
         while choose[k + 1] + n * step[k + 1] < -_BITS:
             k += 1
         limits.append(k)
-    return limits
+    return tuple(limits)
 
 
-def _share_limits(share: float, longest: int) -> list[int]:
+def _share_limits(share: float, longest: int) -> tuple[int, ...]:
     """limits[n]: the smallest m with P(m or more of n) < 2**-_BITS by the Chernoff bound
     2**(-n * D(m/n || share)), if each of n has the probability `share`; n + 1 if there is none."""
     limits, m = [], 0
@@ -64,7 +64,7 @@ def _share_limits(share: float, longest: int) -> list[int]:
         while m <= n and n * _divergence(m / n if n else 0, share) <= _BITS:
             m += 1
         limits.append(m)
-    return limits
+    return tuple(limits)
 
 
 def _divergence(p: float, q: float) -> float:
@@ -73,13 +73,13 @@ def _divergence(p: float, q: float) -> float:
                                                  else 0)
 
 
-_DISTINCT_LIMITS = _distinct_limits(WINDOW)
-_LOWER_LIMITS = _share_limits(26 / 64, WINDOW // 3 * 4)
-_LETTER_LIMITS = _share_limits(52 / 64, WINDOW // 3 * 4)
+DISTINCT_LIMITS = _distinct_limits(WINDOW)
+LOWER_LIMITS = _share_limits(26 / 64, WINDOW // 3 * 4)
+LETTER_LIMITS = _share_limits(52 / 64, WINDOW // 3 * 4)
 
 
 def _weights() -> bytes:
-    """Eighths of a bit per octet value, rounded down and shifted by _ZERO."""
+    """Eighths of a bit per octet value, rounded down and shifted by ZERO."""
     share = dict.fromkeys(range(256), 0.0004)
     share |= dict.fromkeys(range(0x20), 0.0003)
     share |= dict.fromkeys(range(0x21, 0x7F), 0.0010)
@@ -88,11 +88,11 @@ def _weights() -> bytes:
     share |= dict.fromkeys(b"etaoinshrdlu", 0.0450)
     share |= {0: 0.0100, 0x20: 0.1400}
     assert sum(share.values()) <= 1
-    return bytes(math.floor(8 * math.log2(256 * share[o])) + _ZERO for o in range(256))
+    return bytes(math.floor(8 * math.log2(256 * share[o])) + ZERO for o in range(256))
 
 
-_ZERO = 40
-_WEIGHTS = _weights()
+ZERO = 40
+WEIGHTS = _weights()
 
 
 def is_text(octets: bytes, offset: int = 0) -> bool:
@@ -104,21 +104,21 @@ def is_text(octets: bytes, offset: int = 0) -> bool:
     length = len(octets)
     if length <= SMALLEST_BODY // 2:
         return False
-    if 256 - len(_EVERY_OCTET.translate(None, octets)) <= _DISTINCT_LIMITS[length]:
+    if 256 - len(_EVERY_OCTET.translate(None, octets)) <= DISTINCT_LIMITS[length]:
         return True
     characters = b2a_base64(octets[-offset % 3:], newline=False)
     count = len(characters)
     marks = int.from_bytes(characters.translate(_LETTER_MARKS), "little")
     letters = (marks & _ANY_LETTER).bit_count()
-    if (letters >= _LETTER_LIMITS[count]
-            or marks.bit_count() - letters >= _LOWER_LIMITS[count]):
+    if (letters >= LETTER_LIMITS[count]
+            or marks.bit_count() - letters >= LOWER_LIMITS[count]):
         return True
     return length < WINDOW and resembles_text(octets)
 
 
 def resembles_text(octets: bytes) -> bool:
     """Whether the likelihood ratio of English text to noise is beyond doubt."""
-    return sum(octets.translate(_WEIGHTS)) - _ZERO * len(octets) > 8 * _BITS
+    return sum(octets.translate(WEIGHTS)) - ZERO * len(octets) > 8 * _BITS
 
 
 def has_text_run(octets: bytes) -> bool:
@@ -128,7 +128,7 @@ def has_text_run(octets: bytes) -> bool:
 
 def is_all_text(octets: bytes) -> bool:
     """Whether a short body, of at least `SMALLEST_BODY` octets, is ASCII text throughout."""
-    return len(octets) >= SMALLEST_BODY and _TEXT.issuperset(octets)
+    return len(octets) >= SMALLEST_BODY and TEXT.issuperset(octets)
 
 
 _RUN_OF_TEXT = b"." * _RUN
@@ -140,7 +140,7 @@ _LINES = 96
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 # 1 for the base64 characters that may begin an octet of text, the first of a group of four.
 _MAY_BEGIN_TEXT = bytes(
-    any(_BASE64.find(character) << 2 | low in _TEXT for low in range(4)) if character in _BASE64
+    any(_BASE64.find(character) << 2 | low in TEXT for low in range(4)) if character in _BASE64
     else 0 for character in range(256))
 
 
@@ -150,13 +150,10 @@ def lines_needed(width: int) -> int:
 
 
 def find_lines_of_text(lines: bytes, width: int) -> int:
-    """Which of these lines of `width` base64 characters and CRLF is the first of `lines_needed`
-    that hold nothing but text; -1 if there are none.
-
-    So all of a large ciphertext is looked at. Four characters of each line, a column at a time,
-    say where it may be text; of noise that is one line in thirty, two lines in a thousand, and
-    only those are decoded.
-    """
+    """The first of `lines_needed` lines, each of `width` base64 characters and CRLF, that hold
+    nothing but text; -1 if there are none. This looks at all of a large ciphertext. Four
+    characters of each line, a column at a time, tell where it may be text. In noise that is one
+    line in thirty, then two in a thousand, and only those are decoded."""
     stride, needed = width + 2, lines_needed(width)
     count = len(lines) // stride
     columns = (lines[width * quarter // 16 * 4::stride].translate(_MAY_BEGIN_TEXT)
@@ -164,7 +161,7 @@ def find_lines_of_text(lines: bytes, width: int) -> int:
     marks = functools.reduce(operator.and_, (int.from_bytes(c, "little") for c in columns))
     candidates, searched = marks.to_bytes(count, "little"), b"\1" * needed
     at = candidates.find(searched)
-    while at >= 0 and not _TEXT.issuperset(a2b_base64(lines[at * stride:(at + needed) * stride])):
+    while at >= 0 and not TEXT.issuperset(a2b_base64(lines[at * stride:(at + needed) * stride])):
         at = candidates.find(searched, at + 1)
     return at
 

@@ -66,7 +66,7 @@ class Accounts:
         return self._mailboxes.find(user)
 
     def find_to_ring(self, user: str) -> Mailbox | None:
-        """The mailbox of `user` if a message rings somewhere."""
+        """The mailbox of `user` if it has devices to ring."""
         mailbox = self.find(user)
         if mailbox is None or not mailbox.domain.push:
             return None
@@ -133,20 +133,20 @@ class Metadata(dictserver.Service):
     """What clients set and read, on metadata.sock."""
 
     def __init__(self, accounts: Accounts):
-        self._accounts = accounts
+        self.accounts = accounts
 
     def lookup(self, request: dictproto.Lookup, hello: dictproto.Hello) -> dictserver.Answer:
-        mailbox = self._accounts.find(_text(request.user))
+        mailbox = self.accounts.find(_text(request.user))
         if mailbox is None:
             return dictproto.NOT_FOUND
         if _TOKEN_KEY.fullmatch(request.key):
-            tokens = self._accounts.tokens
+            tokens = self.accounts.tokens
             current = tokens.current(tokens.ref(mailbox.address), time.time())
             return _answer(" ".join(current).encode() or None)
         shared = _SHARED_KEY.fullmatch(request.key)
         if not shared:
             return dictproto.NOT_FOUND
-        value = self._accounts.keys[mailbox.domain.name].value(shared[1])
+        value = self.accounts.keys[mailbox.domain.name].value(shared[1])
         return _awaited(value) if isinstance(value, Awaitable) else _answer(value)
 
     def commit(self, transaction: dictserver.Transaction) -> dictserver.Answer:
@@ -155,7 +155,7 @@ class Metadata(dictserver.Service):
                    if change.value is not None or _TOKEN_KEY.fullmatch(change.key)]
         if all(_NEWS_KEY.fullmatch(change.key) for change in changes):
             return dictproto.COMMITTED      # a client that plays delivery: nobody rings
-        mailbox = self._accounts.find(_text(transaction.user))
+        mailbox = self.accounts.find(_text(transaction.user))
         if mailbox is None or not all(_TOKEN_KEY.fullmatch(change.key) for change in changes):
             return NO_SUCH_KEY
         tokens = [None if change.value is None else change.value.decode("utf-8", "surrogateescape")
@@ -163,15 +163,15 @@ class Metadata(dictserver.Service):
         if not all(token is None or is_token(token) for token in tokens):
             log.warning("%s: a device token was refused: empty, longer than %d characters, or "
                         "with blanks or control characters",
-                        self._accounts.label(mailbox.address), MAX_TOKEN_LENGTH)
+                        self.accounts.label(mailbox.address), MAX_TOKEN_LENGTH)
             return BAD_TOKEN
-        return self._accounts.in_worker(self._write, mailbox, tokens)
+        return self.accounts.in_worker(self._write, mailbox, tokens)
 
     def _write(self, mailbox: Mailbox, changes: list[str | None]) -> bytes:
         """Set each token, or unset all where there is None instead."""
         if not mailbox.exists():
             return NO_SUCH_KEY
-        tokens, now = self._accounts.tokens, time.time()
+        tokens, now = self.accounts.tokens, time.time()
         ref = tokens.ref(mailbox.address)
         tokens.take_over(ref, mailbox.home, now)
         for token in changes:
@@ -186,17 +186,17 @@ class DeliveryAgents(dictserver.Service):
     """What delivery agents tell, on metadata-lmtp.sock. It is acknowledged whatever happens."""
 
     def __init__(self, accounts: Accounts):
-        self._accounts = accounts
+        self.accounts = accounts
 
     def commit(self, transaction: dictserver.Transaction) -> dictserver.Answer:
         if not all(_NEWS_KEY.fullmatch(change.key) for change in transaction.changes):
             return NO_SUCH_KEY
-        mailbox = self._accounts.find(_text(transaction.user))
+        mailbox = self.accounts.find(_text(transaction.user))
         if mailbox is not None and mailbox.domain.push:
-            if self._accounts.tokens.is_from_relay(mailbox.home):
-                self._accounts.in_background(self._accounts.take_over_and_announce(mailbox))
+            if self.accounts.tokens.is_from_relay(mailbox.home):
+                self.accounts.in_background(self.accounts.take_over_and_announce(mailbox))
             else:
-                self._accounts.announce(mailbox)
+                self.accounts.announce(mailbox)
         return dictproto.COMMITTED
 
 

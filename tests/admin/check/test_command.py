@@ -36,8 +36,8 @@ def host(public_path):
     return write
 
 
-def judge(settings, now=NOW):
-    return bad(check_host.check(settings, now))
+def judge(config, now=NOW):
+    return bad(check_host.check(config, now))
 
 
 def test_host_in_order(host):
@@ -52,9 +52,9 @@ def test_idle_without_a_domain(host):
 
 @pytest.mark.parametrize("mode", [0o600, 0o666])
 def test_mode_of_the_file(host, mode):
-    settings = host()
-    settings.path.chmod(mode)
-    assert judge(settings) == {"config-mode": "failure"}
+    config = host()
+    config.path.chmod(mode)
+    assert judge(config) == {"config-mode": "failure"}
 
 
 def test_no_such_mail_user(host):
@@ -62,47 +62,47 @@ def test_no_such_mail_user(host):
 
 
 def test_mailboxes_directory_missing_or_open(host):
-    settings = host()
-    settings.mailboxes_dir.chmod(0o755)
-    assert judge(settings) == {"mailboxes-dir": "failure"}
-    settings.mailboxes_dir.rename(settings.mailboxes_dir.with_name("moved"))
-    assert judge(settings) == {"mailboxes-dir": "failure"}
+    config = host()
+    config.mailboxes_dir.chmod(0o755)
+    assert judge(config) == {"mailboxes-dir": "failure"}
+    config.mailboxes_dir.rename(config.mailboxes_dir.with_name("moved"))
+    assert judge(config) == {"mailboxes-dir": "failure"}
 
 
 def test_domain_directory_missing(host):
-    settings = host()
-    (settings.mailboxes_dir / "chat.example.org").rmdir()
-    assert judge(settings) == {"domain-dir": "warning"}
+    config = host()
+    (config.mailboxes_dir / "chat.example.org").rmdir()
+    assert judge(config) == {"domain-dir": "warning"}
 
 
 def test_file_that_its_services_cannot_reach(host):
-    settings = host()
+    config = host()
     stranger = Identity("x", 54321, 54321, frozenset({54321}))
-    settings.path.parent.chmod(0o700)
-    findings = check_host.check(settings, NOW, lambda name: stranger)
+    config.path.parent.chmod(0o700)
+    findings = check_host.check(config, NOW, lambda name: stranger)
     assert bad(findings)["config-mode"] == "failure"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_mailbox_of_somebody_else(host):
-    settings = host()
-    Mailboxes(settings).find("abcdefghi@chat.example.org").create("$6$x", NOW)
-    assert judge(settings) == {}
-    home = settings.mailboxes_dir / "chat.example.org" / "abcdefghi@chat.example.org"
+    config = host()
+    Mailboxes(config).find("abcdefghi@chat.example.org").create("$6$x", NOW)
+    assert judge(config) == {}
+    home = config.mailboxes_dir / "chat.example.org" / "abcdefghi@chat.example.org"
     for path in (home, home / "password"):
         os.chown(path, 1234, -1)
-        assert judge(settings) == {"mailbox-owner": "failure"}
+        assert judge(config) == {"mailbox-owner": "failure"}
         os.chown(path, os.geteuid(), -1)
     (home / "password").unlink()
-    assert judge(settings) == {}
+    assert judge(config) == {}
 
 
 def test_signups_switched_off(host):
-    settings = host()
-    (settings.path.parent / "nocreate").touch()
-    assert judge(settings) == {"nocreate": "warning"}
-    (settings.path.parent / "nocreate").unlink()
-    assert judge(replace(settings, min_free_disk_space=1 << 60)) == {"disk": "warning"}
+    config = host()
+    (config.path.parent / "nocreate").touch()
+    assert judge(config) == {"nocreate": "warning"}
+    (config.path.parent / "nocreate").unlink()
+    assert judge(replace(config, min_free_disk_space=1 << 60)) == {"disk": "warning"}
 
 
 def test_invite_mode_says_which_links_work(host):
@@ -113,32 +113,32 @@ def test_invite_mode_says_which_links_work(host):
 
 
 def test_deletion_that_does_not_run(host):
-    settings = host()
-    assert judge(settings, NOW + 3 * 86_400) == {"expire": "failure"}
-    runstate.save(settings, runstate.LastRun(NOW, None, 1, {}))
-    assert judge(settings) == {"expire": "failure"}
-    with open(runstate.path(settings), "w") as file:
+    config = host()
+    assert judge(config, NOW + 3 * 86_400) == {"expire": "failure"}
+    runstate.save(config, runstate.LastRun(NOW, None, 1, {}))
+    assert judge(config) == {"expire": "failure"}
+    with open(runstate.path(config), "w") as file:
         file.write("{")
-    assert judge(settings) == {"expire": "warning"}
-    os.unlink(runstate.path(settings))
+    assert judge(config) == {"expire": "warning"}
+    os.unlink(runstate.path(config))
     for days, findings in ((0, {}), (1, {}), (3, {"expire": "failure"})):
-        os.utime(settings.mailboxes_dir, (NOW, NOW - days * 86_400))    # when it was installed
-        assert judge(settings) == findings
+        os.utime(config.mailboxes_dir, (NOW, NOW - days * 86_400))    # when it was installed
+        assert judge(config) == findings
 
 
 def test_live_ends_with_findings_even_if_the_mailboxes_are_gone(host):
-    settings = host()
-    (settings.mailboxes_dir / "chat.example.org").rmdir()
+    config = host()
+    (config.mailboxes_dir / "chat.example.org").rmdir()
     nobody = "127.0.0.199"
-    assert bad(live.check(settings, None, None, nobody)) == {
+    assert bad(live.check(config, None, None, nobody)) == {
         "live-certificate": "failure", "live-imap": "failure", "live": "failure",
         "live-removal": "failure"}
 
 
 def test_logins_that_are_not_recorded(host):
-    settings = host()
-    runstate.save(settings, runstate.LastRun(NOW, NOW, 0, {"chat.example.org": 3, "gone": 1}))
-    assert judge(settings) == {"last-login": "failure"}
+    config = host()
+    runstate.save(config, runstate.LastRun(NOW, NOW, 0, {"chat.example.org": 3, "gone": 1}))
+    assert judge(config) == {"last-login": "failure"}
 
 
 # ---- the command --------------------------------------------------------------------------------
@@ -150,7 +150,7 @@ def command(host, monkeypatch, capsys):
     path = host().path
 
     def run(findings, *options):
-        monkeypatch.setattr(check, "examine", lambda settings, args: iter(findings))
+        monkeypatch.setattr(check, "examine", lambda config, args: iter(findings))
         code = cli.main(["-c", str(path), "check", *options])
         return code, capsys.readouterr().out
     return run
@@ -201,8 +201,8 @@ def test_broken_configuration_is_reported_and_exits_2(host, capsys):
 def test_programs_that_cannot_be_asked(host, monkeypatch, capsys):
     """Neither Postfix nor Dovecot: both are named, the rest is still looked at."""
     monkeypatch.setenv("PATH", "/nonexistent")
-    monkeypatch.setattr(postconf, "_run", refuse(postconf.PostfixError))
-    monkeypatch.setattr(doveconf, "_run", refuse(doveconf.DovecotError))
+    monkeypatch.setattr(postconf, "observe", refuse(postconf.PostfixError))
+    monkeypatch.setattr(doveconf, "observe", refuse(doveconf.DovecotError))
     assert cli.main(["-c", str(host().path), "check", "--json"]) == 1
     found = [f["code"] for f in json.loads(capsys.readouterr().out)["findings"]
              if f["level"] == "failure"]
@@ -219,21 +219,21 @@ def refuse(error, text="is not installed"):
 def test_loop_of_parameters_is_explained(host, monkeypatch, capsys):
     """What Postfix 3.7 and 3.10 say to smtpd_milters = $chat_submission_milters in master.cf, when
     that in turn names $smtpd_milters. No service of it starts."""
-    monkeypatch.setattr(postconf, "_run", refuse(
+    monkeypatch.setattr(postconf, "observe", refuse(
         postconf.PostfixError, "postconf: fatal: macro processing error"))
-    monkeypatch.setattr(doveconf, "_run", refuse(doveconf.DovecotError, "x"))
+    monkeypatch.setattr(doveconf, "observe", refuse(doveconf.DovecotError, "x"))
     cli.main(["-c", str(host().path), "check"])
     assert "must not name $smtpd_milters" in capsys.readouterr().out
 
 
-def test_complaint_of_postconf_is_passed_on(tmp_path):
-    (tmp_path / "postconf").write_text("#!/bin/sh\necho 'postconf: fatal: macro error' >&2; exit 1")
-    (tmp_path / "postconf").chmod(0o755)
+def test_complaint_of_a_tool_is_passed_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name in "postconf", "doveconf":
+        (tmp_path / name).write_text(f"#!/bin/sh\necho '{name}: fatal: macro error' >&2; exit 1")
+        (tmp_path / name).chmod(0o755)
     with pytest.raises(postconf.PostfixError, match="^postconf: fatal: macro error$"):
-        postconf._run([str(tmp_path / "postconf"), "-x"])
-    with pytest.raises(postconf.PostfixError, match="not installed"):
-        postconf._run([str(tmp_path / "gone")])
-    with pytest.raises(doveconf.DovecotError, match="not installed"):
-        doveconf._run([str(tmp_path / "gone")])
-    with pytest.raises(doveconf.DovecotError, match="macro error"):
-        doveconf._run([str(tmp_path / "postconf")])
+        postconf.observe()
+    with pytest.raises(doveconf.DovecotError, match="^doveconf: fatal: macro error$"):
+        doveconf.observe()
+    with pytest.raises(postconf.PostfixError, match="not installed: is there a Postfix"):
+        postconf.run([str(tmp_path / "gone")])

@@ -44,7 +44,7 @@ def server(path, answer):
 
 
 def judged(door, ask=sockets.ask_as):
-    return sockets._judge(door, ask).code
+    return sockets.judge(door, ask).code
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_socket_that_the_other_program_may_not_use(public_path):
     other = Door("doveauth", path, NOBODY, dict_question("auth", "shared/x"))
     with server(path, b"N\n"):
         os.chmod(path, 0o600)
-        finding = sockets._judge(other, sockets.ask_as)
+        finding = sockets.judge(other, sockets.ask_as)
     assert finding.code == "socket-mode"
     assert "user nobody cannot use it; it is a socket of root:root with mode 0600" in finding.text
 
@@ -116,7 +116,7 @@ def test_not_root_says_what_it_could_not_ask(door, monkeypatch):
     def refuse(door):
         raise PermissionError
     assert judged(door, refuse) == "socket"
-    assert sockets._judge(door, refuse).level == "unseen"
+    assert sockets.judge(door, refuse).level == "unseen"
 
 
 def test_every_socket_of_ours_is_asked():

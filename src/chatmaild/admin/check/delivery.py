@@ -152,7 +152,7 @@ def _aliases(postfix: Postfix, domain: str) -> Iterator[Finding]:
 
 
 def _senders(postfix: Postfix, domain: str) -> Iterator[Finding]:
-    """May a chat user who has logged in send under his address?"""
+    """May a chat user who has logged in send under their address?"""
     probe = f"{PROBE_NAME}@{domain}"
     strict = {"reject_sender_login_mismatch", "reject_authenticated_sender_login_mismatch"}
     for service in postfix.submission_servers():

@@ -23,7 +23,7 @@ class Identity:
 
 
 def identity(user: str, *extra_groups: str) -> Identity | None:
-    """`user` with all his groups and `extra_groups`; None if there is no such user."""
+    """`user` with all their groups and `extra_groups`; None if there is no such user."""
     try:
         entry = pwd.getpwnam(user)
     except KeyError:

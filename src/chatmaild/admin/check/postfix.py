@@ -119,12 +119,21 @@ def _milter_settings(
 ) -> Iterator[Finding]:
     """What can make a service pass our filter by although it names it. `believes_another`: ours
     reads what a verifier before it found."""
+    for milter in _ours(postfix, service):
+        yield from _default_action(postfix, service, milter)
+        yield from _endpoint(postfix, service, milter)
+    yield from _milter_order(postfix, service, name, line, believes_another)
+    yield from _milter_overrides(postfix, service)
+    yield from _milter_protocol(postfix, service)
+
+
+def _milter_order(
+    postfix: Postfix, service: Service, name: str, line: str, believes_another: bool
+) -> Iterator[Finding]:
+    """Does each milter of the host still see the mail, and in an order that makes sense?"""
     place = _place(postfix, service)
     entries = milters(postfix.get("smtpd_milters", service))
     ours = _ours(postfix, service)
-    for milter in ours:
-        yield from _default_action(postfix, service, milter)
-        yield from _endpoint(postfix, service, milter)
     host = [m for m in milters(postfix.get("smtpd_milters")) if not m.is_ours]
     lost = [m.endpoint for m in host if m.endpoint not in {e.endpoint for e in entries}]
     if lost:
@@ -147,6 +156,11 @@ def _milter_settings(
             f"{entries[0].endpoint} comes before our filter, so it sees, and may sign, what ours "
             f"then changes; put {ours[0].endpoint} first", f"{name} = {line}, $host_milters",
         )
+
+
+def _milter_overrides(postfix: Postfix, service: Service) -> Iterator[Finding]:
+    """What takes mail past our filter."""
+    place = _place(postfix, service)
     if "no_milters" in postfix.words("receive_override_options", service):
         yield failure("milter-overridden", place,
                       "receive_override_options has no_milters: no filter is asked here",
@@ -159,6 +173,11 @@ def _milter_settings(
         yield failure("milter-proxy", place,
                       "with smtpd_proxy_filter Postfix shows milters neither headers nor body, so "
                       "our filter cannot tell what is encrypted", "-o smtpd_proxy_filter=")
+
+
+def _milter_protocol(postfix: Postfix, service: Service) -> Iterator[Finding]:
+    """What keeps our filter from learning what it has to know."""
+    place = _place(postfix, service)
     protocol = postfix.get("milter_protocol", service)
     if protocol.isdigit() and int(protocol) < 6:
         yield failure("milter-protocol", place, f"milter_protocol is {protocol}, but must be 6",

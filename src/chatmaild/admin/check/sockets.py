@@ -91,10 +91,10 @@ def check(
 ) -> Iterator[Finding]:
     """Findings about each socket. `ask` returns the answer or raises OSError."""
     for door in doors(config, postfix):
-        yield _judge(door, ask or ask_as)
+        yield judge(door, ask or ask_as)
 
 
-def _judge(door: Door, ask: Callable[[Door], bytes]) -> Finding:
+def judge(door: Door, ask: Callable[[Door], bytes]) -> Finding:
     unit = f"chatmaild-{door.service}"
     cure = f"systemctl enable --now {unit}.socket; journalctl -u {unit}"
     user = f"user {door.who.name}" + ("" if door.chroot == "/" else f" in {door.chroot}")

@@ -13,7 +13,8 @@ PROBE = "chatmaildcheckprobe"
 """Local part that tables are asked for; nobody has it."""
 
 SOCKET = "private/dovecot-lmtp"
-_STRICT = {"reject_sender_login_mismatch", "reject_authenticated_sender_login_mismatch"}
+_STRICT = frozenset(
+    ("reject_sender_login_mismatch", "reject_authenticated_sender_login_mismatch"))
 _KINDS = ("client", "helo", "sender", "recipient", "relay")
 
 
