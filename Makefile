@@ -4,14 +4,15 @@
 # make test-stability RUNS=5 BUSY=2    the private hosts again and again, beside busy loops (root)
 # make test-clean                        remove what demo and test installed and downloaded (root)
 # make test-profiles    hosts as people have them, before and after chatmaild; PROFILES="sieve sqlite" (root)
-# make check   what needs neither root nor a server: style, types, spelling and unit tests
+# make check   what needs neither root nor a server: style, types, spelling and unit tests, their coverage
+# make unit    the unit tests alone, which takes half of that time; ARGS=tests/push
 # make deb, make lintian, make autopkgtest    the package, in clean Debians of both releases (root)
 
 PYTHON = /usr/bin/python3
 PYTEST = $(PYTHON) -m pytest
 UNIT = not integration and not container and not network and not profiles and not fuzz
 
-.PHONY: help demo demo-stop test test-stability test-clean check
+.PHONY: help demo demo-stop test test-stability test-clean check unit
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -28,7 +29,14 @@ check:
 	$(PYTHON) -m isort --check src tests bench
 	$(PYTHON) -m mypy
 	codespell
-	$(PYTEST) -q -m "$(UNIT)" tests
+	@mkdir -p build
+	PYTHONPATH=src:tests $(PYTHON) -m coverage run -m pytest -q -m "$(UNIT) and not timing" tests
+	$(PYTHON) -m coverage report
+	$(PYTEST) -q -m "$(UNIT) and timing" tests
+
+ARGS = tests
+unit:
+	$(PYTEST) -q -m "$(UNIT)" $(ARGS)
 
 test:
 	@tests/rig/bootstrap test
