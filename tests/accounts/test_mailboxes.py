@@ -443,3 +443,17 @@ def test_a_claim_is_used_up_once(boxes, box):
     box.delete()
     assert box.create(HASH, NOW, claim=str(claim)) is Creation.CLAIM_GONE
     assert not os.path.exists(box.home)
+
+
+@pytest.mark.parametrize("ask", [
+    lambda box: box.hash(), lambda box: box.exists(), lambda box: box.last_login(),
+    lambda box: box.is_blocked(), lambda box: box.enforces_encryption(), lambda box: box.block(),
+    lambda box: box.unblock(), lambda box: box.enforce_encryption(False),
+    lambda box: box.set_last_login(NOW, NOW), lambda box: box.create(HASH, NOW),
+], ids=["hash", "exists", "last_login", "is_blocked", "enforces_encryption", "block", "unblock",
+        "enforce_encryption", "set_last_login", "create"])
+def test_a_domain_that_is_no_directory_is_an_error_and_nobody_is_unknown(boxes, box, ask):
+    Path(boxes.root, DOMAIN).rmdir()
+    Path(boxes.root, DOMAIN).touch()
+    with pytest.raises(StoreError, match=DOMAIN):
+        ask(box)
