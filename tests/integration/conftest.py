@@ -10,12 +10,24 @@ import sys
 from pathlib import Path
 
 import pytest
+from rig import parting
 
 
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if item.path.is_relative_to(os.path.dirname(__file__)):
-            item.add_marker(pytest.mark.integration)
+def pytest_addoption(parser):
+    parser.addoption("--part", default="1/1", metavar="K/N",
+                     help="of N hosts that share the modules, those of the K-th")
+
+
+def pytest_collection_modifyitems(config, items):
+    ours = [item for item in items if item.path.is_relative_to(os.path.dirname(__file__))]
+    for item in ours:
+        item.add_marker(pytest.mark.integration)
+    part, of = map(int, config.getoption("--part", "1/1").split("/"))
+    elsewhere = parting.elsewhere([item.path.name for item in ours], part, of)
+    gone = [item for item in ours if item.path.name in elsewhere]
+    if gone:
+        config.hook.pytest_deselected(items=gone)
+        items[:] = [item for item in items if item not in gone]
 
 
 @pytest.fixture(scope="session")

@@ -152,7 +152,9 @@ class Phone:
     def meet(self, other: "Phone", legacy: bool = False) -> int:
         """Scan the other's QR code; both know each other when this returns. The chat with them."""
         chat = self.ask("secure_join", other.invitation(legacy=legacy))
-        soon(lambda: self.knows(other) and other.knows(self), f"{self.address} to meet another")
+        soon(lambda: self.knows(other) and other.knows(self)
+             and self.ask("get_full_chat_by_id", chat)["canSend"],
+             f"{self.address} to meet another")
         return chat
 
     def knows(self, other: "Phone") -> int:
@@ -162,7 +164,8 @@ class Phone:
             known = [self.ask("lookup_contact_id_by_addr", address),
                      *self.ask("get_contact_ids", 0, address)]
             for number in filter(None, known):
-                if self.ask("get_contact", number)["e2eeAvail"]:
+                contact = self.ask("get_contact", number)
+                if contact.get("e2eeAvail", contact["isVerified"]):
                     return number
         return 0
 

@@ -13,17 +13,20 @@ from rig.stage import Run, Stage, ready
 TREE = Path(__file__).resolve().parents[2]
 LOG = TREE / "build/test.log"
 SUITES = ("bookworm", "trixie")
+PARTS = 2
+"""Private hosts of each release that share the integration tests."""
 PYTHON = "/usr/bin/python3"
 PYTEST = (PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "rig.outcomes",
           "-o", "faulthandler_timeout=600", "--durations=40", "--durations-min=3")
 UNIT = "not integration and not container and not network and not profiles and not fuzz"
 
 
-def integration(suite: str) -> Stage:
-    """The tests on a private host; they mostly wait: for Dovecot, which slows down failures."""
-    return Stage(f"integration on {suite}",
-                 ("tests/rig/enter", "--suite", suite, "--", *PYTEST, "tests/integration"),
-                 budget=2400, cores=0.5, after=("the real client", "Debian releases"))
+def integration(suite: str, part: int) -> Stage:
+    """Some of the tests on a private host. They mostly wait: Dovecot slows down failures."""
+    return Stage(f"integration on {suite} {part}/{PARTS}",
+                 ("tests/rig/enter", "--suite", suite, "--", *PYTEST, "tests/integration",
+                  "--part", f"{part}/{PARTS}"),
+                 budget=2400, cores=0.25, after=("the real client", "Debian releases"))
 
 
 STAGES = (
@@ -32,10 +35,10 @@ STAGES = (
     Stage("the real client", ("tests/rig/venv", "client"), budget=900, cores=0.5),
     Stage("the fuzzer", ("tests/rig/venv", "fuzzer"), budget=900, cores=0.5),
     Stage("Debian releases", (PYTHON, "tests/rig/releases.py", *SUITES), budget=2400, cores=0.5),
-    *map(integration, SUITES),
-    Stage("unit", (*PYTEST, "-m", UNIT, "tests"), budget=1200),
+    *(integration(suite, part) for part in range(1, PARTS + 1) for suite in SUITES),
     Stage("container", (*PYTEST, "tests/container"), budget=2400,
           after=("the real client", "Debian releases")),
+    Stage("unit", (*PYTEST, "-m", UNIT, "tests"), budget=1200),
     Stage("network", (*PYTEST, "tests/network/test_talk.py", "tests/network/test_kinds.py"),
           budget=900,       # all of it: make test-network
           after=("the real client", "Debian releases")),

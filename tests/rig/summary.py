@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rig.outcomes import Outcomes
 
 WIDTH = 110
-FAILURES = 9
+FAILURES = 6
 """Lines of failures at most: with a line a stage they fit on a screen."""
 
 

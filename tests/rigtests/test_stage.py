@@ -39,8 +39,9 @@ def test_every_stage_comes_after_stages_that_there_are():
 
 def test_some_stages_bring_along_what_they_need():
     names = [stage.name for stage in with_what_they_need("integration")]
-    assert names == ["the real client", "Debian releases", "integration on bookworm",
-                     "integration on trixie"]
+    assert names == ["the real client", "Debian releases", "integration on bookworm 1/2",
+                     "integration on trixie 1/2", "integration on bookworm 2/2",
+                     "integration on trixie 2/2"]
 
 
 def finished(code: str, budget: float = 60) -> Run:
