@@ -1,5 +1,6 @@
 # make demo    the whole thing at work on a private host (root); KEEP=1 leaves it running
 # make test    everything: unit tests, private hosts on both Debian releases, the real client (root)
+# make test-cluster    two hosts with one chat domain and a directory (root)
 # make test-network    all of it between several hosts in a network of their own (root)
 # make test-stability RUNS=5 BUSY=2    the private hosts again and again, beside busy loops (root)
 # make test-clean                        remove what demo and test installed and downloaded (root)
@@ -52,11 +53,15 @@ test-stability:
 	@tests/rig/bootstrap test
 	@PYTHONPATH=tests $(PYTHON) -B -m rig.stability --runs $(RUNS) --busy $(BUSY)
 
-.PHONY: test-network
+.PHONY: test-network test-cluster
 
 test-network:
 	@tests/rig/bootstrap test
 	$(PYTEST) -q tests/network
+
+test-cluster:
+	@tests/rig/bootstrap test
+	$(PYTEST) -q tests/cluster
 
 .PHONY: deb lintian autopkgtest
 

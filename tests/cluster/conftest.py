@@ -16,6 +16,7 @@ from network import world
 from network.agent import Kit
 from network.hosts import RemoteHost
 from network.sites import LEFT, PHONES, RESOLVER, RIGHT
+from rig import debian
 
 from chatmaild.accounts import directory as directories
 
@@ -47,11 +48,13 @@ def cluster(tmp_path_factory):
     if os.geteuid() or missing:
         text = f"needs root and {' '.join(missing) or 'nothing else'}"
         pytest.fail(text) if os.environ.get("CI") == "true" else pytest.skip(text)
+    sites = [LEFT, RIGHT]
+    for site in sites:
+        debian.cluster_root(site.suite)     # while there is a world to get it from
     directory = tmp_path_factory.mktemp("cluster")
     directory.chmod(0o755)
     world.enter(directory)
     authority = world.Authority(directory)
-    sites = [LEFT, RIGHT]
     signers = {domain: dkimkit.rsa() for site in sites for domain in site.domains}
     records = {domain: signer.record.decode() for domain, signer in signers.items()}
     with contextlib.ExitStack() as stack:

@@ -9,7 +9,8 @@ sys.dont_write_bytecode = True
 from rig import debian  # noqa: E402
 
 for suite in sys.argv[1:]:
-    for make in (debian.root, debian.clean_root, debian.recipes_root, debian.packaging_root):
+    for make in (debian.root, debian.clean_root, debian.recipes_root, debian.packaging_root,
+                 debian.cluster_root):
         try:
             make(suite)
         except debian.Missing as error:

@@ -8,7 +8,9 @@ import contextlib
 from collections.abc import Iterator
 
 from chatmaild.accounts.directory import Directory
-from chatmaild.accounts.mailboxes import Mailbox
+from chatmaild.accounts.invites import Invites
+from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
+from chatmaild.accounts.sharedinvites import SharedInvites
 from chatmaild.config.config import Config
 from chatmaild.errors import DirectoryError, StoreError
 
@@ -28,6 +30,21 @@ class Entries:
         if self._directory is None:
             self._directory = Directory.of(self._config, lines=1)
         return self._directory
+
+    def close(self) -> None:
+        """Until it is needed again."""
+        if self._directory:
+            self._directory.close()
+        self._directory = None
+
+    def invites(self, mailboxes: Mailboxes) -> Invites:
+        """The invitations of this host, or of all of them together."""
+        return SharedInvites(mailboxes, self.directory) if self.directory else Invites(mailboxes)
+
+    def forget_invitations(self, domain: str, now: float) -> None:
+        """Remove what has expired of those that are shared."""
+        if self.directory:
+            self.directory.forget_invitations(domain, now)
 
     def assert_home(self, mailbox: Mailbox) -> None:
         """Raises `StoreError` if the account lives on another host, where it is to be changed."""

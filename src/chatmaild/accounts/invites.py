@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -81,10 +81,15 @@ class Invites:
             raise UsageError(f"an invitation can have from 1 to {MAX_TOKENS} uses")
         batch = _random(8)
         today = int(now) // DAY * DAY
-        record = json.dumps(
-            {"batch": batch, "created": today, "expires": today + (days + 1) * DAY}).encode()
-        directory = self._directory(domain.name)
         tokens = [_random(TOKEN_LENGTH) for _ in range(uses)]
+        self.keep(domain.name, batch, tokens, today, today + (days + 1) * DAY)
+        return batch, [self._invitation(domain, token) for token in tokens]
+
+    def keep(self, domain: str, batch: str, tokens: Sequence[str], created: int, expires: int
+             ) -> None:
+        """Keep new invitations, durably, by the hashes of their tokens. Raises `StoreError`."""
+        record = json.dumps({"batch": batch, "created": created, "expires": expires}).encode()
+        directory = self._directory(domain)
         try:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(directory, 0o700)
@@ -93,7 +98,6 @@ class Invites:
             atomic.sync_directory(directory)
         except OSError as error:
             raise explain(directory, error) from None
-        return batch, [self._invitation(domain, token) for token in tokens]
 
     def _invitation(self, domain: DomainConfig, token: str) -> Invitation:
         length = min(max(9, domain.username_min_length), domain.username_max_length)

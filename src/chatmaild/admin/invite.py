@@ -4,7 +4,8 @@ import argparse
 import time
 from pathlib import Path
 
-from chatmaild.accounts.invites import MAX_TOKENS, Invitation, Invites
+from chatmaild.accounts.entries import Entries
+from chatmaild.accounts.invites import MAX_TOKENS, Invitation
 from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.admin import links
 from chatmaild.config import inifile
@@ -93,7 +94,8 @@ def _made(args: argparse.Namespace, config: Config) -> tuple[str, list[Invitatio
         raise UsageError(f"--uses {args.uses}: must be from 1 to {MAX_TOKENS}")
     if not 1 <= args.days <= 3650:
         raise UsageError(f"--days {args.days}: must be from 1 to 3650")
-    return Invites(Mailboxes(config)).create(domain, args.uses, args.days, time.time())
+    invites = Entries(config).invites(Mailboxes(config))
+    return invites.create(domain, args.uses, args.days, time.time())
 
 
 def _open(domain: DomainConfig, args: argparse.Namespace, console: Console) -> int:
@@ -155,7 +157,7 @@ def _made_by_mail_user(args: argparse.Namespace, config: Config) -> tuple[str, l
 
 def _list(args: argparse.Namespace, config: Config, console: Console) -> int:
     domains = [_domain(args, config).name] if args.domain else config.mail_domains
-    invites = Invites(Mailboxes(config))
+    invites = Entries(config).invites(Mailboxes(config))
     now = time.time()
     found = [batch for domain in domains for batch in invites.batches(domain)]
     console.table(
@@ -174,7 +176,7 @@ def _list(args: argparse.Namespace, config: Config, console: Console) -> int:
 
 def _revoke(args: argparse.Namespace, config: Config, console: Console) -> int:
     domains = [_domain(args, config).name] if args.domain else config.mail_domains
-    invites = Invites(Mailboxes(config))
+    invites = Entries(config).invites(Mailboxes(config))
     count = sum(invites.revoke(domain, args.batch) for domain in domains)
     if not count:
         raise StoreError(f"{args.batch}: no such batch, or all of it is used; see: chatmaild "

@@ -57,6 +57,8 @@ class Expiry:
             try:
                 swept = mailboxes.sweep(domain, self._now, self._dry_run)
                 swept += invites.sweep(domain, self._now, self._dry_run)
+                if not self._dry_run:
+                    self._entries.forget_invitations(domain, self._now)
             except StoreError as error:
                 self._problem(directory, error)
                 continue
@@ -66,6 +68,7 @@ class Expiry:
                     self._gone(Reason.LEFTOVER, path)
                 else:
                     self._problem(path, StoreError("could not be removed; see to whom it belongs"))
+        self._entries.close()       # no process is forked with a connection
         return gone
 
     def walk(self, step: Callable[[], None], gone: Container[str]) -> None:
