@@ -1,4 +1,4 @@
-"""How mailboxes come into being and go: each as a whole, whenever we are killed.
+"""Creates and deletes mailboxes: each as a whole, whenever we are killed.
 
 Beside the mailboxes of a domain, entries that begin with a dot are ours: accounts in the making
 and mailboxes on their way out. `sweep` removes those that a killed process left. Only what was
@@ -171,7 +171,7 @@ def _is_in_the_way(home: str) -> bool:
 
 
 def _move_out(path: str) -> str:
-    """From here on the mailbox at `path` is gone, whatever becomes of us."""
+    """From here on the mailbox at `path` is gone, whatever happens to us."""
     removed = _own_name(os.path.dirname(path), _REMOVED)
     os.rename(path, removed)
     return removed

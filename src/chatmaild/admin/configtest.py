@@ -23,7 +23,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if args.keep:
         try:
             lastgood.keep(args.config, args.last_good)
-        except StoreError as error:     # what is in order may be used all the same
+        except StoreError as error:     # the parts in order may be used all the same
             console.error(str(error))
     console.result({"ok": True, "problems": []})
     if not args.quiet:

@@ -75,9 +75,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 class _World:
     """What the rules are told: DKIM keys from the DNS or a file; the states of chat users'
-    mailboxes from the store if this user may see it, or from chatmaild-recipients; if neither
-    tells, they are taken for enforcing. What was found stays in `found`, by address, with None
-    for what nobody told. Nothing is counted, and whoever sends is taken to have an account."""
+    mailboxes from the store if this user may see it, else from chatmaild-recipients. If neither
+    tells, they count as enforcing. `found` keeps the states by address, None for those that
+    nobody told. Nothing is counted, and whoever sends is taken to have an account."""
 
     def __init__(self, dns_file: Path | None, config: Config):
         self._domains = config.domains
@@ -113,14 +113,14 @@ class _World:
 
 
 def _with_recipients(config: Config, recipients: list[str]) -> Config:
-    """The configuration for mail from outside. Recipients none of whom is in a chat domain are
-    all taken for chat users."""
+    """The configuration for mail from outside. If no recipient is in a chat domain, all of them
+    are taken for chat users."""
     domains = {address.domain_of(recipient) for recipient in recipients}
     return config if domains & config.domains.keys() else _with_domains(config, domains)
 
 
 def _with_domains(config: Config, names: set[str]) -> Config:
-    """The configuration, with these domains for chat domains if they are none."""
+    """The configuration, in which these domains are chat domains as well."""
     domains = {name: _domain(config, f"any@{name}") for name in sorted(names)}
     return dataclasses.replace(config, domains=domains | dict(config.domains))
 

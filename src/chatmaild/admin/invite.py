@@ -15,7 +15,7 @@ from chatmaild.daemon import privileges
 from chatmaild.errors import StoreError, UsageError
 
 DAYS = 14
-"""For which an invitation works unless told otherwise."""
+"""Days for which an invitation works unless told otherwise."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

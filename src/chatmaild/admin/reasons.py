@@ -288,7 +288,7 @@ SECTIONS: dict[str, dict[str, Reason]] = {
 
 
 def explain(code: str) -> str:
-    """The meaning of what stands behind ``reason=`` for a message; "" if that is not known."""
+    """The meaning of the code after ``reason=`` for a message; "" for an unknown one."""
     codes = code.replace("would-refuse=", "").split()
     found = [reason for part in codes for section in SECTIONS.values()
              if (reason := section.get(part))]

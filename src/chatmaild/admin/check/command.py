@@ -129,7 +129,7 @@ def _servers(
 
 
 def _plan(postfix: Postfix, dovecot: Dovecot, config: Config) -> Plan | None:
-    """What `wire` would do here; None where that cannot be said, to this user say."""
+    """What `wire` would do here; None if that cannot be found out, by this user for example."""
     try:
         return planning.plan(observation.around(postfix, dovecot), config)
     except ChatmaildError:

@@ -113,7 +113,7 @@ def _login_socket(postfix: Postfix, dovecot: Dovecot) -> Iterator[Finding]:
 
 
 def _recipients(postfix: Postfix, domain: str, domain_class: str) -> Iterator[Finding]:
-    """A table of recipients that does not know addresses yet to be born turns them away."""
+    """A table of recipients refuses addresses that a first login is yet to make."""
     name = "virtual_mailbox_maps" if domain_class.startswith("virtual") else "relay_recipient_maps"
     tables = postfix.get(name)
     if not tables or not postfix.is_on("smtpd_reject_unlisted_recipient"):

@@ -11,8 +11,8 @@ Servers = tuple[tuple[str, int], ...]
 
 def check(config: Config, trouble: Callable[[str, Servers], str] = explain_trouble
           ) -> Iterator[Finding]:
-    """Asks for a key as the filter would; that there is none of this name is an answer, too.
-    Takes some seconds where nobody answers. `trouble` says what became of a question."""
+    """Asks for a key as the filter would; "there is none of this name" is an answer, too. Takes
+    some seconds if nobody answers. `trouble` tells what each server did with a question."""
     if not config.incoming_authenticity.startswith("dkim"):
         return
     place = f"{config.path}: dns_servers" if config.dns_servers else "/etc/resolv.conf"

@@ -1,7 +1,7 @@
 """What a login and a delivery did to the host: the part of `check --live` that looks at the disk.
 
 Settings of the host may outrank, survive or overwrite ours in more ways than anybody can list. So
-these look at what came out: where the mail lies, what was recorded, what else appeared.
+these checks look at the effects: where the mail lies, what was recorded, what else appeared.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""What `chatmaild check` found: values, made by the check_* modules, shown by `check`.
+"""The findings of `chatmaild check`: values that the modules of this room make and `command` shows.
 
 A check is a function from what was observed on the host to findings. It touches nothing itself,
 so that it can be tested on the captured output of any Postfix or Dovecot.
@@ -16,7 +16,7 @@ class Level(enum.StrEnum):
     WARNING = "warning"
     """Works, but the admin should know; does not fail the check."""
     UNSEEN = "unseen"
-    """Could not be looked at, by this user say; so nobody can say that all is well."""
+    """Could not be looked at, by this user for example, so nobody can say that all is well."""
     FAILURE = "failure"
     """Does not work, or not as it must."""
 

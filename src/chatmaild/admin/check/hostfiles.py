@@ -38,7 +38,7 @@ def identity(user: str, *extra_groups: str) -> Identity | None:
 
 
 def obstacle(who: Identity, path: str, want: int) -> str | None:
-    """What keeps `who` from using `path` so, in one phrase; None if nothing does.
+    """What keeps `who` from using `path` as `want` says, in one phrase; None if nothing does.
 
     Modes decide; access lists are not looked at. Raises PermissionError where we cannot look.
     """

@@ -16,7 +16,7 @@ MANY_CLIENTS = 1000
 """Connections that imap-login should be able to hold: phones stay connected."""
 
 LISTENER_MODE = "0666"
-"""Of a unix_listener of lmtp that says nothing else (Dovecot's own default)."""
+"""The default mode of a unix_listener of lmtp in Dovecot."""
 
 
 def check(
@@ -112,7 +112,7 @@ def _capabilities(dovecot: Dovecot) -> Iterator[Finding]:
 
 
 def _lmtp_sockets(dovecot: Dovecot) -> Iterator[Finding]:
-    """Who may write into every mailbox past Postfix and the filters."""
+    """Finds who may write into every mailbox past Postfix and the filters."""
     listeners = list(dovecot.service("lmtp").all("unix_listener"))
     for listener in listeners:
         mode = listener.get("mode") or LISTENER_MODE

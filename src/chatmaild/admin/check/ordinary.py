@@ -44,7 +44,7 @@ def _lmtp_socket(postfix: Postfix, parameter: str) -> str:
 
 
 def _address(user: str, parameter: str, postfix: Postfix) -> str:
-    """By which address Postfix hands `user` over through `parameter`; "" if it does not."""
+    """The address by which Postfix hands `user` over through `parameter`; "" if it does not."""
     domain = user.partition("@")[2]
     if parameter == "virtual_transport":
         return user if domain and postfix.lists("virtual_mailbox_domains", domain) else ""

@@ -117,8 +117,8 @@ def _cure_milters(postfix: Postfix, name: str, line: str) -> str:
 def _milter_settings(
     postfix: Postfix, service: Service, name: str, line: str, believes_another: bool = False
 ) -> Iterator[Finding]:
-    """What can make a service pass our filter by although it names it. `believes_another`: ours
-    reads what a verifier before it found."""
+    """Everything by which mail can pass our filter although the service names it.
+    `believes_another`: ours reads what a verifier before it found."""
     for milter in _ours(postfix, service):
         yield from _default_action(postfix, service, milter)
         yield from _endpoint(postfix, service, milter)
@@ -159,7 +159,7 @@ def _milter_order(
 
 
 def _milter_overrides(postfix: Postfix, service: Service) -> Iterator[Finding]:
-    """What takes mail past our filter."""
+    """Settings that take mail past our filter."""
     place = _place(postfix, service)
     if "no_milters" in postfix.words("receive_override_options", service):
         yield failure("milter-overridden", place,
@@ -176,7 +176,7 @@ def _milter_overrides(postfix: Postfix, service: Service) -> Iterator[Finding]:
 
 
 def _milter_protocol(postfix: Postfix, service: Service) -> Iterator[Finding]:
-    """What keeps our filter from learning what it has to know."""
+    """Settings that keep our filter from learning what it has to know."""
     place = _place(postfix, service)
     protocol = postfix.get("milter_protocol", service)
     if protocol.isdigit() and int(protocol) < 6:

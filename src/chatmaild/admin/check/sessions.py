@@ -1,4 +1,4 @@
-"""What happens in a chat user's session beside all that our userdb says of it.
+"""Finds what happens in a chat user's session besides what our userdb says.
 
 No userdb field takes it away: a script that runs after each login, and copies of what was said.
 """

@@ -1,4 +1,4 @@
-"""A throw-away account of `check --live`: how it comes, knocks at IMAP, and goes again."""
+"""A throw-away account of `check --live`: how it is made, logs in by IMAP, and is removed."""
 
 import contextlib
 import imaplib
@@ -22,14 +22,14 @@ TIMEOUT = 20
 """Seconds for each answer of a server."""
 
 TROUBLE = (OSError, imaplib.IMAP4.error, smtplib.SMTPException)
-"""What a server that does not do as it should looks like."""
+"""The errors that a server at fault causes."""
 
 _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 
 
 @dataclass(frozen=True)
 class Visitor:
-    """The throw-away account, and where it knocks."""
+    """The throw-away account, and where it connects to."""
 
     mailbox: Mailbox
     password: str
@@ -114,7 +114,7 @@ def as_owner(config: Config, work: Callable[[], object]) -> None:
 
 
 def any_certificate() -> ssl.SSLContext:
-    """The certificate has a check of its own; here the rest is looked at."""
+    """Takes any certificate: that has a check of its own."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

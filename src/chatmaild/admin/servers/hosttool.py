@@ -1,4 +1,4 @@
-"""Asking a program of the host, such as postconf(1), as root or not."""
+"""Asks a program of the host, such as postconf(1), as root or not."""
 
 import os
 import subprocess
@@ -9,10 +9,8 @@ TIMEOUT = 10
 
 def ask(command: list[str], server: str,
         trouble: type[Exception]) -> subprocess.CompletedProcess[str]:
-    """What `command`, a part of `server`, says; its exit code is for the caller to judge.
-
-    Raises `trouble` if it cannot be run.
-    """
+    """Run `command`, a part of `server`, and return its output; the caller judges the exit code.
+    Raises `trouble` if it cannot be run or takes longer than `TIMEOUT`."""
     path = os.environ.get("PATH", "") + ":/usr/sbin:/usr/bin:/sbin"
     try:
         return subprocess.run(command, capture_output=True, timeout=TIMEOUT, text=True,

@@ -205,12 +205,12 @@ def observe(directory: str | None = None) -> Postfix:
 
 
 def run(command: list[str]) -> str:
-    """What a tool of Postfix prints. Raises `PostfixError` with its own complaint."""
+    """The output of a tool of Postfix. Raises `PostfixError` with the tool's complaint."""
     return _run(command)[0]
 
 
 def _run(command: list[str], may_fail: bool = False) -> tuple[str, list[str]]:
-    """stdout and warnings of `command`; when it fails, its own complaint as `PostfixError`."""
+    """stdout and warnings of `command`. If it fails, raises `PostfixError` with its complaint."""
     done = hosttool.ask(command, "Postfix", PostfixError)
     complaint = [line for line in done.stderr.splitlines() if "unused parameter" not in line]
     fatal = next((line for line in complaint if "fatal:" in line), None)

@@ -8,8 +8,8 @@ _DOMAIN = (r"%\{user\s*\|\s*domain\s*(?:\|\s*lower\s*)?\|\s*if\(\s*['\"]eq['\"]\
 
 
 def may_take_domains(username_format: str) -> bool:
-    """Whether a condition of Dovecot 2.4 may stand behind it that adds the domain: if it is the
-    local part, and behind it such conditions for other domains."""
+    """Whether a condition of Dovecot 2.4 that adds the domain may follow: if the format is the
+    local part, followed only by such conditions for other domains."""
     rest = re.sub(_DOMAIN, "", username_format)
     return re.fullmatch(_LOCAL_PART, rest.strip()) is not None
 
