@@ -30,9 +30,11 @@ def judge(tmp_path):
     return judge
 
 
-def mail(release, state="wired", edit=lambda text: text, who=OWNER, kernel=8192, config=CONFIG):
+def mail(release, state="wired", edit=lambda text: text, who=OWNER, kernel=8192, config=CONFIG,
+         accounts=0):
     host = dovecot(release, state, edit)
-    return bad(check_mail.check(host, config, lambda name: who, lambda path: kernel))
+    return bad(check_mail.check(host, config, lambda name: who, lambda path: kernel,
+                                lambda directories: accounts))
 
 
 def replaced(pattern, by, count=0):
@@ -263,3 +265,9 @@ def test_lmtp_socket_that_every_user_may_write_to(release):
 def test_service_that_ends_sessions_is_missing(release):
     edit = replaced(r"service chatmaild-sessions", "service something-else")
     assert mail(release, edit=edit) == {"sessions": "failure"}
+
+
+@pytest.mark.parametrize("accounts, expected", [
+    (1000, {}), (1025, {"imap-processes": "warning"})])
+def test_as_many_clients_as_there_are_accounts(release, accounts, expected):
+    assert mail(release, accounts=accounts) == expected

@@ -1,9 +1,11 @@
 """Who may open what on this host: users, owners and modes."""
 
+import contextlib
 import glob
 import grp
 import os
 import pwd
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from chatmaild.daemon import owners
@@ -61,6 +63,15 @@ def obstacle(who: Identity, path: str, want: int) -> str | None:
 def installed(pattern: str) -> bool:
     """Whether some file matches the glob `pattern`."""
     return bool(glob.glob(pattern))
+
+
+def count(directories: Iterable[str]) -> int:
+    """How many entries they have; one that cannot be read counts as empty."""
+    found = 0
+    for directory in directories:
+        with contextlib.suppress(OSError):
+            found += len(os.listdir(directory))
+    return found
 
 
 def first_integer(path: str) -> int | None:

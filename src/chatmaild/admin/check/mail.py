@@ -1,7 +1,7 @@
 """Does Dovecot deliver to chat mailboxes and serve them, without changing anything for others?"""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from chatmaild.admin.check import hostfiles
 from chatmaild.admin.check.findings import Finding, failure, ok, warning
@@ -24,6 +24,7 @@ def check(
     config: Config,
     identify: Callable[..., Identity | None] = hostfiles.identity,
     kernel: Callable[[str], int | None] = hostfiles.first_integer,
+    count: Callable[[Iterable[str]], int] = hostfiles.count,
 ) -> Iterator[Finding]:
     """Findings about delivery, users' ids, capabilities, and limits."""
     for domain in config.mail_domains:
@@ -34,7 +35,8 @@ def check(
     yield from _sessions(dovecot)
     yield from _chroot(dovecot)
     yield from _login_processes(dovecot)
-    yield from _imap_processes(dovecot)
+    yield from _imap_processes(dovecot, count(
+        f"{config.mailboxes_dir}/{domain}" for domain in config.mail_domains))
     yield from _inotify(kernel(INOTIFY), limits.wanted(dovecot))
 
 
@@ -168,9 +170,16 @@ def _login_processes(dovecot: Dovecot) -> Iterator[Finding]:
                   f"service imap-login {{\n  {key} = {unlimited}\n  process_min_avail = 2\n}}")
 
 
-def _imap_processes(dovecot: Dovecot) -> Iterator[Finding]:
+def _imap_processes(dovecot: Dovecot, accounts: int) -> Iterator[Finding]:
+    """Each session is a process, and ordinary users' come out of the same number."""
     limit = _limit(dovecot.service("imap"), "process_limit", "1024")
-    if limit < MANY_CLIENTS:
-        yield warning("imap-processes", f"{dovecot.path}: service imap",
-                      f"at most {limit} clients are served at once, ordinary users included",
-                      "service imap {\n  process_limit = 4096\n}")
+    if limit >= max(MANY_CLIENTS, accounts):
+        return
+    wanted = 4096
+    while wanted < 2 * accounts:
+        wanted *= 2
+    yield warning("imap-processes", f"{dovecot.path}: service imap",
+                  f"at most {limit} clients are served at once, ordinary users included; there "
+                  f"are {accounts} chat accounts",
+                  f"service imap {{\n  process_limit = {wanted}\n}}\n"
+                  "chatmaild wire --apply     (the kernel has to grant as much)")
