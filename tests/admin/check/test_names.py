@@ -125,6 +125,12 @@ def test_who_sends_through_a_relay_needs_no_name_for_the_address(look):
     assert bad(look([row for row in ROWS if row.kind != "PTR"], relayed)) == {}
 
 
+@pytest.mark.parametrize("name", ["mail", "mail.local", "mail.home.arpa"])
+def test_a_host_that_others_cannot_find_by_its_name(look, name):
+    found = look([], Host(name, HOST.addresses, HOST.keys))
+    assert found[0].code == "dns-myhostname" and "myhostname" in found[0].cure
+
+
 def test_a_key_that_cannot_be_read_leaves_the_answer_open(look):
     host = Host(HOST.name, HOST.addresses, {}, ("/etc/dkimkeys/x: Permission denied",))
     assert bad(look(ROWS, host)) == {"dns-dkim": "unseen"}

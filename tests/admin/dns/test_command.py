@@ -73,6 +73,12 @@ def test_public_addresses_behind_nat_are_given(command, host):
     assert f"{DOMAIN}. IN A 198.51.100.9\n{DOMAIN}. IN AAAA 2001:db8::9\n" in out
 
 
+def test_a_name_that_others_cannot_find_is_said_offline(command, monkeypatch):
+    short = with_parameters(postfix("bookworm"), myhostname="mail")
+    monkeypatch.setattr(postconf, "observe", lambda: short)
+    assert "; Postfix is called mail, which others cannot find" in command()[1]
+
+
 def test_what_could_not_be_had_is_said(command, tmp_path):
     (tmp_path / "s1.private").write_text("no key")
     assert "; " + str(tmp_path / "s1.private") in command()[1]

@@ -14,6 +14,10 @@ from chatmaild.admin.dns.wanted import GUESSED, SERVICES, Address, Host, Row, ad
 
 def check(domains: Iterable[str], host: Host, answers: Answers) -> Iterator[Finding]:
     """Findings about each chat domain, then about the host's own name and addresses."""
+    if not host.has_public_name:
+        yield failure("dns-myhostname", "main.cf: myhostname", f"{host.name} is a name that others "
+                      "cannot find, so the rows below cannot be right yet",
+                      "postconf -e myhostname=mail.example.org      (this host's name in the DNS)")
     for domain in domains:
         yield from _mx(domain, host, answers)
         yield from _leads_here(domain, host, answers)

@@ -61,6 +61,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
     domains = _domains(args.domain, config)
     host = observation.observe(postconf.observe(), domains, tuple(args.address))
     notes = list(host.unreadable)
+    if not host.has_public_name:
+        notes.append(f"Postfix is called {host.name}, which others cannot find: set myhostname in "
+                     "main.cf to a name such as mail.example.org, and run this again")
     if not host.addresses:
         host = _as_published(host, args.server, notes)
     found = {domain: wanted.rows(domain, host) for domain in domains}

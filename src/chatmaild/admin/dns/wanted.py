@@ -17,6 +17,10 @@ SERVICES = {"_imaps._tcp": 993, "_submissions._tcp": 465}
 """SRV records by which clients find servers (RFC 6186 section 3, RFC 8314 section 5.1)."""
 
 
+_PRIVATE = (".local", ".localdomain", ".localhost", ".lan", ".internal", ".home.arpa", ".invalid")
+"""Names below these are known on one network only (RFC 6761, 6762, 8375)."""
+
+
 class Group(enum.StrEnum):
     """Where a row belongs, and who needs it."""
 
@@ -86,6 +90,10 @@ class Host:
     """Why further keys could not be had, a sentence each."""
     relay: str = ""
     """Through which its mail leaves (`relayhost`), if not by itself."""
+
+    @property
+    def has_public_name(self) -> bool:
+        return "." in self.name and not self.name.endswith(_PRIVATE)
 
 
 def rows(domain: str, host: Host) -> list[Row]:
