@@ -4,6 +4,9 @@
 """
 
 import shutil
+import socketserver
+import subprocess
+import threading
 from pathlib import Path
 
 from network.agent import AUTHORITY, NetworkHost, main
@@ -12,6 +15,32 @@ from rig.debian import own_suite
 
 EXAMPLES = Path("/usr/share/doc/chatmaild/examples/several-hosts")
 ANYBODYS = "/etc/ssl/certs/ca-certificates.crt"
+
+
+RSH = """\
+#!/usr/bin/python3
+# As ssh: rsh HOST COMMAND..., without a shell in between.
+import socket, sys
+connection = socket.create_connection((sys.argv[1], 2222))
+connection.sendall((" ".join(sys.argv[2:]) + chr(10)).encode())
+while data := sys.stdin.buffer.read(65536):
+    connection.sendall(data)
+connection.shutdown(socket.SHUT_WR)
+sys.exit(int(connection.makefile().read() or 255))
+"""
+
+
+class _Command(socketserver.StreamRequestHandler):
+    """Runs what `RSH` asks for, as root; the answer is its exit code."""
+
+    rbufsize = 0
+
+    def handle(self) -> None:
+        line = b""
+        while not line.endswith(b"\n"):
+            line += self.connection.recv(1)
+        done = subprocess.run(line.decode().split(), stdin=self.connection)
+        self.connection.sendall(str(done.returncode).encode())
 
 
 class ClusterHost(NetworkHost):
@@ -28,6 +57,13 @@ class ClusterHost(NetworkHost):
         self.chatmaild("directory", "join", self.site.address)
         self._join_dovecot()
         self._join_postfix(databases)
+        self.rsh = self.program("rsh", RSH)
+        server = socketserver.ThreadingTCPServer((self.site.address, 2222), _Command)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def move(self, address: str, node: str) -> None:
+        """Returns when the account lives on the host `node`."""
+        self.chatmaild("directory", "move", "--rsh", self.rsh, address, node)
 
     def _join_dovecot(self) -> None:
         release = "2.3" if own_suite() == "bookworm" else "2.4"
@@ -62,7 +98,8 @@ class ClusterHost(NetworkHost):
 
     def listing(self, address: str) -> list[str]:
         """The names of all messages of an account, with UIDs and flags as Dovecot has them."""
-        done = self.run("doveadm", "-f", "flow", "fetch", "-u", address, "uid flags guid", "all")
+        done = self.run("doveadm", "-f", "flow", "fetch", "-u", address, "uid flags hdr.message-id",
+                        "all")
         return sorted(done.stdout.splitlines())
 
 

@@ -6,6 +6,7 @@
 import contextlib
 import os
 import shutil
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from chatmaild.accounts import directory as directories
 RUNNING: dict[str, RemoteHost] = {}
 DATABASES = [RESOLVER, PHONES]
 """Where the primary listens, and the standby."""
+STRANGER = "192.0.2.66"
+"""Where wrong passwords come from: Dovecot slows such an address down."""
 
 
 def pytest_collection_modifyitems(items):
@@ -54,6 +57,7 @@ def cluster(tmp_path_factory):
     directory = tmp_path_factory.mktemp("cluster")
     directory.chmod(0o755)
     world.enter(directory)
+    subprocess.run(["ip", "address", "add", f"{STRANGER}/24", "dev", world.WIRE], check=True)
     authority = world.Authority(directory)
     signers = {domain: dkimkit.rsa() for site in sites for domain in site.domains}
     records = {domain: signer.record.decode() for domain, signer in signers.items()}

@@ -4,10 +4,13 @@ import contextlib
 import imaplib
 import itertools
 import smtplib
+import socket
 import ssl
 
 import chatmessages
 import pytest
+from cluster.conftest import STRANGER
+from network.sites import PHONES
 from rig.until import until
 
 DOMAIN = "chat.cluster.example"
@@ -21,12 +24,24 @@ def connect(cluster):
     return Clients(cluster)
 
 
+class Imap(imaplib.IMAP4_SSL):
+    """IMAP over TLS from an address of choice, which imaplib cannot do by itself."""
+
+    def __init__(self, site, source, context):
+        self._address, self._source = site.address, source
+        super().__init__(site.name, 993, ssl_context=context, timeout=120)
+
+    def _create_socket(self, timeout):
+        raw = socket.create_connection((self._address, self.port), timeout, (self._source, 0))
+        return self.ssl_context.wrap_socket(raw, server_hostname=self.host)
+
+
 class Clients:
     def __init__(self, cluster):
         self._context = ssl.create_default_context(cafile=str(cluster.authority))
 
-    def imap(self, host, user, password=PASSWORD):
-        client = imaplib.IMAP4_SSL(host.site.name, 993, ssl_context=self._context, timeout=60)
+    def imap(self, host, user, password=PASSWORD, source=PHONES):
+        client = Imap(host.site, source, self._context)
         try:
             client.login(user, password)
         except BaseException:
@@ -34,8 +49,9 @@ class Clients:
             raise
         return client
 
-    def smtp(self, host, user, password=PASSWORD):
-        client = smtplib.SMTP_SSL(host.site.name, 465, context=self._context, timeout=60)
+    def smtp(self, host, user, password=PASSWORD, source=PHONES):
+        client = smtplib.SMTP_SSL(host.site.name, 465, context=self._context, timeout=120,
+                                  source_address=(source, 0))
         try:
             client.login(user, password)
         except BaseException:
@@ -51,7 +67,7 @@ class Clients:
 
     def send(self, host, sender, recipient):
         with self.smtp(host, sender) as smtp:
-            smtp.sendmail(sender, [recipient], chatmessages.encrypted(sender, recipient))
+            smtp.sendmail(sender, [recipient], chatmessages.encrypted(sender, recipient, "hello"))
 
     def messages(self, host, user):
         with self.imap(host, user) as imap:
@@ -59,7 +75,7 @@ class Clients:
 
     def refusal(self, host, user, password=PASSWORD):
         with pytest.raises(imaplib.IMAP4.error) as caught:
-            self.imap(host, user, password)
+            self.imap(host, user, password, STRANGER)
         return str(caught.value)
 
 
@@ -82,7 +98,7 @@ def test_a_wrong_password_is_refused_through_the_wrong_host(cluster, connect):
         person = connect.person(home)
         for host in (other, home):
             with pytest.raises(smtplib.SMTPAuthenticationError) as caught:
-                connect.smtp(host, person, "not the password")
+                connect.smtp(host, person, "not the password", STRANGER)
             assert caught.value.smtp_code == 535
             assert "AUTHENTICATIONFAILED" in connect.refusal(host, person, "not the password")
         connect.smtp(other, person).quit()
@@ -122,6 +138,30 @@ def test_a_deleted_address_is_free_for_either_host(cluster, connect):
     cluster.left.chatmaild("accounts", "delete", "--yes", anna)
     connect.imap(cluster.right, anna, "another password").logout()
     assert cluster.right.has_mailbox(anna) and not cluster.left.has_mailbox(anna)
+
+
+def test_an_account_moves_between_the_releases_with_its_mail(cluster, connect):
+    anna, bert = connect.person(cluster.left), connect.person(cluster.right)
+    for _ in range(2):
+        connect.send(cluster.left, bert, anna)
+    until(lambda: connect.messages(cluster.left, anna) == 2, "the mail", 60)
+    with connect.imap(cluster.left, anna) as imap:
+        imap.select()
+        imap.store("1", "+FLAGS", r"\\Seen")
+        validity = imap.status("INBOX", "(UIDVALIDITY UIDNEXT)")
+    before = cluster.left.listing(anna)
+    idling = connect.imap(cluster.left, anna)
+    cluster.left.move(anna, cluster.right.site.name)
+    assert cluster.right.has_mailbox(anna) and not cluster.left.has_mailbox(anna)
+    assert cluster.right.listing(anna) == before
+    with pytest.raises((imaplib.IMAP4.abort, OSError)):     # it has to connect anew
+        idling.noop(), idling.noop()
+    with connect.imap(cluster.left, anna) as imap:
+        assert imap.status("INBOX", "(UIDVALIDITY UIDNEXT)") == validity
+    connect.send(cluster.left, bert, anna)
+    until(lambda: connect.messages(cluster.left, anna) == 3, "mail at the new home", 60)
+    cluster.right.move(anna, cluster.left.site.name)
+    assert connect.messages(cluster.right, anna) == 3 and cluster.left.has_mailbox(anna)
 
 
 def test_without_the_primary_people_go_on_and_newcomers_wait(cluster, connect):

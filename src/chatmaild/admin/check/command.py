@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from chatmaild.admin.check import (
-    delivery, dns, dovecot as check_dovecot, host, mail, names, postfix as check_postfix, reach,
-    sessions, signing, sockets, trust, wiring,
+    delivery, dns, dovecot as check_dovecot, host, mail, names, others, postfix as check_postfix,
+    reach, sessions, signing, sockets, trust, wiring,
 )
 from chatmaild.admin.check.findings import Finding, Level, failure, unseen
 from chatmaild.admin.dns import command as dns_command, observation as dns_observation
@@ -90,6 +90,7 @@ def examine(config: Config, args: argparse.Namespace) -> Iterator[Finding]:
         yield from wiring.with_cures(_servers(postfix, dovecot, config), plan)
         if postfix and plan:
             yield from wiring.other_instances(postfix, plan)
+    yield from others.check(postfix, dovecot, config)
     yield from sockets.check(config, postfix)
     yield from dns.check(config)
     if args.dns and postfix:

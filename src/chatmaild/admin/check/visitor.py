@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from chatmaild.accounts import passwordhash
+from chatmaild.accounts.entries import Entries
 from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
 from chatmaild.admin.check.findings import Finding, failure, ok
 from chatmaild.admin.servers.doveconf import Dovecot
@@ -77,14 +78,23 @@ def invent(config: Config, domain: DomainConfig, host: str, dovecot: Dovecot | N
 
 def create(config: Config, visitor: Visitor) -> None:
     """Make the account without a login. Raises `ChatmaildError`."""
-    as_owner(config, lambda: visitor.mailbox.create(
-        passwordhash.hash_password(visitor.password.encode()), time.time()))
+    def work() -> None:
+        hashed = passwordhash.hash_password(visitor.password.encode())
+        Entries(config).claim(visitor.mailbox, hashed)
+        visitor.mailbox.create(hashed, time.time())
+
+    as_owner(config, work)
 
 
 def remove(config: Config, visitor: Visitor) -> Finding:
     home = visitor.mailbox.home
+
+    def work() -> None:
+        with Entries(config).deleting(visitor.mailbox):
+            visitor.mailbox.delete()
+
     try:
-        as_owner(config, visitor.mailbox.delete)
+        as_owner(config, work)
         if not visitor.mailbox.exists():
             return ok("live-removal", home, "removed")
         problem = "is still there"
