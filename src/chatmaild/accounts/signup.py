@@ -15,7 +15,7 @@ MAX_PASSWORD = 511
 """Octets; from 512 on libxcrypt makes no hash."""
 
 AUTOMATIC_PASSWORD = 23
-"""Octets in the password of an account that a client has made by itself: its mark."""
+"""Octets in the password of an account that a client made by itself, which tell that it did."""
 
 MAX_CLIENTS = 65_536
 """Client prefixes remembered at a time, 100 octets each; beyond that the oldest is forgotten."""

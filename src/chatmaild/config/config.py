@@ -77,7 +77,7 @@ class DomainConfig:
     )
 
     def problems(self) -> list[str]:
-        """What is wrong between the keys of one domain, one sentence each."""
+        """Mistakes between the keys of one domain, one sentence each."""
         found = []
         ways = [way for way in (self.turn_secret_file, self.turn_socket) if way]
         if len(ways) != (1 if self.turn_server else 0):
@@ -146,7 +146,7 @@ class Config:
         return self.domains.get(mail_address.rpartition("@")[2].lower())
 
     def problems(self) -> list[str]:
-        """What is wrong between the keys of the host, one sentence each."""
+        """Mistakes between the keys of the host, one sentence each."""
         if bool(self.directory) != bool(self.node):
             return ["directory and node belong together: set node to the name of this host, or "
                     "none of the two"]

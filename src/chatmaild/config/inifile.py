@@ -22,7 +22,7 @@ MAX_FILE_SIZE = 1 << 20
 """Octets; a larger file is no configuration of ours and is not read."""
 
 _BLANKS = " \t\r\v\f"
-"""What both Python and Lua take for blanks within a line."""
+"""The blanks within a line, for Python and Lua alike."""
 
 _ODD_BLANKS = re.compile(rf"[^\S{_BLANKS}]")
 
@@ -48,8 +48,8 @@ def load(path: Path) -> Config:
 
 
 def read(path: Path) -> bytes:
-    """What is in the file at `path`. Raises `ConfigError` if that cannot be read, or is too large.
-    """
+    """The content of the file at `path`. Raises `ConfigError` if it cannot be read, or is too
+    large."""
     try:
         with open(path, "rb") as file:
             raw = file.read(MAX_FILE_SIZE + 1)

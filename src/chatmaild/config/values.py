@@ -88,7 +88,7 @@ def word(pattern: str, meaning: str) -> Callable[[str], str]:
 
 
 def optional(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    """What `parse` takes, or nothing at all: None."""
+    """A parser that takes what `parse` takes, or nothing at all: None."""
     return lambda text: parse(text) if text else None
 
 

@@ -1,8 +1,9 @@
-"""Who is about to get mail: a file for each message, made by Dovecot's auth before a delivery.
+"""Tells who is about to get mail: by a file for each message, which Dovecot's auth makes before a
+delivery.
 
 Dovecot's lmtp asks for the account at each RCPT, and chatmaild.lua, which answers, moves an empty
-file to DIRECTORY/ADDRESS,WHATEVER. We move it on to claimed/ until the notification is where it
-is safe, and remove it there: so what a kill leaves behind is known at the next start.
+file to DIRECTORY/ADDRESS,WHATEVER. We move it on to claimed/, and remove it there when the
+notification is safe: so the next start finds what a kill left behind.
 
 In /run, because it is worth nothing after a reboot, and an empty file takes no space there.
 """
@@ -26,7 +27,7 @@ class Arrival:
 
     address: str
     since: float
-    """When that was known, in seconds since the epoch: the message was saved later."""
+    """When it was announced, in seconds since the epoch; the message is saved later."""
     name: str
     """Of its file."""
 
@@ -55,8 +56,8 @@ class Arrivals:
     def watch(self) -> None:
         """Have the kernel send SIGIO at the next arrival, once.
 
-        dnotify and not inotify: of the instances of the latter a user has 128, and Dovecot's imap
-        processes, which run as the same user, use them up.
+        dnotify and not inotify: a user has 128 instances of inotify, and Dovecot's imap processes,
+        which run as the same user, use them up.
         """
         with contextlib.suppress(OSError):  # a kernel without it: then somebody has to look
             fcntl.fcntl(self._descriptor, fcntl.F_NOTIFY, fcntl.DN_CREATE)
@@ -77,7 +78,7 @@ class Arrivals:
         return found
 
     def done(self, arrival: Arrival) -> None:
-        """It need not be known any more."""
+        """Forget `arrival`, whose notification is safe."""
         with contextlib.suppress(OSError):
             os.unlink(f"{self._claimed}/{arrival.name}")
 

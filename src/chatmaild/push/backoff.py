@@ -1,4 +1,5 @@
-"""When a notification is sent again, and how many may be under way while the gateway is ill.
+"""Decides when a notification is sent again, and how many may be under way while the gateway is
+ill.
 
 Nothing here reads a clock or a random number: `now` (seconds since the epoch) and `spread` (a
 random number in [0, 1)) are arguments.
@@ -18,7 +19,7 @@ LONGEST_PAUSE = 120.0
 
 
 def _grown(first: float, longest: float, times: int, spread: float) -> float:
-    """Exponential back-off; half of it is random, so that those who failed together part."""
+    """Exponential back-off; half of it is random, so that requests that failed together part."""
     return min(first * 2.0 ** min(times - 1, 30), longest) * (0.5 + spread / 2)
 
 
@@ -55,7 +56,7 @@ class Breaker:
         return self._open_until if self.is_open(now) else None
 
     def success(self) -> None:
-        """The gateway answered; what it thinks of this one token does not matter."""
+        """The gateway answered, whatever it said of this one token."""
         self._failures = 0
         self._openings = 0
         self._window = min(self._window + 1, self.limit)

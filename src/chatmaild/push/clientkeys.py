@@ -1,4 +1,5 @@
-"""What clients may read of a chat domain by IMAP METADATA: values that the admin has configured.
+"""Answers what clients read of a chat domain by IMAP METADATA: values that the admin has
+configured.
 
 /shared/comment and /shared/admin are not here: Dovecot answers them by itself, from what the Lua
 userdb returns.
@@ -23,7 +24,7 @@ TURN_LIFETIME = 5 * 86_400
 """Seconds for which TURN credentials are good; clients ask again 12 hours before the end."""
 
 TURN_TIMEOUT = 2.0
-"""Seconds to wait for what answers on turn_socket."""
+"""Seconds to wait for an answer on turn_socket."""
 
 MAX_FILE_SIZE = 65_536
 """Octets of turn_secret_file and app_versions_file."""

@@ -50,7 +50,7 @@ class Answer:
 class Gateway:
     """The gateway at `url`. Make it inside a running event loop.
 
-    There are as many connections as requests at once: how many these may be, its user decides.
+    There are as many connections as requests at once; the caller limits those.
     """
 
     def __init__(self, url: str):
@@ -64,7 +64,8 @@ class Gateway:
         )
 
     async def notify(self, token: str) -> Answer:
-        """Send one notification. Whatever the gateway or the network does is an `Answer`."""
+        """Send one notification. Raises nothing: a failure of gateway or network is an `Answer`
+        too."""
         try:
             async with self._session.post(
                 self.url, data=token.encode(), allow_redirects=False,

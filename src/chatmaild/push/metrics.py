@@ -1,4 +1,5 @@
-"""What the notifier has done and has yet to do: it writes, Prometheus and ``report`` read."""
+"""Numbers of what the notifier has done and has yet to do: it writes them, Prometheus and
+``report`` read them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ class Standing:
     timestamp: float
 
     def is_stale(self, now: float) -> bool:
-        """Whether the notifier seems not to run any more."""
+        """Whether the numbers are so old that the notifier seems not to run any more."""
         return now - self.timestamp > 4 * INTERVAL
 
 

@@ -1,7 +1,7 @@
-"""Which messages came into a mailbox since a moment, and whether they are from its owner.
+"""Finds the messages that came into a mailbox since a moment, and whether they are from its owner.
 
-Blocking calls. Only INBOX is looked at, and only the beginning of a message is read, as far as
-its From. When in doubt a message is from somebody else.
+Blocking calls. Looks at INBOX only, and reads a message only up to its From. In doubt a message is
+from somebody else.
 """
 
 import os

@@ -1,8 +1,8 @@
 """Tells the notifier of news, without ever waiting for it.
 
-News is kept as the `ref` of an account until the notifier says that it is on disk; when the
-notifier goes away in between, it is told again. What was written to the socket survives us: it
-is in the kernel's hands, or with socket activation in those of systemd's listening socket.
+News is kept as the `ref` of an account until the notifier confirms that it is on disk; a notifier
+that went away in between is told again. What was written to the socket survives us: it is in the
+kernel's hands, or with socket activation in those of systemd's listening socket.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from chatmaild.push.protocol import Announce, Gone, Probe, Probed, Stored
 SOCKET = Path("/run/chatmaild/notifier.sock")
 
 WINDOW = 512
-"""Announcements that may be under way at once; what comes then waits as a `ref`."""
+"""Announcements that may be under way at once; more wait as a `ref`."""
 
 MAX_WAITING = 100_000
 """Accounts with news that may wait for a notifier that is away; 20 MB at most."""

@@ -22,7 +22,7 @@ MAX_LINE = 1 << 19
 
 
 class ProtocolError(ValueError):
-    """A line that is none of ours. The text says what is wrong, never what stood there."""
+    """A line that is none of ours. The text says what is wrong, and quotes nothing."""
 
 
 @dataclass(frozen=True)

@@ -167,8 +167,8 @@ class PushQueue:
     def due(self, now: float, limit: int, under_way: Collection[int]) -> list[Entry]:
         """At most `limit` entries to send now, without those `under_way` (ids); newest first.
 
-        Newest first, because after an outage the message of this second should ring now, not
-        behind all that have waited for hours.
+        Newest first, so that after an outage the message of this second rings now, not after all
+        that have waited for hours.
         """
         if not limit:
             return []
@@ -184,10 +184,8 @@ class PushQueue:
         return first
 
     def expire(self, before: float, latest: float) -> int:
-        """Drop what has had no message since `before`; returns how many.
-
-        What is due only after `latest` was written by a clock that was wrong: it is due then.
-        """
+        """Drop entries without a message since `before`; returns how many. An entry due after
+        `latest` was written by a wrong clock: it becomes due at `latest`."""
         dropped = self._db.execute("DELETE FROM entry WHERE last < ?", (before,)).rowcount
         self._db.execute("UPDATE entry SET due = ? WHERE due > ?", (latest, latest))
         self._db.execute("UPDATE entry SET last = ? WHERE last > ?", (latest, latest))
