@@ -8,6 +8,7 @@ from chatmaild.accounts.entries import Entries
 from chatmaild.accounts.invites import MAX_TOKENS, Invitation
 from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.admin import links
+from chatmaild.admin.web import look
 from chatmaild.config import inifile
 from chatmaild.config.config import Config, DomainConfig
 from chatmaild.console import Console
@@ -36,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     command.add_argument("--web", type=Path, metavar="DIRECTORY",
                          help="write a page for each link into the web site there, and print its "
                          "address")
-    _configure_pages(command)
+    look.configure(command)
     add("list", "list the invitations that nobody has used yet")
     command = add("revoke", "take back what is left of one batch")
     command.add_argument("batch", metavar="BATCH", help="as printed by create and list")
@@ -114,11 +115,6 @@ def _open(domain: DomainConfig, args: argparse.Namespace, console: Console) -> i
     return 0
 
 
-def _configure_pages(parser: argparse.ArgumentParser) -> None:
-    from chatmaild.admin.web.command import configure_look
-    configure_look(parser)
-
-
 def _create_pages(args: argparse.Namespace, config: Config, console: Console) -> int:
     """A page for each invitation. The tokens belong to mail_user, the pages to whoever owns the
     web site, so a process of its own makes the tokens."""
@@ -131,8 +127,9 @@ def _create_pages(args: argparse.Namespace, config: Config, console: Console) ->
     batch, invitations = _made_by_mail_user(args, config)
     until = _day(int(time.time()) + args.days * 86_400)
     web.become_owner(args.web)
-    paths = invitation.write(
-        args.web, site, [links.login(one.address, one.password) for one in invitations], until)
+    paths = invitation.write(args.web, [
+        site.invitation(links.login(one.address, one.password), until) for one in invitations
+    ], until)
     addresses = [f"https://{domain.name}/{path}" for path in paths]
     for address in addresses:
         console.line(address)

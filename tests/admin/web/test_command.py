@@ -4,6 +4,7 @@ import json
 import os
 import pwd
 import re
+import sys
 from urllib.parse import unquote
 
 import pytest
@@ -55,6 +56,15 @@ def test_a_directory_that_is_not_there(site):
     site.root.rmdir()
     code, _, err = site.web()
     assert code == 1 and "install -d" in err
+
+
+def test_without_jinja_only_the_pages_are_missed(site, invite, monkeypatch):
+    monkeypatch.delitem(sys.modules, "chatmaild.admin.web.pages", raising=False)
+    monkeypatch.delattr("chatmaild.admin.web.pages", raising=False)
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    for code, _, err in (site.web(), invite()):
+        assert code == 2 and "apt install python3-jinja2" in err
+    assert site.call("invite", "create")[0] == 0
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")

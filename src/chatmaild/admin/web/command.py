@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from chatmaild.admin.web import directory, facts, invitation, mailconfig, pages
+from chatmaild.admin.web import directory, facts, invitation, look, mailconfig
 from chatmaild.config import inifile
 from chatmaild.config.config import Config, DomainConfig
 from chatmaild.config.values import domain_names
@@ -22,22 +22,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--check", action="store_true",
                         help="change nothing; say whether the pages are current (0) or not (1)")
     parser.add_argument("--domain", help="chat domain (default: the only one)")
-    configure_look(parser)
+    look.configure(parser)
     parser.add_argument("--mx", action="append", type=_name, default=[], metavar="NAME",
                         help="mail exchanger of the domain, for an MTA-STS policy; may be given "
                         "several times")
     parser.add_argument("--mta-sts", choices=("testing", "enforce", "none"), default="testing",
                         help="mode of that policy (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
-
-
-def configure_look(parser: argparse.ArgumentParser) -> None:
-    """The arguments that say how pages look."""
-    parser.add_argument("--language", action="append", default=[], metavar="LL",
-                        help="may be given several times, the first one for the start page "
-                        "(default: all there are, English first)")
-    parser.add_argument("--templates", type=Path, default=pages.OWN_TEMPLATES, metavar="DIRECTORY",
-                        help="templates and text blocks of your own (default: %(default)s)")
 
 
 def _name(text: str) -> str:
@@ -49,6 +40,7 @@ def _name(text: str) -> str:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
+    from chatmaild.admin.web import pages
     config = inifile.load(args.config)
     domain = chosen(args.domain, config)
     told = facts.of(domain, config)

@@ -12,7 +12,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from chatmaild.admin.web.pages import Site
 from chatmaild.disk import atomic
 from chatmaild.errors import StoreError
 
@@ -24,17 +23,17 @@ SECRET = 16
 """Octets of the name that nobody can guess."""
 
 
-def write(directory: Path, site: Site, links: Sequence[str], until: str) -> list[str]:
-    """A page for each login link; their paths below `directory`. Raises `StoreError`."""
+def write(directory: Path, pages: Sequence[bytes], until: str) -> list[str]:
+    """Put each page there, until that day; their paths below `directory`. Raises `StoreError`."""
     place = directory / PLACE
     paths = []
     try:
         with contextlib.suppress(FileExistsError):
             place.mkdir()
             place.chmod(0o711)
-        for link in links:
+        for page in pages:
             name = f"{until}-{secrets.token_urlsafe(SECRET)}.html"
-            atomic.write_file(str(place / name), site.invitation(link, until), 0o644)
+            atomic.write_file(str(place / name), page, 0o644)
             paths.append(f"{PLACE}/{name}")
     except OSError as error:
         raise StoreError(f"{error.filename or place}: {error.strerror}") from None

@@ -1,15 +1,22 @@
-"""Templates and languages -> pages. The only importer of Jinja and gettext."""
+"""Templates and languages -> pages. The only importer of Jinja and gettext.
+
+Importing it raises `UsageError` where there is no Jinja.
+"""
 
 import gettext
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import jinja2
-
 from chatmaild.admin import links
 from chatmaild.admin.web.facts import Facts
+from chatmaild.admin.web.look import OWN_TEMPLATES
 from chatmaild.errors import ChatmaildError, UsageError
+
+try:
+    import jinja2
+except ImportError:     # only recommended by the package, since mail does not need it
+    raise UsageError("pages are made with Jinja: apt install python3-jinja2") from None
 
 LANGUAGES = {
     "en": "English", "de": "Deutsch", "fr": "Français", "es": "Español", "it": "Italiano",
@@ -21,9 +28,6 @@ DOMAIN = "chatmaild"
 """Of the messages: the name of the .mo files."""
 
 TEMPLATES = Path(__file__).with_name("templates")
-
-OWN_TEMPLATES = Path("/etc/chatmaild/web")
-"""What is here comes first: templates in place of ours, and text blocks."""
 
 
 class TemplateTrouble(ChatmaildError):
