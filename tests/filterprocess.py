@@ -20,7 +20,7 @@ GOOD = openpgpmessages.mime_body(openpgpmessages.gpg_symmetric())
 class Filter:
     """A filtermail process, ready when the constructor returns."""
 
-    def __init__(self, directory, text, *arguments, program=("-m", "chatmaild")):
+    def __init__(self, directory, text, *arguments, program=("-m", "chatmaild"), stderr=None):
         self.directory = directory
         self.ini = directory / "chatmaild.ini"
         self.ini.write_text(text)
@@ -34,7 +34,7 @@ class Filter:
              "--socket", f"unix:{self.socket}", *arguments],
             env=os.environ | {"PYTHONPATH": str(SRC),
                               "NOTIFY_SOCKET": str(directory / "notify.sock")},
-            stderr=self.log)
+            stderr=stderr or self.log)
         while b"READY=1" not in self.notify.recv(1000):
             pass
 

@@ -143,7 +143,7 @@ def _prepare(args: argparse.Namespace) -> None:
     if daemonize:
         _detach(args)
     if args.command in DAEMONS + JOBS:
-        logs.setup(f"chatmaild-{args.command}", to_syslog=daemonize)
+        logs.setup(f"chatmaild-{args.command}", args.command in DAEMONS, daemonize)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

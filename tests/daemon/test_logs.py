@@ -1,11 +1,16 @@
 """What services say in the log, and how they call an address there."""
 
+import logging
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from chatmaild.daemon import logs
+from chatmaild.daemon.logoutput import Descriptor, PatientHandler, Syslog
 
 SRC = Path(__file__).parents[2] / "src"
 
@@ -29,7 +34,7 @@ def test_every_line_for_the_journal_has_its_level():
     program = """
 import logging
 from chatmaild.daemon import logs
-logs.setup("chatmaild-test")
+logs.setup("chatmaild-test", is_daemon=True)
 logging.error("first\\nsecond")
 """
     done = subprocess.run(
@@ -44,3 +49,86 @@ def test_the_place_of_an_error_does_not_quote_it():
     except KeyError as error:
         assert logs.place(error).startswith(f"KeyError in {__file__}:")
     assert logs.place(KeyError("secret")) == "KeyError"
+
+
+def logger(output):
+    found = logging.Logger("test")
+    handler = PatientHandler(output)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    found.addHandler(handler)
+    return found
+
+
+def pipe():
+    reading, writing = os.pipe()
+    return open(reading, "rb", buffering=0), open(writing, "wb", buffering=0)
+
+
+def sockets():
+    ours, theirs = socket.socketpair()
+    return ours.makefile("rb", buffering=0), theirs
+
+
+LINES = 5000
+"""More than any pipe or socket keeps."""
+
+
+@pytest.mark.parametrize("pair", [pipe, sockets])
+def test_nobody_waits_for_who_does_not_read_the_log(pair):
+    reading, writing = pair()
+    log = logger(Descriptor(writing.fileno()))
+    for number in range(LINES):
+        log.info("%04d %s", number, "x" * 100)
+    kept = reading.read(1 << 20)
+    log.info("read again")
+    while not kept.endswith(b"read again\n"):
+        kept += reading.read(1 << 20)
+    *before, notice, again = kept.decode().splitlines()
+    assert before == [f"INFO {number:04d} {'x' * 100}" for number in range(len(before))]
+    assert 0 < len(before) < LINES
+    assert notice == f"WARNING the log took no lines for a while; lost: {LINES - len(before)}"
+    assert again == "INFO read again"
+
+
+@pytest.mark.parametrize("pair", [pipe, sockets])
+def test_a_line_longer_than_what_the_reader_takes_at_once_comes_whole(pair):
+    reading, writing = pair()
+    log = logger(Descriptor(writing.fileno()))
+    long = "y" * (1 << 20)
+    log.info(long)
+    got = b""
+    while b"\n" not in got:
+        got += reading.read(1 << 20)
+        log.info("next")
+    assert got.startswith(f"INFO {long}\n".encode())
+
+
+@pytest.mark.parametrize("pair", [pipe, sockets])
+def test_a_reader_that_has_gone_is_nobodys_trouble(pair):
+    reading, writing = pair()
+    log = logger(Descriptor(writing.fileno()))
+    reading.close()
+    log.info("nobody reads this")
+
+
+def daemon(path):
+    found = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    found.bind(str(path))
+    found.setblocking(False)
+    return found
+
+
+def test_a_syslog_daemon_may_be_stuck_gone_or_new(tmp_path):
+    path = tmp_path / "log"
+    log = logger(Syslog(str(path)))
+    log.info("before there is one")
+    with daemon(path) as first:
+        for number in range(LINES):
+            log.info("%d", number)
+        assert first.recv(1000) == b"WARNING the log took no lines for a while; lost: 1"
+        assert first.recv(1000) == b"INFO 0"
+    path.unlink()
+    with daemon(path) as second:
+        log.info("and on")
+        assert second.recv(1000).startswith(b"WARNING the log took no lines for a while; lost: 4")
+        assert second.recv(1000) == b"INFO and on"

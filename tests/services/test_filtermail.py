@@ -45,6 +45,22 @@ def test_ordinary_mail_from_outside_is_never_shown(tmp_path):
     assert "accept " not in filter_.logged()
 
 
+def test_mail_goes_on_while_nobody_reads_the_log(tmp_path):
+    """As with a journald that hangs: systemd's socket is full after some thousand lines."""
+    unread, stderr = socket.socketpair()
+    stderr.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    with unread, stderr:
+        filter_ = Filter(tmp_path, "[chatmaild]\nmail_domains = chat.test\n"
+                         "max_user_send_burst_size = 1000\n", stderr=stderr)
+        client = filter_.client()
+        for _ in range(100):
+            assert client.transaction(ALICE, [BOB], openpgpmessages.headers(ALICE), GOOD,
+                                      login=ALICE).accepted
+        client.close()
+        filter_.stop()
+        assert unread.recv(1 << 20).count(b"reason=encrypted") < 100, "it was full"
+
+
 def test_several_messages_on_one_connection(client):
     for sender in (ALICE, ALICE):
         outcome = client.transaction(sender, [BOB], openpgpmessages.headers(sender), GOOD,

@@ -9,6 +9,8 @@ import os
 import sys
 import traceback
 
+from chatmaild.daemon.logoutput import Descriptor, PatientHandler, Syslog
+
 _SYSLOG_LEVEL = {
     logging.DEBUG: 7,
     logging.INFO: 6,
@@ -16,6 +18,9 @@ _SYSLOG_LEVEL = {
     logging.ERROR: 3,
     logging.CRITICAL: 2,
 }
+
+
+_FACILITY_MAIL = 2 << 3
 
 
 class _JournalFormatter(logging.Formatter):
@@ -26,21 +31,32 @@ class _JournalFormatter(logging.Formatter):
         return "\n".join(prefix + line for line in super().format(record).splitlines())
 
 
-def setup(name: str, to_syslog: bool = False) -> None:
+class _SyslogFormatter(logging.Formatter):
+    """As syslog(3) hands a record to /dev/log, but for the time."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        priority = _FACILITY_MAIL | _SYSLOG_LEVEL.get(record.levelno, 6)
+        return f"<{priority}>{super().format(record)}"
+
+
+def setup(name: str, is_daemon: bool, to_syslog: bool = False) -> None:
     """Log to stderr, under systemd with levels that the journal understands; or to syslog.
 
-    `to_syslog` is for a process that has left its terminal. Lines begin with `name` there; the
-    journal has the same name from SyslogIdentifier= of the unit.
+    A daemon never waits for the reader of its log. `to_syslog` is for one that has left its
+    terminal. Lines begin with `name` there; the journal has the same name from SyslogIdentifier=
+    of the unit.
     """
     handler: logging.Handler = logging.StreamHandler(sys.stderr)
     if to_syslog:
-        from logging.handlers import SysLogHandler
-        handler = SysLogHandler("/dev/log", facility=SysLogHandler.LOG_MAIL)
-        handler.setFormatter(logging.Formatter(f"{name}[{os.getpid()}]: %(message)s"))
-    elif "JOURNAL_STREAM" in os.environ:
-        handler.setFormatter(_JournalFormatter("%(message)s"))
+        handler = PatientHandler(Syslog())
+        handler.setFormatter(_SyslogFormatter(f"{name}[{os.getpid()}]: %(message)s"))
     else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        if is_daemon:
+            handler = PatientHandler(Descriptor(sys.stderr.fileno()))
+        if "JOURNAL_STREAM" in os.environ:
+            handler.setFormatter(_JournalFormatter("%(message)s"))
+        else:
+            handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
 
 

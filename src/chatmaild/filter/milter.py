@@ -16,6 +16,7 @@ from __future__ import annotations  # milter.milterContext is a name for type ch
 import logging
 import os
 import signal
+import sys
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ import milter
 
 from chatmaild.config.config import Config
 from chatmaild.daemon import logs
+from chatmaild.errors import ChatmaildError
 from chatmaild.filter import headers as header_policy, replies as verdicts
 from chatmaild.filter.client import Client, Direction
 from chatmaild.filter.questions import World, run
@@ -277,7 +279,11 @@ def _refused(ctx: milter.milterContext, reply: verdicts.Reply) -> int:
 
 def _failed(session: _Session) -> None:
     """Remember the exception being handled; Postfix waits for no answer now."""
-    log.exception("%s: unexpected error, deferred", session.queue_id)
+    error = sys.exception()
+    if isinstance(error, ChatmaildError):   # a part of ours is down, say, and each message tells
+        log.error("%s: %s; deferred", session.queue_id, error)
+    else:
+        log.exception("%s: unexpected error, deferred", session.queue_id)
     session.broken = True
 
 

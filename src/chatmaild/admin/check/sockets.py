@@ -96,7 +96,9 @@ def check(
 
 def judge(door: Door, ask: Callable[[Door], bytes]) -> Finding:
     unit = f"chatmaild-{door.service}"
-    cure = f"systemctl enable --now {unit}.socket; journalctl -u {unit}"
+    # enable --now would do nothing where systemd still has a socket whose file somebody removed
+    cure = (f"systemctl enable {unit}.socket; systemctl restart {unit}.socket; "
+            f"journalctl -u {unit}")
     user = f"user {door.who.name}" + ("" if door.chroot == "/" else f" in {door.chroot}")
     try:
         answer = ask(door)
