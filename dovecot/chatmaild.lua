@@ -175,7 +175,9 @@ local function stored_hash(home)
   if not is_there(parent) then
     return nil, parent .. ": missing; mount it, or restart chatmaild-doveauth, which creates it"
   end
-  if is_there(parent .. "/.aside-" .. address) then return false, UNDECIDED end
+  local moved, trouble = is_there(parent .. "/.aside-" .. address)
+  if moved == nil then return nil, trouble end
+  if moved then return false, UNDECIDED end
   if is_there(home .. "/password") then return nil, "the mailbox was put back this moment" end
   return false, "no such account"
 end

@@ -1,5 +1,6 @@
 """When an account ended is remembered as long as a session of it may live, and no longer."""
 
+import errno
 import os
 import time
 
@@ -32,6 +33,26 @@ def test_each_way_to_end_is_remembered(mailboxes, how):
     alice.unblock()
     alice.create("{PLAIN}y", NOW)
     assert before <= alice.ended() <= time.monotonic(), "the next owner's account is another one"
+
+
+@pytest.mark.parametrize("how", [{}, {"block": True}, {"keep": lambda home: False}])
+def test_it_is_remembered_on_a_disk_that_takes_no_file_before_the_removal(
+        mailboxes, monkeypatch, how):
+    """Who deletes accounts because the inodes are used up would forget it just then."""
+    alice = mailboxes.find(ALICE)
+    alice.create("{PLAIN}x", NOW)
+    alice.block()
+    real = open
+
+    def full(path, *arguments, **options):
+        if ".ended-" in str(path) and any(".removed-" in name for name in os.listdir(
+                f"{mailboxes.root}/chat.example")):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr("builtins.open", full)
+    alice.delete(**how)
+    assert alice.ended() is not None
 
 
 def test_a_mailbox_that_is_kept_goes_on(mailboxes):

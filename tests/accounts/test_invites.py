@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -9,7 +10,8 @@ from chatmaild.accounts.layout import DAY
 from chatmaild.accounts.lifecycle import Creation
 from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.config import inifile
-from chatmaild.errors import UsageError
+from chatmaild.disk import atomic
+from chatmaild.errors import StoreError, UsageError
 
 NOW = 20_000 * DAY + 50_000
 DOMAIN = "chat.example"
@@ -102,6 +104,35 @@ def test_a_file_that_is_no_invitation_invites_nobody(boxes, invites, content):
     path.write_bytes(content)
     assert invites.claim(DOMAIN, made.password.encode(), NOW) is None
     assert invites.batches(DOMAIN) == []
+
+
+def test_a_file_that_never_becomes_an_invitation_goes(boxes, invites):
+    """Of a command that was killed while it wrote."""
+    invites.create(boxes.domain, 1, 7, NOW)
+    unfinished = Path(boxes.root, DOMAIN, ".invites", "cut-short")
+    unfinished.write_text('{"batch": "abc')
+    os.utime(unfinished, (NOW, NOW))
+    assert invites.sweep(DOMAIN, NOW + 60) == [], "it may be being written"
+    assert invites.sweep(DOMAIN, NOW + 7200, dry_run=True) == [str(unfinished)]
+    assert unfinished.exists()
+    assert invites.sweep(DOMAIN, NOW + 7200) == [str(unfinished)] and not unfinished.exists()
+    assert len(invites.batches(DOMAIN)) == 1
+
+
+def test_a_batch_that_does_not_fit_on_the_disk_leaves_nothing(boxes, invites, monkeypatch):
+    written = []
+
+    def write(path, *arguments, **options):
+        if len(written) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written.append(path)
+        return real(path, *arguments, **options)
+
+    real = atomic.write_new_file
+    monkeypatch.setattr(atomic, "write_new_file", write)
+    with pytest.raises(StoreError, match="make room"):
+        invites.create(boxes.domain, 3, 7, NOW)
+    assert invites.batches(DOMAIN) == [] and not any(map(os.path.exists, written))
 
 
 @pytest.mark.parametrize("uses", [0, -1, 10_001])

@@ -403,6 +403,28 @@ def test_until_it_is_put_back_nobody_is_told_that_there_is_no_such_account(box):
     assert box.exists()
 
 
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES])
+def test_what_cannot_be_told_of_an_account_moved_aside_is_not_taken_for_no(
+        box, monkeypatch, number):
+    """A new account would take its place, and the old one go as rubbish."""
+    _killed_while_deciding(box)
+    real = os.lstat
+
+    def ill(path, **options):
+        if "/.aside-" in str(path):
+            raise OSError(number, os.strerror(number))
+        return real(path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "lstat", ill)
+        for call in (box.exists, box.recover, box.delete, box.block,
+                     lambda: box.create(HASH, NOW)):
+            with pytest.raises(StoreError, match=os.strerror(number)):
+                call()
+    box.recover()
+    assert _holds_mail(box)
+
+
 def test_what_a_connected_client_makes_is_no_reason_to_give_up_an_account(boxes, box):
     """Dovecot makes the directory anew for a client whose mailbox was moved aside."""
     _killed_while_deciding(box)

@@ -588,6 +588,16 @@ def test_invitations_that_have_expired_go(tree):
     assert os.listdir(made["old"].parent) == ["valid"]
 
 
+def test_an_invitation_that_was_spent_does_not_stay_in_the_mailbox(tree):
+    """Its creation was killed between the rename that ended it and the last unlink."""
+    tree.configure("signup = invite")
+    home = tree.mailbox()
+    claim = put(home, ".claim-.invites-abc")
+    assert f"leftover {claim}" in tree.expire("--dry-run").out and claim.exists()
+    assert f"leftover {claim}" in tree.expire("-v").out and not claim.exists()
+    assert (home / "password").exists()
+
+
 def test_what_a_killed_run_moved_aside_is_dealt_with_as_if_it_never_was(tree):
     homes = {local: tree.mailbox(local, login=days) for local, days in
              (("alice", 1), ("bob", 100), ("carol", 1), ("dave", 1), ("erin", 1))}
@@ -747,9 +757,18 @@ def test_a_mailboxes_dir_of_somebody_else_is_an_error(tree, monkeypatch):
         assert f"{tree.mail}: Permission denied; it must" in tree.expire(*arguments, code=1).err
 
 
-def test_a_domain_without_accounts_is_none(tree):
-    (tree.mail / DOMAIN).rmdir()
-    tree.expire()
+@pytest.mark.parametrize("arguments", [(), ("--dry-run",)])
+def test_a_domain_whose_directory_is_missing_is_no_good_run(tree, arguments):
+    """A disk of its own that was not mounted would else count as expired, day by day."""
+    tree.configure(domains=f"{DOMAIN} mounted.example")
+    home = tree.mailbox()
+    put(home / "cur", name(21))
+    (tree.mail / "mounted.example").mkdir()
+    tree.expire(*arguments)
+    (tree.mail / "mounted.example").rmdir()
+    said = tree.expire(*arguments, code=1)
+    assert "mounted.example: No such file or directory; mount or restore the directory" in said.err
+    assert "problems: 1" in said.out + said.err
 
 
 # The hook of Dovecot's quota_warning

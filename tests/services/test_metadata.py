@@ -37,10 +37,10 @@ class Recorder:
 
     def __init__(self, accounts):
         self.announced = []
-        self._accounts = accounts
+        self.accounts = accounts
 
     def announce(self, ref, done=None):
-        self.announced.append(self._accounts.tokens.current(ref, time.time()))
+        self.announced.append(self.accounts.tokens.current(ref, time.time()))
 
     async def settle(self):
         pass
@@ -195,6 +195,25 @@ def test_a_relays_tokens_are_taken_over(root, by):
                 assert await lookup(clients, TOKEN) == b"Ophone relayed\n"
         assert not relay.exists()
     run(scenario)
+
+
+def test_no_token_expires_by_a_clock_that_has_just_jumped(root):
+    """A phone that is woken by nothing but its token could not come to set it again."""
+    day, asked = metadata.EXPIRE_INTERVAL, []
+
+    async def scenario():
+        clock = iter([0, day, 2 * day, 92 * day, 93 * day])
+
+        async def sleep(seconds):
+            assert seconds == day
+
+        async with services(root) as (_, _, notifier):
+            accounts = notifier.accounts
+            accounts.tokens.expire = asked.append
+            with contextlib.suppress(RuntimeError):     # of the clock: StopIteration
+                await accounts.expire(sleep, clock.__next__)
+    run(scenario)
+    assert asked == [day, 2 * day, 93 * day]
 
 
 def test_a_broken_store_fails_clients_but_never_a_delivery(root, caplog):

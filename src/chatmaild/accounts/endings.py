@@ -6,7 +6,6 @@ up last, in seconds of CLOCK_MONOTONIC: no session is older than the boot, and n
 clock moves it.
 """
 
-import contextlib
 import os
 import time
 
@@ -18,16 +17,20 @@ LIFETIME = 2 * 86_400
 _PREFIX = ".ended-"
 
 
-def mark(home: str) -> None:
+def mark(home: str) -> bool:
     """The account in the mailbox `home` has just ended. Under the lock of its domain.
 
-    Nothing is raised: where the disk takes no file the removal goes on, which makes room.
+    False where the disk takes no file: the removal goes on, which makes room, and then is the time
+    to try again.
     """
     path = _path(home)
-    with contextlib.suppress(OSError):
+    try:
         with open(f"{path}.new", "w", encoding="ascii") as file:
             file.write(f"{time.monotonic()!r}\n")
         os.rename(f"{path}.new", path)
+    except OSError:
+        return False
+    return True
 
 
 def time_of(home: str) -> float | None:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -28,6 +29,9 @@ SECRET_LENGTH = 12
 
 MAX_TOKENS = 10_000
 """In one batch."""
+
+UNFINISHED_FOR = 3600
+"""Seconds after which a file that is no invitation will not become one."""
 
 _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 _DIRECTORY = ".invites"
@@ -90,13 +94,18 @@ class Invites:
         """Keep new invitations, durably, by the hashes of their tokens. Raises `StoreError`."""
         record = json.dumps({"batch": batch, "created": created, "expires": expires}).encode()
         directory = self._directory(domain)
+        begun: list[str] = []
         try:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(directory, 0o700)
             for token in tokens:
-                atomic.write_new_file(f"{directory}/{_name(token.encode())}", record)
+                begun.append(f"{directory}/{_name(token.encode())}")
+                atomic.write_new_file(begun[-1], record)
             atomic.sync_directory(directory)
         except OSError as error:
+            for path in begun:      # nobody will ever be told these
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
             raise explain(directory, error) from None
 
     def _invitation(self, domain: DomainConfig, token: str) -> Invitation:
@@ -137,11 +146,16 @@ class Invites:
         return len(_remove(due))
 
     def sweep(self, domain: str, now: float, dry_run: bool = False) -> list[str]:
-        """Remove what has expired; returns the paths. Raises `StoreError`."""
-        due = [path for path, record in self._records(domain) if record.expires <= now]
+        """Remove what has expired, and what a killed `create` left half written; returns the
+        paths. Raises `StoreError`."""
+        due = [path for path, record in self._files(domain)
+               if (record.expires <= now if record else _is_abandoned(path, now))]
         return due if dry_run else _remove(due)
 
     def _records(self, domain: str) -> Iterator[tuple[str, _Record]]:
+        return ((path, record) for path, record in self._files(domain) if record)
+
+    def _files(self, domain: str) -> Iterator[tuple[str, _Record | None]]:
         directory = self._directory(domain)
         try:
             names = os.listdir(directory)
@@ -155,8 +169,16 @@ class Invites:
                 record = _read(path)
             except OSError as error:
                 raise explain(path, error) from None
-            if record:
-                yield path, record
+            yield path, record
+
+
+def _is_abandoned(path: str, now: float) -> bool:
+    """Whether `path`, which is no invitation, was a file begun long ago."""
+    try:
+        info = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(info.st_mode) and info.st_mtime < now - UNFINISHED_FOR
 
 
 def _remove(paths: list[str]) -> list[str]:

@@ -64,6 +64,18 @@ def aside(home: str) -> str:
     return f"{parent}/{_ASIDE}{address}"
 
 
+def is_aside(home: str) -> bool:
+    """Whether the mailbox `home` is there. Raises `StoreError` if that cannot be told: what counts
+    as absent may be made anew, and then what is aside is nobody's."""
+    try:
+        os.lstat(aside(home))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise explain(aside(home), error) from None
+    return True
+
+
 def home_of(path: str) -> str | None:
     """The `home` for which `path` is its `aside`; None if it is for none."""
     parent, name = os.path.split(path)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 from chatmaild.accounts import endings
 from chatmaild.accounts.layout import (
-    BLOCKED, DAY, ENFORCE_ENCRYPTION, PASSWORD, aside, explain, has, home_of,
+    BLOCKED, DAY, ENFORCE_ENCRYPTION, PASSWORD, aside, explain, has, home_of, is_aside,
 )
 from chatmaild.disk import atomic, directories
 from chatmaild.errors import StoreError
@@ -111,9 +111,12 @@ def delete(home: str, block: bool, keep: Callable[[str], bool] | None) -> bool:
                     _put_back(home)
             else:
                 removed = _move_out(home)
-            endings.mark(home)
+            marked = endings.mark(home)
         atomic.sync_directory(parent)
         _remove_tree(removed)
+        if not marked:
+            with atomic.locked(parent):     # there is room now, and who is next has to wait
+                endings.mark(home)
     except OSError as error:
         raise explain(home, error) from None
     if os.path.lexists(removed):
@@ -132,7 +135,7 @@ def settled(home: str) -> Iterator[None]:
 
 def recover(home: str) -> None:
     """See `Mailbox.recover`."""
-    if os.path.lexists(aside(home)):
+    if is_aside(home):
         try:
             with settled(home):
                 pass
@@ -157,7 +160,7 @@ def _put_back(home: str) -> None:
     A client that is still connected may have had Dovecot make the directory anew meanwhile; an
     account that is there, or a block, was made since, and holds.
     """
-    if os.path.lexists(aside(home)):
+    if is_aside(home):
         if os.path.lexists(home):
             if not _is_in_the_way(home):
                 return
@@ -264,6 +267,12 @@ def _restore_claim(new: str) -> None:
         directory, _, original = name.removeprefix(_CLAIM).partition("-")
         with contextlib.suppress(FileNotFoundError):    # an admin removed all that it belonged to
             os.rename(f"{new}/{name}", f"{os.path.dirname(new)}/{directory}/{original}")
+
+
+def spent_claims(home: int) -> list[str]:
+    """What a creation that was killed at its very end left in its mailbox, an open directory:
+    names of files that may go. Raises OSError."""
+    return [name for name in os.listdir(home) if name.startswith(_CLAIM)]
 
 
 def _undo(path: str) -> None:

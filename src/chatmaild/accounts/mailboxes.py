@@ -9,7 +9,7 @@ from collections.abc import Callable, Container, Iterator
 
 from chatmaild.accounts import endings, lifecycle
 from chatmaild.accounts.layout import (
-    BLOCKED, DAY, ENFORCE_ENCRYPTION, PASSWORD, aside, assert_domain_directory, explain, has,
+    BLOCKED, DAY, ENFORCE_ENCRYPTION, PASSWORD, assert_domain_directory, explain, has, is_aside,
 )
 from chatmaild.accounts.lifecycle import Creation
 from chatmaild.address import without_detail
@@ -78,7 +78,7 @@ class Mailbox:
         """Whether there is such an account. Raises `StoreError` if that cannot be told."""
         if has(self.home, PASSWORD):
             return True
-        if os.path.lexists(aside(self.home)):
+        if is_aside(self.home):
             raise StoreError(f"{self.home}: chatmaild expire looks at it, or was killed then; a "
                              "login or its next run puts it back")
         return has(self.home, PASSWORD)     # put back between the two looks

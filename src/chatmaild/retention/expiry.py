@@ -4,15 +4,16 @@ The work can be shared by several processes: each walks everything and does its 
 `Tally.add` puts the counts together.
 """
 
+import contextlib
 import errno
 import os
 from collections.abc import Callable, Container
 from zlib import crc32
 
-from chatmaild.accounts import sessions
+from chatmaild.accounts import lifecycle, sessions
 from chatmaild.accounts.entries import Entries
 from chatmaild.accounts.invites import Invites
-from chatmaild.accounts.layout import BLOCKED, PASSWORD, home_of
+from chatmaild.accounts.layout import BLOCKED, PASSWORD, explain, home_of
 from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
 from chatmaild.config.config import Config, DomainConfig
 from chatmaild.disk import directories, maildir
@@ -80,10 +81,12 @@ class Expiry:
             path = f"{self._config.mailboxes_dir}/{domain.name}"
             try:
                 self._domain(domain, path, step, gone)
-            except directories.GONE:
-                continue
             except BrokenPipeError:
                 raise
+            except directories.GONE as error:
+                # of many processes one says so
+                if self._share == 0:
+                    self._problem(path, explain(path, error))
             except OSError as error:
                 if error.errno == errno.ELOOP:
                     error = OSError(errno.EIO, "a symbolic link, so nothing in it is deleted; "
@@ -165,10 +168,19 @@ class Expiry:
                 return
             else:
                 self.tally.held_back[mailbox.domain.name] += 1
+        if mailbox.domain.signup == "invite":
+            self._remove_claims(mailbox, fd)
         before = self.tally.expunged
         self._expunger.mailbox(fd, mailbox.home, deadlines)
         if self.tally.expunged > before:
             self._expunger.forget_sizes(fd, mailbox.home)
+
+    def _remove_claims(self, mailbox: Mailbox, fd: int) -> None:
+        for name in lifecycle.spent_claims(fd):
+            if not self._dry_run:
+                with contextlib.suppress(FileNotFoundError):    # its creation ends this moment
+                    os.unlink(name, dir_fd=fd)
+            self._gone(Reason.LEFTOVER, f"{mailbox.home}/{name}")
 
     def _logins_are_recorded(self, domain: str) -> bool:
         if domain not in self._recorded:
