@@ -244,6 +244,24 @@ def test_limits_of_kernel_and_imap(release):
         "process_limit = 1024", "process_limit = 200")) == {"imap-processes": "warning"}
 
 
+def test_an_lmtp_that_runs_as_a_user_of_its_own_delivers_to_no_chat_user(release):
+    def as_user(name, service="lmtp"):
+        return replaced(rf"(^service {service} \{{.*?^  user =)[^\n]*", rf"\1 {name}", 1)
+
+    assert mail(release, edit=as_user("vmail")) == {"lmtp-process-user": "failure"}
+    for name in ("root", "_chatmaild"):
+        assert mail(release, edit=as_user(name)) == {}
+    assert mail(release, edit=as_user("vmail", "imap")) == {}, "which begins as root all the same"
+
+
+@pytest.mark.parametrize("key", ["client_limit", "(?:service_count|restart_request_count)"])
+@pytest.mark.parametrize("value", ["5", "0", "unlimited"])
+def test_a_process_that_serves_several_clients_ends_with_all_of_them(release, key, value):
+    """Once one of them is a chat user and another is not."""
+    edit = replaced(rf"(^service imap \{{\n(?:(?!^\}}).)*?^  {key} =) 1$", rf"\1 {value}", 1)
+    assert mail(release, edit=edit) == {"imap-reuse": "failure"}
+
+
 def test_parser_keeps_order_names_and_quotes(release):
     tree = doveconf.parse('passdb {\n driver = a\n}\npassdb b {\n}\n'
                           'namespace inbox {\n mailbox "Sent Messages" {\n  x = "\\\\Sent"\n }\n}\n'

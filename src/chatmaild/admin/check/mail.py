@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-from chatmaild.admin.check import hostfiles
+from chatmaild.admin.check import hostfiles, processes
 from chatmaild.admin.check.findings import Finding, failure, ok, warning
 from chatmaild.admin.check.hostfiles import Identity
 from chatmaild.admin.servers.doveconf import Block, Dovecot
@@ -34,6 +34,7 @@ def check(
     yield from _lmtp_sockets(dovecot)
     yield from _sessions(dovecot)
     yield from _chroot(dovecot)
+    yield from processes.check(dovecot, config)
     yield from _login_processes(dovecot)
     yield from _imap_processes(dovecot, count(
         f"{config.mailboxes_dir}/{domain}" for domain in config.mail_domains))

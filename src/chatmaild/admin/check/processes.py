@@ -1,0 +1,39 @@
+"""As whom, and for how many clients, Dovecot's processes that open mailboxes run.
+
+Chat mailboxes belong to mail_user. A process becomes the user of the mailbox that it opens, which
+imap does once, so that it cannot serve anybody else afterwards. (`user` of service imap does not
+matter: its processes begin as root all the same, tried on 2.3 and 2.4.)
+"""
+
+from collections.abc import Iterator
+
+from chatmaild.admin.check.findings import Finding, failure
+from chatmaild.admin.servers.doveconf import Block, Dovecot
+from chatmaild.config.config import Config
+
+
+def check(dovecot: Dovecot, config: Config) -> Iterator[Finding]:
+    yield from _lmtp_user(dovecot, config.mail_user)
+    yield from _reuse(dovecot, dovecot.service("imap"))
+
+
+def _lmtp_user(dovecot: Dovecot, mail_user: str) -> Iterator[Finding]:
+    user = dovecot.service("lmtp").get("user") or "root"
+    if user not in ("root", "0", mail_user):
+        yield failure("lmtp-process-user", f"{dovecot.path}: service lmtp",
+                      f"runs as {user}, whom Dovecot tells nothing of {mail_user}'s mailboxes: "
+                      "mail to chat users has to wait (451)",
+                      f"take the line user = {user} out of service lmtp: as root it becomes the "
+                      "user of each mailbox")
+
+
+def _reuse(dovecot: Dovecot, service: Block) -> Iterator[Finding]:
+    """Tried: setresgid fails, Fatal, and every client of the process is gone."""
+    reuse = "service_count" if dovecot.is_23 else "restart_request_count"
+    for key, what in (("client_limit", "at once"), (reuse, "one after another")):
+        value = service.get(key) or "1"
+        if value != "1":
+            yield failure("imap-reuse", f"{dovecot.path}: service imap: {key}",
+                          f"is {value}: a process that serves several clients {what} can be of one "
+                          "system user only, so chat users and others disconnect each other",
+                          f"service imap {{\n  {key} = 1\n}}")
