@@ -83,11 +83,12 @@ def test_page_names_itself_and_this_version(page):
     assert __version__ in text
 
 
-def test_each_promise_of_the_threat_model_is_held_by_a_test_that_exists():
+def test_each_promise_of_the_threat_model_links_to_a_test_that_exists():
     text = (DOC / "threat-model.md").read_text()
-    named = re.findall(r"`([\w/]+\.py)::(\w+)`", text)
-    assert len(named) > 15
-    for file, name in named:
-        assert f"\ndef {name}(" in (DOC.parent / "tests" / file).read_text(), f"{file}::{name}"
+    links = re.findall(r"\[(test_\w+)\]\((\S+)\)", text)
+    for name, path in links:
+        assert f"\ndef {name}(" in (DOC / path).read_text(), f"{path}: {name}"
     promises = text.partition("## What we promise")[2].partition("\n## ")[0].split("\n- ")[1:]
-    assert not [promise for promise in promises if "::test_" not in promise]
+    assert len(promises) > 15
+    assert not [promise for promise in promises if "](../tests/" not in promise]
+    assert text.count("test_") == 2 * len(links), "a test is named that is no link"

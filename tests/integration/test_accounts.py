@@ -586,6 +586,37 @@ def test_a_disk_that_is_not_there_is_a_temporary_failure(host, address):
     assert login(host, address) == "in"
 
 
+def test_a_disk_that_turned_read_only_is_a_temporary_failure(host, address):
+    """As the kernel does it after an error."""
+    assert login(host, address) == "in"
+    host.run("mount", "--bind", host.mailboxes, host.mailboxes)
+    host.run("mount", "-o", "remount,bind,ro", host.mailboxes)
+    try:
+        assert login(host, new_address(host)) == "try later"
+        assert deliver(address) == 451
+        ordinary_users_notice_nothing(host)
+        for command in (["expire"], ["accounts", "delete", "--yes", address]):
+            done = host.chatmaild(*command, check=False)
+            assert done.returncode == 1 and "Read-only file system" in done.stderr, command
+    finally:
+        host.run("umount", "--lazy", host.mailboxes)
+    assert login(host, address) == "in" and deliver(address) == 250
+
+
+def test_without_the_directory_of_our_sockets_only_newcomers_wait(host, address):
+    """Somebody cleaned /run up."""
+    assert login(host, address) == "in"
+    run = Path("/run/chatmaild")
+    away = run.with_name("away")
+    run.rename(away)
+    try:
+        assert login(host, address) == "in" and deliver(address) == 250
+        assert login(host, new_address(host)) == "try later"
+        ordinary_users_notice_nothing(host)
+    finally:
+        away.rename(run)
+
+
 # -- signup ---------------------------------------------------------------------------------------
 
 

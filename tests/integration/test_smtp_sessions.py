@@ -1,6 +1,7 @@
 """SMTP sessions that outlive an account, and the commands that nobody's client uses."""
 
 import itertools
+import os
 import smtplib
 
 import chatmessages
@@ -9,6 +10,7 @@ from rig.host import PASSWORD
 from rig.stock import ORDINARY_USERS
 
 ORDINARY = "alice@example.org"
+DAY = 86_400
 NUMBERS = itertools.count(1)
 
 
@@ -33,6 +35,16 @@ def test_an_open_session_ends_with_its_account(host, person, name, ends):
     with host.smtp(name, PASSWORD) as smtp:
         assert answer(smtp, name, person)[0] == 250
         host.chatmaild("accounts", *ends, name)
+        code, text = answer(smtp, name, person)
+        assert (code, text[:5]) == (550, "5.7.1"), text
+
+
+def test_an_open_session_ends_with_an_account_that_expires(host, person, name):
+    with host.smtp(name, PASSWORD) as smtp:
+        assert answer(smtp, name, person)[0] == 250
+        os.utime(host.mailbox(name) / "password", (DAY, DAY))
+        host.chatmaild("expire", user="_chatmaild")
+        assert not host.mailbox(name).exists()
         code, text = answer(smtp, name, person)
         assert (code, text[:5]) == (550, "5.7.1"), text
 
