@@ -8,6 +8,7 @@
 # make check   what needs neither root nor a server: style, types, spelling and unit tests, their coverage
 # make unit    the unit tests alone, which takes half of that time; ARGS=tests/push
 # make deb, make lintian, make autopkgtest    the package, in clean Debians of both releases (root)
+# make repository KEY=... URL=https://...    a signed apt repository in build/repository; or adds to the one there
 
 PYTHON = /usr/bin/python3
 PYTEST = $(PYTHON) -m pytest
@@ -73,6 +74,14 @@ deb:
 	git ls-files -co --exclude-standard | tar -c -T - | tar -x -C build/deb/chatmaild
 	cd build/deb/chatmaild && dpkg-buildpackage -us -uc -b
 	mv build/deb/*.deb build/
+
+# One package for all releases and machines: it has no code that is compiled.
+.PHONY: repository
+REPOSITORY = build/repository
+repository: deb
+	@[ -n "$(KEY)" ] && [ -n "$(URL)" ] || { echo "say KEY=FINGERPRINT URL=https://..." >&2; exit 2; }
+	cd build/deb/chatmaild && dpkg-buildpackage -us -uc -S -d
+	debian/repository "$(KEY)" "$(URL)" "$(REPOSITORY)" build/chatmaild_*_all.deb build/deb/*.dsc build/deb/*.tar.*
 
 lintian:
 	@tests/rig/bootstrap test

@@ -182,6 +182,16 @@ local function stored_hash(home)
   return false, "no such account"
 end
 
+-- The limits of this account: its domain's, or a quota of its own (accounts/settings.py).
+local function limits_of(home, limits)
+  local file = io.open(home .. "/settings")
+  if not file then return limits end
+  local quota = ("\n" .. (file:read(MAX_HASH) or "")):match("\nmax_mailbox_size = (%d+)\n")
+  file:close()
+  if not quota or #quota > 15 then return limits end
+  return {quota = math.tointeger(quota), messages = limits.messages, folders = limits.folders}
+end
+
 -- The first login ----------------------------------------------------------------------------
 
 local ESCAPES = {["\0"] = "\0010", ["\1"] = "\0011", ["\t"] = "\1t", ["\r"] = "\1r",
@@ -581,7 +591,7 @@ return function(config_path, known_path)
       if config.push[domain] then expect_mail(user) end
     end
     local complete = request.protocol and fields_2_4 or fields_2_3
-    complete(fields, service, config.limits[domain])
+    complete(fields, service, limits_of(home, config.limits[domain]))
     return auth.USERDB_RESULT_OK, fields
   end
 

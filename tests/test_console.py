@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from chatmaild.console import Console, Progress, duration, octets, printable
+from chatmaild.console import Console, Progress, counted, duration, octets, printable
 
 
 @pytest.mark.parametrize("seconds, text", [
@@ -48,15 +48,33 @@ def test_progress_is_drawn_ten_times_a_second_at_most(drawn, monkeypatch):
     clock = [100.0]
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
     progress = Console().progress(lambda: 1000, "mailboxes")
-    for _ in range(1000):
+    for _ in range(2000):
         clock[0] += 0.001
         progress.step()
-    assert 8 <= drawn().count("\r") <= 10
+    assert 9 <= drawn().count("\r") <= 11
+
+
+def test_no_progress_is_shown_for_what_takes_less_than_a_second(drawn, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    progress = Console().progress(lambda: 9, "mailboxes")
+    for _ in range(9):
+        clock[0] += 0.11
+        progress.step()
+    progress.close()
+    assert drawn() == ""
+
+
+@pytest.mark.parametrize("count, text", [(0, "0 boxes"), (1, "1 box"), (2000, "2,000 boxes")])
+def test_plural_forms(count, text):
+    assert counted(count, "box", "boxes") == text
+    assert counted(count, "day") == text.replace("boxes", "days").replace("box", "day")
 
 
 def test_progress_survives_more_than_was_announced(drawn, monkeypatch):
     progress = Progress(0, "mailboxes")
     monkeypatch.setattr(Progress, "INTERVAL", 0)
+    monkeypatch.setattr(Progress, "PATIENCE", 0)
     progress.step()
     assert "1 of 1 mailboxes" in drawn()
 

@@ -22,7 +22,8 @@ from chatmaild.errors import ChatmaildError, ConfigError, UsageError
 
 COMMANDS = {
     # name: (module, one line of help)
-    "accounts": ("chatmaild.admin.accounts", "list, show, create, block, delete, export accounts"),
+    "accounts": ("chatmaild.admin.accounts.command",
+                 "list, show, create, change, block, delete and move accounts"),
     "directory": ("chatmaild.admin.directory",
                   "several hosts with one chat domain: which address lives where"),
     "invite": ("chatmaild.admin.invite", "make, list and revoke invitations to a chat domain"),
@@ -90,6 +91,7 @@ def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     for name, (module, summary) in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=summary,
                                       formatter_class=_HelpFormatter)
+        command.set_defaults(usage=command)
         if name in argv:
             if name in WITHOUT_TLS:
                 slimimport.asyncio_without_openssl()
@@ -137,6 +139,14 @@ def _open_what_is_closed() -> None:
             setattr(sys, name, open(os.devnull, mode))
 
 
+def _parsed(argv: Sequence[str]) -> argparse.Namespace:
+    """Exits with 2 for wrong usage, and shows that of the action that it belongs to."""
+    args, unknown = build_parser(argv).parse_known_args(argv)
+    if unknown:
+        args.usage.error(f"unrecognized arguments: {' '.join(unknown)}")
+    return args
+
+
 def _prepare(args: argparse.Namespace) -> None:
     """What services and jobs need before they run."""
     daemonize = getattr(args, "daemonize", False)
@@ -149,7 +159,7 @@ def _prepare(args: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     _open_what_is_closed()
     argv = sys.argv[1:] if argv is None else argv
-    args = build_parser(argv).parse_args(argv)
+    args = _parsed(argv)
     console = Console(as_json=getattr(args, "json", False))
     module = importlib.import_module(COMMANDS[args.command][0])
     try:

@@ -3,6 +3,7 @@
 The only module that writes to stdout; services log instead (`daemon.logs`).
 """
 
+import math
 import os
 import sys
 import time
@@ -84,8 +85,9 @@ class Console:
         """What went wrong, on stderr, in one line; in the journal it counts as an error."""
         print(f"{'<3>' if _is_the_journal() else ''}chatmaild: {text}", file=sys.stderr)
 
-    def progress(self, total: Callable[[], int], unit: str) -> "Progress":
-        """A bar for `total` things to do, shown if stderr is a terminal; else nothing happens."""
+    def progress(self, total: Callable[[], float], unit: str) -> "Progress":
+        """A bar for `total` things to do (inf: nobody knows), shown if stderr is a terminal; else
+        nothing happens."""
         shown = sys.stderr.isatty() and not self.as_json
         return Progress(total() if shown else None, unit)
 
@@ -100,12 +102,16 @@ def _is_the_journal() -> bool:
 
 
 class Progress:
-    """A bar on stderr with rate and remaining time, drawn at most ten times a second."""
+    """A bar on stderr with rate and remaining time, drawn at most ten times a second.
+
+    What takes less than a second shows none.
+    """
 
     WIDTH = 30
     INTERVAL = 0.1
+    PATIENCE = 1.0
 
-    def __init__(self, total: int | None, unit: str):
+    def __init__(self, total: float | None, unit: str):
         self._total = total
         self._unit = unit
         self._done = 0
@@ -117,13 +123,17 @@ class Progress:
             return
         self._done += 1
         now = time.monotonic()
-        if now - self._drawn >= self.INTERVAL:
+        if now - self._start >= self.PATIENCE and now - self._drawn >= self.INTERVAL:
             self._drawn = now
             self._draw(now - self._start)
 
     def _draw(self, seconds: float) -> None:
         total = max(self._total or 0, self._done)
-        filled = self.WIDTH * self._done // total
+        if total == math.inf:
+            print(f"\r{self._done:,} {self._unit}, {self._done / seconds:,.0f}/s\x1b[K",
+                  end="", file=sys.stderr, flush=True)
+            return
+        filled = int(self.WIDTH * self._done / total)
         rate = self._done / seconds
         left = duration((total - self._done) / rate)
         print(f"\r[{'#' * filled}{'.' * (self.WIDTH - filled)}] {self._done:,} of {total:,} "
@@ -144,6 +154,11 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """``1 message``, ``2,000 messages``; `plural` where that is more than an s."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def octets(count: float) -> str:

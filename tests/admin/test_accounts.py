@@ -226,6 +226,69 @@ def test_set(command, alice):
     assert alice.enforces_encryption()
 
 
+def test_set_what_an_account_has_for_itself(command, alice):
+    code, out, _ = command("set", ALICE, "--quota", "1G", "--rate", "600", "--retention", "3",
+                           "--json")
+    assert code == 0 and json.loads(out)["settings"] == dict(alice.settings()) == {
+        "max_mailbox_size": 1 << 30, "max_user_send_per_minute": 600, "delete_mails_after": 3}
+    assert "4.9 KiB of 1 GiB" in command("show", ALICE)[1]
+    assert "own settings" in command("list")[1]
+    assert command("set", ALICE, "--rate", "default", "--burst", "50")[0] == 0
+    assert alice.settings()["max_user_send_burst_size"] == 50
+    for option in ("--quota", "--burst", "--retention"):
+        assert command("set", ALICE, option, "default")[0] == 0
+    assert alice.settings() == {} and "settings" not in os.listdir(alice.home)
+
+
+@pytest.mark.parametrize("arguments, said", [
+    ((), "--quota"), (("--quota", "much"), "500M"), (("--rate", "0"), "1 to 100000"),
+    (("--retention", "21"), "is 20 in chat.example.org"), (("--large-retention", "8"), "is 7")])
+def test_settings_that_an_account_cannot_have(command, alice, arguments, said):
+    code, out, err = command("set", ALICE, *arguments)
+    assert code == 2 and said in err and alice.settings() == {}
+
+
+def test_settings_that_cannot_be_read_are_written_anew(command, alice):
+    Path(alice.home, "settings").write_text("max_mailbox_size = lots\n")
+    assert "write it anew" in command("show", ALICE)[2]
+    assert command("set", ALICE, "--quota", "1M")[0] == 0
+    assert alice.settings() == {"max_mailbox_size": 1 << 20}
+
+
+def test_a_new_password(command, alice, tmp_path):
+    before, ended = alice.hash(), alice.ended()
+    code, out, _ = command("password", ALICE, "--json")
+    assert code == 0 and json.loads(out)["link"].startswith(f"dclogin:{ALICE}?p=")
+    assert alice.hash() != before and alice.last_login() == NOW // DAY * DAY
+    assert ended is None and alice.ended() is not None, "sessions of before must not go on"
+    assert sorted(os.listdir(alice.home)) == [".Chats", "cur", "enforceE2EEincoming", "password"]
+    (tmp_path / "secret").write_text("one of their own\n")
+    assert "own" not in command("password", ALICE, "--password-file", str(tmp_path / "secret"))[1]
+    assert command("password", BOB)[0] == 1
+
+
+def test_search_and_sort(command, alice, find):
+    find(BOB).create("$6$x", NOW - 40 * DAY)
+
+    def listed(*arguments):
+        return [row.split("@")[0] for row in command("list", *arguments)[1].splitlines()]
+    assert listed("--match", "ALI") == listed("--match", "a*@chat.*") == ["alice"]
+    assert listed("--match", "a*") == ["alice"] and listed("--match", "?") == []
+    assert listed("--match", "b.b@") == ["bob.b"]
+    assert listed("--sort", "size") == ["bob.b", "alice"]
+    assert listed("--sort", "last-login", "--reverse") == ["alice", "bob.b"]
+    assert command("list", "--names", "--match", "ali*")[1] == f"{ALICE}\n"
+
+
+@pytest.mark.parametrize("arguments, usage", [
+    (("delete",), "chatmaild accounts delete"), (("delete", "--now", BOB), "accounts delete"),
+    (("list", "--sort", "colour"), "chatmaild accounts list"), ((), "chatmaild accounts ")])
+def test_a_mistake_shows_the_usage_of_its_action(command, capsys, arguments, usage):
+    with pytest.raises(SystemExit):
+        command(*arguments)
+    assert usage in capsys.readouterr().err.partition("error:")[0]
+
+
 def test_export_is_a_maildir_that_others_can_read(command, alice, tmp_path):
     deliver(alice.home, "foreign name", body=b"")
     target = tmp_path / "alice.tar"

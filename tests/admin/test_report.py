@@ -86,7 +86,7 @@ def test_the_table_has_bars(host):
     host.mailbox("today", 0, [(0.5, 10)] * 1)
     host.last_run(good=NOW - 7260)
     said = host.report().out
-    assert "1 accounts, 1 messages, 10 B" in said and "#" * 40 in said.replace("█", "#")
+    assert "1 account, 1 message, 10 B" in said and "#" * 40 in said.replace("█", "#")
     assert "without a problem: 2 h 1 min ago" in said and "OVERDUE" not in said
 
 
@@ -96,7 +96,7 @@ def test_a_good_run_too_long_ago_is_an_alert(host, fields, overdue, tmp_path):
     host.last_run(problems=3, held_back={DOMAIN: 4}, **fields)
     said = host.report().out
     assert ("OVERDUE" in said) == overdue and "3 problems" in said
-    assert f"{DOMAIN}: 4 inactive accounts are kept" in said
+    assert f"{DOMAIN}: 4 inactive accounts kept" in said
     assert json.loads(host.report("--json").out)["expire"]["overdue"] == bool(overdue)
     host.report("--textfile", str(tmp_path / "x.prom"))
     lines = (tmp_path / "x.prom").read_text().splitlines()

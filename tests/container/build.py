@@ -1,5 +1,6 @@
 """Building the package in a machine, the way `make deb` does."""
 
+import shutil
 from pathlib import Path
 
 from container.machine import SCRATCH, Machine
@@ -44,3 +45,22 @@ def package(machine: Machine, version: str = "", change: str = "true") -> Path:
     target = SCRATCH / found.name
     target.write_bytes(found.read_bytes())
     return target
+
+
+class Repository:
+    """An apt repository that debian/repository makes in a machine."""
+
+    URL = "http://127.0.0.1:8093"
+    _KEY = "archive@packages.example.org"
+
+    def __init__(self, machine: Machine):
+        self._machine = machine
+        self.directory = machine.path("/root/repository")
+        machine.shell(f"gpg --batch --quiet --passphrase '' --quick-generate-key {self._KEY} "
+                      "ed25519 sign never")
+
+    def add(self, package: Path) -> None:
+        """Publish one more version."""
+        shutil.copy(package, self._machine.path("/root"))
+        self._machine.shell(f"{TREE_INSIDE}/debian/repository {self._KEY} {self.URL} "
+                            f"/root/repository /root/{package.name}")

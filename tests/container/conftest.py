@@ -95,6 +95,12 @@ def older_package(workshops) -> Path:
 
 
 @pytest.fixture(scope="session")
+def repository(workshops) -> build.Repository:
+    """An apt repository, empty at first, as debian/repository makes it."""
+    return build.Repository(workshops("bookworm"))
+
+
+@pytest.fixture(scope="session")
 def deltachat() -> Path:
     """The directory with the packages of the real client; in a host it is in /usr/src."""
     done = subprocess.run([machine.TREE / "tests/rig/venv", "client"], text=True,

@@ -36,12 +36,14 @@ class MailHost(Machine):
         self.python("from rig import stock; stock.write()")
         self.run("systemctl", "start", "postfix", "dovecot")
 
-    def install(self, package: Path, domain: str = "", *options: str) -> str:
-        """``apt install ./package``; the answer to its question is `domain`. Returns the output."""
+    def install(self, package: Path | str, domain: str = "", *options: str) -> str:
+        """``apt install`` of a file, or of a package by name; the answer to its question is
+        `domain`. Returns the output."""
         self.run("debconf-set-selections", text=f"chatmaild chatmaild/mail_domains string {domain}")
-        shutil.copy(package, self.path("/root"))
-        done = self.run("apt-get", "install", "--yes", "--quiet", *options,
-                        f"/root/{package.name}", seconds=900)
+        if isinstance(package, Path):
+            shutil.copy(package, self.path("/root"))
+            package = f"/root/{package.name}"
+        done = self.run("apt-get", "install", "--yes", "--quiet", *options, package, seconds=900)
         return done.stdout + done.stderr
 
     def follow_readme(self) -> None:

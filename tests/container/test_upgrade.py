@@ -1,6 +1,7 @@
 """Sunday night: `apt upgrade` while people chat; then the package goes, and the host stays."""
 
 import re
+import shutil
 import smtplib
 
 import pytest
@@ -14,10 +15,29 @@ MAIL = "/var/lib/chatmaild/mail"
 FILTERS = "chatmaild-filtermail.service", "chatmaild-filtermail-incoming.service"
 
 
+def fetch(host, repository):
+    """The repository as it is now, on a web server of the host; `apt update` of it alone."""
+    host.shell("rm -rf /root/repository")
+    shutil.copytree(repository.directory, host.path("/root/repository"))
+    host.shell("""
+        cp /root/repository/chatmaild.sources /etc/apt/sources.list.d/
+        cp /root/repository/chatmaild-archive-keyring.pgp /usr/share/keyrings/
+        systemctl is-active --quiet repository ||
+            systemd-run --quiet --unit=repository /usr/bin/python3 -m http.server \\
+                --bind 127.0.0.1 --directory /root/repository 8093
+    """)
+    update = ("apt-get update -o Dir::Etc::sourcelist=/etc/apt/sources.list.d/chatmaild.sources "
+              "-o Dir::Etc::sourceparts=- -o APT::Update::Error-Mode=any")
+    until(lambda: host.shell(f"{update} || echo failed").stdout.strip()[-6:] != "failed",
+          "the repository's web server", 120)
+
+
 @pytest.fixture(scope="module")
-def host(ordinary, older_package):
+def host(ordinary, older_package, repository):
     """Chat as the older package set it up, with one line of the configuration changed by hand."""
-    ordinary.install(older_package, CHAT_DOMAIN)
+    repository.add(older_package)
+    fetch(ordinary, repository)
+    ordinary.install("chatmaild=0.1.0~older", CHAT_DOMAIN)
     ordinary.allow_accounts_while_busy()
     ordinary.set_ini("max_user_send_per_minute", "100000")
     ordinary.set_ini("max_user_send_burst_size", "100000")
@@ -41,12 +61,15 @@ def assert_nothing_but_short_waits(outcomes):
     assert sum(outcomes[what] for what in waits) * 100 <= sum(outcomes.values()), outcomes
 
 
-def test_upgrade_under_load_loses_nothing(host, package):
+def test_upgrade_under_load_loses_nothing(host, package, repository):
+    repository.add(package)
+    fetch(host, repository)
+    assert "/by-hash/SHA256/" in host.journal("repository.service")
     with Load(host, RECIPIENT) as load:
         until(lambda: load.outcomes["sent"] >= 20 and load.outcomes["first login"] >= 3,
               "the load to be there", 300)
         before = load.outcomes.copy()
-        output = host.install(package)
+        output = host.run("apt-get", "upgrade", "--yes", "--quiet", seconds=900).stdout
         host.install(package, "", "--reinstall")
         sent = load.outcomes["sent"]
         until(lambda: load.outcomes["sent"] >= sent + 20, "the load to go on", 300)
@@ -120,6 +143,9 @@ def test_removal_as_documented_leaves_mail_and_accounts_and_nothing_else(host, p
     done = host.run("sh", "-exc", purge)
     assert "stay in /var/lib/chatmaild" in done.stdout + done.stderr
     assert host.run("ls", f"{MAIL}/{CHAT_DOMAIN}").stdout == accounts != ""
+    host.shell("systemctl stop repository; rm /etc/apt/sources.list.d/chatmaild.sources "
+               "/usr/share/keyrings/chatmaild-archive-keyring.pgp; apt-get clean; "
+               "find /var/lib/apt/lists -name '127.0.0.1*' -delete")
     left = host.shell("find / -xdev -iname '*chatmaild*' -not -path '/proc/*' "
                       "-not -path '/root/*' -not -path '/usr/src/*'").stdout.split()
     assert left == ["/var/lib/chatmaild"]

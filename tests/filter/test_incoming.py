@@ -95,6 +95,17 @@ def test_aliases_are_taken_and_enforce_encryption():
     assert code(verdict(signed(dkimkit.MESSAGE), ["<info@chat.example>"], ini=ini)) == "523"
 
 
+@pytest.mark.parametrize("client, expected", [
+    (Client("192.0.2.7"), "530"), (Client("192.0.2.7", tls="TLSv1.3"), None),
+    (Client("127.0.0.1"), None), (Client("192.0.2.7", "bob@ordinary.example"), None),
+    (Client(""), "530")])
+def test_tls_where_the_domain_demands_it(client, expected):
+    ini = "incoming_tls = require\n"
+    assert code(begun(ini, client=client).recipient("<strict@chat.example>")) == expected
+    assert begun(ini, client=client).recipient("<bob@ordinary.example>") is None
+    assert begun(client=client).recipient("<strict@chat.example>") is None
+
+
 ORDINARY, CHAT = "<bob@ordinary.example>", "<open@chat.example>"
 
 

@@ -629,6 +629,21 @@ def test_the_limit_counts_networks_of_clients(host):
     assert "reason=client-limit" in log and host.stranger not in log
 
 
+def test_a_quota_and_a_password_of_ones_own(host, address):
+    connect(host, address, PASSWORD).logout()
+    host.chatmaild("accounts", "set", address, "--quota", "2M")
+    imap = connect(host, address, PASSWORD)
+    assert b"STORAGE 0 2048" in imap.getquotaroot("INBOX")[1][1][0]
+    replace(secret := Path("/root/secret"), "another password\n")
+    host.chatmaild("accounts", "password", address, "--password-file", secret)
+    with pytest.raises((imaplib.IMAP4.abort, OSError)):     # Dovecot says BYE, or is gone
+        for _ in range(2):
+            imap.noop()
+    imap.shutdown()
+    assert login(host, address) == "refused"
+    assert login(host, address, "another password") == "in"
+
+
 def test_two_chat_domains(host, release):
     other = "other.example.org"
     conf = CONF / "05-chatmaild.conf"

@@ -54,7 +54,7 @@ def test_a_former_owner_does_not_write_as_the_next_one(host, person, name):
         host.chatmaild("accounts", "delete", "--yes", name)
         host.imap(name, "the next owner's password").logout()
         assert answer(former, name, person) == (
-            550, "5.7.1 This account was removed since your login, log in again")
+            550, "5.7.1 This account or its password changed since your login, log in again")
     with host.smtp(name, "the next owner's password") as smtp:
         assert answer(smtp, name, person)[0] == 250
 

@@ -30,6 +30,10 @@ def name(days, size=1000, number=1, flags=":2,S"):
     return f"{NOW - int(days * DAY)}.M{number}P77.host,S={size},W={size + 20}{flags}"
 
 
+DATE = 1_799_971_200
+"""2027-01-15, 0:00 UTC."""
+
+
 class Tree:
     """A host with one chat domain, ordinary mail beside it, and a way to run the command."""
 
@@ -97,6 +101,37 @@ def test_large_messages_go_earlier_once_they_were_seen(tree):
     tree.expire()
     assert not large.exists()
     assert all(path.exists() for path in kept)
+
+
+def test_an_account_with_a_retention_and_a_quota_of_its_own(tree):
+    short, small, other = tree.mailbox("short"), tree.mailbox("small"), tree.mailbox("other")
+    (short / "settings").write_text("delete_mails_after = 3\n")
+    (small / "settings").write_text("max_mailbox_size = 1000\n")
+    sizes = {home: [put(home / "new", name(days, 400, number=days)) for days in (2, 4, 5)]
+             for home in (short, small, other)}
+    tree.expire()
+    left = {home: [path.exists() for path in paths] for home, paths in sizes.items()}
+    assert left == {short: [True, False, False], small: [True, False, False],
+                    other: [True, True, True]}
+
+
+def test_settings_that_nobody_can_read_delete_nothing_in_that_mailbox(tree):
+    home, other = tree.mailbox(), tree.mailbox("other")
+    (home / "settings").write_text("delete_mails_after = soon\n")
+    kept, gone = put(home / "new", name(21)), put(other / "new", name(21))
+    said = tree.expire(code=1)
+    assert kept.exists() and not gone.exists() and "delete_mails_after = soon" in said.err
+
+
+@pytest.mark.parametrize("now, code", [
+    ("2027-01-15", 0), ("2027-01-15T10:00", 0), ("2027-01-15T10:00:00+02:00", 0), ("-1", 2),
+    ("tomorrow", 2), ("1e9", 2), ("99999999999", 2), ("1969-01-01", 2)])
+def test_now_takes_dates(tree, now, code):
+    home = tree.mailbox()
+    put(home / "new", f"{DATE - 21 * DAY}.M1P7.host,S=1,W=2")
+    said = tree.expire("--now", now, "--json", code=code)
+    assert not code or "--now" in said.err
+    assert code or DATE <= json.loads(said.out)["now"] <= DATE + 10 * 3600
 
 
 def test_the_time_in_the_name_counts_and_not_the_mtime(tree):
@@ -651,7 +686,7 @@ def test_dry_run_names_what_a_run_names_and_changes_nothing(tree):
 def test_without_a_terminal_only_the_log_has_a_summary(tree):
     put(tree.mailbox() / "cur", name(21))
     said = tree.expire()
-    assert said.out == "" and "removed 1 of 1 messages" in said.err
+    assert said.out == "" and "removed 1 of 1 message" in said.err
     said = tree.expire("--quiet")
     assert (said.out, said.err) == ("", "")
 
@@ -679,9 +714,9 @@ def test_the_last_run_is_kept(tree):
     config = inifile.load(tree.ini)
     assert runstate.load(config) is None
     tree.expire(code=1)
-    assert runstate.load(config) == LastRun(
-        finished=min(NOW, runstate.load(config).finished), good=None, problems=1,
-        held_back={DOMAIN: 1})
+    last = runstate.load(config)
+    assert last == LastRun(finished=min(NOW, last.finished), good=None, problems=1,
+                           held_back={DOMAIN: 1}, removed=dict.fromkeys(rules.Reason, 0))
     tree.mailbox("bob")
     tree.expire()
     last = runstate.load(config)

@@ -16,6 +16,10 @@ from filterprocess import ALICE, BOB, GOOD, Filter
 from milterclient import ACCEPT, MilterClient
 from rig.speed import in_time
 
+from chatmaild import cli, metrics
+from chatmaild.config import inifile
+from chatmaild.daemon import metricsocket
+
 SRC = Path(__file__).parents[2] / "src"
 
 
@@ -72,6 +76,32 @@ def test_several_messages_on_one_connection(client):
     assert outcome.text == "523 5.7.1 Encryption Needed: Invalid Unencrypted Mail"
     outcome = client.transaction(ALICE, [BOB], openpgpmessages.headers(ALICE), GOOD, login=ALICE)
     assert outcome.accepted
+
+
+def test_it_counts_what_it_says_and_shows_it_to_people(tmp_path, capsys):
+    """No address is among it; and the report adds up what the services tell."""
+    filter_ = Filter(tmp_path, "[chatmaild]\nmail_domains = chat.test\n"
+                     f"mailboxes_dir = {tmp_path}/mail\npush_metrics_file = {tmp_path}/push\n"
+                     f"metrics_listen = unix:{tmp_path}\n", "--recipients", "/nonexistent/socket")
+    (tmp_path / "mail/chat.test").mkdir(parents=True)
+    client = filter_.client()
+    for body in (GOOD, GOOD, b"in the clear\r\n"):
+        headers = openpgpmessages.headers(ALICE) if body is GOOD else [("From", ALICE.encode())]
+        client.transaction(ALICE, [BOB], headers, body, login=ALICE)
+    client.close()
+    config = inifile.load(filter_.ini)
+    text = metricsocket.ask(config, "filtermail")
+    found = metrics.parse(text)
+    assert {dict(labels)["verdict"]: count for labels, count
+            in found["chatmaild_filter_verdicts_total"].items()} == {"accept": 2, "refuse": 1}
+    [read] = found["chatmaild_filter_messages_total"].values()
+    [octets] = found["chatmaild_filter_octets_total"].values()
+    assert read == 2 and octets > 2 * len(GOOD) and "chat.test" not in text
+    assert cli.main(["-c", str(filter_.ini), "report"]) == 0
+    shown = capsys.readouterr().out
+    assert "Outgoing mail since the filter started: 2 messages read" in shown
+    assert "accept encrypted            2 " in shown and "doveauth" in shown
+    filter_.stop()
 
 
 @pytest.mark.parametrize("sender, login, code", [

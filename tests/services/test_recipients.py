@@ -54,6 +54,24 @@ def test_a_disk_that_cannot_tell_is_named_without_the_address(config):
     assert "alice" not in str(caught.value)
 
 
+def test_an_account_sends_at_a_rate_of_its_own(config, home, path):
+    (home / "password").write_text("{SHA512-CRYPT}$6$x\n")
+    (home / "settings").write_text("max_user_send_per_minute = 600\n")
+    assert Told(path).account(ALICE) == Account(MailboxState.OPEN, None, 600, None)
+    world = World()
+    world.account, asked = Told(path).account, []
+    world.may_send = lambda sender, now, per_minute, burst: asked.append((per_minute, burst))
+    assert Session(config, Client(login=ALICE), world).mail(f"<{ALICE}>").reason == "too-fast"
+    assert asked == [(600, 10)]
+
+
+def test_settings_that_cannot_be_read_keep_nobody_from_sending(config, home, path, caplog):
+    (home / "password").write_text("{SHA512-CRYPT}$6$x\n")
+    (home / "settings").write_text("rubbish\n")
+    assert Told(path).account(ALICE) == Account(MailboxState.OPEN)
+    assert "settings" in caplog.text and "alice" not in caplog.text
+
+
 @pytest.fixture
 def path(config, tmp_path):
     """The socket of the service, which runs."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import io
 import os
 import shutil
 import stat
@@ -9,7 +10,7 @@ import tarfile
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, BinaryIO
 
@@ -80,28 +81,86 @@ def _unless_link() -> Iterator[None]:
             raise
 
 
-def export(home: str, root: str, out: BinaryIO, complain: Callable[[str], None]) -> int:
+STATE = ("password", "enforceE2EEincoming", "blocked", "settings", "metadata.json", "subscriptions",
+         "dovecot-uidlist", "dovecot-keywords")
+"""Files of a mailbox that make it the same account elsewhere, for clients too."""
+
+FOLDER_STATE = ("maildirfolder", "dovecot-uidlist", "dovecot-keywords")
+
+MAX_STATE = 64 << 20
+"""Octets of each of these; a line of dovecot-uidlist has about a hundred."""
+
+
+def export(
+    home: str, root: str, out: BinaryIO, complain: Callable[[str], None],
+    step: Callable[[], None] = lambda: None, extra: Mapping[str, bytes] | None = None,
+) -> int:
     """Write the mailbox to `out` as a tar archive of a Maildir below `root`; returns how many.
 
-    `complain` is told of messages that cannot be read; the others are written.
+    See `add`, which writes it. Raises `StoreError`, and OSError when `out` does not take it.
+    """
+    with archive_to(out) as archive:
+        return add(archive, home, root, complain, step, extra)
+
+
+def archive_to(out: BinaryIO) -> tarfile.TarFile:
+    return tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT)
+
+
+def add(
+    archive: tarfile.TarFile, home: str, root: str, complain: Callable[[str], None],
+    step: Callable[[], None], extra: Mapping[str, bytes] | None,
+) -> int:
+    """Add the messages of the mailbox at `home` to an archive; returns how many.
+
+    `complain` is told of messages that cannot be read; the others are written. `step` is called
+    once for each message.
 
     Messages that Dovecot keeps compressed are written out whole, so that any mail program can
-    read them. Password, markers and indexes are left out. Raises `StoreError`, and OSError when
-    `out` does not take it.
+    read them. With `extra`, files of this content by name, the archive is the whole account: these
+    and the files of `STATE` are in it too. Without, it has no secrets.
     """
     count = 0
     known: set[str] = set()
-    with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as archive:
-        _add_folder(archive, root, known)
-        for directory, path, name in walk(home):
-            folder = path.rpartition("/")[0]
-            if folder:
-                _add_folder(archive, f"{root}/{folder}", known)
-            try:
-                count += _add_message(archive, directory, name, f"{root}/{path}/{name}")
-            except _Unreadable as error:
-                complain(f"{home}/{path}/{name}: {error}; left out")
+    _add_folder(archive, root, known)
+    if extra is not None:
+        _add_state(archive, home, root, complain, extra)
+    for directory, path, name in walk(home):
+        folder = path.rpartition("/")[0]
+        if folder:
+            _add_folder(archive, f"{root}/{folder}", known)
+        try:
+            count += _add_message(archive, directory, name, f"{root}/{path}/{name}")
+        except _Unreadable as error:
+            complain(f"{home}/{path}/{name}: {error}; left out")
+        step()
     return count
+
+
+def _add_state(
+    archive: tarfile.TarFile, home: str, root: str, complain: Callable[[str], None],
+    extra: Mapping[str, bytes],
+) -> None:
+    with opened(home) as mailbox:
+        for name in STATE:
+            if name not in extra:
+                _add_file(archive, mailbox, name, root, complain)
+        for folder in sorted(maildir.folders(mailbox)):
+            with _unless_link(), opened(folder, mailbox) as inner:
+                for name in FOLDER_STATE:
+                    _add_file(archive, inner, name, f"{root}/{folder}", complain)
+    for name, content in extra.items():
+        info = tarfile.TarInfo(f"{root}/{name}")
+        info.mode, info.mtime, info.size = 0o600, int(time.time()), len(content)
+        archive.addfile(info, io.BytesIO(content))
+
+
+def _add_file(archive: tarfile.TarFile, directory: int, name: str, path: str,
+              complain: Callable[[str], None]) -> None:
+    try:
+        _add_message(archive, directory, name, f"{path}/{name}")
+    except _Unreadable as error:
+        complain(f"{path}/{name}: {error}; left out")
 
 
 class _Unreadable(Exception):

@@ -1,4 +1,4 @@
-"""When accounts ended, so that nobody goes on in the next owner's name.
+"""When accounts (or their passwords) ended, so that nobody goes on in the next owner's name.
 
 A session that is logged in stays so when its account is removed, and the address may be somebody
 else's soon. Beside the mailboxes of a domain, `.ended-ADDRESS` holds when that address was given
@@ -18,7 +18,8 @@ _PREFIX = ".ended-"
 
 
 def mark(home: str) -> bool:
-    """The account in the mailbox `home` has just ended. Under the lock of its domain.
+    """The account in the mailbox `home`, or its password, has just ended. Under the lock of its
+    domain.
 
     False where the disk takes no file: the removal goes on, which makes room, and then is the time
     to try again.

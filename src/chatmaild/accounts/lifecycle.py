@@ -39,17 +39,28 @@ class Creation(enum.Enum):
 def create(home: str, password_hash: str, now: float, claim: str | None) -> Creation:
     """See `Mailbox.create`."""
     parent = os.path.dirname(home)
-    new = _own_name(parent, _NEW)
     day = int(now) // DAY * DAY
+    with in_the_making(home) as new:
+        os.close(os.open(f"{new}/{ENFORCE_ENCRYPTION}", os.O_CREAT | os.O_WRONLY, 0o600))
+        content = password_hash.encode("ascii") + b"\n"
+        atomic.write_new_file(f"{new}/{PASSWORD}", content, mtime=day)
+        inherit_owner(parent, new, f"{new}/{ENFORCE_ENCRYPTION}", f"{new}/{PASSWORD}")
+        atomic.sync_directory(new)
+        return put_in_place(home, new, claim)
+
+
+@contextlib.contextmanager
+def in_the_making(home: str) -> Iterator[str]:
+    """A directory in which the mailbox `home` is made, for `put_in_place`; gone afterwards.
+
+    Who takes longer than `MAX_RUBBISH_AGE` must touch it. Raises `StoreError`, also in place of
+    every OSError inside.
+    """
+    new = _own_name(os.path.dirname(home), _NEW)
     try:
         try:
             os.mkdir(new, 0o700)
-            os.close(os.open(f"{new}/{ENFORCE_ENCRYPTION}", os.O_CREAT | os.O_WRONLY, 0o600))
-            content = password_hash.encode("ascii") + b"\n"
-            atomic.write_new_file(f"{new}/{PASSWORD}", content, mtime=day)
-            inherit_owner(parent, new, f"{new}/{ENFORCE_ENCRYPTION}", f"{new}/{PASSWORD}")
-            atomic.sync_directory(new)
-            return _put_in_place(home, new, claim)
+            yield new
         finally:
             _restore_claim(new)
             _remove_tree(new)
@@ -65,7 +76,8 @@ def inherit_owner(parent: str, *paths: str) -> None:
             os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
-def _put_in_place(home: str, new: str, claim: str | None) -> Creation:
+def put_in_place(home: str, new: str, claim: str | None = None) -> Creation:
+    """Make `new`, which is complete and synced, the mailbox `home`, unless there is an account."""
     parent = os.path.dirname(home)
     removed = None
     with settled(home):

@@ -7,11 +7,12 @@ import os
 import re
 from collections.abc import Callable, Container, Iterator
 
-from chatmaild.accounts import endings, lifecycle
+from chatmaild.accounts import endings, lifecycle, settings
 from chatmaild.accounts.layout import (
     BLOCKED, DAY, ENFORCE_ENCRYPTION, PASSWORD, assert_domain_directory, explain, has, is_aside,
 )
 from chatmaild.accounts.lifecycle import Creation
+from chatmaild.accounts.settings import SETTINGS, Settings
 from chatmaild.address import without_detail
 from chatmaild.config.config import Config, DomainConfig
 from chatmaild.disk import atomic
@@ -181,12 +182,48 @@ class Mailbox:
         """Refuse cleartext mail to this account, or take it. Raises `StoreError`."""
         change = lifecycle.mark if enforce else lifecycle.unmark
         try:
-            with lifecycle.settled(self.home):
-                if not self.exists():
-                    raise StoreError(f"{self.address}: there is no such account")
+            with self._as_account():
                 change(self.home, ENFORCE_ENCRYPTION)
         except OSError as error:
             raise explain(self._path(ENFORCE_ENCRYPTION), error) from None
+
+    def settings(self) -> Settings:
+        """What this account has otherwise than its domain. Raises `StoreError`."""
+        return settings.load(self.home)
+
+    def set_settings(self, new: Settings) -> None:
+        """Keep `new`, durably, as all that this account has for itself. Raises `StoreError`."""
+        path = self._path(SETTINGS)
+        try:
+            with self._as_account():
+                if new:
+                    atomic.write_file(path, settings.render(new))
+                else:
+                    lifecycle.unmark(self.home, SETTINGS)
+        except OSError as error:
+            raise explain(path, error) from None
+
+    def set_password(self, password_hash: str) -> None:
+        """Replace the hash, durably; the day of the last login stays.
+
+        Whoever logged in with the old one sends no more (`endings`). Raises `StoreError`.
+        """
+        path = self._path(PASSWORD)
+        try:
+            with self._as_account():
+                content = password_hash.encode("ascii") + b"\n"
+                atomic.write_file(path, content, mtime=os.stat(path).st_mtime)
+                endings.mark(self.home)
+        except OSError as error:
+            raise explain(path, error) from None
+
+    @contextlib.contextmanager
+    def _as_account(self) -> Iterator[None]:
+        """Hold the lock of the domain, with an account here. Raises `StoreError`, OSError."""
+        with lifecycle.settled(self.home):
+            if not self.exists():
+                raise StoreError(f"{self.address}: there is no such account")
+            yield
 
 
 class Mailboxes:

@@ -11,7 +11,7 @@ from chatmaild.admin import links
 from chatmaild.admin.web import look
 from chatmaild.config import inifile
 from chatmaild.config.config import Config, DomainConfig
-from chatmaild.console import Console
+from chatmaild.console import Console, counted
 from chatmaild.daemon import privileges
 from chatmaild.errors import StoreError, UsageError
 
@@ -23,7 +23,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
     def add(name: str, help: str) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=help, description=help)
+        command = commands.add_parser(name, help=help, description=help,
+                                      formatter_class=parser.formatter_class)
+        command.set_defaults(usage=command)
         command.add_argument("--domain", help="chat domain (default: the only one)")
         command.add_argument("--json", action="store_true", help="print one JSON document")
         return command
@@ -178,7 +180,7 @@ def _revoke(args: argparse.Namespace, config: Config, console: Console) -> int:
     if not count:
         raise StoreError(f"{args.batch}: no such batch, or all of it is used; see: chatmaild "
                          "invite list")
-    console.line(f"{count:,} invitations taken back")
+    console.line(f"{counted(count, 'invitation')} taken back")
     console.result({"batch": args.batch, "revoked": count})
     return 0
 

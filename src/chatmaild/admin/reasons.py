@@ -60,7 +60,7 @@ _SENDERS = {
         "`chatmaild accounts unblock ADDRESS`."),
     "sender-ended": Reason(
         "The account that this session logged in to was removed, and the address may be somebody "
-        "else's now.", _told(replies.LOG_IN_AGAIN), NOTHING),
+        "else's now; or it got another password.", _told(replies.LOG_IN_AGAIN), NOTHING),
     "session-too-old": Reason(
         "The session is older than a day.", _told(replies.TOO_OLD),
         "Nothing: clients connect again by themselves."),
@@ -93,6 +93,9 @@ _RECIPIENTS = {
     "recipient-blocked": Reason(
         "The recipient's account is blocked.", _told(replies.UNKNOWN_RECIPIENT),
         "`chatmaild accounts unblock ADDRESS`."),
+    "recipient-needs-tls": Reason(
+        "A stranger's server sends without TLS, and `incoming_tls = require` is set.",
+        _told(replies.NEEDS_TLS), "Nothing, or `incoming_tls = may`."),
     "recipient-of-other-class": Reason(
         "Chat users and ordinary recipients stand in one transaction, and this one comes in the "
         "next.", _told(replies.SEPARATELY),

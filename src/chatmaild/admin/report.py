@@ -1,6 +1,7 @@
 """``chatmaild report``: what the chat domains hold, and when mail was last deleted in time."""
 
 import argparse
+import math
 import os
 import sys
 import time
@@ -10,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from chatmaild import metrics
+from chatmaild.admin import serviceactivity
 from chatmaild.config import lastgood
 from chatmaild.config.config import Config
-from chatmaild.console import Console, duration, octets, printable
+from chatmaild.console import Console, counted, duration, octets, printable
 from chatmaild.daemon import privileges
 from chatmaild.disk import atomic
 from chatmaild.errors import StoreError
@@ -62,7 +64,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
         _print(console, found, last, overdue, now)
         if any(domain.push for domain in config.domains.values()):
             console.line(_push(push, now))
-        console.result(_document(found, last, overdue, push, now, problems))
+        services, silent = serviceactivity.gather(config, problems)
+        if config.metrics_listen:
+            serviceactivity.show(console, services, silent, _bar)
+        console.result(_document(found, last, overdue, push, now, problems)
+                       | {"services": serviceactivity.document(services)})
     for problem in problems:
         console.error(problem)
     return 1 if problems else 0
@@ -119,22 +125,44 @@ def _document(
     }
 
 
-def _metrics(found: dict[str, Census], last: LastRun | None, overdue: bool, now: int,
-             is_broken: bool) -> list[metrics.Metric]:
-    def gauge(name: str, meaning: str, values: dict[Labels, float]) -> metrics.Metric:
-        return metrics.Metric(f"chatmaild_{name}", meaning, "gauge", values)
+def _gauge(name: str, meaning: str, values: dict[Labels, float]) -> metrics.Metric:
+    return metrics.Metric(f"chatmaild_{name}", meaning, "gauge", values)
 
+
+def _expire_metrics(
+    found: dict[str, Census], last: LastRun | None, overdue: bool
+) -> list[metrics.Metric]:
+    held_back = last.held_back if last else {}
+    return [
+        _gauge("expire_last_success_timestamp_seconds",
+               "End of the last chatmaild expire without a problem; 0: never.",
+               {(): (last and last.good) or 0}),
+        _gauge("expire_overdue", "1 if the last good run is more than two days old.",
+               {(): int(overdue)}),
+        _gauge("expire_last_run_problems", "Problems of the last run.",
+               {(): last.problems if last else 0}),
+        _gauge("expire_last_run_removed", "What the last run removed, by reason.",
+               {(("reason", reason),): count
+                for reason, count in (last.removed if last else {}).items()}),
+        _gauge("expire_held_back_accounts",
+               "Inactive accounts not removed because logins are not being recorded.",
+               {(("domain", domain),): held_back.get(domain, 0) for domain in found}),
+    ]
+
+
+def _metrics(
+    found: dict[str, Census], last: LastRun | None, overdue: bool, now: int, is_broken: bool,
+) -> list[metrics.Metric]:
     def by_domain(name: str, meaning: str, attribute: str) -> metrics.Metric:
-        return gauge(name, meaning, {
+        return _gauge(name, meaning, {
             (("domain", domain),): getattr(each, attribute) for domain, each in found.items()})
 
     def up_to(name: str, meaning: str, attribute: str, label: str,
               bounds: Sequence[int]) -> metrics.Metric:
-        return gauge(name, meaning, {
+        return _gauge(name, meaning, {
             (("domain", domain), (label, str(bound))): sum(getattr(each, attribute)[:index])
             for domain, each in found.items() for index, bound in enumerate(bounds, 1)})
 
-    held_back = last.held_back if last else {}
     return [
         by_domain("accounts", "Accounts.", "accounts"),
         up_to("accounts_active", "Accounts with a login in the last days.", "logins", "days",
@@ -145,19 +173,10 @@ def _metrics(found: dict[str, Census], last: LastRun | None, overdue: bool, now:
         by_domain("mail_bytes", "Size of the messages before compression.", "octets"),
         by_domain("mailboxes_over_quota_mark", "Mailboxes that the next run trims.",
                   "over_quota_mark"),
-        gauge("expire_last_success_timestamp_seconds",
-              "End of the last chatmaild expire without a problem; 0: never.",
-              {(): (last and last.good) or 0}),
-        gauge("expire_overdue", "1 if the last good run is more than two days old.",
-              {(): int(overdue)}),
-        gauge("expire_last_run_problems", "Problems of the last run.",
-              {(): last.problems if last else 0}),
-        gauge("expire_held_back_accounts",
-              "Inactive accounts not removed because logins are not being recorded.",
-              {(("domain", domain),): held_back.get(domain, 0) for domain in found}),
-        gauge("config_broken", "1 if chatmaild.ini is, so that the last good one is used.",
-              {(): int(is_broken)}),
-        gauge("report_timestamp_seconds", "When these numbers were taken.", {(): now}),
+        *_expire_metrics(found, last, overdue),
+        _gauge("config_broken", "1 if chatmaild.ini is, so that the last good one is used.",
+               {(): int(is_broken)}),
+        _gauge("report_timestamp_seconds", "When these numbers were taken.", {(): now}),
     ]
 
 
@@ -166,32 +185,39 @@ def _print(
 ) -> None:
     for name, each in found.items():
         console.line(name)
-        console.line(f"  {each.accounts:,} accounts, {each.messages:,} messages, "
-                     f"{octets(each.octets)}")
+        console.line(f"  {counted(each.accounts, 'account')}, "
+                     f"{counted(each.messages, 'message')}, {octets(each.octets)}")
         if each.without_account:
-            console.line(f"  {each.without_account:,} mailboxes without an account")
+            console.line(f"  {_mailboxes(each.without_account)} without an account")
         if each.over_quota_mark:
-            console.line(f"  {each.over_quota_mark:,} mailboxes that the next run trims")
+            console.line(f"  {_mailboxes(each.over_quota_mark)} that the next run trims")
         _table(console, "Accounts by days since the last login", LOGIN_DAYS, each.logins, "d")
         _table(console, "Messages by age in days", AGE_DAYS, each.ages, "d")
         _table(console, "Messages by size", SIZES, each.sizes, "B")
         console.line()
     console.line(_last_run(last, now) + ("; OVERDUE" if overdue else ""))
     for domain, count in (last.held_back if last else {}).items():
-        console.line(f"{domain}: {count:,} inactive accounts are kept, because no login was "
+        console.line(f"{domain}: {counted(count, 'inactive account')} kept, because no login was "
                      "recorded in the last 7 days; chatmaild check finds out why")
+
+
+def _mailboxes(count: int) -> str:
+    return counted(count, "mailbox", "mailboxes")
 
 
 def _table(
     console: Console, title: str, bounds: Sequence[int], counts: Sequence[int], unit: str
 ) -> None:
     console.line(f"  {title}")
-    block = "█" if (sys.stdout.encoding or "").lower().startswith("utf") else "#"
     most = max(*counts, 1)
     for bound, count in zip([*bounds, None], counts):
         label = f"up to {bound:,} {unit}" if bound else "more"
-        bar = block * -(-BAR * count // most)
-        console.line(f"    {label:>18} {count:>12,} {bar}".rstrip())
+        console.line(f"    {label:>18} {count:>12,} {_bar(count, most)}".rstrip())
+
+
+def _bar(count: float, most: float) -> str:
+    block = "█" if (sys.stdout.encoding or "").lower().startswith("utf") else "#"
+    return block * math.ceil(BAR * count / most)
 
 
 def _last_run(last: LastRun | None, now: int) -> str:
@@ -200,16 +226,17 @@ def _last_run(last: LastRun | None, now: int) -> str:
     text = "Last run of chatmaild expire without a problem: "
     text += f"{_ago(now - last.good)} ago" if last.good else "never"
     if last.good != last.finished:
-        text += (f"; the last run, {_ago(now - last.finished)} ago, had {last.problems:,} "
-                 "problems: journalctl -u chatmaild-expire")
+        text += (f"; the last run, {_ago(now - last.finished)} ago, had "
+                 f"{counted(last.problems, 'problem')}: journalctl -u chatmaild-expire")
     return text
 
 
 def _push(push: Standing | None, now: int) -> str:
     if push is None:
         return "Push: chatmaild-notifier has not run yet: systemctl status chatmaild-notifier"
-    text = (f"Push since the notifier started: {push.sent:,} sent, {push.failed:,} failed "
-            f"attempts, {push.expired:,} dropped after 5 hours, {push.gone:,} devices gone; ")
+    text = (f"Push since the notifier started: {push.sent:,} sent, "
+            f"{counted(push.failed, 'failed attempt')}, {push.expired:,} dropped after 5 hours, "
+            f"{counted(push.gone, 'device')} gone; ")
     text += (f"{push.queued:,} wait, the oldest for {duration(push.oldest_seconds)}"
              if push.queued else "none waits")
     if not push.gateway_is_up:
@@ -221,4 +248,4 @@ def _push(push: Standing | None, now: int) -> str:
 
 
 def _ago(seconds: int) -> str:
-    return f"{seconds // DAY} days" if seconds >= 2 * DAY else duration(max(seconds, 0))
+    return counted(seconds // DAY, "day") if seconds >= 2 * DAY else duration(max(seconds, 0))

@@ -13,7 +13,7 @@ from typing import Any
 
 from chatmaild.config.values import (
     Network, absolute_path, address_patterns, boolean, choice, decimal, domain_names, host_name,
-    integer, networks, one_line, optional, servers, size, web_address, word, words,
+    integer, metrics_socket, networks, one_line, optional, servers, size, web_address, word, words,
 )
 
 MAX_RETENTION = 40
@@ -41,6 +41,7 @@ class DomainConfig:
     passthrough_recipients: frozenset[str] = setting(address_patterns, "")
 
     recipient_aliases: frozenset[str] = setting(address_patterns, "")
+    incoming_tls: str = setting(choice("may", "require"), "may")
 
     signup: str = setting(choice("open", "invite", "closed"), "open")
     automatic_accounts: bool = setting(boolean, "yes")
@@ -123,6 +124,7 @@ class Config:
 
     directory: Path | None = setting(optional(absolute_path), "")
     node: str = setting(host_name, "")
+    metrics_listen: str | tuple[str, int] | None = setting(optional(metrics_socket), "")
 
     push_gateway: str = setting(web_address, "https://notifications.delta.chat/notify")
     push_max_requests: int = setting(integer(1, 1000), "32")

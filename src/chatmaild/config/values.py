@@ -3,6 +3,7 @@
 Each parser raises `ValueError` with a text that completes "key = value: ...".
 """
 
+import contextlib
 import ipaddress
 import re
 from collections.abc import Callable
@@ -174,6 +175,20 @@ def servers(text: str) -> tuple[tuple[str, int], ...]:
         if not 0 < found[-1][1] < 65536:
             raise ValueError(f"{item!r} names no port from 1 to 65535")
     return tuple(found)
+
+
+def metrics_socket(text: str) -> str | tuple[str, int]:
+    """Where services tell their metrics: a directory for unix sockets, or (address, first port) of
+    this host alone."""
+    kind, _, rest = text.partition(":")
+    if kind == "unix" and rest.startswith("/") and "\0" not in rest:
+        return rest.rstrip("/") or "/"
+    port, at, host = rest.partition("@")
+    with contextlib.suppress(ValueError):
+        found = ipaddress.ip_address(_unbracketed(host))
+        if kind == "inet" and at and found.is_loopback and 0 < integer(1, 65_000)(port):
+            return str(found), int(port)
+    raise ValueError("must be unix:/DIRECTORY or inet:PORT@127.0.0.1 (or @[::1])")
 
 
 def _unbracketed(host: str) -> str:

@@ -11,13 +11,14 @@ import asyncio
 import gc
 import logging
 import socket
-from collections.abc import Awaitable, Coroutine, Iterator
+from collections.abc import Awaitable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from chatmaild.config.config import Config
-from chatmaild.daemon import dictproto, eventloop, logs, process, sockets
+from chatmaild.daemon import dictproto, eventloop, logs, metricsocket, process, sockets
 from chatmaild.daemon.configfile import ConfigFile
+from chatmaild.metrics import Metric, render
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,10 @@ class Service:
     def commit(self, transaction: Transaction) -> Answer:
         """`dictproto.COMMITTED` or `dictproto.FAILURE`."""
         return dictproto.FAILURE
+
+    def metrics(self) -> Iterable[Metric]:
+        """What the service counts; asked for in another thread."""
+        return ()
 
     def close(self) -> None:
         """The service ends, after all its answers."""
@@ -264,9 +269,12 @@ def _failed(error: BaseException) -> bytes:
 def run(args: argparse.Namespace, service: Service) -> int:
     """Serve until told to stop; the exit code. Raises `ConfigError`, `SocketError`."""
     file = ConfigFile.of(args)
-    service.configure(file.load())
+    config = file.load()
+    service.configure(config)
     sock = sockets.listening(args.socket)
     process.allow_many_descriptors()
+    metricsocket.serve(config, args.command, lambda: render(
+        service.metrics(), (("service", args.command),)))
     gc.freeze()     # a full collection would look at all that was imported: 5 ms without answers
 
     async def start() -> eventloop.Running:

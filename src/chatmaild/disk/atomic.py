@@ -12,14 +12,17 @@ LOCK_TIMEOUT = 1.5
 """Seconds to wait for another process's lock; below the 2 s that Dovecot's Lua waits for us."""
 
 
-def write_file(path: str, content: bytes, mode: int = 0o600) -> None:
+def write_file(
+    path: str, content: bytes, mode: int = 0o600, mtime: float | None = None
+) -> None:
     """Put `content` at `path`, replacing what is there; durable when this returns.
 
+    `mtime` as in `write_new_file`.
     Raises OSError; then what was at `path` is still there and no other file is left behind.
     """
     temporary = f"{path}.{os.getpid()}-{os.urandom(4).hex()}.tmp"
     try:
-        write_new_file(temporary, content, mode)
+        write_new_file(temporary, content, mode, mtime)
         os.rename(temporary, path)
     except OSError:
         with contextlib.suppress(FileNotFoundError):

@@ -34,7 +34,7 @@ def folders(mailbox: int) -> Iterator[str]:
 
 
 _BOOKKEEPING = ("dovecot", "maildirsize", "maildirfolder", "subscriptions", "metadata.json",
-                "enforceE2EEincoming")
+                "enforceE2EEincoming", "settings", "password.")
 """How the names of files begin that have no use without account and mail."""
 
 

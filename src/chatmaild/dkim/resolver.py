@@ -65,6 +65,9 @@ class Resolver:
         self._lock = threading.Lock()
         self._cache: OrderedDict[str, tuple[float, Records]] = OrderedDict()
         self._running: dict[str, futures.Future[Records]] = {}
+        self.counts = {"cached": 0, "found": 0, "none": 0, "failed": 0}
+        """How often a name was in the cache, or a lookup ended with records, without, or with
+        nothing that the DNS could tell."""
         self._waiting = threading.Semaphore(limits.waiting)
         self._waiting_long = threading.Semaphore(limits.waiting_long)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -80,6 +83,7 @@ class Resolver:
                 if name in self._cache and expires > self._clock():
                     self._cache.move_to_end(name)
                     known[name] = records
+                    self.counts["cached"] += 1
                 else:
                     pending[name] = self._future(name)
         self._wait(pending.values(), deadline)
@@ -127,6 +131,7 @@ class Resolver:
         finally:
             with self._lock:
                 if self._running.pop(name, None):   # else it gave way, and nothing is known
+                    self.counts[_word(records)] += 1
                     self._cache[name] = (self._clock() + ttl, records)
                     self._cache.move_to_end(name)
                     while len(self._cache) > self._limits.names:
@@ -199,6 +204,10 @@ def ask_all(questions: Iterable[Question], servers: tuple[tuple[str, int], ...] 
 
     asked = list(dict.fromkeys(questions))
     return dict(zip(asked, asyncio.run(every(asked))))
+
+
+def _word(records: Records) -> str:
+    return "failed" if records is None else "found" if records else "none"
 
 
 def _has_result(future: futures.Future[Records]) -> bool:

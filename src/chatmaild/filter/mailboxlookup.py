@@ -5,10 +5,11 @@ The outgoing filter runs as a user who sees no mailbox. It asks ``chatmaild reci
 does, by one lookup in the dict protocol. The key is a prefix and the address:
 
     shared/mailbox/ADDRESS   may mail go there?    STATE, or N (not found) for unknown
-    shared/account/ADDRESS   whose login is it?    STATE ENDED
+    shared/account/ADDRESS   whose login is it?    STATE ENDED [RATE BURST]
 
 STATE is unknown, blocked, open or enforcing. ENDED is when an earlier account of this address was
-removed, in seconds of CLOCK_MONOTONIC, or ``-``.
+removed, in seconds of CLOCK_MONOTONIC, or ``-``. RATE and BURST are there for accounts that have a
+max_user_send_per_minute or max_user_send_burst_size of their own; ``-`` for the domain's.
 """
 
 import logging
@@ -54,7 +55,9 @@ class Seen:
         """The account that logs in as `address`."""
         try:
             mailbox = self._mailboxes.find(address)
-            return Account(_state(mailbox), mailbox.ended() if mailbox else None)
+            if mailbox is None:
+                return Account(MailboxState.UNKNOWN)
+            return Account(_state(mailbox), mailbox.ended(), *_rate(mailbox))
         except StoreError as error:
             raise _without_address(error) from None
 
@@ -69,10 +72,20 @@ def _state(mailbox: Mailbox | None) -> MailboxState:
     return MailboxState.ENFORCING if mailbox.enforces_encryption() else MailboxState.OPEN
 
 
-def _without_address(error: StoreError) -> StoreError:
+def _rate(mailbox: Mailbox) -> tuple[int | None, int | None]:
+    """How fast it may send, None for as its domain says; so too if its settings are unreadable."""
+    try:
+        own = mailbox.settings()
+    except StoreError as error:
+        log.error("%s", _without_address(error, "the settings of an account"))
+        return None, None
+    return own.get("max_user_send_per_minute"), own.get("max_user_send_burst_size")
+
+
+def _without_address(error: StoreError, what: str = "a mailbox cannot be looked at") -> StoreError:
     """The text begins with a path that holds the address."""
     _, _, trouble = str(error).partition(":")
-    return StoreError(f"a mailbox cannot be looked at:{trouble}")
+    return StoreError(f"{what}:{trouble}")
 
 
 class Told:
@@ -102,10 +115,11 @@ class Told:
         answer = self._look_up(ACCOUNT, address)
         if answer is None:
             return Account(MailboxState.ENFORCING)
-        state, _, ended = answer[1:].partition(b" ")
         try:
-            if answer[:1] == b"O":
-                return Account(_STATES[state], None if ended == b"-" else float(ended))
+            state, ended, *rate = answer[1:].split(b" ")
+            if answer[:1] == b"O" and len(rate) in (0, 2):
+                return Account(_STATES[state], None if ended == b"-" else float(ended),
+                               *(None if each == b"-" else int(each) for each in rate))
         except (KeyError, ValueError):
             pass
         raise self._trouble()
@@ -171,5 +185,8 @@ def mailbox_answer(state: MailboxState) -> bytes:
 
 def account_answer(account: Account) -> bytes:
     """What `Told.account` understands. Never N, which a service of before this key answers."""
-    ended = "-" if account.ended is None else repr(account.ended)
-    return dictproto.found(b"%b %b" % (_NAMES[account.state], ended.encode("ascii")))
+    known: list[float | None] = [account.ended]
+    if account.per_minute or account.burst:     # a filter of before these is told when it matters
+        known += [account.per_minute, account.burst]
+    words = " ".join("-" if each is None else repr(each) for each in known)
+    return dictproto.found(b"%b %b" % (_NAMES[account.state], words.encode("ascii")))

@@ -28,6 +28,7 @@ from chatmaild.daemon import logs
 from chatmaild.errors import ChatmaildError
 from chatmaild.filter import headers as header_policy, replies as verdicts
 from chatmaild.filter.client import Client, Direction
+from chatmaild.filter.counters import Counters
 from chatmaild.filter.questions import World, run
 from chatmaild.filter.replies import Verdict
 from chatmaild.filter.transaction import Transaction
@@ -43,7 +44,8 @@ MAX_HEADER_OCTETS = 512 * 1024
 _ACTIONS = milter.CHGHDRS | milter.SETSYMLIST
 _PROTOCOL = (milter.P_NOHELO | milter.P_NOUNKNOWN | milter.P_NR_CONN | milter.P_NR_HDR
              | milter.P_NR_BODY | milter.P_HDR_LEADSPC)
-_MACROS = {milter.M_ENVFROM: "{auth_authen} {mail_addr}", milter.M_ENVRCPT: "{rcpt_addr}",
+_MACROS = {milter.M_ENVFROM: "{auth_authen} {mail_addr} {tls_version}",
+           milter.M_ENVRCPT: "{rcpt_addr}",
            milter.M_EOH: "i", milter.M_EOM: "i"}
 
 
@@ -64,6 +66,7 @@ class Server:
         self.site = site
         self.label = label
         self.sessions: set[_Session] = set()
+        self.counters = Counters()
         self.active: set[_Session] = set()
         """Sessions with a transaction under way."""
 
@@ -107,7 +110,8 @@ class _Session:
     """One connection from Postfix, and of its messages the one under way."""
 
     __slots__ = ("server", "site", "protocol", "network_address", "is_local", "connected",
-                 "transaction", "sender", "queue_id", "headers", "header_octets", "broken")
+                 "transaction", "sender", "queue_id", "headers", "header_octets", "body_octets",
+                 "broken")
 
     def __init__(self, server: Server):
         self.server = server
@@ -122,7 +126,7 @@ class _Session:
         self.server.active.discard(self)
         self.transaction: Transaction | None = None
         self.headers: list[tuple[str, bytes]] | None = None
-        self.header_octets = 0
+        self.header_octets = self.body_octets = 0
         self.sender = ""
         self.queue_id = "NOQUEUE"
         self.broken = False
@@ -157,7 +161,7 @@ def _mail(ctx: milter.milterContext, path: bytes, *parameters: bytes) -> int:
         session.sender = path.decode("utf-8", "surrogateescape")
         session.transaction = Transaction(site.config)
         client = Client(session.network_address, _macro(ctx, "{auth_authen}"), session.connected,
-                        session.is_local)
+                        session.is_local, _macro(ctx, "{tls_version}"))
         found = run(session.transaction.mail(session.sender, client, _size(parameters),
                                              time.monotonic(), _macro(ctx, "{mail_addr}")),
                     site.world)
@@ -221,6 +225,7 @@ def _body(ctx: milter.milterContext, chunk: bytes) -> int:
     session = ctx.getpriv()
     try:
         if not session.broken:
+            session.body_octets += len(chunk)
             session.transaction.body(chunk)
     except Exception:
         _failed(session)
@@ -229,11 +234,16 @@ def _body(ctx: milter.milterContext, chunk: bytes) -> int:
 
 def _end_of_message(ctx: milter.milterContext) -> int:
     session = ctx.getpriv()
+    begun = time.monotonic()
     try:
         if session.broken:
             return _deferred(ctx, session)
         session.queue_id = _macro(ctx, "i") or session.queue_id
-        return _end(ctx, session, run(session.transaction.finish(), session.site.world))
+        found = run(session.transaction.finish(), session.site.world)
+        octets = session.header_octets + session.body_octets
+        session.server.counters.read(session.transaction.direction, octets,
+                                     time.monotonic() - begun)
+        return _end(ctx, session, found)
     except Exception:
         return _deferred(ctx, session)
 
@@ -263,6 +273,7 @@ def _answer(ctx: milter.milterContext, session: _Session, found: Verdict) -> int
     assert session.transaction
     direction = session.transaction.direction
     if direction:
+        session.server.counters.verdicts.add(direction, found.word, found.reason)
         log.info("%s: %s %s reason=%s from=%s", session.queue_id, direction, found.word,
                  found.reason, session.server.label(session.sender.strip("<>")))
     space = " " if session.protocol & milter.P_HDR_LEADSPC else ""
@@ -284,6 +295,7 @@ def _failed(session: _Session) -> None:
         log.error("%s: %s; deferred", session.queue_id, error)
     else:
         log.exception("%s: unexpected error, deferred", session.queue_id)
+    session.server.counters.errors.add()
     session.broken = True
 
 

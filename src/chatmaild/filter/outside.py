@@ -36,6 +36,11 @@ class Dns:
                 self._resolver, self._servers = Resolver(servers), servers
             return self._resolver
 
+    def counts(self) -> dict[str, int]:
+        """How often which result came of a lookup; empty before the first one."""
+        with self._lock:
+            return dict(self._resolver.counts) if self._resolver else {}
+
 
 class Senders:
     """`Rates` for several threads."""

@@ -30,10 +30,14 @@ class MailboxState(enum.Enum):
 @dataclass(frozen=True, slots=True)
 class Account:
     """Whose login it is. `ended` is when an earlier account of the same address was removed, in
-    seconds of the monotonic clock; None: not within `MARK_LIFETIME` of `accounts.lifecycle`."""
+    seconds of the monotonic clock; None: not within `MARK_LIFETIME` of `accounts.lifecycle`.
+    `per_minute` and `burst` say how fast it may send, where that is otherwise than in its domain.
+    """
 
     state: MailboxState
     ended: float | None = None
+    per_minute: int | None = None
+    burst: int | None = None
 
 
 class World(Protocol):

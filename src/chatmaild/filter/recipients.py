@@ -20,9 +20,10 @@ the name, they are ordinary recipients and the admin's own business."""
 class Recipients:
     """Call `add` for each; `chat` and `enforcing` are about those that were accepted."""
 
-    def __init__(self, config: Config, split: bool):
-        """`split` is for senders who did not log in."""
+    def __init__(self, config: Config, split: bool, in_clear: bool = False):
+        """`split` is for senders who did not log in; `in_clear` for strangers without TLS."""
         self._config = config
+        self._in_clear = in_clear
         self._split = split
         self._ordinary = False
         self.chat = False
@@ -33,8 +34,11 @@ class Recipients:
     def add(self, path: str) -> Asking[Verdict | None]:
         """None if mail may go there, else the verdict on this recipient."""
         recipient = address.strip_path(path)
-        if address.domain_of(recipient) not in self._config.domains:
+        domain = self._config.domain_of(recipient)
+        if domain is None:
             return self._accept(chat=False)
+        if self._in_clear and domain.incoming_tls == "require":
+            return Verdict("recipient-needs-tls", replies.NEEDS_TLS)
         state = MailboxState.UNKNOWN
         if address.is_address(recipient.encode("utf-8", "surrogateescape")):
             state = yield MailboxOf(recipient)

@@ -10,7 +10,7 @@ from chatmaild import address
 from chatmaild.config.config import Config
 from chatmaild.filter import outgoing, replies
 from chatmaild.filter.client import Client
-from chatmaild.filter.incoming import Incoming
+from chatmaild.filter.incoming import Incoming, is_trusted
 from chatmaild.filter.outgoing import Outgoing
 from chatmaild.filter.questions import AccountOf, Asking, LeaveToSend
 from chatmaild.filter.recipients import Recipients
@@ -80,7 +80,9 @@ class Transaction:
             return Verdict("sender-without-login", replies.NOT_YOUR_ADDRESS)
         self._is_local = client.is_local
         self._is_of_host = bool(client.login) or client.is_local
-        self._recipients = Recipients(self._config, split=not client.login)
+        in_clear = not (self._is_of_host or client.tls
+                        or is_trusted(self._config, client.network_address))
+        self._recipients = Recipients(self._config, split=not client.login, in_clear=in_clear)
         self._rules = Incoming(self._config, self._recipients, client, path)
         return None
 
@@ -97,8 +99,9 @@ class Transaction:
         account = yield AccountOf(self._sender)
         if refused := outgoing.check_login(account, client, now, domain):
             return refused
-        if not (yield LeaveToSend(self._sender, now, domain.max_user_send_per_minute,
-                                  domain.max_user_send_burst_size)):
+        if not (yield LeaveToSend(self._sender, now,
+                                  account.per_minute or domain.max_user_send_per_minute,
+                                  account.burst or domain.max_user_send_burst_size)):
             return Verdict("too-fast", replies.TOO_FAST)
         self._rules = self._outgoing = Outgoing(domain, sender)
         self._recipients = Recipients(self._config, split=False)

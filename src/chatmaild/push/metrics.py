@@ -48,12 +48,12 @@ _METRICS: tuple[tuple[str, str, str, dict[Labels, str]], ...] = (
 )
 
 
-def render(standing: Standing) -> str:
-    """The text of push_metrics_file."""
-    return metrics.render(
+def render(standing: Standing, common: Labels = ()) -> str:
+    """The text of push_metrics_file; with `common` labels that of the notifier's socket."""
+    return metrics.render((
         metrics.Metric(f"chatmaild_push_{name}", meaning, kind,
                        {labels: getattr(standing, field) for labels, field in fields.items()})
-        for name, kind, meaning, fields in _METRICS)
+        for name, kind, meaning, fields in _METRICS), common)
 
 
 def parse(text: str) -> Standing:

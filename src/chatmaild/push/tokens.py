@@ -123,6 +123,11 @@ class DeviceTokens:
         with self._changed(account) as tokens:
             tokens.clear()
 
+    def as_relay_file(self, address: str, now: float) -> bytes:
+        """The valid tokens of `address` as `take_over` reads them. Raises `StoreError`."""
+        tokens = _valid(self._read(self.ref(address)), now)
+        return json.dumps({"devicetoken": tokens}).encode()
+
     @staticmethod
     def is_from_relay(mailbox: str) -> bool:
         """Whether `take_over` has something to do in the directory `mailbox`."""

@@ -5,9 +5,11 @@ from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from chatmaild.accounts import settings
 from chatmaild.accounts.layout import PASSWORD
 from chatmaild.config.config import Config, DomainConfig
 from chatmaild.disk import directories, maildir, maildirname
+from chatmaild.errors import StoreError
 from chatmaild.retention import rules
 
 LOGIN_DAYS = (1, 7, 30, 90)
@@ -54,7 +56,7 @@ def take(
                 if entry.name.endswith(f"@{domain.name}"):
                     try:
                         with directories.opened(entry.name, fd) as mailbox:
-                            _count(census, mailbox, deadlines)
+                            _count(census, mailbox, _own(mailbox, domain, deadlines))
                     except directories.GONE:
                         continue
                     except OSError as error:
@@ -66,6 +68,15 @@ def take(
         complain(path, error)
         return None
     return census
+
+
+def _own(mailbox: int, domain: DomainConfig, deadlines: rules.Deadlines) -> rules.Deadlines:
+    """Those of an account with settings of its own; what cannot be read is `expire`'s to tell."""
+    try:
+        own = settings.load_at(mailbox, "")
+    except StoreError:
+        return deadlines
+    return rules.Deadlines.of(settings.applied(domain, own), deadlines.now) if own else deadlines
 
 
 def _count(census: Census, mailbox: int, deadlines: rules.Deadlines) -> None:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Container
 from zlib import crc32
 
-from chatmaild.accounts import lifecycle, sessions
+from chatmaild.accounts import lifecycle, sessions, settings
 from chatmaild.accounts.entries import Entries
 from chatmaild.accounts.invites import Invites
 from chatmaild.accounts.layout import BLOCKED, PASSWORD, explain, home_of
@@ -158,6 +158,8 @@ class Expiry:
         except FileNotFoundError:
             self._no_account(mailbox, fd, deadlines)
             return
+        if own := settings.load_at(fd, mailbox.home):
+            deadlines = Deadlines.of(settings.applied(mailbox.domain, own), self._now)
         if password.st_mtime < deadlines.inactive:
             if os.geteuid() not in (0, password.st_uid):
                 self._problem(f"{mailbox.home}/{PASSWORD}", StoreError(

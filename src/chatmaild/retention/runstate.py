@@ -4,6 +4,7 @@ One small file in mailboxes_dir, ``.expire.json``, written after each run that w
 """
 
 import contextlib
+import dataclasses
 import json
 import os
 from collections.abc import Mapping
@@ -36,6 +37,8 @@ class LastRun:
     """Domain -> inactive accounts that stayed because no logins are being recorded there."""
     doubted: int | None = None
     """When a run did nothing because the clock seems to have jumped; None: the last one worked."""
+    removed: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """What went in the last run, by `rules.Reason`; empty if a version of before it ran."""
 
     def seems_jumped(self, now: int) -> bool:
         """Whether to doubt the clock at `now`: there was no run for `LONGEST_GAP`. It is

@@ -29,6 +29,7 @@ from chatmaild.config.config import Config
 from chatmaild.console import Console
 from chatmaild.daemon import dictproto, dictserver, logs, sockets
 from chatmaild.errors import DirectoryError, StoreError
+from chatmaild.metrics import Counter, Metric
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,10 @@ class DoveAuth(dictserver.Service):
         self._root: Path | None = None
         self._known: Collection[str] = ()
         self._limits = signup.Limits()
+        self._created = Counter("chatmaild_accounts_created_total",
+                                "Accounts made by their first login.", "domain")
+        self._refused = Counter("chatmaild_signups_refused_total",
+                                "First logins that made no account.", "domain", "reason")
         # A hash takes 2 ms of a core: more at a time than there are cores would all be late.
         self._hashers = ThreadPoolExecutor(os.cpu_count() or 1, "hash")
         self._makers = ThreadPoolExecutor(MAKERS, "make")
@@ -75,6 +80,9 @@ class DoveAuth(dictserver.Service):
                 self._mailboxes.sweep(domain, time.time())
             except StoreError as error:
                 log.error("%s", error)
+
+    def metrics(self) -> Iterator[Metric]:
+        return (each.metric() for each in (self._created, self._refused))
 
     def close(self) -> None:
         self._hashers.shutdown()
@@ -169,6 +177,7 @@ class DoveAuth(dictserver.Service):
             found = await (self._claim(self._directory, mailbox, password, client)
                            if self._directory else self._create(mailbox, password, client))
         if isinstance(found, Refusal):
+            self._refused.add(mailbox.domain.name, found.value)
             log.info("signup refused: reason=%s user=%s domain=%s", found.value,
                      self._label(mailbox.address), mailbox.domain.name)
             return dictproto.FAILURE if found.is_temporary else dictproto.NOT_FOUND
@@ -239,6 +248,7 @@ class DoveAuth(dictserver.Service):
             self._makers, mailbox.create, hashed, time.time(), claim)
         match outcome:
             case Creation.DONE:
+                self._created.add(mailbox.domain.name)
                 log.info("account created: user=%s domain=%s", self._label(mailbox.address),
                          mailbox.domain.name)
                 return hashed

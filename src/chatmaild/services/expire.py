@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import datetime
 import errno
 import fcntl
 import logging
@@ -16,7 +17,7 @@ from typing import Any
 from chatmaild.accounts.layout import explain
 from chatmaild.config import inifile
 from chatmaild.config.config import Config
-from chatmaild.console import Console, octets, printable
+from chatmaild.console import Console, counted, octets, printable
 from chatmaild.daemon import logs, privileges, workers
 from chatmaild.disk import directories
 from chatmaild.errors import ChatmaildError, StoreError, UsageError
@@ -40,8 +41,9 @@ MAX_PROCESSES = 4
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true",
                         help="delete nothing, name what would go")
-    parser.add_argument("--now", type=int, metavar="EPOCH",
-                        help="act as if it were this many seconds since 1970-01-01 UTC")
+    parser.add_argument("--now", metavar="TIME",
+                        help="act as if it were then: 2026-11-28 or 2026-11-28T18:30 (UTC), or "
+                        "seconds since 1970-01-01 UTC")
     parser.add_argument("-v", "--verbose", action="store_true",
                         help="a line for each thing that goes")
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but what is wrong")
@@ -50,9 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     config = inifile.load(args.config)
-    now = int(time.time()) if args.now is None else args.now
-    if not 0 <= now <= MAX_NOW:
-        raise UsageError(f"--now {now}: must be from 0 to {MAX_NOW}")
+    now = int(time.time()) if args.now is None else _moment(args.now)
     if not config.domains:
         console.line("nothing to do: mail_domains in chatmaild.ini names no chat domain")
         console.result({"domains": 0})
@@ -64,6 +64,22 @@ def run(args: argparse.Namespace, console: Console) -> int:
             if args.now is None:
                 _assert_no_jump(config, now)
         return Run(config, now, args, console).everywhere()
+
+
+def _moment(text: str) -> int:
+    """Seconds since the epoch, from those or from a date, in UTC if it names no zone."""
+    try:
+        if text.isascii() and text.isdigit():
+            now = int(text)
+        else:
+            then = datetime.datetime.fromisoformat(text)
+            now = int((then if then.tzinfo else then.replace(tzinfo=datetime.UTC)).timestamp())
+    except ValueError:
+        raise UsageError(f"--now {text}: must be a date such as 2026-11-28 or 2026-11-28T18:30, "
+                         "or seconds since 1970") from None
+    if not 0 <= now <= MAX_NOW:
+        raise UsageError(f"--now {text}: must be from 0 to {MAX_NOW}")
+    return now
 
 
 def _opened(mailboxes_dir: Path) -> directories.opened:
@@ -220,7 +236,8 @@ class Run:
         try:
             runstate.save(self.config, LastRun(
                 finished=finished, good=good if problems else finished, problems=problems,
-                held_back=dict(self.tally.held_back)))
+                held_back=dict(self.tally.held_back),
+                removed={reason.value: self.tally.removed[reason] for reason in Reason}))
         except StoreError as error:
             self.tally.problems += 1
             log.error("%s", error)
@@ -230,11 +247,12 @@ class Run:
         counts = {reason.value: tally.removed[reason] for reason in Reason}
         text = (
             f"{'would remove' if self.dry_run else 'removed'} {tally.expunged:,} of "
-            f"{tally.messages:,} messages ({counts['old']:,} old, {counts['large']:,} large, "
-            f"{counts['quota']:,} over quota; {octets(tally.octets)}), {counts['inactive']:,} "
-            f"inactive accounts, {counts['leftover']:,} leftovers and {counts['empty']:,} empty "
-            f"folders in {tally.mailboxes:,} "
-            f"mailboxes in {seconds:.1f} s"
+            f"{counted(tally.messages, 'message')} ({counts['old']:,} old, {counts['large']:,} "
+            f"large, {counts['quota']:,} over quota; {octets(tally.octets)}), "
+            f"{counted(counts['inactive'], 'inactive account')}, "
+            f"{counted(counts['leftover'], 'leftover')} and "
+            f"{counted(counts['empty'], 'empty folder')} in "
+            f"{counted(tally.mailboxes, 'mailbox', 'mailboxes')} in {seconds:.1f} s"
         )
         if tally.problems:
             text += f"; problems: {tally.problems:,}"

@@ -18,10 +18,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from chatmaild import metrics
 from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.config.config import Config
 from chatmaild.console import Console
-from chatmaild.daemon import logs, process, sockets, systemd, takeover
+from chatmaild.daemon import logs, metricsocket, process, sockets, systemd, takeover
 from chatmaild.daemon.configfile import ConfigFile
 from chatmaild.errors import ChatmaildError
 from chatmaild.filter import milter
@@ -40,6 +41,7 @@ ones after 300 and 600."""
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 _GAVE_UP = 0
+_NAMES = {Direction.OUTGOING: "filtermail", Direction.INCOMING: "filtermail-incoming"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -80,7 +82,8 @@ class Service:
         self._direction = direction
         self._senders = Senders()
         self._dns = Dns()
-        self._server = milter.Server(*self._made(file.load()))
+        self._config = file.load()
+        self._server = milter.Server(*self._made(self._config))
 
     def _made(self, config: Config) -> tuple[milter.Site, logs.AddressLabel]:
         """What the milter needs, made from the configuration."""
@@ -100,6 +103,10 @@ class Service:
         """Use this configuration for the messages that begin from now on."""
         self._server.site, self._server.label = self._made(config)
 
+    def _metrics(self) -> str:
+        return metrics.render(self._server.counters.metrics(self._dns),
+                              (("service", _NAMES[self._direction]),))
+
     def run(self, listener: socket.socket, begin: Callable[[], None] = lambda: None) -> int:
         """Serve until told to stop. `begin` returns when this process may accept connections."""
         signals, wakeup = socket.socketpair()
@@ -109,6 +116,7 @@ class Service:
         signal.set_wakeup_fd(wakeup.fileno())   # one octet per signal, which no race can lose
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         begin()
+        metricsocket.serve(self._config, _NAMES[self._direction], self._metrics)
         threading.Thread(target=self._serve, args=(listener.fileno(), wakeup), daemon=True).start()
         milter.wait_until_serving()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)

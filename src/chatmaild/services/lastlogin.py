@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import logging
 import time
+from collections.abc import Iterator
 
 from chatmaild.accounts import sessions as open_sessions
 from chatmaild.accounts.crowds import Crowds
@@ -18,6 +19,7 @@ from chatmaild.console import Console
 from chatmaild.daemon import dictproto, dictserver, logs, privileges, sockets
 from chatmaild.daemon.configfile import ConfigFile
 from chatmaild.errors import StoreError
+from chatmaild.metrics import Counter, Metric
 from chatmaild.retention import sessions
 
 log = logging.getLogger(__name__)
@@ -35,6 +37,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 class LastLogin(dictserver.Service):
     def __init__(self) -> None:
         self._crowds = Crowds()
+        self._seen = Counter("chatmaild_logins_total", "Logins seen.", "domain")
+        self._failed = Counter("chatmaild_logins_not_recorded_total",
+                               "Logins that the disk did not take.")
+
+    def metrics(self) -> Iterator[Metric]:
+        return (each.metric() for each in (self._seen, self._failed))
 
     def configure(self, config: Config) -> None:
         self._mailboxes = Mailboxes(config)
@@ -68,9 +76,11 @@ class LastLogin(dictserver.Service):
         mailbox = self._mailboxes.find(user)
         if mailbox is None:
             return True
+        self._seen.add(mailbox.domain.name)
         try:
             mailbox.set_last_login(seconds, time.time())
         except StoreError as error:
+            self._failed.add()
             log.error("last login not recorded: %s", str(error).replace(
                 mailbox.address, self._label(mailbox.address)))
             return False

@@ -18,9 +18,10 @@ from typing import Any, TypeVar
 from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
 from chatmaild.config.config import Config
 from chatmaild.console import Console
-from chatmaild.daemon import dictproto, dictserver, eventloop, logs, process, sockets
+from chatmaild.daemon import dictproto, dictserver, eventloop, logs, metricsocket, process, sockets
 from chatmaild.daemon.configfile import ConfigFile
 from chatmaild.errors import StoreError, UsageError
+from chatmaild.metrics import Counter, render
 from chatmaild.push import arrivals
 from chatmaild.push.clientkeys import ClientKeys
 from chatmaild.push.deliveries import Deliveries
@@ -54,6 +55,10 @@ class Accounts:
         self.notifier = NotifierClient(notifier, self._current, self._gone)
         self._worker = ThreadPoolExecutor(1, "tokens")
         self._tasks: set[asyncio.Task[None]] = set()
+        self.announced = Counter("chatmaild_push_announced_total",
+                                 "Deliveries for which the notifier was asked to ring.")
+        self.registered = Counter("chatmaild_push_registrations_total",
+                                  "Device tokens that clients set.")
         self.configure(config)
 
     def configure(self, config: Config) -> None:
@@ -90,6 +95,7 @@ class Accounts:
         """There is a new message in `mailbox`: ring, now or when the notifier is back."""
         try:
             self.notifier.announce(self.tokens.ref(mailbox.address), done)
+            self.announced.add()
         except StoreError as error:
             log.error("%s", error)
 
@@ -188,6 +194,7 @@ class Metadata(dictserver.Service):
                 tokens.clear(ref)
             else:
                 tokens.add(ref, token, now)
+                self.accounts.registered.add()
         return dictproto.COMMITTED
 
 
@@ -244,6 +251,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
         listeners = sockets.inherited(2)
     process.allow_many_descriptors()
     accounts = Accounts(config, args.notifier)
+    metricsocket.serve(config, args.command, lambda: render(
+        (each.metric() for each in (accounts.announced, accounts.registered)),
+        (("service", args.command),)))
 
     async def start() -> eventloop.Running:
         services = (Metadata(accounts), DeliveryAgents(accounts))

@@ -15,7 +15,7 @@ import time
 
 from chatmaild.config.config import Config
 from chatmaild.console import Console
-from chatmaild.daemon import eventloop, sockets
+from chatmaild.daemon import eventloop, metricsocket, sockets
 from chatmaild.daemon.configfile import ConfigFile
 from chatmaild.disk import atomic
 from chatmaild.push import metrics as push_metrics, protocol
@@ -109,6 +109,9 @@ class Notifier:
                 self._complained = False
             await asyncio.sleep(push_metrics.INTERVAL)
 
+    def metrics(self) -> str:
+        return push_metrics.render(self._standing(time.time()), (("service", "notifier"),))
+
     def _standing(self, now: float) -> Standing:
         counters, backlog = self.sender.counters, self.sender.backlog
         return Standing(
@@ -134,7 +137,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
     async def start() -> eventloop.Running:
         notifier = Notifier(queue, config)
-        return eventloop.Running(notifier.configure, await notifier.serve(sock))
+        running = eventloop.Running(notifier.configure, await notifier.serve(sock))
+        metricsocket.serve(config, args.command, notifier.metrics)
+        return running
 
     try:
         eventloop.run(start, file)

@@ -8,9 +8,10 @@ import argparse
 import logging
 import time
 
+from chatmaild.accounts import settings
 from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.config import lastgood
-from chatmaild.console import Console, octets
+from chatmaild.console import Console, counted, octets
 from chatmaild.daemon import logs, privileges
 from chatmaild.disk import directories
 from chatmaild.errors import StoreError, UsageError
@@ -52,7 +53,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
     tally = Tally()
     expunger = Expunger(dry_run=False, tally=tally, note=None, complain=complain)
-    deadlines = Deadlines.of(mailbox.domain, int(time.time())).with_quota(args.target << 20)
+    domain = settings.applied(mailbox.domain, mailbox.settings())
+    deadlines = Deadlines.of(domain, int(time.time())).with_quota(args.target << 20)
     try:
         with directories.opened(mailbox.home) as fd:
             expunger.mailbox(fd, mailbox.home, deadlines)
@@ -60,8 +62,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
                 expunger.forget_sizes(fd, mailbox.home)
     except OSError as error:
         raise StoreError(f"{who}: {error.strerror}") from None
-    log.info("%s: removed %d messages (%s) to make room", who,
-             tally.expunged, octets(tally.octets))
+    log.info("%s: removed %s (%s) to make room", who, counted(tally.expunged, "message"),
+             octets(tally.octets))
     console.result({"removed": tally.expunged, "removed_bytes": tally.octets,
                     "problems": tally.problems})
     return 1 if tally.problems else 0

@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import logging
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from chatmaild.accounts.directory import LINES, Directory, Entry
@@ -19,6 +20,7 @@ from chatmaild.daemon import dictproto, dictserver, sockets
 from chatmaild.errors import StoreError
 from chatmaild.filter.mailboxlookup import ACCOUNT, MAILBOX, Seen, account_answer, mailbox_answer
 from chatmaild.filter.questions import Account, MailboxState
+from chatmaild.metrics import Counter, Metric
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +36,16 @@ MAX_REMEMBERED = 10_000
 
 class RecipientService(dictserver.Service):
     def __init__(self) -> None:
+        self._asked = Counter("chatmaild_recipients_lookups_total",
+                              "Questions of the outgoing filter.")
+        self._failed = Counter("chatmaild_recipients_failed_total",
+                               "Questions that the disk did not answer.")
         self._directory: Directory | None = None
         self._askers = ThreadPoolExecutor(LINES, "directory")
         self._answers: dict[str, tuple[float, Entry | None]] = {}
+
+    def metrics(self) -> Iterator[Metric]:
+        return (each.metric() for each in (self._asked, self._failed))
 
     def configure(self, config: Config) -> None:
         before, self._directory = self._directory, Directory.of(config)
@@ -53,6 +62,7 @@ class RecipientService(dictserver.Service):
 
     def lookup(self, request: dictproto.Lookup, hello: dictproto.Hello) -> dictserver.Answer:
         try:
+            self._asked.add()
             if request.key.startswith(MAILBOX):
                 address = _text(request.key, MAILBOX)
                 state = self._seen.mailbox(address)
@@ -67,6 +77,7 @@ class RecipientService(dictserver.Service):
                 return account_answer(account)
             return dictproto.NOT_FOUND
         except StoreError as error:
+            self._failed.add()
             log.error("%s", error)
             return dictproto.FAILURE
 

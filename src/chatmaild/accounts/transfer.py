@@ -1,0 +1,198 @@
+"""Accounts that come from elsewhere: a tar archive, as `contents.add` writes it, becomes mailboxes.
+
+Each account is made aside and put in place as a whole, so that a login or a delivery finds either
+all of it or nothing. What an archive says is not trusted: only names that belong into a mailbox
+are written, and never through a link.
+"""
+
+import io
+import itertools
+import os
+import shutil
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import IO, Any, BinaryIO
+
+from chatmaild.accounts import lifecycle, settings
+from chatmaild.accounts.contents import FOLDER_STATE, MAX_STATE, STATE
+from chatmaild.accounts.layout import ENFORCE_ENCRYPTION, PASSWORD
+from chatmaild.accounts.lifecycle import Creation
+from chatmaild.accounts.mailboxes import MAX_HASH, Mailbox
+from chatmaild.disk import atomic, maildir
+from chatmaild.errors import StoreError, UsageError
+
+_CHUNK = 1 << 16
+_TOUCH = 60
+"""Seconds after which a mailbox in the making is touched, so that no sweep takes it for rubbish."""
+
+_MAX_NAME = 255
+"""Octets in a file name."""
+
+
+@dataclass(frozen=True)
+class Moved:
+    """One account that came in."""
+
+    mailbox: Mailbox
+    messages: int
+    without_password: bool
+    """The archive had none, so that the one asked for it was taken."""
+
+
+def receive(
+    source: BinaryIO, find: Callable[[str], Mailbox], make_hash: Callable[[Mailbox], str],
+    complain: Callable[[str], None], step: Callable[[], None],
+) -> Iterator[Moved | StoreError]:
+    """Make the accounts in the archive `source`; compressed ones are understood too.
+
+    `find` says whose mailbox the first part of the names means, or raises `UsageError`.
+    `make_hash` is asked for the hash of an account that comes without one. `complain` is told of
+    entries that belong into no mailbox. An account that cannot be made is returned as the reason.
+    Raises `StoreError` if the archive is none, or cut short: then the account under way is not
+    made.
+    """
+    try:
+        with tarfile.open(fileobj=source, mode="r|*", tarinfo=_Member) as archive:
+            for root, group in itertools.groupby(_members(archive), _root):
+                try:
+                    yield _Arrival(find(root), make_hash, complain, step).take(archive, group)
+                except (_Refused, UsageError) as error:
+                    for _ in group:
+                        step()
+                    yield StoreError(str(error))
+    except (tarfile.TarError, EOFError) as error:
+        raise StoreError(f"no tar archive, or a damaged one: {error}") from None
+
+
+class _Member(tarfile.TarInfo):
+    """Notes at the archive where that ends, as tarfile takes one cut short for a whole one."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile_: Any) -> "_Member":
+        try:
+            return super().fromtarfile(tarfile_)
+        except tarfile.EOFHeaderError:      # type: ignore[attr-defined]  # unknown to typeshed
+            tarfile_.has_ended = True
+            raise
+
+
+def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    yield from archive
+    if not getattr(archive, "has_ended", False):
+        raise StoreError("the archive is cut short; the last account in it was not made")
+
+
+def _root(member: tarfile.TarInfo) -> str:
+    return member.name.removeprefix("./").partition("/")[0]
+
+
+class _Refused(Exception):
+    """An account that cannot be made here; others can."""
+
+
+class _Arrival:
+    """One account on its way from an archive into a mailbox."""
+
+    def __init__(self, mailbox: Mailbox, make_hash: Callable[[Mailbox], str],
+                 complain: Callable[[str], None], step: Callable[[], None]):
+        self._mailbox = mailbox
+        self._make_hash = make_hash
+        self._complain = complain
+        self._step = step
+        self._messages = 0
+        self._hash: tuple[str, float] | None = None
+        self._made: set[str] = set()
+
+    def take(self, archive: tarfile.TarFile, members: Iterator[tarfile.TarInfo]) -> Moved:
+        """Raises `_Refused`, `StoreError`."""
+        self._assert_free()
+        with lifecycle.in_the_making(self._mailbox.home) as new:
+            touched = time.monotonic()
+            for member in members:
+                self._member(archive, member, new)
+                if time.monotonic() - touched > _TOUCH:
+                    os.utime(new)
+                    touched = time.monotonic()
+            came = self._hash
+            hashed, login = came or (self._make_hash(self._mailbox), time.time())
+            atomic.write_new_file(f"{new}/{PASSWORD}", hashed.encode("ascii") + b"\n", mtime=login)
+            if not came:    # no whole account, but mail for a new one, which is like any other
+                lifecycle.mark(new, ENFORCE_ENCRYPTION)
+            os.sync()       # all of it, before it has its name
+            done = lifecycle.put_in_place(self._mailbox.home, new)
+        if done is not Creation.DONE:
+            self._assert_free()
+            raise _Refused(f"{self._mailbox.address}: somebody made it at this moment")
+        return Moved(self._mailbox, self._messages, without_password=not came)
+
+    def _assert_free(self) -> None:
+        address = self._mailbox.address
+        if self._mailbox.is_blocked():
+            raise _Refused(f"{address} is blocked: chatmaild accounts unblock {address}")
+        if self._mailbox.exists():
+            raise _Refused(f"{address}: there is such an account already")
+
+    def _member(self, archive: tarfile.TarFile, member: tarfile.TarInfo, new: str) -> None:
+        _, *parts = member.name.removeprefix("./").rstrip("/").split("/")
+        folder = parts.pop(0) if parts and _is_folder(parts[0]) else ""
+        state = FOLDER_STATE if folder else STATE
+        content: IO[bytes] | None = archive.extractfile(member) if member.isreg() else None
+        if member.isdir() and (not parts or parts[0] in maildir.SUBDIRECTORIES and not parts[1:]):
+            self._make_folder(new, folder)
+        elif content and parts == [PASSWORD] and not folder:
+            self._hash = _hash(content.read(MAX_HASH + 1), self._mailbox), member.mtime
+        elif content and len(parts) == 1 and parts[0] in state and member.size <= MAX_STATE:
+            self._make_folder(new, folder)
+            if parts[0] == settings.SETTINGS:
+                content = io.BytesIO(settings.render(_settings(content, self._mailbox)))
+            _write(f"{new}/{folder}/{parts[0]}", content, member.mtime)
+        elif content and len(parts) == 2 and parts[0] in ("new", "cur") and _is_name(parts[1]):
+            self._make_folder(new, folder)
+            _write(f"{new}/{folder}/{parts[0]}/{parts[1]}", content, member.mtime)
+            self._messages += 1
+            self._step()
+        else:
+            self._complain(f"{member.name}: belongs into no mailbox; left out")
+
+    def _make_folder(self, new: str, folder: str) -> None:
+        if folder not in self._made:
+            self._made.add(folder)
+            for kind in maildir.SUBDIRECTORIES:
+                os.makedirs(f"{new}/{folder}/{kind}", 0o700)
+
+
+def _is_folder(name: str) -> bool:
+    return name[:1] == "." and name.strip(".") != "" and _fits(name)
+
+
+def _is_name(name: str) -> bool:
+    return name[:1] not in ("", ".") and _fits(name)
+
+
+def _fits(name: str) -> bool:
+    return len(os.fsencode(name)) <= _MAX_NAME
+
+
+def _hash(content: bytes, mailbox: Mailbox) -> str:
+    text = content.split(b"\n", 1)[0].strip().decode("ascii", "replace")
+    if not text.isprintable() or not text.isascii() or text[:1] not in ("{", "$") or (
+            len(content) > MAX_HASH):
+        raise _Refused(f"{mailbox.address}: its file {PASSWORD} holds no hash that Dovecot knows")
+    return text
+
+
+def _settings(content: IO[bytes], mailbox: Mailbox) -> settings.Settings:
+    try:
+        return settings.parse(content.read(settings.MAX_SIZE + 1))
+    except ValueError as error:
+        raise _Refused(f"{mailbox.address}: its file {settings.SETTINGS}: {error}") from None
+
+
+def _write(path: str, content: IO[bytes], mtime: float) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with open(fd, "wb") as file:
+        shutil.copyfileobj(content, file, _CHUNK)
+        file.flush()
+        os.utime(fd, (mtime, mtime))

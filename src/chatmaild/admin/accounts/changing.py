@@ -1,0 +1,230 @@
+"""``accounts create``, ``password``, ``block``, ``unblock``, ``delete`` and ``set``."""
+
+import argparse
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from chatmaild.accounts import passwordhash, sessions, settings, signup
+from chatmaild.accounts.lifecycle import Creation
+from chatmaild.accounts.mailboxes import Mailbox
+from chatmaild.admin import links
+from chatmaild.admin.accounts.finding import find, find_account
+from chatmaild.config.config import Config
+from chatmaild.console import Console
+from chatmaild.daemon import privileges
+from chatmaild.errors import StoreError, UsageError
+from chatmaild.push.tokens import DeviceTokens
+
+PASSWORD_LENGTH = 22
+"""Characters of 5 random bits each, as many as a chat client makes up."""
+
+DEFAULT = "default"
+
+OWN = {
+    "--quota": ("max_mailbox_size", "SIZE", "how much mail it may hold"),
+    "--rate": ("max_user_send_per_minute", "N", "messages that it may send in a minute"),
+    "--burst": ("max_user_send_burst_size", "N", "messages that it may send at once"),
+    "--retention": ("delete_mails_after", "DAYS", "days for which its mail is kept, at most "
+                    "those of the domain"),
+    "--large-retention": ("delete_large_after", "DAYS", "the same for large messages"),
+}
+"""What an account can have for itself: option -> key, kind of value, meaning."""
+
+_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
+
+
+def create(args: argparse.Namespace, config: Config, console: Console) -> int:
+    mailbox = find(config, args.address)
+    secret = _password(args, config, mailbox)
+    outcome = mailbox.create(passwordhash.hash_password(secret), time.time())
+    if outcome is Creation.EXISTS:
+        raise StoreError(f"{mailbox.address}: there is such an account already")
+    if outcome is Creation.BLOCKED:
+        raise StoreError(f"{mailbox.address} is blocked: chatmaild accounts unblock "
+                         f"{mailbox.address}")
+    console.line(f"created {mailbox.address}")
+    console.result({"address": mailbox.address} | _login(args, mailbox, secret, console))
+    return 0
+
+
+def password(args: argparse.Namespace, config: Config, console: Console) -> int:
+    """Whoever is logged in with the old one is logged out."""
+    mailbox = find(config, args.address)
+    secret = _password(args, config, mailbox)
+    find_account(config, args.address)
+    mailbox.set_password(passwordhash.hash_password(secret))
+    console.line(f"{mailbox.address}: has a new password{_end_sessions(mailbox)}")
+    console.result({"address": mailbox.address} | _login(args, mailbox, secret, console))
+    return 0
+
+
+def made_up_password() -> bytes:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(PASSWORD_LENGTH)).encode()
+
+
+def _password(args: argparse.Namespace, config: Config, mailbox: Mailbox) -> bytes:
+    """The admin's or one made up, which can do for this address; we are the mail user then.
+
+    The admin may give out any name; what could never log in is refused. Raises `UsageError`.
+    """
+    secret = _read_password(args.password_file) if args.password_file else made_up_password()
+    privileges.become(config.mail_user)
+    lenient = replace(mailbox.domain, username_min_length=1, username_max_length=64,
+                      reserved_names=frozenset(), signup="open", automatic_accounts=True)
+    refusal = signup.judge_request(mailbox.address.partition("@")[0], secret, lenient,
+                                   config.recipient_delimiter)
+    if refusal is signup.Refusal.PASSWORD:
+        raise UsageError(f"the password must have from {lenient.password_min_length} to "
+                         f"{signup.MAX_PASSWORD} octets, none of them a control character")
+    if refusal and not mailbox.exists():
+        raise UsageError(f"{mailbox.address}: no name that a new account can have")
+    return secret
+
+
+def _login(
+    args: argparse.Namespace, mailbox: Mailbox, secret: bytes, console: Console
+) -> dict[str, str]:
+    """Print a login that was made up; the admin knows his own."""
+    if args.password_file:
+        return {}
+    return show_login(mailbox, secret, console, qr=not args.no_qr)
+
+
+def show_login(mailbox: Mailbox, secret: bytes, console: Console, qr: bool) -> dict[str, str]:
+    """Print it; returns the same for programs."""
+    link = links.login(mailbox.address, secret.decode())
+    console.line(f"password {secret.decode()}")
+    links.show(console, link, qr=qr)
+    return {"password": secret.decode(), "link": link}
+
+
+def _read_password(file: str) -> bytes:
+    try:
+        with (open(0, "rb", closefd=False) if file == "-" else open(file, "rb")) as source:
+            return source.readline(signup.MAX_PASSWORD + 2).rstrip(b"\r\n")
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}") from None
+
+
+def _each(
+    args: argparse.Namespace, config: Config, console: Console,
+    change: Callable[[Mailbox], str],
+) -> int:
+    """Do `change`, which says what it did, to each address; one that fails stops no other."""
+    mailboxes = [find(config, address) for address in dict.fromkeys(args.addresses)]
+    results, code = [], 0
+    for mailbox in mailboxes:
+        try:
+            text = change(mailbox)
+            console.line(f"{mailbox.address}: {text}")
+            results.append({"address": mailbox.address, "done": True})
+        except StoreError as error:
+            console.error(str(error))
+            results.append({"address": mailbox.address, "done": False, "error": str(error)})
+            code = 1
+    console.result(results)
+    return code
+
+
+def block(args: argparse.Namespace, config: Config, console: Console) -> int:
+    def change(mailbox: Mailbox) -> str:
+        mailbox.block()
+        return "blocked" + _end_sessions(mailbox)
+
+    return _each(args, config, console, change)
+
+
+def unblock(args: argparse.Namespace, config: Config, console: Console) -> int:
+    def change(mailbox: Mailbox) -> str:
+        return "unblocked" if mailbox.unblock() else "was not blocked"
+
+    return _each(args, config, console, change)
+
+
+def delete(args: argparse.Namespace, config: Config, console: Console) -> int:
+    tokens = DeviceTokens(config.push_tokens_dir)
+    names = ", ".join(find(config, address).address for address in args.addresses)
+    if not args.yes and not console.confirm(f"Delete {names} and all mail in there?"):
+        console.line("nothing deleted")
+        console.result([])
+        return 1
+
+    def change(mailbox: Mailbox) -> str:
+        block = args.block or mailbox.is_blocked()
+        try:
+            existed = mailbox.delete(block=block)
+        finally:
+            tokens.forget(mailbox.address)
+            ended = _end_sessions(mailbox)
+        if block:
+            return ("deleted; the address is blocked" if existed else
+                    "is blocked; had no mailbox") + ended
+        if not existed:
+            raise StoreError(f"{mailbox.address}: there is no such account")
+        return "deleted" + ended + _rebirth(mailbox)
+
+    return _each(args, config, console, change)
+
+
+def _end_sessions(mailbox: Mailbox) -> str:
+    """Nobody goes on reading and writing there. What to add to the report: why somebody may."""
+    try:
+        sessions.end([mailbox.address])
+    except StoreError as error:
+        return f"; {error}".replace("ADDRESS", mailbox.address)
+    return ""
+
+
+def _rebirth(mailbox: Mailbox) -> str:
+    if mailbox.domain.signup == "closed":
+        return ""
+    return "; the next login under this address makes it anew (delete --block prevents that)"
+
+
+def set_up(args: argparse.Namespace, config: Config, console: Console) -> int:
+    changes = {key: getattr(args, key) for key, _, _ in OWN.values()}
+    if args.incoming_cleartext is None and not any(changes.values()):
+        raise UsageError("nothing to change: say what, with one of --incoming-cleartext, "
+                         + ", ".join(OWN))
+    mailbox = find_account(config, args.address)
+    own = _changed(mailbox, {key: text for key, text in changes.items() if text is not None})
+    result: dict[str, object] = {"address": mailbox.address}
+    if args.incoming_cleartext:
+        mailbox.enforce_encryption(args.incoming_cleartext == "no")
+        result["incoming_cleartext"] = args.incoming_cleartext == "yes"
+        console.line(f"{mailbox.address}: unencrypted mail is "
+                     + ("accepted" if args.incoming_cleartext == "yes" else "refused"))
+    if any(changes.values()):
+        mailbox.set_settings(own)
+        result["settings"] = dict(own)
+        for key, text in changes.items():
+            if text is not None:
+                console.line(f"{mailbox.address}: {key} = {own.get(key, 'as the domain has it')}")
+    console.result(result)
+    return 0
+
+
+def _changed(mailbox: Mailbox, changes: dict[str, str]) -> dict[str, int]:
+    """The account's settings with these changes. Raises `UsageError`."""
+    try:
+        own = dict(mailbox.settings())
+    except StoreError:
+        if not changes:
+            raise
+        own = {}        # it is written anew
+    for option, (key, _, _) in OWN.items():
+        text = changes.get(key)
+        if text == DEFAULT:
+            own.pop(key, None)
+        elif text is not None:
+            try:
+                own[key] = settings.value(key, text)
+            except ValueError as error:
+                raise UsageError(f"{option} {text}: {error}, or \"{DEFAULT}\"") from None
+            most = getattr(mailbox.domain, key)
+            if key in settings.DAYS and own[key] > most:
+                raise UsageError(f"{option} {text}: {key} is {most} in {mailbox.domain.name}, and "
+                                 "an account's mail can only go earlier")
+    return own

@@ -1,0 +1,25 @@
+"""Which mailbox an admin means."""
+
+from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
+from chatmaild.config.config import Config
+from chatmaild.errors import StoreError, UsageError
+
+
+def find(config: Config, address: str) -> Mailbox:
+    """The mailbox of that name, which need not exist. Raises `UsageError`."""
+    mailbox = Mailboxes(config).find(address)
+    if mailbox is None and config.domain_of(address):
+        raise UsageError(f"{address}: no name that a mailbox can have: up to 64 of a-z 0-9 . _ -, "
+                         "and the first a letter, a digit or _")
+    if mailbox is None:
+        domains = ", ".join(config.mail_domains) or "none is configured"
+        raise UsageError(f"{address}: no address of a chat domain ({domains})")
+    return mailbox
+
+
+def find_account(config: Config, address: str) -> Mailbox:
+    """The mailbox of that name, with an account. Raises `UsageError`, `StoreError`."""
+    mailbox = find(config, address)
+    if not mailbox.exists():
+        raise StoreError(f"{mailbox.address}: there is no such account")
+    return mailbox

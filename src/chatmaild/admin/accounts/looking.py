@@ -1,0 +1,141 @@
+"""``accounts list`` and ``show``."""
+
+import argparse
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from chatmaild.accounts import contents
+from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
+from chatmaild.admin.accounts.finding import find
+from chatmaild.config.config import Config
+from chatmaild.console import Console, octets
+from chatmaild.errors import StoreError, UsageError
+
+_YES_NO = {True: "yes", False: "no"}
+
+
+ORDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "address": lambda account: account["address"],
+    "last-login": lambda account: account["last_login"] or "",
+    "size": lambda account: account["octets"],
+    "messages": lambda account: account["messages"],
+}
+"""What a list can be sorted by, the smallest and oldest first."""
+
+
+def _describe(mailbox: Mailbox) -> dict[str, Any]:
+    """What may be shown of a mailbox; no secrets."""
+    last_login = mailbox.last_login()
+    used = contents.usage(mailbox.home)
+    own = mailbox.settings()
+    return {
+        "address": mailbox.address,
+        "account": last_login is not None,
+        "last_login": _day(last_login),
+        "messages": used.messages,
+        "octets": used.octets,
+        "quota": own.get("max_mailbox_size", mailbox.domain.max_mailbox_size),
+        "settings": dict(own),
+        "blocked": mailbox.is_blocked(),
+        "incoming_cleartext": not mailbox.enforces_encryption(),
+        "home": mailbox.home,
+    }
+
+
+def _day(seconds: int | None) -> str | None:
+    return None if seconds is None else time.strftime("%Y-%m-%d", time.gmtime(seconds))
+
+
+def list_all(args: argparse.Namespace, config: Config, console: Console) -> int:
+    if args.domain is not None and args.domain.lower() not in config.domains:
+        raise UsageError(f"{args.domain}: no chat domain; they are "
+                         + (", ".join(config.mail_domains) or "not configured yet"))
+    domains = [args.domain.lower()] if args.domain else config.mail_domains
+    matches = _matcher(args.match)
+    if args.names:
+        return _names(domains, matches, config, console)
+    problems: list[str] = []
+    found = [account for domain in domains
+             for account in _described(Mailboxes(config), domain, matches, problems)]
+    found.sort(key=ORDERS["address"])
+    found.sort(key=ORDERS[args.sort], reverse=args.reverse)
+    console.table(
+        ("ADDRESS", "LAST LOGIN", "MESSAGES", "SIZE", "STATE"),
+        [(account["address"], account["last_login"] or "-", f"{account['messages']:,}",
+          octets(account["octets"]), _state(account)) for account in found],
+        right="llrrl",
+    )
+    console.result(found)
+    for problem in problems:
+        console.error(problem)
+    return 1 if problems else 0
+
+
+def _described(mailboxes: Mailboxes, domain: str, matches: Callable[[str], bool],
+               problems: list[str]) -> Iterator[dict[str, Any]]:
+    """The mailboxes of one domain; what cannot be told of one goes to `problems`."""
+    try:
+        mailboxes.recover(domain)
+    except StoreError as error:
+        problems.append(str(error))
+    for mailbox in mailboxes.of_domain(domain):
+        if matches(mailbox.address):
+            try:
+                account = _describe(mailbox)
+                if account["account"] or os.path.lexists(mailbox.home):  # not deleted meanwhile
+                    yield account
+            except StoreError as error:
+                problems.append(str(error))
+
+
+def _matcher(text: str | None) -> Callable[[str], bool]:
+    """Whether an address has `text` in it, or is as the pattern says."""
+    wanted = (text or "").lower()
+    if not {"*", "?"} & set(wanted):
+        return lambda address: wanted in address
+    pattern = re.compile(re.escape(wanted).replace(r"\*", ".*").replace(r"\?", "."))
+    return lambda address: pattern.fullmatch(address) is not None
+
+
+def _names(domains: Sequence[str], matches: Callable[[str], bool], config: Config,
+           console: Console) -> int:
+    """What is there, however large it is: nothing is read but the directories' own."""
+    mailboxes = Mailboxes(config)
+    found = sorted(mailbox.address for domain in domains for mailbox in mailboxes.of_domain(domain)
+                   if matches(mailbox.address))
+    for address in found:
+        console.line(address)
+    console.result(found)
+    return 0
+
+
+def _state(account: dict[str, Any]) -> str:
+    words = ["blocked"] if account["blocked"] else []
+    words += [] if account["account"] else ["no account"]
+    words += ["takes cleartext"] if account["incoming_cleartext"] else []
+    words += ["own settings"] if account["settings"] else []
+    return ", ".join(words) or "ok"
+
+
+def show(args: argparse.Namespace, config: Config, console: Console) -> int:
+    mailbox = find(config, args.address)
+    if not mailbox.exists() and not mailbox.is_blocked():
+        raise StoreError(f"{mailbox.address}: there is no such account")
+    account = _describe(mailbox)
+    scheme = (mailbox.hash() or "").partition("}")[0].lstrip("{") if account["account"] else None
+    console.line(f"address             {account['address']}")
+    console.line(f"account             {_YES_NO[account['account']]}")
+    console.line(f"last login          {account['last_login'] or '-'}")
+    console.line(f"messages            {account['messages']:,}")
+    console.line(f"size                {octets(account['octets'])} of {octets(account['quota'])}")
+    console.line(f"blocked             {_YES_NO[account['blocked']]}")
+    console.line(f"incoming cleartext  {_YES_NO[account['incoming_cleartext']]}")
+    console.line(f"password scheme     {scheme or '-'}")
+    for key, value in account["settings"].items():
+        console.line(f"of its own          {key} = {value}")
+    console.line(f"mailbox             {account['home']}")
+    console.result({**account, "password_scheme": scheme})
+    return 0
