@@ -38,6 +38,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     command.add_argument("--dry-run", action="store_true", help="change nothing")
     command.add_argument("--release-missing", action="store_true",
                          help="give up the addresses of this host that have no mailbox")
+    command = add("move", "move an account from here to another host", _move)
+    command.add_argument("address", metavar="ADDRESS")
+    command.add_argument("--cancel", action="store_true",
+                         help="end an interrupted move: the account stays here")
+    _lead_to_another_host(command)
+    command = add("drain", "move all accounts from here, and make no new ones", _move)
+    command.add_argument("--dry-run", action="store_true", help="change nothing")
+    _lead_to_another_host(command)
+    command = add("receive", "take an account that moves here (run by the other host)", _move)
+    command.add_argument("address", metavar="ADDRESS")
+
+
+def _lead_to_another_host(command: argparse.ArgumentParser) -> None:
+    command.add_argument("node", metavar="HOST", help="as \"status\" names it")
+    command.add_argument("--rsh", metavar="COMMAND", default="ssh", help="how to run a command "
+                         "there as root, or mail_user (default: %(default)s)")
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -95,6 +111,13 @@ def _status(args: argparse.Namespace, config: Config, console: Console) -> int:
         console.error(f"{config.node}, this host, is not among them: chatmaild directory join IP")
         return 1
     return 0
+
+
+def _move(args: argparse.Namespace, config: Config, console: Console) -> int:
+    from chatmaild.admin import departures
+    act = {"move": departures.move, "drain": departures.drain, "receive": departures.receive}
+    with _opened(config) as directory:
+        return act[args.action](args, config, directory, console)
 
 
 # ---- comparing ----------------------------------------------------------------------------------
