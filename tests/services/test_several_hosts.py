@@ -28,11 +28,11 @@ class Host:
                      "min_available_memory = 0\nmin_free_disk_space = 0\nmin_free_inodes = 0\n"
                      f"mailboxes_dir = {directory}/mail\nnode = {node}\n"
                      f"directory = {self.connection}\n")
-        config = inifile.parse(self.text.encode(), directory / "chatmaild.ini")
+        self.config = config = inifile.parse(self.text.encode(), directory / "chatmaild.ini")
         self.mailboxes = Mailboxes(config)
         self.directory = Directory(server.conninfo(), node, lines=1)
         stack.callback(self.directory.close)
-        self.clients = {}
+        self.clients, self.running = {}, []
         for name, service in (("doveauth", doveauth.DoveAuth),
                               ("recipients", recipients.RecipientService)):
             self.clients[name] = self._run(service, config, directory / f"{name}.sock", stack)
@@ -42,8 +42,14 @@ class Host:
             running = service()
             running.configure(config)
             return running
-        stack.enter_context(Running(made, path))
+        self.running.append(stack.enter_context(Running(made, path)))
         return stack.enter_context(DictClient(path))
+
+    def reload(self):
+        for running in self.running:
+            done = threading.Event()
+            running.call(lambda: (running.service.configure(self.config), done.set()))
+            assert done.wait(30)
 
     def login(self, password=PASSWORD, address=ADDRESS):
         """What doveauth knows then; its letter if it is not an account."""
@@ -162,6 +168,18 @@ def test_an_account_on_the_move_waits(hosts):
     one.directory.claim(ADDRESS, "{PLAIN}x")
     one.directory.begin_move(ADDRESS, "two.example")
     assert one.login() == one.userdb() == b"F" and not one.mailbox().exists()
+
+
+def test_a_reload_keeps_the_connections_or_makes_new_ones(hosts, server):
+    one, two = hosts
+    one.login()
+    two.reload()
+    assert two.login()["host"] == "one.example"
+    two.connection.write_text(f"# another role\n{server.conninfo('postgres')}\n")
+    two.reload()
+    assert two.login()["host"] == "one.example"
+    assert int(server.sql("SELECT count(*) FROM pg_stat_activity WHERE usename = 'postgres' AND "
+                          "application_name = 'chatmaild'")) >= 4
 
 
 def test_accounts_here_need_no_database_and_others_wait_for_it(hosts, server):

@@ -5,6 +5,7 @@ the home's disk has the mailbox, and the directory is never asked about an accou
 That somebody is unknown is believed of the primary alone: a standby may not know yet.
 """
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -95,6 +96,7 @@ class Directory:
 
     def __init__(self, conninfo: str, node: str, lines: int = LINES):
         self.node = node
+        self.key = conninfo, node
         self._primary = Lines(conninfo, PRIMARY, lines)
         self._standby = Lines(conninfo, STANDBY, 1)
 
@@ -109,15 +111,29 @@ class Directory:
         except DirectoryError as error:
             raise ConfigError([str(error)]) from None
 
+    @classmethod
+    def reopened(cls, before: "Directory | None", config: Config) -> "Directory | None":
+        """As `of`, for a service that reads its configuration again: `before` goes on if it is
+        still the right one."""
+        if before and config.directory:
+            with contextlib.suppress(DirectoryError):
+                if before.key == (conninfo(config.directory), config.node):
+                    return before
+        after = cls.of(config)
+        if before:
+            before.close(wait=False)
+        return after
+
     def __enter__(self) -> "Directory":
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def close(self) -> None:
-        self._primary.close()
-        self._standby.close()
+    def close(self, wait: bool = True) -> None:
+        """End the connections; with `wait` they have ended when this returns."""
+        self._primary.close(wait)
+        self._standby.close(wait)
 
     # -- for services ------------------------------------------------------------------------
 
@@ -359,7 +375,7 @@ def init(conninfo: str, note: Callable[[str], None] = lambda statement: None) ->
     try:
         version: int = lines.ask(work, 60)
     finally:
-        lines.close()
+        lines.close(wait=True)
     if version != directoryschema.VERSION:
         raise DirectoryError(f"directory: its tables are of version {version}, and this chatmaild "
                              f"knows {directoryschema.VERSION}: upgrade it here")

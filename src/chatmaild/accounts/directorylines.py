@@ -91,12 +91,13 @@ class Lines:
             raise DirectoryError("the directory does not answer; is its PostgreSQL overloaded, or "
                                  "cut off?") from None
 
-    def close(self) -> None:
+    def close(self, wait: bool) -> None:
+        """End the connections; with `wait` they have ended when this returns."""
         for line in self._lines:
             line.close()
         for _ in self._lines:
             self._jobs.put(None)
-        for line in self._lines:
+        for line in self._lines if wait else ():
             line.join(CONNECT_TIMEOUT + 1)
 
 

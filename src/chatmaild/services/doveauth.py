@@ -62,9 +62,7 @@ class DoveAuth(dictserver.Service):
         self._askers = ThreadPoolExecutor(LINES, "directory")
 
     def configure(self, config: Config) -> None:
-        before, self._directory = self._directory, Directory.of(config)
-        if before:
-            before.close()
+        self._directory = Directory.reopened(self._directory, config)
         self._config = config
         known = self._known if self._root == config.mailboxes_dir else ()
         self._root, self._known = config.mailboxes_dir, config.domains.keys()

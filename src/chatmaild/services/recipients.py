@@ -48,9 +48,7 @@ class RecipientService(dictserver.Service):
         return (each.metric() for each in (self._asked, self._failed))
 
     def configure(self, config: Config) -> None:
-        before, self._directory = self._directory, Directory.of(config)
-        if before:
-            before.close()
+        self._directory = Directory.reopened(self._directory, config)
         self._answers.clear()
         self._mailboxes = Mailboxes(config)
         self._seen = Seen(self._mailboxes)
