@@ -21,9 +21,10 @@ DATABASE = "chatmaild"
 class Server:
     """A primary, or a standby of one, with a database for chatmaild."""
 
-    def __init__(self, directory: Path, primary: "Server | None" = None, listen: str = ""):
+    def __init__(self, directory: Path, primary: "Server | None" = None, listen: str = "",
+                 fsync: bool = False):
         self.directory = directory
-        self._listen = listen
+        self._listen, self._fsync = listen, "on" if fsync else "off"
         self._data = directory / "data"
         # initdb refuses to be root
         self._user = "postgres" if os.geteuid() == 0 else None
@@ -55,8 +56,8 @@ class Server:
             check=True, text=True, capture_output=True, cwd="/").stdout.strip()
 
     def start(self) -> None:
-        options = (f"-k {self.directory} -c listen_addresses={self._listen} -c fsync=off "
-                   "-c max_connections=100 -c log_parameter_max_length=0")
+        options = (f"-k {self.directory} -c listen_addresses={self._listen} "
+                   f"-c fsync={self._fsync} -c max_connections=100 -c log_parameter_max_length=0")
         self._run("pg_ctl", "-D", self._data, "-w", "-l", self.directory / "log", "-o", options,
                   "start")
 
@@ -106,9 +107,10 @@ class Server:
 
 
 @contextlib.contextmanager
-def server(primary: Server | None = None, listen: str = "") -> Iterator[Server]:
-    """One that runs, and is gone afterwards; it listens on the address `listen`, too. Skips, or
-    fails in CI, where there is none."""
+def server(primary: Server | None = None, listen: str = "", fsync: bool = False
+           ) -> Iterator[Server]:
+    """One that runs, and is gone afterwards; it listens on the address `listen`, too, and with
+    `fsync` its data survive a power loss. Skips, or fails in CI, where there is none."""
     try:
         import psycopg2  # noqa: F401
         missing = [] if BINARIES else ["postgresql"]
@@ -119,7 +121,7 @@ def server(primary: Server | None = None, listen: str = "") -> Iterator[Server]:
         pytest.fail(text) if os.environ.get("CI") == "true" else pytest.skip(text)
     directory = Path(tempfile.mkdtemp(prefix="chatmaild-pg-"))   # a socket's path must be short
     try:
-        made = Server(directory, primary, listen)
+        made = Server(directory, primary, listen, fsync)
         try:
             yield made
         finally:
