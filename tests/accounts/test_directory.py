@@ -34,8 +34,8 @@ def hosts(server):
 
 
 @contextlib.contextmanager
-def opened(server, node, *others, lines=2):
-    made = Directory(server.conninfo("chatmaild", *others), node, lines)
+def opened(server, node, *others, lines=2, patience=30):
+    made = Directory(server.conninfo("chatmaild", *others), node, lines, patience)
     try:
         yield made
     finally:
@@ -230,7 +230,8 @@ def test_a_file_without_a_connection_string_is_named(tmp_path, text, problem):
 def test_without_the_primary_the_standby_says_who_is_known_and_nobody_is_unknown():
     with postgresql.server() as primary:
         directory.init(primary.conninfo("postgres"))
-        with postgresql.server(primary) as standby, opened(primary, "a", standby) as a:
+        with (postgresql.server(primary) as standby,
+              opened(primary, "a", standby, patience=5) as a):
             a.join("192.0.2.10")
             a.claim(ADDRESS, HASH)
             standby.caught_up(primary)
@@ -246,8 +247,8 @@ def test_without_the_primary_the_standby_says_who_is_known_and_nobody_is_unknown
 
 
 def test_a_primary_that_hangs_holds_nobody_up(server, hosts):
-    a, _ = hosts
-    a.claim(ADDRESS, HASH)
-    with server.hanging(), pytest.raises(DirectoryError):
-        a.find(ADDRESS)
-    assert until(lambda: with_luck(lambda: a.find(ADDRESS)), "the directory to answer").is_own
+    with opened(server, "a", patience=0.8) as a:
+        until(lambda: with_luck(lambda: a.claim(ADDRESS, HASH)), "the claim")
+        with server.hanging(), pytest.raises(DirectoryError):
+            a.find(ADDRESS)
+        assert until(lambda: with_luck(lambda: a.find(ADDRESS)), "the directory to answer").is_own

@@ -24,6 +24,9 @@ be asked after the primary, and a hash takes its time."""
 LINES = 4
 """Connections that a service keeps to the primary, and so questions at a time."""
 
+PATIENCE = 10.0
+"""The same for commands and the daily run, for whom nobody waits."""
+
 PRIMARY, STANDBY = "read-write", "prefer-standby"
 
 BATCH = 10_000
@@ -91,23 +94,26 @@ class Uninvited(Exception):
 class Directory:
     """The directory as the host `node` sees it. Threads may share it.
 
-    Every method may raise `DirectoryError`, after a second or two at the latest.
+    Every method may raise `DirectoryError`, when the database has not answered for `patience`
+    seconds, and its standby for as long.
     """
 
-    def __init__(self, conninfo: str, node: str, lines: int = LINES):
+    def __init__(self, conninfo: str, node: str, lines: int = LINES, patience: float = LIMIT):
         self.node = node
+        self._patience = patience
         self.key = conninfo, node
         self._primary = Lines(conninfo, PRIMARY, lines)
         self._standby = Lines(conninfo, STANDBY, 1)
 
     @classmethod
-    def of(cls, config: Config, lines: int = LINES) -> "Directory | None":
+    def of(cls, config: Config, lines: int = LINES, patience: float = LIMIT
+           ) -> "Directory | None":
         """That of the configuration; None on a host that is alone. Raises `ConfigError`; a
         database that cannot be reached is no error yet."""
         if config.directory is None:
             return None
         try:
-            return cls(conninfo(config.directory), config.node, lines)
+            return cls(conninfo(config.directory), config.node, lines, patience)
         except DirectoryError as error:
             raise ConfigError([str(error)]) from None
 
@@ -143,9 +149,9 @@ class Directory:
             return self._entry(cursor, address)
 
         try:
-            return self._entry_or_none(self._primary.ask(work, LIMIT))
+            return self._entry_or_none(self._primary.ask(work, self._patience))
         except DirectoryError:
-            if found := self._standby.ask(work, LIMIT):
+            if found := self._standby.ask(work, self._patience):
                 return self._entry_or_none(found)
             raise       # it may have been made since
 
@@ -174,7 +180,7 @@ class Directory:
                                      "directory status")
             return Claim(entry, made)
 
-        claim: Claim = self._primary.ask(work, LIMIT)
+        claim: Claim = self._primary.ask(work, self._patience)
         return claim
 
     def leave(self, address: str) -> None:
@@ -211,19 +217,18 @@ class Directory:
             if own is None:
                 raise DirectoryError(f"directory: it has no node {self.node}; chatmaild directory "
                                      "join ADDRESS adds this host")
-            elsewhere = []
-            for address, hash, blocked, cleartext in rows:
-                cursor.execute(
-                    "INSERT INTO account AS a (address, node, hash, blocked, cleartext) "
-                    "VALUES (%s, %s, %s, %s, %s) ON CONFLICT (address) DO UPDATE SET "
-                    "hash = excluded.hash, blocked = excluded.blocked, "
-                    "cleartext = excluded.cleartext WHERE a.node = excluded.node",
-                    (address, own[0], hash, blocked, cleartext))
-                if cursor.rowcount == 0:
-                    elsewhere.append(address)
-            return elsewhere
+            cursor.execute(
+                "INSERT INTO account AS a (address, node, hash, blocked, cleartext) "
+                "SELECT u.address, %s, u.hash, u.blocked, u.cleartext FROM unnest(%s::text[], "
+                "%s::text[], %s::boolean[], %s::boolean[]) AS u (address, hash, blocked, cleartext)"
+                " ON CONFLICT (address) DO UPDATE SET hash = excluded.hash, "
+                "blocked = excluded.blocked, cleartext = excluded.cleartext "
+                "WHERE a.node = excluded.node RETURNING a.address",
+                (own[0], *(list(column) for column in zip(*rows))))
+            here = {address for address, in cursor.fetchall()}
+            return [address for address, *_ in rows if address not in here]
 
-        found: list[str] = self._primary.ask(work, 60 if len(rows) > 1 else LIMIT)
+        found: list[str] = self._primary.ask(work, 60 if len(rows) > 1 else self._patience)
         return found
 
     def entries(self, domain: str, everywhere: bool = False) -> Iterator[Entry]:
@@ -346,7 +351,7 @@ class Directory:
         def work(cursor: Any) -> int:
             cursor.execute(statement, values)
             return int(cursor.rowcount)
-        count: int = self._primary.ask(work, LIMIT)
+        count: int = self._primary.ask(work, self._patience)
         return count
 
 

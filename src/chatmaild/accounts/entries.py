@@ -7,7 +7,7 @@ directory cannot be asked.
 import contextlib
 from collections.abc import Iterator
 
-from chatmaild.accounts.directory import Directory
+from chatmaild.accounts.directory import PATIENCE, Directory
 from chatmaild.accounts.invites import Invites
 from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
 from chatmaild.accounts.sharedinvites import SharedInvites
@@ -28,7 +28,7 @@ class Entries:
     @property
     def directory(self) -> Directory | None:
         if self._directory is None:
-            self._directory = Directory.of(self._config, lines=1)
+            self._directory = Directory.of(self._config, lines=1, patience=PATIENCE)
         return self._directory
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from chatmaild.accounts import directory as directories
-from chatmaild.accounts.directory import BATCH, Directory, Entry
+from chatmaild.accounts.directory import BATCH, PATIENCE, Directory, Entry
 from chatmaild.accounts.directorylines import conninfo
 from chatmaild.accounts.entries import Row, row_of
 from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
@@ -83,7 +83,7 @@ def _file(config: Config) -> Any:
 def _opened(config: Config) -> Directory:
     """The directory of this host, asked as mail_user from here on. Raises `UsageError`."""
     privileges.become(config.mail_user)
-    return Directory(conninfo(_file(config)), config.node, lines=1)
+    return Directory(conninfo(_file(config)), config.node, lines=1, patience=PATIENCE)
 
 
 def _join(args: argparse.Namespace, config: Config, console: Console) -> int:

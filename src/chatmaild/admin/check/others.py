@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from chatmaild.accounts import directoryschema
-from chatmaild.accounts.directory import Directory, Node
+from chatmaild.accounts.directory import PATIENCE, Directory, Node
 from chatmaild.accounts.directorylines import conninfo
 from chatmaild.admin.check.findings import Finding, failure, ok, warning
 from chatmaild.admin.servers.doveconf import Dovecot
@@ -21,7 +21,8 @@ def check(postfix: Postfix | None, dovecot: Dovecot | None, config: Config) -> I
         return
     nodes: list[Node] = []
     try:
-        with Directory(conninfo(config.directory), config.node, lines=1) as directory:
+        with Directory(conninfo(config.directory), config.node, lines=1,
+                       patience=PATIENCE) as directory:
             version, nodes = directory.version(), directory.nodes()
         yield _tables(config, version)
         yield _joined(config, nodes)
