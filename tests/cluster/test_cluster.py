@@ -147,7 +147,7 @@ def test_an_account_moves_between_the_releases_with_its_mail(cluster, connect):
     until(lambda: connect.messages(cluster.left, anna) == 2, "the mail", 60)
     with connect.imap(cluster.left, anna) as imap:
         imap.select()
-        imap.store("1", "+FLAGS", r"\\Seen")
+        imap.store("1", "+FLAGS", r"\Seen")
         validity = imap.status("INBOX", "(UIDVALIDITY UIDNEXT)")
     before = cluster.left.listing(anna)
     idling = connect.imap(cluster.left, anna)
