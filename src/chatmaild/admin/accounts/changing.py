@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from chatmaild.accounts import passwordhash, sessions, settings, signup
+from chatmaild.accounts.entries import Entries
 from chatmaild.accounts.lifecycle import Creation
 from chatmaild.accounts.mailboxes import Mailbox
 from chatmaild.admin import links
@@ -38,7 +39,9 @@ _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 def create(args: argparse.Namespace, config: Config, console: Console) -> int:
     mailbox = find(config, args.address)
     secret = _password(args, config, mailbox)
-    outcome = mailbox.create(passwordhash.hash_password(secret), time.time())
+    hashed = passwordhash.hash_password(secret)
+    Entries(config).claim(mailbox, hashed)
+    outcome = mailbox.create(hashed, time.time())
     if outcome is Creation.EXISTS:
         raise StoreError(f"{mailbox.address}: there is such an account already")
     if outcome is Creation.BLOCKED:
@@ -55,6 +58,7 @@ def password(args: argparse.Namespace, config: Config, console: Console) -> int:
     secret = _password(args, config, mailbox)
     find_account(config, args.address)
     mailbox.set_password(passwordhash.hash_password(secret))
+    Entries(config).changed(mailbox)
     console.line(f"{mailbox.address}: has a new password{_end_sessions(mailbox)}")
     console.result({"address": mailbox.address} | _login(args, mailbox, secret, console))
     return 0
@@ -129,22 +133,32 @@ def _each(
 
 
 def block(args: argparse.Namespace, config: Config, console: Console) -> int:
+    entries = Entries(config)
+
     def change(mailbox: Mailbox) -> str:
+        entries.assert_home(mailbox)
         mailbox.block()
-        return "blocked" + _end_sessions(mailbox)
+        ended = _end_sessions(mailbox)
+        entries.changed(mailbox)
+        return "blocked" + ended
 
     return _each(args, config, console, change)
 
 
 def unblock(args: argparse.Namespace, config: Config, console: Console) -> int:
+    entries = Entries(config)
+
     def change(mailbox: Mailbox) -> str:
-        return "unblocked" if mailbox.unblock() else "was not blocked"
+        entries.assert_home(mailbox)
+        was_blocked = mailbox.unblock()
+        entries.changed(mailbox)
+        return "unblocked" if was_blocked else "was not blocked"
 
     return _each(args, config, console, change)
 
 
 def delete(args: argparse.Namespace, config: Config, console: Console) -> int:
-    tokens = DeviceTokens(config.push_tokens_dir)
+    tokens, entries = DeviceTokens(config.push_tokens_dir), Entries(config)
     names = ", ".join(find(config, address).address for address in args.addresses)
     if not args.yes and not console.confirm(f"Delete {names} and all mail in there?"):
         console.line("nothing deleted")
@@ -152,9 +166,11 @@ def delete(args: argparse.Namespace, config: Config, console: Console) -> int:
         return 1
 
     def change(mailbox: Mailbox) -> str:
+        entries.assert_home(mailbox)
         block = args.block or mailbox.is_blocked()
         try:
-            existed = mailbox.delete(block=block)
+            with entries.deleting(mailbox):
+                existed = mailbox.delete(block=block)
         finally:
             tokens.forget(mailbox.address)
             ended = _end_sessions(mailbox)
@@ -193,6 +209,7 @@ def set_up(args: argparse.Namespace, config: Config, console: Console) -> int:
     result: dict[str, object] = {"address": mailbox.address}
     if args.incoming_cleartext:
         mailbox.enforce_encryption(args.incoming_cleartext == "no")
+        Entries(config).changed(mailbox)
         result["incoming_cleartext"] = args.incoming_cleartext == "yes"
         console.line(f"{mailbox.address}: unencrypted mail is "
                      + ("accepted" if args.incoming_cleartext == "yes" else "refused"))

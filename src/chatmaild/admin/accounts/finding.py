@@ -1,5 +1,6 @@
 """Which mailbox an admin means."""
 
+from chatmaild.accounts.entries import Entries
 from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
 from chatmaild.config.config import Config
 from chatmaild.errors import StoreError, UsageError
@@ -21,5 +22,6 @@ def find_account(config: Config, address: str) -> Mailbox:
     """The mailbox of that name, with an account. Raises `UsageError`, `StoreError`."""
     mailbox = find(config, address)
     if not mailbox.exists():
+        Entries(config).assert_home(mailbox)
         raise StoreError(f"{mailbox.address}: there is no such account")
     return mailbox

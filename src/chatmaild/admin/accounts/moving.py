@@ -9,13 +9,14 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from chatmaild.accounts import contents, passwordhash, transfer
+from chatmaild.accounts.entries import Entries
 from chatmaild.accounts.mailboxes import Mailbox
 from chatmaild.admin.accounts.changing import made_up_password, show_login
 from chatmaild.admin.accounts.finding import find, find_account
 from chatmaild.config.config import Config
 from chatmaild.console import Console, counted, printable
 from chatmaild.daemon import privileges
-from chatmaild.errors import StoreError, UsageError
+from chatmaild.errors import DirectoryError, StoreError, UsageError
 from chatmaild.push.tokens import RELAY_FILE, DeviceTokens
 
 
@@ -68,7 +69,7 @@ def _tokens(mailbox: Mailbox, config: Config) -> dict[str, bytes]:
 
 def bring_in(args: argparse.Namespace, config: Config, console: Console) -> int:
     """``accounts import``."""
-    problems = 0
+    problems, entries = 0, Entries(config)
     secrets: dict[str, bytes] = {}
 
     def complain(text: str) -> None:
@@ -85,12 +86,14 @@ def bring_in(args: argparse.Namespace, config: Config, console: Console) -> int:
     results = []
     progress = console.progress(lambda: math.inf, "messages")
     with source:
-        for moved in transfer.receive(source, lambda root: find(config, args.address or root),
-                                      make_hash, complain, progress.step):
+        for moved in transfer.receive(
+                source, lambda root: _find_here(config, entries, args.address or root), make_hash,
+                complain, progress.step):
             progress.close()
             if isinstance(moved, StoreError):
                 complain(str(moved))
                 continue
+            entries.changed(moved.mailbox)
             address = moved.mailbox.address
             console.line(f"{address}: {counted(moved.messages, 'message')}")
             result: dict[str, object] = {"address": address, "messages": moved.messages}
@@ -101,6 +104,18 @@ def bring_in(args: argparse.Namespace, config: Config, console: Console) -> int:
         problems += 1       # it said which
     console.result(results)
     return 1 if problems else 0
+
+
+def _find_here(config: Config, entries: Entries, address: str) -> Mailbox:
+    """Where an account goes. Raises `UsageError`, if it lives on another host, too."""
+    mailbox = find(config, address)
+    try:
+        entries.assert_home(mailbox)
+    except DirectoryError:
+        raise
+    except StoreError as error:
+        raise UsageError(str(error)) from None
+    return mailbox
 
 
 def _source(path: str, complain: Callable[[str], None]) -> tuple[BinaryIO, int | None]:
