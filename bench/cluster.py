@@ -22,8 +22,8 @@ sys.path[:0] = [str(TREE / "src"), str(TREE / "tests")]
 
 import postgresql  # noqa: E402
 
-from chatmaild.accounts import directory  # noqa: E402
-from chatmaild.accounts.directory import LINES, Directory  # noqa: E402
+from chatmaild.accounts import directoryschema  # noqa: E402
+from chatmaild.accounts.directory import BATCH, LINES, Directory  # noqa: E402
 
 HASH = "{SHA512-CRYPT}$6$" + "s" * 16 + "$" + "h" * 86
 
@@ -67,14 +67,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5)
     args = parser.parse_args()
     with postgresql.server(fsync=True) as server:
-        directory.init(server.conninfo("postgres"))
+        directoryschema.init(server.conninfo("postgres"))
         before = resident()
         with contextlib.closing(Directory(server.conninfo(), "one.example")) as one:
             one.join("192.0.2.10")
             print(f"memory of {LINES + 1} connections: {(resident() - before) / 1e6:.1f} MB")
             start = time.monotonic()
-            for first in range(0, args.accounts, directory.BATCH):
-                last = min(first + directory.BATCH, args.accounts)
+            for first in range(0, args.accounts, BATCH):
+                last = min(first + BATCH, args.accounts)
                 one.put([(address(number), HASH, False, False) for number in range(first, last)])
             seconds = time.monotonic() - start
             print(f"import: {args.accounts:,} accounts in {seconds:.0f} s, "

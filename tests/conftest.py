@@ -6,7 +6,7 @@ from pathlib import Path
 import postgresql
 import pytest
 
-from chatmaild.accounts import directory
+from chatmaild.accounts import directoryschema
 
 
 @pytest.fixture
@@ -22,5 +22,5 @@ def public_path():
 def directory_server():
     """A PostgreSQL with the tables of the directory."""
     with postgresql.server() as server:
-        directory.init(server.conninfo("postgres"))
+        directoryschema.init(server.conninfo("postgres"))
         yield server

@@ -8,7 +8,7 @@ import postgresql
 import pytest
 from rig.until import until
 
-from chatmaild.accounts import directory
+from chatmaild.accounts import directorylines, directoryschema
 from chatmaild.accounts.directory import Directory, Uninvited
 from chatmaild.errors import DirectoryError
 
@@ -44,14 +44,14 @@ def opened(server, node, *others, lines=2, patience=30):
 
 def test_the_tables_are_made_once_and_kept(server, hosts):
     hosts[0].claim(ADDRESS, HASH)
-    assert directory.init(server.conninfo("postgres")) == hosts[0].version() == 1
+    assert directoryschema.init(server.conninfo("postgres")) == hosts[0].version() == 1
     assert hosts[0].find(ADDRESS).hash == HASH
 
 
 def test_tables_of_a_later_release_are_left_alone(server, hosts):
     server.sql("UPDATE chatmaild_directory SET version = 7")
     with pytest.raises(DirectoryError, match="version 7"):
-        directory.init(server.conninfo("postgres"))
+        directoryschema.init(server.conninfo("postgres"))
     server.sql("UPDATE chatmaild_directory SET version = 1")
 
 
@@ -224,12 +224,12 @@ def test_a_file_without_a_connection_string_is_named(tmp_path, text, problem):
     if text is not None:
         path.write_text(text)
     with pytest.raises(DirectoryError, match=problem):
-        Directory(directory.conninfo(path), "a")
+        Directory(directorylines.conninfo(path), "a")
 
 
 def test_without_the_primary_the_standby_says_who_is_known_and_nobody_is_unknown():
     with postgresql.server() as primary:
-        directory.init(primary.conninfo("postgres"))
+        directoryschema.init(primary.conninfo("postgres"))
         with (postgresql.server(primary) as standby,
               opened(primary, "a", standby, patience=5) as a):
             a.join("192.0.2.10")

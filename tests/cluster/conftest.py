@@ -19,7 +19,7 @@ from network.hosts import RemoteHost
 from network.sites import LEFT, PHONES, RESOLVER, RIGHT
 from rig import debian
 
-from chatmaild.accounts import directory as directories
+from chatmaild.accounts import directoryschema
 
 RUNNING: dict[str, RemoteHost] = {}
 DATABASES = [RESOLVER, PHONES]
@@ -64,7 +64,7 @@ def cluster(tmp_path_factory):
     with contextlib.ExitStack() as stack:
         stack.enter_context(world.name_server(directory, sites, records))
         primary = stack.enter_context(postgresql.server(listen=DATABASES[0]))
-        directories.init(primary.conninfo("postgres"))
+        directoryschema.init(primary.conninfo("postgres"))
         standby = stack.enter_context(postgresql.server(primary, listen=DATABASES[1]))
         for site in sites:
             host = RUNNING[site.key] = RemoteHost(site, directory / f"{site.key}.console")

@@ -7,12 +7,11 @@ That somebody is unknown is believed of the primary alone: a standby may not kno
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chatmaild.accounts import directoryschema
-from chatmaild.accounts.directorylines import Lines, conninfo
+from chatmaild.accounts.directorylines import PRIMARY, Lines, conninfo
 from chatmaild.accounts.invites import TOKEN_LENGTH
 from chatmaild.config.config import Config
 from chatmaild.errors import ConfigError, DirectoryError
@@ -27,7 +26,7 @@ LINES = 4
 PATIENCE = 10.0
 """The same for commands and the daily run, for whom nobody waits."""
 
-PRIMARY, STANDBY = "read-write", "prefer-standby"
+STANDBY = "prefer-standby"
 
 BATCH = 10_000
 """Rows in one transaction of a command."""
@@ -362,26 +361,3 @@ _OF_OWN = (" WHERE address = %(address)s"
 def token_hash(password: bytes) -> str:
     """What is kept of the token that a password begins with."""
     return hashlib.sha256(password[:TOKEN_LENGTH]).hexdigest()
-
-
-def init(conninfo: str, note: Callable[[str], None] = lambda statement: None) -> int:
-    """Make the tables and roles, or bring them up to date, as the owner of the database or a
-    superuser. Returns the version from now on. May be repeated. Raises `DirectoryError`."""
-    lines = Lines(conninfo, PRIMARY, 1)
-
-    def work(cursor: Any) -> int:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtext('chatmaild'))")
-        for statement in directoryschema.STATEMENTS:
-            note(statement)
-            cursor.execute(statement)
-        cursor.execute("SELECT version FROM chatmaild_directory")
-        return int(cursor.fetchone()[0])
-
-    try:
-        version: int = lines.ask(work, 60)
-    finally:
-        lines.close(wait=True)
-    if version != directoryschema.VERSION:
-        raise DirectoryError(f"directory: its tables are of version {version}, and this chatmaild "
-                             f"knows {directoryschema.VERSION}: upgrade it here")
-    return version

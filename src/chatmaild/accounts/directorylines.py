@@ -19,6 +19,9 @@ from chatmaild.errors import DirectoryError
 
 log = logging.getLogger(__name__)
 
+PRIMARY = "read-write"
+"""What libpq calls the host that takes changes."""
+
 CONNECT_TIMEOUT = 2
 """Seconds for one of the hosts in the connection string; libpq then tries the next."""
 

@@ -4,6 +4,11 @@
 there stays. The two roles can log in once somebody gives them a password or a line in pg_hba.conf.
 """
 
+from typing import Any
+
+from chatmaild.accounts.directorylines import PRIMARY, Lines
+from chatmaild.errors import DirectoryError
+
 VERSION = 1
 """What this release reads and writes; kept in the table chatmaild_directory."""
 
@@ -52,3 +57,25 @@ STATEMENTS = (
     f"""GRANT SELECT (address, node) ON account TO {POSTFIX}""",
     f"""GRANT SELECT (id, name, address) ON node TO {POSTFIX}""",
 )
+
+
+def init(conninfo: str) -> int:
+    """Make the tables and roles, or bring them up to date, as the owner of the database or a
+    superuser. Returns the version from now on. May be repeated. Raises `DirectoryError`."""
+    lines = Lines(conninfo, PRIMARY, 1)
+
+    def work(cursor: Any) -> int:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtext('chatmaild'))")
+        for statement in STATEMENTS:
+            cursor.execute(statement)
+        cursor.execute("SELECT version FROM chatmaild_directory")
+        return int(cursor.fetchone()[0])
+
+    try:
+        version: int = lines.ask(work, 60)
+    finally:
+        lines.close(wait=True)
+    if version != VERSION:
+        raise DirectoryError(f"directory: its tables are of version {version}, and this chatmaild "
+                             f"knows {VERSION}: upgrade it here")
+    return version

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from chatmaild.accounts import directory as directories
+from chatmaild.accounts import directoryschema
 from chatmaild.accounts.directory import BATCH, PATIENCE, Directory, Entry
 from chatmaild.accounts.directorylines import conninfo
 from chatmaild.accounts.entries import Row, row_of
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 def _init(args: argparse.Namespace, config: Config, console: Console) -> int:
     if args.connection is None and config.directory is None:
         raise UsageError("--connection is missing, and chatmaild.ini has no directory")
-    version = directories.init(args.connection or conninfo(_file(config)))
+    version = directoryschema.init(args.connection or conninfo(_file(config)))
     console.line(f"the directory is there, its tables are of version {version}. Give the roles "
                  "chatmaild and chatmaild_postfix their passwords, then on each host: chatmaild "
                  "directory join IP")
