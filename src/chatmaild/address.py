@@ -48,7 +48,7 @@ _BETWEEN_WORDS_AND_ADDRESSES = re.compile(rb"[\s<>\"'(),:;]")
 
 
 @dataclass(frozen=True)
-class Mailbox:
+class HeaderMailbox:
     """One mailbox of a header field: the display name as it was written, and the address."""
 
     display_name: bytes
@@ -113,7 +113,7 @@ def parse_path(path: str) -> str | None:
     return text if is_address(raw) else None
 
 
-def parse_mailbox(value: bytes) -> Mailbox | None:
+def parse_mailbox(value: bytes) -> HeaderMailbox | None:
     """The mailbox in the value of a From or Sender header; None unless it is exactly one."""
     if len(value) > MAX_MAILBOX:
         return None
@@ -123,7 +123,7 @@ def parse_mailbox(value: bytes) -> Mailbox | None:
     raw = match[2] if match[2] is not None else match[3]
     if not is_address(raw):
         return None
-    return Mailbox((match[1] or b"").strip(), raw.decode("ascii"))
+    return HeaderMailbox((match[1] or b"").strip(), raw.decode("ascii"))
 
 
 def domains_shown(value: bytes) -> set[str]:
@@ -155,7 +155,7 @@ def _without_comments(value: bytes) -> bytes:
     return b"".join(kept)
 
 
-def names_another(mailbox: Mailbox) -> bool:
+def names_another(mailbox: HeaderMailbox) -> bool:
     """Whether the display name shows an address that is not the mailbox's own."""
     shown = _ENCODED_WORD.sub(_decode_word, _BETWEEN_WORDS.sub(b"", mailbox.display_name))
     shown = shown.replace(b"\xef\xbc\xa0", b"@").replace(b"\xef\xb9\xab", b"@")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from chatmaild.accounts import signup
-from chatmaild.accounts.signup import Host, Limits, Refusal
+from chatmaild.accounts.signup import Denial, HostState, Limits
 from chatmaild.config import inifile
 
 GOOD = b"good password"
@@ -33,7 +33,7 @@ def test_good_names(name):
     "abcdefgh\u0661",
 ])
 def test_bad_names(name):
-    assert judge(name) is Refusal.NAME
+    assert judge(name) is Denial.NAME
 
 
 def test_the_bounds_of_names_can_be_set():
@@ -43,12 +43,12 @@ def test_the_bounds_of_names_can_be_set():
 
 
 def test_a_name_must_not_hold_the_delimiter():
-    assert judge("abc-efghi", extra="recipient_delimiter = -") is Refusal.NAME
+    assert judge("abc-efghi", extra="recipient_delimiter = -") is Denial.NAME
 
 
 def test_reserved_names():
-    assert judge("webmaster") is Refusal.RESERVED
-    assert judge("something", extra="reserved_names = something") is Refusal.RESERVED
+    assert judge("webmaster") is Denial.RESERVED
+    assert judge("something", extra="reserved_names = something") is Denial.RESERVED
     assert judge("webmaster", extra="reserved_names =") is None
 
 
@@ -63,45 +63,45 @@ def test_good_passwords(password):
     b"123456\x01789",
 ])
 def test_bad_passwords(password):
-    assert judge("abcdefghi", password) is Refusal.PASSWORD
+    assert judge("abcdefghi", password) is Denial.PASSWORD
 
 
 def test_passwords_are_counted_in_octets():
-    assert judge("abcdefghi", "äöüß".encode()) is Refusal.PASSWORD
+    assert judge("abcdefghi", "äöüß".encode()) is Denial.PASSWORD
     assert judge("abcdefghi", "äöüßa".encode()) is None
 
 
 @pytest.mark.parametrize("extra, length, refusal", [
     ("", 23, None), ("automatic_accounts = yes", 23, None),
-    ("automatic_accounts = no", 23, Refusal.AUTOMATIC),
+    ("automatic_accounts = no", 23, Denial.AUTOMATIC),
     ("automatic_accounts = no", 22, None), ("automatic_accounts = no", 24, None),
     ("automatic_accounts = no\nsignup = invite", 23, None),
-    ("automatic_accounts = no\nsignup = closed", 23, Refusal.CLOSED),
+    ("automatic_accounts = no\nsignup = closed", 23, Denial.CLOSED),
 ])
 def test_accounts_that_clients_make_by_themselves(extra, length, refusal):
     assert judge("abcdefghi", b"p" * length, extra=extra) is refusal
 
 
 def test_a_closed_domain():
-    assert judge("abcdefghi", extra="signup = closed") is Refusal.CLOSED
+    assert judge("abcdefghi", extra="signup = closed") is Denial.CLOSED
     assert judge("abcdefghi", extra="signup = invite") is None
 
 
 @pytest.mark.parametrize("state, refusal", [
     ({}, None),
     ({"load": 5.0}, None),
-    ({"load": 5.1}, Refusal.LOAD),
+    ({"load": 5.1}, Denial.LOAD),
     ({"load": None, "available_memory": None}, None),
-    ({"available_memory": 199 << 20}, Refusal.MEMORY),
-    ({"free_disk": (1 << 30) - 1}, Refusal.DISK),
-    ({"free_inodes": 99_999}, Refusal.INODES),
+    ({"available_memory": 199 << 20}, Denial.MEMORY),
+    ({"free_disk": (1 << 30) - 1}, Denial.DISK),
+    ({"free_inodes": 99_999}, Denial.INODES),
     ({"free_inodes": None}, None),
-    ({"switched_off": True, "load": 99.0}, Refusal.SWITCHED_OFF),
+    ({"switched_off": True, "load": 99.0}, Denial.SWITCHED_OFF),
 ])
 def test_the_state_of_the_host(state, refusal):
     quiet = {"switched_off": False, "load": 0.1, "available_memory": 1 << 30, "free_disk": 1 << 40,
              "free_inodes": 1 << 20}
-    assert signup.judge_host(Host(**quiet | state), config()) is refusal
+    assert signup.judge_host(HostState(**quiet | state), config()) is refusal
 
 
 def taken(limits, client, per_hour, now, tries):

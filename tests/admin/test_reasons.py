@@ -47,7 +47,7 @@ def literal_codes(path: Path) -> set[str]:
 
 
 CODES = set().union(*map(literal_codes, FILES))
-CODES |= {kind.value for kind in Kind} | {reason.value for reason in signup.Refusal}
+CODES |= {kind.value for kind in Kind} | {reason.value for reason in signup.Denial}
 CODES |= {f"packet-{name}" for name in (*packets.NAMES.values(), "unknown")}
 CODES |= {"boundary", "protocol", "content-type-twice", "content-transfer-encoding-twice"}
 

@@ -120,9 +120,9 @@ def test_transactions(server, client):
     client.send(b"B1\tme\nB2\tyou\t0\nS1\ta\tb\nU2\tc\nS1\td\te\nT1\t5\t6\nC1\nC2\nC1\n")
     assert [client.line() for _ in range(3)] == [b"O\n", b"O\n", b"Ftemporary failure\n"]
     assert server.service.transactions == [
-        dictserver.Transaction(b"me", (dictproto.Change(b"1", b"a", b"b"),
-                                       dictproto.Change(b"1", b"d", b"e"))),
-        dictserver.Transaction(b"you", (dictproto.Change(b"2", b"c", None),)),
+        dictserver.Committed(b"me", (dictproto.Change(b"1", b"a", b"b"),
+                                     dictproto.Change(b"1", b"d", b"e"))),
+        dictserver.Committed(b"you", (dictproto.Change(b"2", b"c", None),)),
     ]
 
 

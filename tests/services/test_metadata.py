@@ -52,7 +52,7 @@ async def services(root, extra=""):
         f"[chatmaild]\nmail_domains = chat.test quiet.test\nmailboxes_dir = {root}/mail\n"
         f"push_tokens_dir = {root}/tokens\n{extra}\n[domain quiet.test]\npush = no\n"
         "max_smtp_recipients =\n").encode(), Path("chatmaild.ini"))
-    accounts = metadata.Accounts(config, root / "nowhere.sock")
+    accounts = metadata.PushAccounts(config, root / "nowhere.sock")
     accounts.notifier = Recorder(accounts)
     try:
         yield metadata.Metadata(accounts), metadata.DeliveryAgents(accounts), accounts.notifier
@@ -61,7 +61,7 @@ async def services(root, extra=""):
 
 
 async def commit(service, user, *changes):
-    answer = service.commit(dictserver.Transaction(
+    answer = service.commit(dictserver.Committed(
         user, tuple(Change(b"1", key, value) for key, value in changes)))
     return answer if isinstance(answer, bytes) else await answer
 

@@ -29,7 +29,7 @@ _UNUSABLE = re.compile(rb"[\x00\x01\t\r\n]")
 """Octets that Dovecot never hands over in a password: the owner could not come back."""
 
 
-class Refusal(enum.Enum):
+class Denial(enum.Enum):
     """Why an account was not created; the value is the reason code in the log."""
 
     NAME = "name"
@@ -50,11 +50,11 @@ class Refusal(enum.Enum):
     @property
     def is_temporary(self) -> bool:
         """Whether the same request may succeed later: only the host has no room now."""
-        return self in (Refusal.LOAD, Refusal.MEMORY, Refusal.DISK, Refusal.INODES)
+        return self in (Denial.LOAD, Denial.MEMORY, Denial.DISK, Denial.INODES)
 
 
 @dataclass(frozen=True, slots=True)
-class Host:
+class HostState:
     """The state of the host; None for what cannot be found out here."""
 
     switched_off: bool
@@ -70,37 +70,37 @@ class Host:
 
 def judge_request(
     local_part: str, password: bytes, domain: DomainConfig, delimiters: str
-) -> Refusal | None:
+) -> Denial | None:
     """Whether an account of this name may ever be created in `domain` with this password."""
     length = len(local_part)
     if not domain.username_min_length <= length <= domain.username_max_length \
             or not _NEW_NAME.fullmatch(local_part) or set(local_part) & set(delimiters):
-        return Refusal.NAME
+        return Denial.NAME
     if local_part in domain.reserved_names:
-        return Refusal.RESERVED
+        return Denial.RESERVED
     if not domain.password_min_length <= len(password) <= MAX_PASSWORD \
             or _UNUSABLE.search(password):
-        return Refusal.PASSWORD
+        return Denial.PASSWORD
     if domain.signup == "closed":
-        return Refusal.CLOSED
+        return Denial.CLOSED
     if (domain.signup == "open" and not domain.automatic_accounts
             and len(password) == AUTOMATIC_PASSWORD):
-        return Refusal.AUTOMATIC
+        return Denial.AUTOMATIC
     return None
 
 
-def judge_host(host: Host, config: Config) -> Refusal | None:
+def judge_host(host: HostState, config: Config) -> Denial | None:
     """Whether the host can bear another account now."""
     if host.switched_off:
-        return Refusal.SWITCHED_OFF
+        return Denial.SWITCHED_OFF
     if host.load is not None and host.load > config.max_load_1m:
-        return Refusal.LOAD
+        return Denial.LOAD
     if host.available_memory is not None and host.available_memory < config.min_available_memory:
-        return Refusal.MEMORY
+        return Denial.MEMORY
     if host.free_disk < config.min_free_disk_space:
-        return Refusal.DISK
+        return Denial.DISK
     if host.free_inodes is not None and host.free_inodes < config.min_free_inodes:
-        return Refusal.INODES
+        return Denial.INODES
     return None
 
 

@@ -26,7 +26,7 @@ from chatmaild.errors import StoreError, UsageError
 from chatmaild.filter.client import Client, Direction
 from chatmaild.filter.incoming import fields
 from chatmaild.filter.mailboxlookup import SOCKET, Seen, Told
-from chatmaild.filter.outside import Accounts
+from chatmaild.filter.outside import AccountLookup
 from chatmaild.filter.questions import Account, Keys, MailboxState, run as run_step
 from chatmaild.filter.replies import Verdict
 from chatmaild.filter.transaction import Transaction
@@ -81,7 +81,7 @@ class _World:
 
     def __init__(self, dns_file: Path | None, config: Config):
         self._domains = config.domains
-        self._sources: list[Accounts] = [Seen(Mailboxes(config))]
+        self._sources: list[AccountLookup] = [Seen(Mailboxes(config))]
         if os.path.exists(SOCKET):
             self._sources.append(Told(SOCKET))
         self._dns: ZoneFile | Resolver = (

@@ -41,7 +41,7 @@ STOP_TIMEOUT = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Transaction:
+class Committed:
     """What one committed transaction asks for, in the client's order."""
 
     user: bytes
@@ -72,7 +72,7 @@ class Service:
         """Rows made by `dictproto.row`, a few at a time, so a generator is best."""
         return iter(())
 
-    def commit(self, transaction: Transaction) -> Answer:
+    def commit(self, transaction: Committed) -> Answer:
         """`dictproto.COMMITTED` or `dictproto.FAILURE`."""
         return dictproto.FAILURE
 
@@ -215,7 +215,7 @@ class _Connection(asyncio.Protocol):
         user, changes = self._transactions.pop(request.id, (b"", None))
         if changes is None:
             return dictproto.commit_answer(request, dictproto.FAILURE)
-        answer = self._service.commit(Transaction(user, tuple(changes)))
+        answer = self._service.commit(Committed(user, tuple(changes)))
         if isinstance(answer, bytes):
             return dictproto.commit_answer(request, answer)
         return self._await_commit(request, answer)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from chatmaild.dkim.resolver import Resolver
 
 
-class Accounts(Protocol):
+class AccountLookup(Protocol):
     """What `mailboxlookup` offers. Both methods raise `StoreError` if they cannot tell."""
 
     def mailbox(self, address: str) -> MailboxState: ...
@@ -57,7 +57,7 @@ class Senders:
 class Outside:
     """`questions.World`, one for each configuration."""
 
-    def __init__(self, accounts: Accounts, senders: Senders, dns: Dns,
+    def __init__(self, accounts: AccountLookup, senders: Senders, dns: Dns,
                  dns_servers: tuple[tuple[str, int], ...]):
         self.mailbox = accounts.mailbox
         self.account = accounts.account

@@ -24,7 +24,7 @@ from chatmaild.accounts.directory import LINES, Directory, Entry, Uninvited
 from chatmaild.accounts.invites import Invites
 from chatmaild.accounts.lifecycle import Creation
 from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
-from chatmaild.accounts.signup import Refusal
+from chatmaild.accounts.signup import Denial
 from chatmaild.config.config import Config
 from chatmaild.console import Console
 from chatmaild.daemon import dictproto, dictserver, logs, sockets
@@ -170,11 +170,11 @@ class DoveAuth(dictserver.Service):
             done.set_result(None)
 
     async def _login(self, mailbox: Mailbox, password: bytes, client: bytes) -> bytes:
-        found: str | Refusal | Entry | None = mailbox.hash()
+        found: str | Denial | Entry | None = mailbox.hash()
         if found is None:
             found = await (self._claim(self._directory, mailbox, password, client)
                            if self._directory else self._create(mailbox, password, client))
-        if isinstance(found, Refusal):
+        if isinstance(found, Denial):
             self._refused.add(mailbox.domain.name, found.value)
             log.info("signup refused: reason=%s user=%s domain=%s", found.value,
                      self._label(mailbox.address), mailbox.domain.name)
@@ -186,7 +186,7 @@ class DoveAuth(dictserver.Service):
 
     async def _create(
         self, mailbox: Mailbox, password: bytes, client: bytes
-    ) -> str | Refusal | None:
+    ) -> str | Denial | None:
         """The hash of the account, whoever made it; None if it is gone again."""
         claim = None
         if refusal := self._judge(mailbox, password, client):
@@ -194,13 +194,13 @@ class DoveAuth(dictserver.Service):
         if mailbox.domain.signup == "invite":
             claim = self._invites.claim(mailbox.domain.name, password, time.time())
             if claim is None:
-                return Refusal.UNINVITED
+                return Denial.UNINVITED
         hashed = await self._hash(password, client)
-        return hashed if isinstance(hashed, Refusal) else await self._make(mailbox, hashed, claim)
+        return hashed if isinstance(hashed, Denial) else await self._make(mailbox, hashed, claim)
 
     async def _claim(
         self, directory: Directory, mailbox: Mailbox, password: bytes, client: bytes
-    ) -> str | Refusal | Entry | None:
+    ) -> str | Denial | Entry | None:
         """As `_create`, on a host among others; the entry of an account that lives elsewhere."""
         entry = await self._ask(directory.find, mailbox.address)
         if entry and entry.is_own and entry.leaving:    # and its mailbox is gone
@@ -209,19 +209,19 @@ class DoveAuth(dictserver.Service):
         if entry is None:
             refusal = self._judge(mailbox, password, client)
             hashed = refusal or await self._hash(password, client)
-            if isinstance(hashed, Refusal):
+            if isinstance(hashed, Denial):
                 return hashed
             try:
                 claim = await self._ask(directory.claim, mailbox.address, hashed, password,
                                         mailbox.domain.signup != "invite", time.time())
             except Uninvited:
-                return Refusal.UNINVITED
+                return Denial.UNINVITED
             entry = claim.entry
         if entry.blocked:
-            return Refusal.BLOCKED
+            return Denial.BLOCKED
         return await self._settle(mailbox, entry) if entry.is_own else entry
 
-    async def _settle(self, mailbox: Mailbox, entry: Entry) -> str | Refusal | None:
+    async def _settle(self, mailbox: Mailbox, entry: Entry) -> str | Denial | None:
         """Make the mailbox of an account that lives here, by the directory, and has none; its
         hash."""
         if entry.moving:
@@ -232,16 +232,16 @@ class DoveAuth(dictserver.Service):
             mailbox.enforce_encryption(False)
         return stored
 
-    async def _hash(self, password: bytes, client: bytes) -> str | Refusal:
+    async def _hash(self, password: bytes, client: bytes) -> str | Denial:
         if not self._limits.try_host(client, self._config.max_signups_per_hour,
                                      time.monotonic()):
-            return Refusal.HOST_LIMIT
+            return Denial.HOST_LIMIT
         return await asyncio.get_running_loop().run_in_executor(
             self._hashers, passwordhash.hash_password, password)
 
     async def _make(
         self, mailbox: Mailbox, hashed: str, claim: str | None
-    ) -> str | Refusal | None:
+    ) -> str | Denial | None:
         outcome = await asyncio.get_running_loop().run_in_executor(
             self._makers, mailbox.create, hashed, time.time(), claim)
         match outcome:
@@ -251,9 +251,9 @@ class DoveAuth(dictserver.Service):
                          mailbox.domain.name)
                 return hashed
             case Creation.BLOCKED:
-                return Refusal.BLOCKED
+                return Denial.BLOCKED
             case Creation.CLAIM_GONE:
-                return Refusal.UNINVITED
+                return Denial.UNINVITED
         return mailbox.hash()
 
     async def _ask(self, question: Callable[..., T], *arguments: Any) -> T:
@@ -261,7 +261,7 @@ class DoveAuth(dictserver.Service):
         return await asyncio.get_running_loop().run_in_executor(
             self._askers, lambda: question(*arguments))
 
-    def _judge(self, mailbox: Mailbox, password: bytes, client: bytes) -> Refusal | None:
+    def _judge(self, mailbox: Mailbox, password: bytes, client: bytes) -> Denial | None:
         config = self._config
         local_part = mailbox.address.partition("@")[0]
         refusal = signup.judge_request(local_part, password, mailbox.domain,
@@ -269,7 +269,7 @@ class DoveAuth(dictserver.Service):
         refusal = refusal or signup.judge_host(_host(config), config)
         if refusal is None and not self._limits.try_client(
                 client, config.max_client_signups_per_hour, time.monotonic()):
-            return Refusal.CLIENT_LIMIT
+            return Denial.CLIENT_LIMIT
         return refusal
 
     def _trouble(self, mailbox: Mailbox, error: StoreError) -> bytes:
@@ -287,13 +287,13 @@ def _json(**fields: str) -> bytes:
     return dictproto.found(f"{{{', '.join(pairs)}}}".encode("ascii"))
 
 
-def _host(config: Config) -> signup.Host:
+def _host(config: Config) -> signup.HostState:
     """Raises `StoreError` if the disk or the switch file cannot be looked at."""
     try:
         disk = os.statvfs(config.mailboxes_dir)
     except OSError as error:
         raise StoreError(f"{config.mailboxes_dir}: {error.strerror}") from None
-    return signup.Host(
+    return signup.HostState(
         switched_off=_is_switched_off(config),
         load=_load(),
         available_memory=_available_memory(),

@@ -28,7 +28,7 @@ from chatmaild.errors import ChatmaildError
 from chatmaild.filter import milter
 from chatmaild.filter.client import Direction
 from chatmaild.filter.mailboxlookup import SOCKET as RECIPIENTS, Among, Seen, Told
-from chatmaild.filter.outside import Accounts, Dns, Outside, Senders
+from chatmaild.filter.outside import AccountLookup, Dns, Outside, Senders
 
 log = logging.getLogger("filtermail")
 
@@ -87,7 +87,7 @@ class Service:
 
     def _made(self, config: Config) -> tuple[milter.Site, logs.AddressLabel]:
         """What the milter needs, made from the configuration."""
-        accounts: Accounts = Told(self._recipients)
+        accounts: AccountLookup = Told(self._recipients)
         if self._direction is Direction.INCOMING:
             accounts = Seen(Mailboxes(config))
             if config.directory:

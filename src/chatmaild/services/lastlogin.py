@@ -48,7 +48,7 @@ class LastLogin(dictserver.Service):
         self._mailboxes = Mailboxes(config)
         self._label = logs.AddressLabel(config.log_addresses)
 
-    def commit(self, transaction: dictserver.Transaction) -> bytes:
+    def commit(self, transaction: dictserver.Committed) -> bytes:
         """Commits always, unless the disk refuses: a strange key or value is no login to record."""
         for change in transaction.changes:
             if change.key.startswith(KEY) and change.value:

@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class Accounts:
+class PushAccounts:
     """What the two dict services share: configuration, tokens, and the way to the notifier."""
 
     def __init__(self, config: Config, notifier: Path):
@@ -147,7 +147,7 @@ def _logged(work: Callable[..., object], *args: Any) -> None:
 class Metadata(dictserver.Service):
     """What clients set and read, on metadata.sock."""
 
-    def __init__(self, accounts: Accounts):
+    def __init__(self, accounts: PushAccounts):
         self.accounts = accounts
 
     def lookup(self, request: dictproto.Lookup, hello: dictproto.Hello) -> dictserver.Answer:
@@ -164,7 +164,7 @@ class Metadata(dictserver.Service):
         value = self.accounts.keys[mailbox.domain.name].value(shared[1])
         return _awaited(value) if isinstance(value, Awaitable) else _answer(value)
 
-    def commit(self, transaction: dictserver.Transaction) -> dictserver.Answer:
+    def commit(self, transaction: dictserver.Committed) -> dictserver.Answer:
         # Dovecot unsets the comment of each folder it deletes. What is not kept, nobody can unset.
         changes = [change for change in transaction.changes
                    if change.value is not None or _TOKEN_KEY.fullmatch(change.key)]
@@ -201,10 +201,10 @@ class Metadata(dictserver.Service):
 class DeliveryAgents(dictserver.Service):
     """What delivery agents tell, on metadata-lmtp.sock. It is acknowledged whatever happens."""
 
-    def __init__(self, accounts: Accounts):
+    def __init__(self, accounts: PushAccounts):
         self.accounts = accounts
 
-    def commit(self, transaction: dictserver.Transaction) -> dictserver.Answer:
+    def commit(self, transaction: dictserver.Committed) -> dictserver.Answer:
         if not all(_NEWS_KEY.fullmatch(change.key) for change in transaction.changes):
             return NO_SUCH_KEY
         mailbox = self.accounts.find(_text(transaction.user))
@@ -250,7 +250,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     else:
         listeners = sockets.inherited(2)
     process.allow_many_descriptors()
-    accounts = Accounts(config, args.notifier)
+    accounts = PushAccounts(config, args.notifier)
     metricsocket.serve(config, args.command, lambda: render(
         (each.metric() for each in (accounts.announced, accounts.registered)),
         (("service", args.command),)))

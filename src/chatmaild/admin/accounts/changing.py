@@ -79,7 +79,7 @@ def _password(args: argparse.Namespace, config: Config, mailbox: Mailbox) -> byt
                       reserved_names=frozenset(), signup="open", automatic_accounts=True)
     refusal = signup.judge_request(mailbox.address.partition("@")[0], secret, lenient,
                                    config.recipient_delimiter)
-    if refusal is signup.Refusal.PASSWORD:
+    if refusal is signup.Denial.PASSWORD:
         raise UsageError(f"the password must have from {lenient.password_min_length} to "
                          f"{signup.MAX_PASSWORD} octets, none of them a control character")
     if refusal and not mailbox.exists():
