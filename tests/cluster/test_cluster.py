@@ -96,11 +96,10 @@ def test_a_wrong_password_is_refused_through_the_wrong_host(cluster, connect):
     """Above all over SMTP: Postfix would let in whoever Dovecot only wants to pass on."""
     for home, other in ((cluster.left, cluster.right), (cluster.right, cluster.left)):
         person = connect.person(home)
-        for host in (other, home):
-            with pytest.raises(smtplib.SMTPAuthenticationError) as caught:
-                connect.smtp(host, person, "not the password", STRANGER)
-            assert caught.value.smtp_code == 535
-            assert "AUTHENTICATIONFAILED" in connect.refusal(host, person, "not the password")
+        with pytest.raises(smtplib.SMTPAuthenticationError) as caught:
+            connect.smtp(other, person, "not the password", STRANGER)
+        assert caught.value.smtp_code == 535
+        assert "AUTHENTICATIONFAILED" in connect.refusal(other, person, "not the password")
         connect.smtp(other, person).quit()
 
 

@@ -42,6 +42,8 @@ STAGES = (
     Stage("network", (*PYTEST, "tests/network/test_talk.py", "tests/network/test_kinds.py"),
           budget=900,       # all of it: make test-network
           after=("the real client", "Debian releases")),
+    Stage("several hosts", (*PYTEST, "tests/cluster", "-k", "not moves and not blocked"),
+          budget=900, cores=0.5, after=("Debian releases",)),     # all of it: make test-cluster
     Stage("profiles", (PYTHON, "tests/rig/profile_runs", "--fast"), budget=900, cores=0.5,
           after=("Debian releases",)),      # all of them: make test-profiles
     Stage("fuzz", (*PYTEST, "-m", "fuzz", "tests"), budget=600, after=("the fuzzer",)),
