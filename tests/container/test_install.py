@@ -173,6 +173,22 @@ def test_services_are_ready_again_after_sigkill(host):
     host.imap(f"dora12345@{CHAT_DOMAIN}", "a secret of Dora's").logout()
 
 
+def test_each_service_tells_its_metrics_out_of_its_sandbox(host):
+    host.set_ini("metrics_listen", "unix:/run/chatmaild/metrics")
+    host.run("systemctl", "restart", "chatmaild-*.service")
+    host.imap(*CHATTER).logout()
+    with host.smtp(*CHATTER) as smtp:
+        smtp.sendmail(CHATTER[0], [CHATTER[0]], encrypted(CHATTER[0]))
+    host.run("systemctl", "start", *(f"chatmaild-{name}.service" for name in (
+        "doveauth", "lastlogin", "metadata", "notifier", "recipients", "filtermail",
+        "filtermail-incoming")))
+    shown = host.run("chatmaild", "report").stdout
+    assert "Outgoing mail since the filter started: 1 message read" in shown
+    assert "Not running" not in shown
+    sockets = host.run("stat", "-c", "%G %a", "/run/chatmaild/metrics/filtermail.sock").stdout
+    assert sockets == "_chatmaild-metrics 660\n"
+
+
 def test_a_reload_with_a_mistake_fails_and_a_restart_goes_on_as_before(host):
     good = host.path(INI).read_text()
     host.path(INI).write_text(good + "no_such_key = 1\n")
