@@ -57,6 +57,8 @@ def sound_after_module(request):
     if not users:
         yield
         return
+    if any("core" in item.fixturenames for item in users):
+        request.getfixturevalue("core")     # which stays for the modules after this one
     with request.getfixturevalue("guard").module():
         yield
 
