@@ -165,7 +165,7 @@ class Phone:
                      *self.ask("get_contact_ids", 0, address)]
             for number in filter(None, known):
                 contact = self.ask("get_contact", number)
-                if contact.get("e2eeAvail", contact["isVerified"]):
+                if contact["e2eeAvail" if "e2eeAvail" in contact else "isVerified"]:
                     return number
         return 0
 
