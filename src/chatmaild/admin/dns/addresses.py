@@ -1,4 +1,4 @@
-"""Which of this host's addresses others can reach, from what the kernel and Postfix say."""
+"""Finds the public addresses of this host in the output of ip(8) and the settings of Postfix."""
 
 import ipaddress
 import json
@@ -14,8 +14,11 @@ _INSIDE = tuple(map(ipaddress.ip_network, (
 
 def public(listing: str, interfaces: Sequence[str] = (), protocols: str = "all"
            ) -> tuple[Address, ...]:
-    """The public addresses in what ``ip -json address`` says. `interfaces` and `protocols` are
-    `inet_interfaces` and `inet_protocols` of main.cf, by which Postfix may have but some."""
+    """Return the public addresses in the output of ``ip -json address``.
+
+    `interfaces` and `protocols` are `inet_interfaces` and `inet_protocols` of main.cf; they may
+    limit Postfix to some of the addresses.
+    """
     chosen = [address for word in interfaces if (address := parse(word.strip("[]")))]
     versions = {version for version in (4, 6) if f"ipv{version}" in protocols} or {4, 6}
     found = []
@@ -44,5 +47,5 @@ def _entries(listing: str) -> list[dict[str, object]]:
 
 
 def _is_passing(entry: dict[str, object]) -> bool:
-    """Whether it is an address of a day, as privacy extensions make them (RFC 8981)."""
+    """Whether the address is temporary, as privacy extensions make them (RFC 8981)."""
     return bool(entry.get("temporary") or entry.get("deprecated"))

@@ -1,4 +1,4 @@
-"""``chatmaild dns``: the rows that the DNS should have for the chat domains of this host."""
+"""``chatmaild dns``: prints the DNS rows that the chat domains of this host need."""
 
 import argparse
 from collections.abc import Iterable, Iterator
@@ -34,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def configure_host(parser: argparse.ArgumentParser) -> None:
-    """The arguments that say where the host and its DNS are."""
+    """Add the arguments that describe the host and its DNS."""
     parser.add_argument("--address", action="append", type=_address, default=[], metavar="ADDRESS",
                         help="a public address of this host, if it does not see them itself (NAT); "
                         "may be given several times")
@@ -93,7 +93,7 @@ def _domains(name: str | None, config: Config) -> tuple[str, ...]:
 
 
 def _as_published(host: Host, server: tuple[tuple[str, int], ...], notes: list[str]) -> Host:
-    """The host with the addresses that the DNS has for its name, since it sees none itself."""
+    """Return the host with the addresses that the DNS has for its name: it sees none itself."""
     answers = Answers(resolver.ask_all([(host.name, kind) for kind in ADDRESSES], server))
     found = answers.addresses(host.name)
     notes.append(
@@ -104,7 +104,7 @@ def _as_published(host: Host, server: tuple[tuple[str, int], ...], notes: list[s
 
 
 def zone(found: dict[str, list[Row]], notes: Iterable[str]) -> Iterator[str]:
-    """Lines of a zone file, under headings."""
+    """Yield the lines of a zone file, under headings."""
     for note in notes:
         yield f"; {note}"
     for group, heading in HEADINGS.items():

@@ -1,4 +1,4 @@
-"""Looks at this host: its name, its public addresses, the keys that sign its mail.
+"""Looks at this host: its name, its public addresses and the keys that sign its mail.
 
 Nothing here asks the DNS.
 """
@@ -26,11 +26,14 @@ _ED25519 = bytes.fromhex("302a300506032b6570032100")
 
 
 class ToolError(ChatmaildError):
-    """A program of the host could not be asked."""
+    """A program of the host cannot be run, or fails."""
 
 
 def observe(postfix: Postfix, domains: Iterable[str], given: tuple[Address, ...] = ()) -> Host:
-    """This host as others have to find it. `given` are public addresses that it does not see."""
+    """Return this host as others have to find it.
+
+    `given` are public addresses that the host cannot see itself, behind NAT for example.
+    """
     unreadable: list[str] = []
     keys = {domain: tuple(_keys(domain, unreadable)) for domain in domains}
     return Host(
@@ -60,7 +63,7 @@ def _rspamd() -> object:
 
 
 def _record(file: KeyFile, unreadable: list[str]) -> str:
-    """The record for the public half of a private key; "" if it cannot be had."""
+    """Return the record for the public half of a private key; "" if it cannot be read."""
     try:
         done = hosttool.ask(["openssl", "pkey", "-in", file.path, "-pubout"], "OpenSSL", ToolError)
         complaint = done.stderr.strip().splitlines()[:1]
@@ -76,7 +79,7 @@ def _record(file: KeyFile, unreadable: list[str]) -> str:
 
 
 def key_record(public: bytes) -> str:
-    """The text of the TXT record for a public key (RFC 6376 section 3.6.1, RFC 8463)."""
+    """Return the text of the TXT record for a public key (RFC 6376 section 3.6.1, RFC 8463)."""
     kind = "rsa"
     if public.startswith(_ED25519):
         kind, public = "ed25519", public[len(_ED25519):]

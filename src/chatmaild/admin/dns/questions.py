@@ -1,4 +1,4 @@
-"""What to ask the DNS about a chat domain: each round of answers may lead to further names."""
+"""Asks the DNS about a chat domain. Each round of answers may lead to further names."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -21,15 +21,15 @@ MAX_NAMES = 10
 
 
 class Answers(dict[Question, Told]):
-    """All that was answered. Names without a dot at their end."""
+    """All answers so far. Names have no dot at their end."""
 
     def of(self, name: str, kind: str) -> tuple[str, ...]:
-        """The records; none as well where nobody could tell."""
+        """Return the records of this type; empty also if the question failed, see `trouble`."""
         told = self.get((name, kind), ())
         return told if isinstance(told, tuple) else ()
 
     def trouble(self, name: str, *kinds: str) -> str:
-        """Why nobody could tell, if so."""
+        """Return why a question of one of these types failed; "" if none did."""
         told = (self.get((name, kind)) for kind in kinds)
         return next((str(one) for one in told if isinstance(one, ChatmaildError)), "")
 
@@ -38,12 +38,15 @@ class Answers(dict[Question, Told]):
                      if (address := parse(text)))
 
     def mx(self, domain: str) -> list[tuple[int, str]]:
-        """Preference and name, best first; the name is "" for a domain that takes no mail."""
+        """Return preferences and names, best first.
+
+        The name is "" for a domain that takes no mail (RFC 7505).
+        """
         found = [value.split() for value in self.of(domain, "MX")]
         return sorted((int(preference), name.rstrip(".").lower()) for preference, name in found)
 
     def srv(self, name: str) -> list[tuple[int, str]]:
-        """Port and target; the target is "" where there is no such service."""
+        """Return ports and targets; the target is "" if there is no such service (RFC 2782)."""
         found = [value.split() for value in self.of(name, "SRV")]
         return [(int(port), target.rstrip(".").lower()) for _, _, port, target in found]
 
@@ -55,7 +58,7 @@ Ask = Callable[[Iterable[Question]], dict[Question, Told]]
 
 
 def gather(domains: Iterable[str], host: Host, ask: Ask) -> Answers:
-    """Ask, and ask for what the answers name, until nothing new comes up."""
+    """Ask about the domains, and about the names in the answers, until nothing new comes up."""
     answers = Answers()
     names = list(domains)
     for _ in range(MAX_ROUNDS):
@@ -67,7 +70,7 @@ def gather(domains: Iterable[str], host: Host, ask: Ask) -> Answers:
 
 
 def _questions(domain: str, host: Host, answers: Answers) -> Iterator[Question]:
-    """Everything there is to ask about `domain`, as far as `answers` says."""
+    """Yield all questions about `domain` that follow from the answers so far."""
     for kind in ("MX", "TXT"):
         yield domain, kind
     for label in ("_dmarc", "_mta-sts", "_smtp._tls",
@@ -94,7 +97,7 @@ def _questions(domain: str, host: Host, answers: Answers) -> Iterator[Question]:
 
 
 def gather_mx(domain: str, ask: Ask) -> Answers:
-    """Where mail for somebody else's domain goes."""
+    """Find the mail exchangers of another domain, with their addresses."""
     answers = Answers(ask([(domain, "MX")]))
     targets = [name for _, name in answers.mx(domain)[:MAX_NAMES] if name]
     return Answers(answers | ask([(name, kind) for name in targets for kind in ADDRESSES]))

@@ -1,4 +1,4 @@
-"""Whose keys sign a domain's mail: what OpenDKIM's and rspamd's settings say.
+"""Finds the keys that sign a domain's mail in the settings of OpenDKIM and rspamd.
 
 Sources: opendkim.conf(5); rspamd's dkim_signing module as ``rspamadm configdump`` prints it.
 """
@@ -18,14 +18,14 @@ RSPAMD_PATH = "/var/lib/rspamd/dkim/$domain.$selector.key"
 
 @dataclass(frozen=True)
 class KeyFile:
-    """Where the private key of a selector is."""
+    """A selector and the file with its private key."""
 
     selector: str
     path: str
 
 
 def opendkim(text: str, domain: str, read: Read) -> list[KeyFile]:
-    """The keys with which an OpenDKIM configured by `text` signs mail of `domain`."""
+    """Return the keys with which OpenDKIM, configured by `text`, signs mail of `domain`."""
     settings = {name.lower(): value for name, value in _pairs(text.splitlines())}
     if not settings.get("keytable"):
         domains = _words(settings.get("domain", ""), read)
@@ -44,7 +44,7 @@ def opendkim(text: str, domain: str, read: Read) -> list[KeyFile]:
 
 
 def _signing_names(table: str, domain: str, read: Read) -> set[str] | None:
-    """The names in the KeyTable that a message of `domain` is signed with; None for all."""
+    """Return the names in the KeyTable that sign mail of `domain`; None for all."""
     if not table:
         return None
     is_pattern = table.startswith("refile:")
@@ -54,7 +54,7 @@ def _signing_names(table: str, domain: str, read: Read) -> set[str] | None:
 
 
 def _table(spec: str, read: Read) -> Iterator[tuple[str, str]]:
-    """Keys and values of a data set in a file or in the line itself."""
+    """Yield the keys and values of a data set, which is a file or is written in the line itself."""
     if spec.startswith("csl:"):
         lines = [item.replace("=", " ", 1) for item in spec[4:].split(",")]
     else:
@@ -63,7 +63,7 @@ def _table(spec: str, read: Read) -> Iterator[tuple[str, str]]:
 
 
 def _pairs(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """First word and rest of each line that has both, without comments."""
+    """Yield the first word and the rest of each line that has both; skip comments."""
     for line in lines:
         key, *rest = line.partition("#")[0].split(None, 1) or [""]
         if rest and rest[0].strip():
@@ -77,7 +77,7 @@ def _words(value: str, read: Read) -> list[str]:
 
 
 def rspamd(settings: Any, domain: str, read: Read) -> list[KeyFile]:
-    """The keys with which an rspamd signs mail as `domain`; `settings` is dkim_signing."""
+    """Return the keys with which rspamd signs mail as `domain`. `settings` is dkim_signing."""
     if not isinstance(settings, dict) or settings.get("enabled") is False:
         return []
     if settings.get("use_esld", True) and domain.count(".") > 1:
@@ -94,7 +94,7 @@ def rspamd(settings: Any, domain: str, read: Read) -> list[KeyFile]:
 
 
 def _mapped(settings: dict[str, Any], key: str, domain: str, read: Read) -> str:
-    """What a map in a file says of the domain."""
+    """Return the value for the domain in a map file."""
     return dict(_table(str(settings.get(key, "")).removeprefix("file://"), read)).get(domain, "")
 
 

@@ -1,7 +1,7 @@
-"""What a published SPF record says of an address (RFC 7208), as far as that needs no foreign zone.
+"""Evaluates a published SPF record for an address (RFC 7208), without looking into other zones.
 
-``include``, ``redirect``, ``exists``, ``ptr`` and macros are not followed: what they decide is not
-known here.
+``include``, ``redirect``, ``exists``, ``ptr`` and macros are not followed, so their result is
+unknown here.
 """
 
 import enum
@@ -31,7 +31,7 @@ def is_spf(text: str) -> bool:
 
 
 def hosts(record: str, domain: str) -> Iterator[tuple[str, str]]:
-    """The names that a record refers to, as (name, ``A`` or ``MX``)."""
+    """Yield the names that a record refers to, as (name, ``A`` or ``MX``)."""
     for term in record.lower().split()[1:]:
         match = _TERM.match(term)
         if match and match[2] in ("a", "mx") and _is_name(name := match[3] or domain):
@@ -39,12 +39,12 @@ def hosts(record: str, domain: str) -> Iterator[tuple[str, str]]:
 
 
 def _is_name(text: str) -> bool:
-    """Whether it can be asked for."""
+    """Whether the DNS can be asked about it."""
     return all(0 < len(label) < 64 for label in text.removesuffix(".").split("."))
 
 
 def evaluate(record: str, domain: str, address: Address, look_up: LookUp) -> Result:
-    """What comes of the terms in their order."""
+    """Evaluate the terms in order (RFC 7208 section 4.6). `look_up` asks the DNS."""
     for term in record.lower().split()[1:]:
         qualifier, matches = _matches(term, domain, address, look_up)
         if matches is None:
@@ -55,7 +55,7 @@ def evaluate(record: str, domain: str, address: Address, look_up: LookUp) -> Res
 
 
 def _matches(term: str, domain: str, address: Address, look_up: LookUp) -> tuple[str, bool | None]:
-    """The term's qualifier, and whether it matches; None if that is not known here."""
+    """Return the term's qualifier and whether it matches; None if that is unknown here."""
     if match := _NETWORK.match(term):
         try:
             return match[1], address in ipaddress.ip_network(match[2], strict=False)

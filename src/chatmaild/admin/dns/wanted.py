@@ -1,4 +1,4 @@
-"""The rows that the DNS should have for a chat domain on this host."""
+"""Makes the DNS rows that a chat domain on this host needs."""
 
 import enum
 import ipaddress
@@ -22,7 +22,7 @@ _PRIVATE = (".local", ".localdomain", ".localhost", ".lan", ".internal", ".home.
 
 
 class Group(enum.StrEnum):
-    """Where a row belongs, and who needs it."""
+    """The zone that a row belongs to, and who needs it."""
 
     NEEDED = "needed"
     HOST = "host"
@@ -46,18 +46,18 @@ class Row:
     group: Group = Group.NEEDED
 
     def bind(self) -> str:
-        """As a line of a zone file (RFC 1035 section 5)."""
+        """Return the row as a line of a zone file (RFC 1035 section 5)."""
         value = quoted(self.value) if self.kind == "TXT" else self.value
         return f"{self.name}. IN {self.kind} {value}"
 
     def plain(self) -> tuple[str, str, str]:
-        """Name, type and value as the forms of most providers want them."""
+        """Return name, type and value as the web forms of most providers want them."""
         return self.name, self.kind, (
             self.value if self.kind == "TXT" else self.value.removesuffix("."))
 
 
 def quoted(text: str) -> str:
-    """The text of a TXT record as its character strings, for a zone file."""
+    """Return the text of a TXT record as quoted character strings, for a zone file."""
     text = text.replace("\\", "\\\\").replace('"', '\\"')
     parts = [text[at:at + MAX_STRING] for at in range(0, len(text), MAX_STRING)] or [""]
     if len(parts) == 1:
@@ -78,7 +78,7 @@ class SigningKey:
 
 @dataclass(frozen=True)
 class Host:
-    """What others have to find."""
+    """A mail host as others have to find it."""
 
     name: str
     """With which its Postfix greets (`myhostname`)."""
@@ -97,7 +97,7 @@ class Host:
 
 
 def rows(domain: str, host: Host) -> list[Row]:
-    """All of them, in the order in which a reader would write them."""
+    """Return all rows of the domain, in the order in which people write them."""
     return [
         mx(domain, host), *addresses(domain, host), spf(domain),
         *(dkim(domain, key) for key in host.keys.get(domain, ())), dmarc(domain),
@@ -123,7 +123,7 @@ def address_type(address: Address) -> str:
 
 
 def spf(domain: str) -> Row:
-    """Mail comes from where it goes to (RFC 7208)."""
+    """Allow the hosts that receive the domain's mail to send it (RFC 7208)."""
     return Row(domain, "TXT", "v=spf1 mx -all")
 
 
@@ -132,7 +132,7 @@ def dkim(domain: str, key: SigningKey) -> Row:
 
 
 def dmarc(domain: str) -> Row:
-    """Others refuse what is not signed by the domain itself (RFC 7489)."""
+    """Have others refuse mail that the domain itself has not signed (RFC 7489)."""
     return Row(f"_dmarc.{domain}", "TXT", "v=DMARC1; p=reject; adkim=s; aspf=s")
 
 

@@ -1,6 +1,6 @@
-"""Postfix and Dovecot as they are configured: what their own tools answer, as values.
+"""The configuration of Postfix and Dovecot, as values from the output of their own tools.
 
     hosttool -> postconf | doveconf -> Postfix | Dovecot, which `check` and `wiring` judge
 
-What looks is `observe`; the rest are functions of text. May import `errors`.
+Only `observe` looks at the host; the rest are functions of text. May import `errors`.
 """

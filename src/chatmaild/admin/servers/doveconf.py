@@ -1,4 +1,4 @@
-"""Dovecot as it is configured: the answer of doveconf(1) as a tree, for 2.3 and 2.4 alike."""
+"""The configuration of Dovecot 2.3 or 2.4: the output of doveconf(1) as a tree."""
 
 import re
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ SERVICES = ("imap-login", "imap", "auth", "auth-worker", "lmtp")
 
 
 class DovecotError(ChatmaildError):
-    """Dovecot cannot be asked, or refuses its own configuration."""
+    """doveconf(1) cannot be run, or Dovecot refuses its own configuration."""
 
 
 @dataclass
 class Block:
-    """``kind name { key = value ... }``; the whole configuration is one without kind and name."""
+    """``kind name { key = value ... }``. The whole configuration is one without kind and name."""
 
     kind: str = ""
     name: str = ""
@@ -28,11 +28,11 @@ class Block:
         return self.values.get(key, default)
 
     def all(self, kind: str) -> Iterator["Block"]:
-        """The blocks of `kind` directly in this one, in the order that Dovecot uses them."""
+        """Yield the blocks of `kind` directly in this one, in the order that Dovecot uses them."""
         return (block for block in self.blocks if block.kind == kind)
 
     def block(self, kind: str, name: str = "") -> "Block":
-        """The block of that kind and name; an empty one if there is none."""
+        """Return the block of that kind and name; an empty one if there is none."""
         return next((b for b in self.all(kind) if b.name == name), Block(kind, name))
 
 
@@ -55,7 +55,7 @@ class Dovecot:
         return self.tree.block("service", name)
 
     def for_protocol(self, protocol: str, key: str, default: str = "") -> str:
-        """The value of `key` that holds within `protocol`."""
+        """Return the value of `key` that holds within `protocol`."""
         return self.tree.block("protocol", protocol).get(key, self.get(key, default))
 
 
@@ -63,7 +63,7 @@ _OPENING = re.compile(r'(\S+?)(?:\s+(?:"((?:[^"\\]|\\.)*)"|([^"\s]\S*)))?\s*\{')
 
 
 def parse(text: str) -> Block:
-    """The tree in doveconf's output. Lines that are neither setting nor block are passed over."""
+    """Parse doveconf's output. Lines that are neither a setting nor a block are skipped."""
     root = Block()
     stack = [root]
     for raw in text.splitlines():
@@ -94,9 +94,9 @@ def _unquote(value: str) -> str:
 def interpret(
     output: str, services: str = "", path: str = "/etc/dovecot/dovecot.conf"
 ) -> Dovecot:
-    """From what ``doveconf -a`` printed, and what ``doveconf SECTION...`` completes it with.
+    """Make a `Dovecot` from the output of ``doveconf -a``, completed by ``doveconf SECTION...``.
 
-    Raises `DovecotError` for other text.
+    Raises `DovecotError` for any other text.
     """
     match = re.match(r"# (\d+)\.(\d+)\.", output)
     if not match:
@@ -109,11 +109,11 @@ def interpret(
 
 
 def observe(path: str | None = None) -> Dovecot:
-    """The Dovecot of this host, or the one configured in `path`. Raises `DovecotError`."""
+    """Ask for the Dovecot of this host, or the one configured in `path`. Raises `DovecotError`."""
     where = ["-c", path] if path else []
     output = _run(["doveconf", *where, "-a"])
-    # 2.4 leaves the built-in defaults of services out, unless it is asked for them by name; 2.3
-    # takes the cache_key of a passdb for a secret
+    # 2.4 prints the built-in defaults of services only when asked by name; 2.3 hides the
+    # cache_key of a passdb as if it were a secret.
     services = _run(["doveconf", *where, "-P", "passdb"] if output.startswith("# 2.3.") else
                     ["doveconf", *where, *(f"service/{name}" for name in SERVICES)])
     return interpret(output, services, path or "/etc/dovecot/dovecot.conf")

@@ -1,4 +1,4 @@
-"""Asks a program of the host, such as postconf(1), as root or not."""
+"""Runs a program of the host, such as postconf(1), as root or not."""
 
 import os
 import subprocess
@@ -9,8 +9,10 @@ TIMEOUT = 10
 
 def ask(command: list[str], server: str,
         trouble: type[Exception]) -> subprocess.CompletedProcess[str]:
-    """Run `command`, a part of `server`, and return its output; the caller judges the exit code.
-    Raises `trouble` if it cannot be run or takes longer than `TIMEOUT`."""
+    """Run `command`, a part of `server`, and return its output. The caller checks the exit code.
+
+    Raises `trouble` if it cannot be run or takes longer than `TIMEOUT` seconds.
+    """
     path = os.environ.get("PATH", "") + ":/usr/sbin:/usr/bin:/sbin"
     try:
         return subprocess.run(command, capture_output=True, timeout=TIMEOUT, text=True,

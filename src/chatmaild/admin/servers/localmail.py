@@ -1,7 +1,7 @@
-"""Mail that comes without SMTP: from programs of the host by sendmail(1), and Postfix's bounces.
+"""Mail that does not come by SMTP: from programs that run sendmail(1), and Postfix's bounces.
 
-Our filter sees it by ``non_smtpd_milters``, unless the host is such that it cannot tell there who
-the sender is.
+Our filter sees it through ``non_smtpd_milters``, except on hosts where it cannot tell the sender
+of such mail.
 """
 
 from collections.abc import Collection
@@ -15,7 +15,9 @@ def is_filtered(postfix: Postfix) -> bool:
 
 
 def obstacle(postfix: Postfix, domains: Collection[str]) -> tuple[str, str, str]:
-    """Where, why, and the way out, where our filter would refuse mail that is in order; else "".
+    """Return place, reason and way out if our filter would refuse proper mail.
+
+    All three are "" otherwise.
     """
     if postfix.get("myorigin").lower() in domains:
         return ("main.cf: myorigin", f"is {postfix.get('myorigin')}: programs of this host and its "

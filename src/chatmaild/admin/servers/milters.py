@@ -1,4 +1,4 @@
-"""The filters that Postfix asks: the entries of smtpd_milters, and which of them are ours."""
+"""Parses smtpd_milters, the filters that Postfix asks, and tells which of them are ours."""
 
 import re
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Milter:
 
     @property
     def socket_name(self) -> str:
-        """File name of its unix socket; "" for others."""
+        """The file name of its unix socket; "" for other sockets."""
         if self.endpoint.startswith(("unix:", "local:")):
             return self.endpoint.rpartition("/")[2].rpartition(":")[2]
         return ""
@@ -32,7 +32,7 @@ class Milter:
 
 
 def milters(value: str) -> list[Milter]:
-    """The entries of smtpd_milters, in order."""
+    """Return the entries of smtpd_milters, in order."""
     found = []
     for entry in split(value):
         endpoint, *rest = split(entry.strip("{} ")) or [""]

@@ -1,4 +1,4 @@
-"""Postfix as it is configured: the answers of postconf(1) and postmap(1) as a value."""
+"""The configuration of Postfix, as a value from the output of postconf(1) and postmap(1)."""
 
 import os
 import re
@@ -30,7 +30,7 @@ PARAMETERS = (
 
 
 class PostfixError(ChatmaildError):
-    """Postfix cannot be asked, or refuses its own configuration."""
+    """A tool of Postfix cannot be run, or Postfix refuses its own configuration."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Service:
 
     @property
     def address(self) -> str:
-        """Host and port, or port alone, or path."""
+        """The host and port, the port alone, or the path."""
         return self.name.rpartition("/")[0]
 
     @property
@@ -61,12 +61,12 @@ class Service:
 
     @property
     def is_port_25(self) -> bool:
-        """Whether servers of the world deliver here, be it through postscreen."""
+        """Whether the world's servers deliver here, directly or through postscreen."""
         return self.address.rpartition(":")[2] in ("smtp", "25") or self.name.endswith("/pass")
 
     @property
     def is_way_back(self) -> bool:
-        """Whether a content filter of the host returns here what has been checked before."""
+        """Whether a content filter of the host returns mail here that was checked before."""
         return (self.is_loopback and self.options.get("content_filter") == ""
                 and "smtpd_sasl_auth_enable" not in self.options)
 
@@ -85,7 +85,7 @@ class Postfix:
     """What Postfix itself finds odd in its configuration."""
 
     def get(self, name: str, service: Service | None = None) -> str:
-        """The value that holds for `service`, or for all; "" if there is none."""
+        """Return the value that holds for `service`, or for all services; "" if there is none."""
         if service is not None and name in service.options:
             return service.options[name]
         return self.parameters.get(name, "")
@@ -94,30 +94,33 @@ class Postfix:
         return self.get(name, service) == "yes"
 
     def words(self, name: str, service: Service | None = None) -> list[str]:
-        """The value as a list, see `split`."""
+        """Return the value as a list, see `split`."""
         return split(self.get(name, service))
 
     def service(self, name: str) -> Service | None:
         return next((service for service in self.services if service.name == name), None)
 
     def servers(self) -> list[Service]:
-        """The services that take mail by SMTP."""
+        """Return the services that take mail by SMTP."""
         return [s for s in self.services if s.command == "smtpd" and s.is_network]
 
     def submission_servers(self) -> list[Service]:
-        """Those of `servers` where clients log in."""
+        """Return those of `servers` where clients log in."""
         return [s for s in self.servers()
                 if self.is_on("smtpd_sasl_auth_enable", s) and not s.is_way_back]
 
     def resolve(self, path: str, service: Service) -> str:
-        """Where `path` leads when `service` opens it, seen from outside its chroot."""
+        """Return the path, outside the chroot, of what `service` opens as `path`."""
         queue = self.get("queue_directory")
         if service.chroot or not path.startswith("/"):
             return os.path.normpath(f"{queue}/{path}")
         return path
 
     def look_up(self, parameter: str, key: str) -> str | None:
-        """The first answer of the tables in `parameter` to `key`. Raises `PostfixError`."""
+        """Return the first answer of the tables in `parameter` to `key`; None if none has one.
+
+        Raises `PostfixError` for a table that cannot be read.
+        """
         for table in self.words(parameter):
             answer = self.ask(table, key)
             if answer is not None:
@@ -125,7 +128,7 @@ class Postfix:
         return None
 
     def lists(self, parameter: str, domain: str) -> bool:
-        """Whether the list of domains in `parameter` has `domain`. Raises `PostfixError`."""
+        """Whether the list of domains in `parameter` contains `domain`. Raises `PostfixError`."""
         for entry in self.words(parameter):
             negated = entry.startswith("!")
             entry = entry.removeprefix("!")
@@ -141,7 +144,7 @@ class Postfix:
 
 
 def split(value: str) -> list[str]:
-    """Postfix's lists: separated by blanks or commas, ``{ ... }`` and ``type:{ ... }`` whole."""
+    """Split a list at blanks and commas; ``{ ... }`` and ``type:{ ... }`` stay whole."""
     items, item, depth = [], "", 0
     for character in value:
         depth += (character == "{") - (character == "}")
@@ -155,21 +158,21 @@ def split(value: str) -> list[str]:
 
 
 def parse_parameters(output: str) -> dict[str, str]:
-    """``name = value`` lines of postconf, joined where they were folded."""
+    """Parse the ``name = value`` lines of postconf; folded lines are joined."""
     lines = re.sub(r"\n[ \t]+", " ", output).splitlines()
     return {name.strip(): value.strip() for name, equals, value in
             (line.partition("=") for line in lines) if equals}
 
 
 def parse_main(text: str) -> dict[str, str]:
-    """The parameters in the text of main.cf; ``postconf -n`` leaves out those that nobody uses."""
+    """Parse the text of main.cf, since ``postconf -n`` omits parameters that nothing uses."""
     lines = [line for line in text.splitlines()
              if line.strip() and not line.lstrip().startswith("#")]
     return parse_parameters("\n".join(lines))
 
 
 def parse_services(lines: str, overrides: str) -> tuple[Service, ...]:
-    """From ``postconf -M`` and ``postconf -xP``."""
+    """Make the services from the output of ``postconf -M`` and ``postconf -xP``."""
     options: dict[str, dict[str, str]] = {}
     for key, value in parse_parameters(overrides).items():
         service, _, name = key.rpartition("/")
@@ -186,7 +189,7 @@ def parse_services(lines: str, overrides: str) -> tuple[Service, ...]:
 
 
 def observe(directory: str | None = None) -> Postfix:
-    """The Postfix of this host, or the one configured in `directory`. Raises `PostfixError`."""
+    """Ask for the Postfix of this host, or the one in `directory`. Raises `PostfixError`."""
     where = ["-c", directory] if directory else []
     output, complaints = _run(["postconf", *where, "-x", *PARAMETERS])
     parameters = parse_parameters(output)
@@ -205,12 +208,12 @@ def observe(directory: str | None = None) -> Postfix:
 
 
 def run(command: list[str]) -> str:
-    """The output of a tool of Postfix. Raises `PostfixError` with the tool's complaint."""
+    """Return the output of a tool of Postfix. Raises `PostfixError` with the tool's complaint."""
     return _run(command)[0]
 
 
 def _run(command: list[str], may_fail: bool = False) -> tuple[str, list[str]]:
-    """stdout and warnings of `command`. If it fails, raises `PostfixError` with its complaint."""
+    """Return stdout and warnings of `command`. Raises `PostfixError` with its complaint."""
     done = hosttool.ask(command, "Postfix", PostfixError)
     complaint = [line for line in done.stderr.splitlines() if "unused parameter" not in line]
     fatal = next((line for line in complaint if "fatal:" in line), None)
@@ -220,7 +223,7 @@ def _run(command: list[str], may_fail: bool = False) -> tuple[str, list[str]]:
 
 
 def _read_list(path: str) -> Iterable[str]:
-    """The domains in a file that a list parameter names by its path."""
+    """Yield the domains in a file that a list parameter names by its path."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return [word.lower() for line in file if not line.startswith("#")

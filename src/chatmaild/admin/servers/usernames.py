@@ -1,4 +1,4 @@
-"""What Dovecot's ``auth_username_format`` makes of an address."""
+"""Predicts the effect of Dovecot's ``auth_username_format`` on an address."""
 
 import re
 
@@ -8,8 +8,10 @@ _DOMAIN = (r"%\{user\s*\|\s*domain\s*(?:\|\s*lower\s*)?\|\s*if\(\s*['\"]eq['\"]\
 
 
 def may_take_domains(username_format: str) -> bool:
-    """Whether a condition of Dovecot 2.4 that adds the domain may follow: if the format is the
-    local part, followed only by such conditions for other domains."""
+    """Whether a condition of Dovecot 2.4 that adds the domain may follow `username_format`.
+
+    It may if the format is the local part, followed only by such conditions for other domains.
+    """
     rest = re.sub(_DOMAIN, "", username_format)
     return re.fullmatch(_LOCAL_PART, rest.strip()) is not None
 
@@ -17,7 +19,7 @@ def may_take_domains(username_format: str) -> bool:
 def keeps_domain(username_format: str, domain: str) -> bool | None:
     """Whether an ``auth_username_format`` leaves an address of `domain` whole.
 
-    None if that depends on a condition that does not name the domain.
+    None if that depends on a condition without the domain's name.
     """
     if re.search(r"\bif\b|%\{if;", username_format):
         return True if domain and domain in username_format else None

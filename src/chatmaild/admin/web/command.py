@@ -1,4 +1,4 @@
-"""``chatmaild web``: the static pages of a chat domain."""
+"""``chatmaild web``: writes the static pages of a chat domain."""
 
 import argparse
 import contextlib
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def chosen(name: str | None, config: Config) -> DomainConfig:
-    """The domain of that name, or the only one. Raises `UsageError`."""
+    """Return the domain of that name, or the only one. Raises `UsageError`."""
     names = ", ".join(config.mail_domains) or "none yet, see mail_domains in chatmaild.ini"
     if name is None and len(config.domains) == 1:
         return next(iter(config.domains.values()))
@@ -71,8 +71,11 @@ def chosen(name: str | None, config: Config) -> DomainConfig:
 
 
 def become_owner(path: Path) -> None:
-    """Go on as the user who owns the web site: whoever may write there, a web application say,
-    must not lead root elsewhere by a link. Raises `StoreError`, `UsageError`."""
+    """Go on as the user who owns the web site.
+
+    Others, such as a web application, may write there too; a link of theirs must not lead root
+    elsewhere. Raises `StoreError`, `UsageError`.
+    """
     try:
         owner = os.stat(path).st_uid
     except OSError as error:
@@ -93,7 +96,7 @@ def _check(place: Path, files: dict[str, bytes], console: Console) -> int:
 
 
 def _tidy(place: Path) -> list[str]:
-    """Take away pages of invitations that work no more."""
+    """Remove the pages of expired invitations; return their paths."""
     gone = []
     for path in invitation.overdue(place, time.time()):
         with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
-"""The files of a web site: replaced one by one, whole or not at all, and none that is not ours.
+"""Replaces the files of a web site, one by one, each as a whole, and only our own.
 
-What was written is noted in a file of its own, so that a page that somebody changed, or had there
-before, is neither overwritten nor taken away.
+A file of its own lists what we wrote. So a page that somebody changed, or had there before, is
+neither overwritten nor removed.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ Known = dict[str, list[str]]
 
 
 def differences(directory: Path, files: Mapping[str, bytes]) -> list[str]:
-    """What is not as it should be, a phrase each. Raises `StoreError`."""
+    """Return one phrase for each file that is missing or not current. Raises `StoreError`."""
     known, found = _known(directory), []
     for path, content in sorted(files.items()):
         there = _content(directory / path)
@@ -37,10 +37,10 @@ def differences(directory: Path, files: Mapping[str, bytes]) -> list[str]:
 
 
 def write(directory: Path, files: Mapping[str, bytes]) -> list[str]:
-    """Put `files` there, and take away what we wrote formerly; the paths that changed.
+    """Write `files` and remove what we wrote formerly. Returns the paths that changed.
 
-    Everything is on the disk before the first file is replaced. Raises `StoreError`, and then
-    nothing has changed, but for files that could be replaced before a rename failed.
+    Everything is on the disk before the first file is replaced. Raises `StoreError`; then nothing
+    has changed, except for files that were replaced before a rename failed.
     """
     try:
         with atomic.locked(str(directory)):
@@ -64,7 +64,7 @@ def _write(directory: Path, files: Mapping[str, bytes]) -> list[str]:
     both = {path: [*new.get(path, ()), *known.get(path, ())] for path in new.keys() | known.keys()}
     temporaries = _staged(directory, {path: files[path] for path in changed})
     try:
-        # Killed in the middle, the next run knows either content as ours.
+        # If we are killed in the middle, the next run knows either content as ours.
         _note(directory, both)
         for path, temporary in temporaries.items():
             os.rename(temporary, directory / path)
@@ -81,7 +81,7 @@ def _write(directory: Path, files: Mapping[str, bytes]) -> list[str]:
 
 
 def _staged(directory: Path, files: Mapping[str, bytes]) -> dict[str, str]:
-    """Path -> a new file beside it that holds its content."""
+    """Write each content to a new file beside its path; returns path -> that file."""
     made: dict[str, str] = {}
     try:
         for path, content in files.items():
@@ -98,7 +98,7 @@ def _staged(directory: Path, files: Mapping[str, bytes]) -> dict[str, str]:
 
 
 def _make_parents(directory: Path, path: str) -> None:
-    """Directories for `path` that the web server may enter, whatever our umask is."""
+    """Make the directories for `path`, open to the web server whatever our umask is."""
     for parent in reversed(Path(path).parents[:-1]):
         with contextlib.suppress(FileExistsError):
             (directory / parent).mkdir()
@@ -106,7 +106,7 @@ def _make_parents(directory: Path, path: str) -> None:
 
 
 def _known(directory: Path) -> Known:
-    """What we wrote. Raises `StoreError`."""
+    """Return what we wrote. Raises `StoreError`."""
     raw = _content(directory / MANIFEST)
     if raw is None:
         return {}

@@ -1,4 +1,4 @@
-"""What the pages of a chat domain say, from the configuration itself."""
+"""Takes the facts on the pages of a chat domain from the configuration."""
 
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -13,7 +13,7 @@ IMAPS, SUBMISSIONS = 993, 465
 
 @dataclass(frozen=True)
 class Facts:
-    """For the templates; days are whole days, sizes are in words."""
+    """Values for the templates. Times are in whole days, sizes are text with their unit."""
 
     domain: str
     signup: str
@@ -66,7 +66,7 @@ def of(domain: DomainConfig, config: Config) -> Facts:
 
 
 def size(octets: int) -> str:
-    """With its unit, by powers of 1024 where it is a whole number of them, else of 1000."""
+    """Return a size with its unit: a power of 1024 if it is a whole multiple, else of 1000."""
     for unit, length in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
         if octets >= length and octets % length == 0:
             return f"{octets // length} {unit}"

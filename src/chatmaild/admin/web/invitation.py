@@ -1,7 +1,7 @@
 """Pages for invitations: DIRECTORY/invitation/DAY-RANDOM.html, until that day has passed.
 
-Who knows the name of such a page has the login that is on it, so the name cannot be guessed, and
-the directory must not be listed.
+Whoever knows the name of such a page has the login on it. So the name cannot be guessed, and the
+web server must not list the directory.
 """
 
 import contextlib
@@ -24,7 +24,10 @@ SECRET = 16
 
 
 def write(directory: Path, pages: Sequence[bytes], until: str) -> list[str]:
-    """Put each page there, until that day; their paths below `directory`. Raises `StoreError`."""
+    """Write each page, valid until that day (YYYY-MM-DD).
+
+    Returns the paths below `directory`. Raises `StoreError`.
+    """
     place = directory / PLACE
     paths = []
     try:
@@ -41,7 +44,7 @@ def write(directory: Path, pages: Sequence[bytes], until: str) -> list[str]:
 
 
 def overdue(directory: Path, now: float) -> list[Path]:
-    """Pages of invitations that work no more."""
+    """Return the pages of invitations that expired before `now` (seconds since the epoch)."""
     today = time.strftime("%Y-%m-%d", time.gmtime(now))
     with contextlib.suppress(OSError):
         return sorted(directory / PLACE / name for name in os.listdir(directory / PLACE)

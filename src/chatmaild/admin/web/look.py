@@ -1,4 +1,4 @@
-"""The arguments that say how pages look."""
+"""The command line arguments for the look of pages."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What programs read of a chat domain: autoconfig, and a policy for other mail servers.
+"""Files for programs: autoconfig for mail clients, and a policy for other mail servers.
 
 Sources: Mozilla's autoconfig file format 1.1; RFC 8461 (MTA-STS).
 """
@@ -29,7 +29,7 @@ _SERVER = """\
 
 
 def autoconfig(facts: Facts) -> bytes:
-    """By which clients find the servers."""
+    """Return the autoconfig file, by which clients find the servers."""
     domain = escape(facts.domain)
     servers = "".join(
         _SERVER.format(kind=kind, protocol=protocol, host=domain, port=port)
@@ -43,12 +43,15 @@ def autoconfig(facts: Facts) -> bytes:
 
 
 def mta_sts(names: Sequence[str], mode: str) -> bytes:
-    """A policy that lets others deliver to the mail exchangers `names` by verified TLS only."""
+    """Return a policy (RFC 8461 section 3.2) for the mail exchangers `names`.
+
+    With the mode ``enforce`` others deliver to these by verified TLS only.
+    """
     lines = ["version: STSv1", f"mode: {mode}", *(f"mx: {name}" for name in names),
              f"max_age: {MAX_AGE}", ""]
     return "\r\n".join(lines).encode()
 
 
 def policy_id(policy: bytes) -> str:
-    """An id for the record that announces `policy`; another policy has another one."""
+    """Return an id for the record that announces `policy`; each policy has its own."""
     return hashlib.sha256(policy).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""Templates and languages -> pages. The only importer of Jinja and gettext.
+"""Makes pages from templates and languages. The only importer of Jinja and gettext.
 
 Importing it raises `UsageError` where there is no Jinja.
 """
@@ -35,18 +35,18 @@ class TemplateTrouble(ChatmaildError):
 
 
 def _messages_dir() -> str | None:
-    """Where gettext looks; None is its own default, /usr/share/locale."""
+    """Return the directory for gettext; None is its own default, /usr/share/locale."""
     return os.environ.get("TEXTDOMAINDIR") or None
 
 
 def available() -> tuple[str, ...]:
-    """The languages that there are messages for, English first."""
+    """Return the languages that have messages, English first."""
     return tuple(language for language in LANGUAGES
                  if language == "en" or gettext.find(DOMAIN, _messages_dir(), [language]))
 
 
 def languages(names: Sequence[str]) -> tuple[str, ...]:
-    """The languages asked for, or all there are. Raises `UsageError`."""
+    """Return the languages asked for, or all. Raises `UsageError` for an unknown one."""
     there = available()
     for name in names:
         if name not in there:
@@ -58,13 +58,13 @@ class Site:
     """The pages of one chat domain."""
 
     def __init__(self, facts: Facts, languages: Sequence[str], own: Path = OWN_TEMPLATES):
-        """`languages`, the first of them for the root; `own` holds templates of the admin."""
+        """The first of `languages` is that of the root page. `own` holds the admin's templates."""
         self._facts = facts
         self._languages = tuple(languages)
         self._loader = jinja2.FileSystemLoader([own, TEMPLATES])
 
     def pages(self) -> dict[str, bytes]:
-        """Path -> content. Raises `TemplateTrouble`."""
+        """Return path -> content. Raises `TemplateTrouble`."""
         link = links.signup(self._facts.domain) if self._facts.signup == "open" else ""
         found = {"style.css": self._render("style.css", self._languages[0])}
         for language in self._languages:
@@ -74,7 +74,7 @@ class Site:
         return found
 
     def invitation(self, link: str, until: str) -> bytes:
-        """A page for one invitation; `until` is the last day, as YYYY-MM-DD."""
+        """Return the page of one invitation. `until` is its last day, as YYYY-MM-DD."""
         return self._render("invitation.html", self._languages[0], "../", link, until)
 
     def _render(self, name: str, language: str, root: str = "", link: str = "", until: str = ""

@@ -2,10 +2,10 @@
 
     observation (the host, through its tools) -> Host
     planning (-> postfix, dovecot, kernel)     Host -> Plan: steps, and what stands in the way
-    editing                                    files + steps -> the files as they shall be
-    applying -> record                         keeps what was, writes, asks, reloads, or takes back
+    editing                                    files + steps -> the new files
+    applying -> record                         saves the old, writes, verifies, reloads, or undoes
     command (wire), unwire                     for people
 
-A plan is a function of what was observed. `check` shows its steps as cures.
+A plan is a function of the observed host. `check` shows its steps as cures.
 May import `admin.servers`, `config`, `console`, `disk` and `errors`.
 """

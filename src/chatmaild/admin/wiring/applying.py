@@ -1,7 +1,7 @@
-"""A plan carried out as a whole, or taken back as a whole.
+"""Carries out a plan as a whole, or undoes it as a whole.
 
-What was there is on the disk before anything changes. So whoever comes after a kill, `wire` or
-`unwire`, puts it back.
+The old files are saved on the disk before anything changes. So the next `wire` or `unwire` after
+a kill puts them back.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from chatmaild.errors import ChatmaildError
 
 
 def recover() -> list[str]:
-    """Put back what an interrupted change had begun; what it left alone, one line each."""
+    """Undo a change that was interrupted. Returns one line for each thing that had to stay."""
     record = records.load()
     if record.under_way is None:
         return []
@@ -36,9 +36,9 @@ def recover() -> list[str]:
 
 
 def apply(plan: Plan, remaining: Callable[[], Plan]) -> None:
-    """Carry `plan` out and reload both servers. `remaining` plans anew from what is then on disk.
+    """Carry out `plan` and reload both servers. `remaining` plans anew from the files on disk.
 
-    Raises `ChatmaildError` when everything has been taken back.
+    Raises `ChatmaildError` after it has undone everything.
     """
     record = records.load()
     paths = _paths(plan.steps)
@@ -50,7 +50,7 @@ def apply(plan: Plan, remaining: Callable[[], Plan]) -> None:
 
 
 def _paths(steps: tuple[Step, ...]) -> list[str]:
-    """The files of `steps`; main.cf and master.cf always together."""
+    """Return the files of `steps`; main.cf and master.cf always together."""
     found = dict.fromkeys(step.place for step in steps)
     for path in list(found):
         directory, _, name = path.rpartition("/")
@@ -60,10 +60,10 @@ def _paths(steps: tuple[Step, ...]) -> list[str]:
 
 
 def _joined(record: Record, plan: Plan, now: Files, aim: Files) -> Record:
-    """What has been done in all: by the runs before, and by `plan`."""
+    """Return a record of all that was done, by earlier runs and by `plan`."""
     before = {**now, **record.before}
     changed = [path for path in now if path in record.after and now[path] != record.after[path]]
-    if changed:     # somebody else was there: what they did is to stay
+    if changed:     # somebody else was there: their changes have to stay
         undone, _ = editing.take_back(now, [s for s in record.steps if s.place in now])
         before |= {path: undone[path] for path in changed}
     steps = {_key(step): step for step in record.steps}
@@ -77,7 +77,7 @@ def _joined(record: Record, plan: Plan, now: Files, aim: Files) -> Record:
 
 
 def _key(step: Step) -> tuple[str, str | None]:
-    """What a step changes; a later step of the same key takes its place."""
+    """Identify what a step changes; a later step with the same key replaces it."""
     if step.kind in (Kind.FILE, Kind.LINE):
         return step.place, step.now if step.kind is Kind.LINE else None
     return step.place, step.name
@@ -100,7 +100,7 @@ def _change(record: Record, now: Files, aim: Files, final: Record,
 
 
 def _verify(remaining: Callable[[], Plan]) -> None:
-    """Both servers take their files, and the lines have the effect that was planned."""
+    """Verify that both servers accept their files and that nothing remains to be planned."""
     _ask(["postfix", "check"], "Postfix")
     _ask(["doveconf", "-n"], "Dovecot")
     plan = remaining()
@@ -112,9 +112,10 @@ def _verify(remaining: Callable[[], Plan]) -> None:
 
 
 def reload() -> None:
-    """Both servers read their files anew, if they run. Raises `WiringError`.
+    """Have both servers, if they run, read their files anew. Raises `WiringError`.
 
-    Postfix last: that ends its connections to the Dovecot that was, which would fail a login each.
+    Postfix comes last: that ends its connections to the old Dovecot, each of which would fail a
+    login.
     """
     if _runs(["doveadm", "service", "status"]):
         _ask(["doveadm", "reload"], "Dovecot")
@@ -142,7 +143,7 @@ def _granted() -> int | None:
 
 
 def _grant(plan: Plan) -> None:
-    """At once what sysctl(8) does at the next boot; a container's kernel may not let us."""
+    """Do at once what sysctl(8) does at the next boot; a container may not allow it."""
     for step in plan.steps:
         if step.place == SYSCTL and step.now:
             with contextlib.suppress(OSError, subprocess.SubprocessError):
@@ -151,7 +152,7 @@ def _grant(plan: Plan) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Return:
-    """What giving back comes to: the files as they are, and as they will be."""
+    """What `give_back` changes: the files before and after."""
 
     now: Files
     undone: Files
@@ -159,7 +160,7 @@ class Return:
     """What stays, since somebody changed it; one line each."""
 
     def describe(self, record: Record) -> list[str]:
-        """One line a file."""
+        """Return one line for each file."""
         def how(path: str) -> str:
             if self.undone[path] is None:
                 return "removed"
@@ -171,7 +172,7 @@ class Return:
 
 
 def returning(record: Record) -> Return:
-    """What `give_back` would do now."""
+    """Return what `give_back` would do now."""
     now = hostfiles.read(list(record.after))
     same = {path: record.before[path] for path in now if now[path] == record.after[path]}
     undone, left = editing.take_back({**now, **same},
@@ -180,9 +181,10 @@ def returning(record: Record) -> Return:
 
 
 def give_back() -> list[str]:
-    """Everything as it was before the first `apply`; what somebody changed stays, one line each.
+    """Restore everything as it was before the first `apply`.
 
-    Raises `ChatmaildError` when nothing was given back.
+    Returns one line for each thing that stays because somebody has changed it. Raises
+    `ChatmaildError` if nothing was given back.
     """
     record = records.load()
     found = returning(record)

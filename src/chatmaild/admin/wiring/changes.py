@@ -1,4 +1,4 @@
-"""Steps on Postfix, made where something is not so already."""
+"""Makes the steps on Postfix that are still needed."""
 
 from collections.abc import Iterator
 
@@ -7,8 +7,7 @@ from chatmaild.admin.wiring.steps import Kind, Step
 
 
 class Changes:
-    """The steps that were made so far on one instance; each is asked for as often as it is
-    needed, and made once."""
+    """The steps so far on one instance. Several rules may ask for a step; it is made once."""
 
     def __init__(self, host: Host):
         self.host = host
@@ -28,7 +27,7 @@ class Changes:
                               value, why, cures)
 
     def no_option(self, service: str, name: str, ours: str, why: str) -> Iterator[Step]:
-        """The option goes where it has the value `ours`."""
+        """Remove the option if it has the value `ours`."""
         if self.host.options.get(service, {}).get(name) == ours:
             step = Step(Kind.OPTION, self.host.master_cf, f"{service}/{name}", ours, None, why)
             self.made.append(step)

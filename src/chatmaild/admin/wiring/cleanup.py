@@ -1,8 +1,8 @@
-"""The Received line of chat users, which names their device's address, is taken out.
+"""Removes the Received line of chat users, which names their device's address.
 
 Postfix adds it where no milter sees it. So the cleanup service of submissions drops it, by a
-header check that tells chat users by their login. Where the host shows no logins in that line,
-the same service takes it out again for everybody else.
+header check that tells chat users by their login. On a host that shows no logins in that line,
+the same service removes the login again for everybody else.
 """
 
 import re
@@ -19,7 +19,7 @@ _WHY = "takes the Received line with the address of a chat user's device out"
 
 
 def plan(changes: Changes, config: Config, service: Service) -> Iterator[Step | Obstacle]:
-    """For one service where clients log in."""
+    """Plan for one service where clients log in."""
     host = changes.host
     name = host.postfix.get("cleanup_service_name", service) or "cleanup"
     if f"{name}/unix" not in host.lines and name != OURS:
@@ -37,7 +37,7 @@ def plan(changes: Changes, config: Config, service: Service) -> Iterator[Step | 
 
 
 def own_service(changes: Changes, config: Config, service: str) -> Iterator[Step]:
-    """`service` gets a cleanup like the one that others use, with one check more."""
+    """Give `service` a cleanup service like the one of the others, with one more check."""
     host = changes.host
     yield from _tables(changes, config)
     base = host.postfix.get("cleanup_service_name") or "cleanup"
@@ -53,7 +53,7 @@ def own_service(changes: Changes, config: Config, service: str) -> Iterator[Step
 
 
 def _is_shared(changes: Changes, name: str) -> bool:
-    """Whether mail of others goes through the cleanup service too."""
+    """Whether other mail goes through the cleanup service too."""
     postfix = changes.host.postfix
     if (postfix.get("cleanup_service_name") or "cleanup") == name:
         return True
@@ -63,7 +63,7 @@ def _is_shared(changes: Changes, name: str) -> bool:
 
 
 def _chain(changes: Changes, service: str, base: str, parameter: str) -> Iterator[Step]:
-    """Our check comes before those of `base`, since the first that matches decides."""
+    """Put our check before those of `base`, since the first match decides."""
     host = changes.host
     own = host.raw("header_checks", base)
     if own != f"${parameter}":
@@ -88,7 +88,7 @@ def _tables(changes: Changes, config: Config) -> Iterator[Step]:
 
 
 def _hides_logins(changes: Changes) -> bool:
-    """Whether ordinary users' Received lines do not show who has logged in, before we came."""
+    """Whether ordinary users' Received lines showed no login before we came."""
     host = changes.host
     if "chat_ordinary_received" in host.main:
         return True

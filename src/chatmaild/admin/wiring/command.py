@@ -1,4 +1,4 @@
-"""``chatmaild wire``: shows what would change in Postfix and Dovecot, and changes it if asked."""
+"""``chatmaild wire``: shows the changes to Postfix and Dovecot, and makes them if asked."""
 
 import argparse
 import os

@@ -1,5 +1,4 @@
-"""What Dovecot has to load: our databases before all others, and what must come after all others.
-"""
+"""Has Dovecot load our databases before all others, and some settings after all others."""
 
 import re
 from collections.abc import Iterator
@@ -27,8 +26,10 @@ _OWN_FORMAT = re.compile(r"^# the host's own (global|lmtp): (.*)$", re.MULTILINE
 
 
 def plan(host: Host, config: Config, own: bool = False) -> Iterator[Step | Obstacle]:
-    """The files for Dovecot, and how it comes to load them. `own`: chat gets submission services
-    of its own."""
+    """Plan the files for Dovecot, and the lines that load them.
+
+    `own`: chat gets submission services of its own.
+    """
     first, last = _places(host)
     yield from _file(host, first, _databases(host, config, own),
                      "chat accounts, asked before all other databases", _CODES_FIRST)
@@ -55,8 +56,10 @@ def _loads(host: Host, place: str, path: str, wanted: bool,
 
 
 def _places(host: Host) -> tuple[str, str]:
-    """The two files: in conf.d where that is read early enough, and late enough, else beside
-    dovecot.conf."""
+    """Return the paths of the two files.
+
+    Each is in conf.d if that is read early, or late, enough; else it is beside dovecot.conf.
+    """
     directory = host.conf_d.rpartition("/")[0]
     first = host.conf_d if _loads_conf_d_first(host) else None
     last = first if first and not _sets_later(host) else None
@@ -65,7 +68,7 @@ def _places(host: Host) -> tuple[str, str]:
 
 
 def _sets_later(host: Host) -> bool:
-    """Whether what follows conf.d in dovecot.conf sets what our last file sets."""
+    """Whether dovecot.conf, after conf.d, sets anything that our last file sets."""
     main = host.files.get(host.dovecot.path, "")
     if f"!include {host.conf_d.rpartition('/')[0]}/chatmaild-last.conf" in main.splitlines():
         return True
@@ -78,7 +81,7 @@ def _sets_later(host: Host) -> bool:
 
 
 def _loads_conf_d_first(host: Host) -> bool:
-    """Whether a file 05- in conf.d is read before any database is named."""
+    """Whether Dovecot reads a file 05- in conf.d before any database is named."""
     for line in host.files.get(host.dovecot.path, "").splitlines():
         if re.match(r"\s*!include(_try)?\s+(\S*/)?conf\.d/\*\.conf\s*(#.*)?$", line):
             return not any(_names_database(text) for path, text in host.files.items()
@@ -102,7 +105,7 @@ def _file(host: Host, path: str, text: str, why: str, codes: tuple[str, ...]) ->
 
 
 def _databases(host: Host, config: Config, own: bool) -> str:
-    """Our first file, with all chat domains, and with the listeners that the host lacks."""
+    """Return our first file, with all chat domains and with the listeners that the host lacks."""
     text = _written_by_us(_for_domains(host.templates[FIRST], config))
     return text + "".join(_missing_listeners(host, own))
 
@@ -113,14 +116,14 @@ def _for_domains(text: str, config: Config) -> str:
 
 
 def _written_by_us(text: str) -> str:
-    """A shipped file without the comment that says how to copy it."""
+    """Return a shipped file without its comment on how to copy it."""
     head, blank, rest = text.partition("\n\n")
     return "# Written by chatmaild wire; chatmaild unwire takes it away.\n\n" + (
         rest if head.startswith("#") and blank else text)
 
 
 def _missing_listeners(host: Host, own: bool) -> Iterator[str]:
-    """Sockets in Postfix's queue directory; a file of ours that has them goes on having them."""
+    """Yield sockets in Postfix's queue directory; those that our file has already stay."""
     queue = host.postfix.get("queue_directory")
     path = f"{queue}/private/dovecot-lmtp"
     ours = _ours(host)
@@ -168,8 +171,7 @@ def _late(host: Host, config: Config, formats: list[str]) -> str:
 
 
 def _formats(host: Host, config: Config, path: str) -> Iterator[str | Obstacle]:
-    """``auth_username_format`` that keeps chat addresses whole, and does to all others what it
-    did before."""
+    """Yield an ``auth_username_format`` that keeps chat addresses whole and changes no others."""
     dovecot = host.dovecot
     ours = host.files.get(path, "")
     before = dict(_OWN_FORMAT.findall(ours))
@@ -177,7 +179,7 @@ def _formats(host: Host, config: Config, path: str) -> Iterator[str | Obstacle]:
         holds = (dovecot.get("auth_username_format") if scope == "global"
                  else dovecot.tree.block("protocol", "lmtp").get("auth_username_format"))
         value = before.get(scope) or holds
-        # What our file says for fewer domains, the new one will say for all.
+        # Our file may say it for fewer domains; the new one says it for all.
         is_overridden = scope in before and f"auth_username_format = {holds}\n" not in ours
         if is_overridden and not all(keeps_domain(holds, name) for name in config.mail_domains):
             yield Obstacle(f"{dovecot.path}: {scope}: auth_username_format",
@@ -199,7 +201,7 @@ def _formats(host: Host, config: Config, path: str) -> Iterator[str | Obstacle]:
 
 
 def extend(value: str, domains: tuple[str, ...], is_23: bool) -> str:
-    """`value` for all but the chat domains, whose addresses stay whole."""
+    """Return a format that is `value`, except that addresses of the chat domains stay whole."""
     if not is_23:
         return value + "".join(
             f"%{{user | domain | lower | if('eq', '{domain}', '@{domain}', '')}}"
@@ -210,7 +212,7 @@ def extend(value: str, domains: tuple[str, ...], is_23: bool) -> str:
 
 
 def _socket_mode(host: Host) -> str:
-    """Debian's LMTP socket is open to every user of the host, who could write into any mailbox."""
+    """Close Debian's LMTP socket: every user of the host could write into any mailbox by it."""
     found = ""
     for _, block in listeners.listeners(host.dovecot, "lmtp"):
         mode = block.get("mode") or "0666"

@@ -1,6 +1,6 @@
-"""The files as they shall be: steps put into the text of files, and taken out of it again.
+"""Applies steps to the text of files, and undoes them.
 
-main.cf and master.cf are edited by postconf(1), on a copy, so that all else in them stays.
+postconf(1) edits main.cf and master.cf, on a copy, so that everything else in them stays.
 """
 
 import re
@@ -17,7 +17,7 @@ Files = dict[str, bytes | None]
 
 
 def carry_out(files: Files, steps: Iterable[Step]) -> Files:
-    """`files` with `steps` done. Raises `PostfixError` for what postconf does not take."""
+    """Return `files` with `steps` applied. Raises `PostfixError` if postconf refuses one."""
     done = dict(files)
     steps = list(steps)
     for step in steps:
@@ -33,7 +33,7 @@ def carry_out(files: Files, steps: Iterable[Step]) -> Files:
 
 
 def take_back(files: Files, steps: Iterable[Step]) -> tuple[Files, list[str]]:
-    """`files` without `steps`, and what had to stay because somebody has changed it since."""
+    """Return `files` without `steps`, and one line for each step that somebody changed since."""
     done = dict(files)
     steps = list(steps)
     left: list[str] = []
@@ -51,7 +51,7 @@ def take_back(files: Files, steps: Iterable[Step]) -> tuple[Files, list[str]]:
                                         if line.rstrip(b"\r\n") != _encode(step.now))
     for directory in _directories(steps):
         with _Copy(done, directory) as copy:
-            # what refers to a parameter goes before it
+            # a reference to a parameter has to go before the parameter
             backwards = reversed(copy.of(steps))
             for step in sorted(backwards, key=lambda step: step.kind is Kind.PARAMETER):
                 left += copy.undo(step)
@@ -63,7 +63,7 @@ def _encode(text: str | None) -> bytes | None:
 
 
 def _with_line(content: bytes, step: Step) -> bytes:
-    """The line before the first database or file that is included, or behind everything."""
+    """Put the line before the first database or included file, or at the end."""
     line = (_encode(step.now) or b"") + b"\n"
     if step.name == "first":
         match = re.search(rb"^[ \t]*(passdb|userdb|!include(_try)?)\b", content, re.MULTILINE)
@@ -78,7 +78,7 @@ def _directories(steps: Iterable[Step]) -> list[str]:
 
 
 class _Copy:
-    """main.cf and master.cf of one directory, where postconf may edit them."""
+    """A copy of main.cf and master.cf of one directory, for postconf to edit."""
 
     def __init__(self, files: Files, directory: str):
         self._files, self._directory = files, directory
@@ -118,7 +118,7 @@ class _Copy:
             self.postconf("-P", f"{step.name}={step.now}")
 
     def undo(self, step: Step) -> list[str]:
-        """Back to what was there; a complaint if it is not what we wrote any more."""
+        """Restore the old value; complain if the present one is no longer ours."""
         holds = self._holds(step)
         if holds is None:
             if step.now is None and step.was is not None:
@@ -163,8 +163,10 @@ def _folded(value: str) -> str:
 
 
 def _without_ours(step: Step, holds: str) -> str | None:
-    """A list that somebody has changed, without the words that we added to theirs; None if it is
-    no such list."""
+    """Return a list that somebody has changed, without the words that we added.
+
+    None if it is no such list.
+    """
     before, after, words = split(step.was or ""), split(step.now or ""), split(holds)
     ours = [word for word in after if word not in before]
     added = ours and all(word in after for word in before) and all(word in words for word in ours)

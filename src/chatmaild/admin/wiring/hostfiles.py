@@ -1,4 +1,4 @@
-"""Reading and replacing whole files of the host."""
+"""Reads and replaces whole files of the host."""
 
 import os
 from collections.abc import Iterable
@@ -28,7 +28,7 @@ def read(paths: list[str]) -> Files:
 
 
 def write(files: Files) -> None:
-    """Each file whole, by rename; a link stays a link. Raises OSError."""
+    """Replace each file as a whole, by rename; a link stays a link. Raises OSError."""
     for path in sorted(files, key=lambda path: path.endswith("/master.cf")):
         content = files[path]
         target = os.path.realpath(path)
@@ -41,7 +41,7 @@ def write(files: Files) -> None:
 
 
 def clean(paths: Iterable[str]) -> None:
-    """Remove what a killed `write` of these files has left beside them. Raises OSError."""
+    """Remove what a killed `write` of these files left beside them. Raises OSError."""
     for path in paths:
         temporary = os.path.realpath(path) + TEMPORARY
         if os.path.lexists(temporary):

@@ -1,4 +1,4 @@
-"""What the kernel must grant: all chat users share one uid, and so one limit of inotify(7)."""
+"""Raises a limit of the kernel: all chat users share one uid, so one limit of inotify(7)."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ SPARE = 256
 
 
 def wanted(dovecot: Dovecot) -> int:
-    """Instances for as many sessions as Dovecot's ``service imap`` serves; each takes one."""
+    """Return how many inotify instances Dovecot's ``service imap`` needs: one a session."""
     service = dovecot.service("imap")
     processes = service.get("process_limit", "0")
     limit = int(processes) if processes.isdigit() and processes != "0" else 1024
@@ -20,7 +20,7 @@ def wanted(dovecot: Dovecot) -> int:
 
 
 def plan(host: Host) -> Iterator[Step]:
-    """A file for sysctl(8), unless the host grants enough by itself."""
+    """Plan a file for sysctl(8), unless the host grants enough already."""
     instances = wanted(host.dovecot)
     text = ("# Written by chatmaild wire. Chat users share one uid; with fewer, mail is late.\n"
             f"fs.inotify.max_user_instances = {instances}\n")

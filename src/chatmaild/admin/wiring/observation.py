@@ -1,4 +1,4 @@
-"""The host as `wire` sees it: both servers, raw and expanded, and the files that may change."""
+"""Looks at the host for `wire`: both servers, raw and expanded, and the files that may change."""
 
 import dataclasses
 import os
@@ -55,7 +55,7 @@ class Host:
         return f"{os.path.dirname(self.dovecot.path)}/conf.d"
 
     def raw(self, name: str, service: str = "") -> str:
-        """The value that holds, nothing expanded; "" if there is none."""
+        """Return the value that holds, with nothing expanded; "" if there is none."""
         own = self.options.get(service, {})
         return own.get(name, self.main.get(name, self.defaults.get(name, "")))
 
@@ -65,18 +65,18 @@ class Host:
         return any(f"${name}" in value.split() for value in values)
 
     def chroot(self, service: str) -> str:
-        """The column of master.cf that says whether `service` is confined; ``y`` for none."""
+        """Return the chroot column of `service` in master.cf; ``y`` if there is no such service."""
         columns = self.lines.get(service, "").split()
         return columns[4] if len(columns) > 4 else "y"
 
 
 def observe() -> Host:
-    """This host. Raises `PostfixError`, `DovecotError` or `WiringError`."""
+    """Look at this host. Raises `PostfixError`, `DovecotError` or `WiringError`."""
     return around(postconf.observe(), doveconf.observe())
 
 
 def around(postfix: Postfix, dovecot: Dovecot) -> Host:
-    """What else belongs to a Postfix and a Dovecot that were looked at. Raises as `observe`."""
+    """Complete a Postfix and a Dovecot that were observed to a host. Raises as `observe` does."""
     return dataclasses.replace(_instance(postfix, dovecot), others=tuple(
         _instance(postconf.observe(directory), dovecot)
         for directory in _other_instances(postfix)))
@@ -105,7 +105,7 @@ def _instance(postfix: Postfix, dovecot: Dovecot) -> Host:
 
 
 def _without_options(line: str) -> str:
-    """The eight columns and what stands behind them up to the first option."""
+    """Return the eight columns, and the rest of the line up to the first option."""
     return line.partition(" -o ")[0].strip()
 
 
@@ -126,7 +126,7 @@ def _paths(dovecot: Dovecot) -> list[str]:
 
 
 def _included(path: str) -> list[str]:
-    """The files that dovecot.conf names one by one."""
+    """Return the files that dovecot.conf includes by name."""
     found = []
     for text in _read([path]).values():
         for line in text.splitlines():
@@ -155,7 +155,7 @@ def _number(path: str) -> int | None:
 
 
 def _other_instances(postfix: Postfix) -> list[str]:
-    """The directories of the instances of postmulti(1) but this one."""
+    """Return the directories of the other instances of postmulti(1)."""
     known = [line.split()[-1] for line in postconf.run(["postmulti", "-l"]).splitlines() if line]
     return [path for path in known
             if postfix.directory in known and path != postfix.directory]

@@ -1,4 +1,4 @@
-"""The whole plan for a host: a function of what was observed."""
+"""Makes the whole plan for a host. A function of what was observed."""
 
 from chatmaild.admin.wiring import dovecot, kernel, postfix
 from chatmaild.admin.wiring.observation import Host
@@ -7,7 +7,10 @@ from chatmaild.config.config import Config
 
 
 def plan(host: Host, config: Config, own_address: str = "") -> Plan:
-    """What `wire` would do. Raises `PostfixError` for a table that cannot be asked."""
+    """Plan what `wire` does. Raises `PostfixError` for a table that cannot be read.
+
+    `own_address`: the address for submission services of chat's own; "" for none.
+    """
     found = [*postfix.plan(host, config, own_address),
              *dovecot.plan(host, config, bool(own_address)), *kernel.plan(host)]
     for other in host.others:

@@ -1,4 +1,4 @@
-"""What has to change in Postfix, so that it asks our filters and brings chat mail to Dovecot."""
+"""Plans the changes to Postfix: it asks our filters and hands chat mail to Dovecot."""
 
 import re
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ or let it ask Dovecot, if that knows the passwords of your users:
 
 
 def plan(host: Host, config: Config, own_address: str = "") -> Iterator[Step | Obstacle]:
-    """The steps and obstacles for all services of this instance of Postfix.
+    """Yield the steps and obstacles for all services of this instance of Postfix.
 
     `own_address`: chat gets submission services there, and ordinary ones are left alone.
     """
@@ -69,8 +69,7 @@ def plan(host: Host, config: Config, own_address: str = "") -> Iterator[Step | O
 
 
 def plan_other(host: Host, config: Config) -> Iterator[Step | Obstacle]:
-    """Another instance has no filter of ours; where people log in there, chat users may not send.
-    """
+    """Plan for another instance, which has no filter of ours: chat users may not send there."""
     if any(host.postfix.get("smtpd_sasl_type", service) == "dovecot"
            for service in host.postfix.submission_servers()):
         yield from refuse_chat(Changes(host), config)
@@ -105,7 +104,7 @@ def _filters(changes: Changes) -> Iterator[Step]:
 
 def _asks(changes: Changes, service: Service, common: str, ours: str,
           code: str) -> Iterator[Step]:
-    """Our filter is asked by `service` beside those that it asks already."""
+    """Have `service` ask our filter beside those that it asks already."""
     host = changes.host
     yield from _protocol(changes, service)
     if any(m.is_ours for m in milters(host.postfix.get("smtpd_milters", service))):
@@ -122,7 +121,7 @@ def _asks(changes: Changes, service: Service, common: str, ours: str,
 
 
 def _protocol(changes: Changes, service: Service) -> Iterator[Step]:
-    """Filters that know less than the latest version agree on theirs with Postfix."""
+    """Use the latest protocol version; older filters negotiate theirs with Postfix."""
     for where, values in (("", changes.host.main), (service.name, service.options)):
         version = values.get("milter_protocol", "")
         if version.isdigit() and int(version) < 6:
@@ -136,7 +135,7 @@ def identifier(service: Service) -> str:
 
 
 def _lists_of_milters(changes: Changes, config: Config) -> Iterator[Step]:
-    """The host's own milters are copied: an option that names its own parameter is fatal."""
+    """Copy the host's own milters: an option that refers to its own parameter is fatal."""
     host = changes.host
     own = host.raw("smtpd_milters")
     if any(milter.is_ours for milter in milters(host.postfix.get("smtpd_milters"))):
@@ -174,8 +173,10 @@ def _size(changes: Changes, config: Config) -> Iterator[Step | Obstacle]:
 
 
 def _local_mail(changes: Changes, config: Config) -> Iterator[Step]:
-    """What passes no smtpd: our filter sees it, and what signs the mail of this host signs its
-    bounces, as chatmail servers demand."""
+    """Plan for mail that passes no smtpd.
+
+    Our filter sees it, and the host's signer signs its bounces, as chatmail servers demand.
+    """
     host = changes.host
     why, cures, value = [], [], [host.raw("non_smtpd_milters")]
     if not localmail.is_filtered(host.postfix) and not any(
@@ -186,7 +187,7 @@ def _local_mail(changes: Changes, config: Config) -> Iterator[Step]:
     signers = [m.endpoint for m in milters(host.postfix.get("smtpd_milters")) if not m.is_ours]
     asked = {m.endpoint for m in milters(host.postfix.get("non_smtpd_milters")) if not m.is_ours}
     missing = [endpoint for endpoint in signers if endpoint not in asked]
-    if missing:     # those that are there stay, and none is named twice
+    if missing:     # the present ones stay, and none is named twice
         value.append(" ".join(missing) if asked else host.raw("smtpd_milters"))
         why.append("bounces of this host are signed like its mail")
         cures.append("bounces-unsigned")
@@ -200,8 +201,7 @@ def _local_mail(changes: Changes, config: Config) -> Iterator[Step]:
 
 
 def own_submission(changes: Changes, config: Config, address: str) -> Iterator[Step | Obstacle]:
-    """Services for chat on an address of its own; the ordinary ones take nothing from chat users.
-    """
+    """Plan services for chat on its own address; the ordinary ones refuse chat users."""
     host = changes.host
     taken = [name for name in ("submission/inet", "587/inet", "submissions/inet", "smtps/inet",
                                "465/inet") if name in host.options or name in host.lines]
@@ -224,7 +224,7 @@ def own_submission(changes: Changes, config: Config, address: str) -> Iterator[S
 
 
 def _sasl(host: Host) -> list[tuple[str, str]]:
-    """Options that let a service ask Dovecot, where main.cf does not say it for all."""
+    """Return the options by which a service asks Dovecot, unless main.cf sets that for all."""
     if host.postfix.get("smtpd_sasl_type") == "dovecot":
         return []
     path = next((host.postfix.get("smtpd_sasl_path", service)
@@ -234,7 +234,7 @@ def _sasl(host: Host) -> list[tuple[str, str]]:
 
 
 def refuse_chat(changes: Changes, config: Config) -> Iterator[Step]:
-    """The ordinary submission services are no way around our filter."""
+    """Close the ordinary submission services to chat users, who could evade our filter there."""
     host = changes.host
     if not host.postfix.submission_servers():
         return

@@ -1,4 +1,4 @@
-"""What `wire` did to this host, kept until `unwire` has given it back."""
+"""Keeps what `wire` did to this host until `unwire` has undone it."""
 
 import base64
 import contextlib
@@ -20,7 +20,7 @@ PATIENCE = 60.0
 
 @dataclass(frozen=True)
 class Record:
-    """The files of the host before we came and after, and each step in between."""
+    """The host's files before and after, and each step in between."""
 
     before: Files = field(default_factory=dict)
     after: Files = field(default_factory=dict)
@@ -39,7 +39,7 @@ class Record:
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """Nobody else changes the wiring meanwhile. Raises `WiringError` or `StoreError`."""
+    """Keep others from changing the wiring meanwhile. Raises `WiringError` or `StoreError`."""
     try:
         os.makedirs(DIRECTORY, mode=0o700, exist_ok=True)
     except OSError as error:
@@ -49,7 +49,7 @@ def alone() -> Iterator[None]:
 
 
 def load() -> Record:
-    """Raises `WiringError` for a record that cannot be read."""
+    """Return the record; an empty one if there is none. Raises `WiringError` if unreadable."""
     path = f"{DIRECTORY}/record.json"
     try:
         with open(path, encoding="ascii") as file:
@@ -67,7 +67,7 @@ def load() -> Record:
 
 
 def save(record: Record) -> None:
-    """Durable when this returns. An empty one leaves no file. Raises OSError."""
+    """Save `record`, durably when this returns. An empty one leaves no file. Raises OSError."""
     path = f"{DIRECTORY}/record.json"
     if record.is_empty:
         with contextlib.suppress(FileNotFoundError):

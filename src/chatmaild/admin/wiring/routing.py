@@ -1,4 +1,4 @@
-"""Mail for chat domains goes to Dovecot by LMTP, and no table of the host stands in its way."""
+"""Sends mail for chat domains to Dovecot by LMTP, and clears tables of the host out of its way."""
 
 from collections.abc import Iterator
 
@@ -37,8 +37,7 @@ def plan(changes: Changes, config: Config,
 
 
 def _listed(host: Host, name: str, words: list[str]) -> str:
-    """The host's list with `words` behind; a list that is a mere reference to nothing is left
-    out."""
+    """Return the host's list followed by `words`; a list that expands to nothing is left out."""
     own = host.raw(name) if host.postfix.get(name) else ""
     return ", ".join([*([own] if own else []), *words])
 
@@ -80,7 +79,7 @@ def _transport(changes: Changes, config: Config) -> Iterator[Step | Obstacle]:
 
 
 def _way(host: Host, domain: str) -> tuple[bool, str]:
-    """Whether a table names the domain itself, and where its mail goes."""
+    """Return whether a table names the domain itself, and where its mail goes."""
     for key in (f"{PROBE}@{domain}", domain):
         found = host.postfix.look_up("transport_maps", key)
         if found:
@@ -94,7 +93,7 @@ def _way(host: Host, domain: str) -> tuple[bool, str]:
 
 
 def delivers(host: Host, transport: str) -> bool:
-    """Whether it leads to a socket at which Dovecot's LMTP listens."""
+    """Whether `transport` leads to a socket at which Dovecot's LMTP listens."""
     method, _, nexthop = transport.partition(":")
     service = host.postfix.service(f"{method}/unix")
     if service is None or service.command != "lmtp":
@@ -106,7 +105,7 @@ def delivers(host: Host, transport: str) -> bool:
 
 
 def _recipients(changes: Changes, config: Config) -> Iterator[Step]:
-    """A table of recipients that does not know addresses yet to be born turns them away."""
+    """Let chat recipients pass: a table refuses addresses that a first login has yet to create."""
     host = changes.host
     unknown = [domain for domain in config.mail_domains if not any(
         host.postfix.look_up("virtual_mailbox_maps", key)
@@ -123,7 +122,7 @@ def _recipients(changes: Changes, config: Config) -> Iterator[Step]:
 
 
 def _senders(changes: Changes, config: Config, submission: list[Service]) -> Iterator[Step]:
-    """Where senders must own their addresses, each chat address belongs to its login."""
+    """Let each chat login own its address, on hosts where senders must own theirs."""
     host = changes.host
     names = "|".join(domain.replace(".", r"\.") for domain in config.mail_domains)
     why = "each chat address belongs to its own login"

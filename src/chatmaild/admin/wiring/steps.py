@@ -1,4 +1,4 @@
-"""What `wire` would change, as values: one step a setting or file, and what stands in the way."""
+"""The changes of `wire` as values: one step for each setting or file, and the obstacles."""
 
 import dataclasses
 import enum
@@ -8,7 +8,7 @@ from chatmaild.errors import ChatmaildError
 
 
 class WiringError(ChatmaildError):
-    """The wiring cannot be changed, or was taken back."""
+    """The wiring cannot be changed, or the change was undone."""
 
 
 class Kind(enum.StrEnum):
@@ -28,7 +28,7 @@ class Kind(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Step:
-    """One change. `was` and `now` are None where there is nothing, or nothing any more."""
+    """One change. `was` is None if there was nothing before, `now` if nothing is left."""
 
     kind: Kind
     place: str
@@ -45,7 +45,7 @@ class Step:
         return dataclasses.asdict(self)
 
     def describe(self) -> list[str]:
-        """The lines for a person: what, then from what to what."""
+        """Return lines for people: what changes, then the old and the new value."""
         if self.kind is Kind.FILE:
             what = "written" if self.was is None else "replaced"
             return [f"{self.place}: {what if self.now is not None else 'removed'}"]
@@ -60,7 +60,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Obstacle:
-    """What `wire` cannot do right, and the line that stands in the way."""
+    """Something that `wire` cannot do right, and the line in its way."""
 
     place: str
     text: str
@@ -69,7 +69,7 @@ class Obstacle:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that `wire` would do on a host as it was observed."""
+    """Everything that `wire` would do on an observed host."""
 
     steps: tuple[Step, ...]
     obstacles: tuple[Obstacle, ...] = ()
@@ -80,5 +80,5 @@ class Plan:
         return [step for step in self.steps if step.place == place]
 
     def curing(self, code: str) -> list[Step]:
-        """The steps that put right what `check` calls `code`."""
+        """Return the steps that mend the finding of `check` with this `code`."""
         return [step for step in self.steps if code in step.cures]
