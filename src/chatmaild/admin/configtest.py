@@ -1,4 +1,4 @@
-"""``chatmaild configtest``: says whether chatmaild.ini is in order, before a service reads it."""
+"""``chatmaild configtest``: checks chatmaild.ini before a service reads it."""
 
 import argparse
 

@@ -1,11 +1,11 @@
-"""``chatmaild directory move`` and ``drain``: accounts change their home, with all that they have.
+"""``chatmaild directory move`` and ``drain``: move whole accounts to another host.
 
     mark the entry -> hide the mailbox, end the sessions -> send it, as
     ``accounts export --complete`` writes it -> the other host puts it in place
     -> the entry names the other host -> remove it here
 
-Until the last step but one nobody else can use the copy on the other host as their own, since mail
-and logins wait. Whatever interrupts a move, the same command goes on with it.
+Mail and logins wait until the last step but one, so nobody uses the copy on the other host before.
+If a move is interrupted, the same command goes on with it.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def move(args: argparse.Namespace, config: Config, directory: Directory, console
 
 
 def drain(args: argparse.Namespace, config: Config, directory: Directory, console: Console) -> int:
-    """Move everybody who lives here; new accounts are made on other hosts from now on."""
+    """Move all accounts of this host; new ones are made on other hosts from now on."""
     if args.node not in {node.name for node in directory.nodes()} - {config.node}:
         raise UsageError(f"{args.node}: no other host of the directory; see: chatmaild directory "
                          "status")
@@ -82,7 +82,7 @@ class _Departure:
         self._tokens = DeviceTokens(config.push_tokens_dir)
 
     def of(self, mailbox: Mailbox, node: str) -> None:
-        """Move one account, or go on where that was interrupted. Raises `StoreError`."""
+        """Move one account, or go on with an interrupted move. Raises `StoreError`."""
         address = mailbox.address
         entry = self._directory.find(address)
         if entry and entry.node == node and os.path.lexists(departure.path_of(mailbox.home)):
@@ -105,7 +105,7 @@ class _Departure:
         self._forget(mailbox)
 
     def _send(self, mailbox: Mailbox, node: str) -> None:
-        """Returns when the other host has it on its disk."""
+        """Send the account. Returns when the other host has it on its disk."""
         command = [*self._rsh, node, "chatmaild", "directory", "receive", mailbox.address]
         extra = {RELAY_FILE: self._tokens.as_relay_file(mailbox.address, time.time())}
         problems: list[str] = []
@@ -144,14 +144,14 @@ def _why_not(entry: Entry | None, node: str) -> str:
 
 def receive(args: argparse.Namespace, config: Config, directory: Directory, console: Console
             ) -> int:
-    """The other end of `move`: an account, from standard input."""
+    """Run the other end of `move`: take an account from standard input."""
     mailbox = Mailboxes(config).find(args.address)
     if mailbox is None:
         raise UsageError(f"{args.address}: no address of a chat domain")
     entry = directory.find(mailbox.address)
     if entry is None or entry.moving != config.node:
         raise StoreError(f"{mailbox.address}: is not on its way to {config.node}")
-    if not mailbox.exists():    # else an earlier attempt, whose end the other host did not hear of
+    if not mailbox.exists():    # else an earlier attempt succeeded, unheard by the other host
         _take(mailbox, console)
     return 0
 

@@ -1,4 +1,4 @@
-"""``chatmaild directory``: the chat domains of several hosts, and which address lives where."""
+"""``chatmaild directory``: manages chat domains on several hosts, and which address lives where."""
 
 import argparse
 from collections.abc import Callable, Iterator
@@ -81,7 +81,7 @@ def _file(config: Config) -> Any:
 
 
 def _opened(config: Config) -> Directory:
-    """The directory of this host, asked as mail_user from here on. Raises `UsageError`."""
+    """Become mail_user and return the directory of this host. Raises `UsageError`."""
     privileges.become(config.mail_user)
     return Directory(conninfo(_file(config)), config.node, lines=1, patience=PATIENCE)
 
@@ -124,7 +124,7 @@ def _move(args: argparse.Namespace, config: Config, console: Console) -> int:
 
 
 class _Result:
-    """What a comparison found, and did."""
+    """What a comparison found and changed."""
 
     def __init__(self) -> None:
         self.entered = 0
@@ -170,7 +170,7 @@ def _reconcile(args: argparse.Namespace, config: Config, console: Console) -> in
 
 def _settle(directory: Directory, entry: Entry, mailbox: Mailbox, args: argparse.Namespace,
             result: _Result) -> None:
-    """See whether an address that should live here does."""
+    """Check that an address which should live here has a mailbox."""
     try:
         here = mailbox.exists() or mailbox.is_blocked()
     except StoreError as error:
@@ -191,7 +191,7 @@ def _settle(directory: Directory, entry: Entry, mailbox: Mailbox, args: argparse
 
 def _enter(directory: Directory, config: Config, console: Console, result: _Result,
            dry_run: bool) -> None:
-    """Let the directory say of every mailbox here what the disk says."""
+    """Update the directory from every mailbox on this disk."""
     mailboxes = Mailboxes(config)
     progress = console.progress(
         lambda: sum(1 for domain in config.domains for _ in mailboxes.of_domain(domain)),

@@ -1,7 +1,7 @@
-"""chatmaild filter-test: what the filter says about one message, and why.
+"""``chatmaild filter-test``: shows what the filter says about one message, and why.
 
-The message goes through the same rules as in the milter, with an envelope made up from its own
-headers; nothing is sent, counted or stored.
+The message passes the same rules as in the milter, with an envelope made up from its own headers.
+Nothing is sent, counted or stored.
 """
 
 import argparse
@@ -74,10 +74,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 class _World:
-    """What the rules are told: DKIM keys from the DNS or a file; the states of chat users'
-    mailboxes from the store if this user may see it, else from chatmaild-recipients. If neither
-    tells, they count as enforcing. `found` keeps the states by address, None for those that
-    nobody told. Nothing is counted, and whoever sends is taken to have an account."""
+    """The world outside the rules.
+
+    DKIM keys come from the DNS or a file. The states of chat users' mailboxes come from the store
+    if this user may see it, else from chatmaild-recipients; if neither tells, they count as
+    enforcing. `found` keeps the states by address, None for unknown ones. Nothing is counted, and
+    every sender counts as having an account.
+    """
 
     def __init__(self, dns_file: Path | None, config: Config):
         self._domains = config.domains
@@ -113,27 +116,29 @@ class _World:
 
 
 def _with_recipients(config: Config, recipients: list[str]) -> Config:
-    """The configuration for mail from outside. If no recipient is in a chat domain, all of them
-    are taken for chat users."""
+    """Return the configuration for mail from outside.
+
+    If no recipient is in a chat domain, all of them count as chat users.
+    """
     domains = {address.domain_of(recipient) for recipient in recipients}
     return config if domains & config.domains.keys() else _with_domains(config, domains)
 
 
 def _with_domains(config: Config, names: set[str]) -> Config:
-    """The configuration, in which these domains are chat domains as well."""
+    """Return the configuration with these domains as further chat domains."""
     domains = {name: _domain(config, f"any@{name}") for name in sorted(names)}
     return dataclasses.replace(config, domains=domains | dict(config.domains))
 
 
 def _configuration(path: Path) -> Config:
-    """The configuration; the defaults on a host that has none in the usual place."""
+    """Load the configuration; the defaults if there is none in the usual place."""
     if path == inifile.DEFAULT_PATH and not path.exists():
         return inifile.parse(b"[chatmaild]\n", path)
     return inifile.load(path)
 
 
 def _domain(config: Config, sender: str) -> DomainConfig:
-    """The settings of the sender's domain; of any domain if theirs is none of ours."""
+    """Return the settings of the sender's domain; of any domain if theirs is not ours."""
     if own := config.domain_of(sender):
         return own
     for domain in config.domains.values():
@@ -152,8 +157,11 @@ def _read(file: str) -> bytes:
 
 
 def _line_ends(raw: bytes) -> bytes:
-    """The message as Postfix would show it to us: a file with bare LF gets CRLF, and the last
-    line an end. In a file whose first line ends with CRLF a bare LF stays what it is."""
+    """Return the message as Postfix shows it to a milter.
+
+    A file with bare LF gets CRLF, and the last line an end. A file whose first line ends with
+    CRLF keeps a bare LF.
+    """
     first = raw.find(b"\n")
     if first >= 0 and raw[first - 1:first] != b"\r":
         raw = raw.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
@@ -161,8 +169,10 @@ def _line_ends(raw: bytes) -> bytes:
 
 
 def _split(message: bytes) -> tuple[Headers, bytes, int]:
-    """Headers, body, and where the body begins. As in Postfix, a line that is no header ends
-    the headers; an mbox line before them is not one of them."""
+    """Return headers, body, and the offset of the body.
+
+    As in Postfix, a line that is no header ends the headers. An mbox line before them is none.
+    """
     headers: list[tuple[str, bytes]] = []
     at = message.find(b"\r\n") + 2 if message.startswith((b"From ", b">From ")) else 0
     while at < len(message):

@@ -1,4 +1,4 @@
-"""``chatmaild invite``: logins to hand out where ``signup = invite``."""
+"""``chatmaild invite``: makes logins to hand out where ``signup = invite``."""
 
 import argparse
 import time
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def _domain(args: argparse.Namespace, config: Config) -> DomainConfig:
-    """The domain that --domain names, or the only one. Raises `UsageError`."""
+    """Return the domain that --domain names, or the only one. Raises `UsageError`."""
     names = ", ".join(config.mail_domains)
     if args.domain is None and len(config.domains) == 1:
         return next(iter(config.domains.values()))
@@ -88,7 +88,7 @@ def _create(args: argparse.Namespace, config: Config, console: Console) -> int:
 
 
 def _made(args: argparse.Namespace, config: Config) -> tuple[str, list[Invitation]]:
-    """Batch and invitations. Raises `UsageError` where there can be none, `StoreError`."""
+    """Return batch and invitations. Raises `UsageError` if there can be none, `StoreError`."""
     domain = _domain(args, config)
     if domain.signup == "closed":
         raise UsageError(f"signup = closed for {domain.name}: nobody signs up there, invited or "
@@ -102,7 +102,7 @@ def _made(args: argparse.Namespace, config: Config) -> tuple[str, list[Invitatio
 
 
 def _open(domain: DomainConfig, args: argparse.Namespace, console: Console) -> int:
-    """Nobody needs a token here: one link does for all."""
+    """Print the one link that works for everybody: nobody needs a token here."""
     given = [option for option, is_default in (
         ("--uses", args.uses == 1), ("--days", args.days == DAYS)) if not is_default]
     if given:
@@ -118,8 +118,11 @@ def _open(domain: DomainConfig, args: argparse.Namespace, console: Console) -> i
 
 
 def _create_pages(args: argparse.Namespace, config: Config, console: Console) -> int:
-    """A page for each invitation. The tokens belong to mail_user, the pages to whoever owns the
-    web site, so a process of its own makes the tokens."""
+    """Make a page for each invitation.
+
+    The tokens belong to mail_user, the pages to the owner of the web site. So a child process
+    makes the tokens.
+    """
     from chatmaild.admin.web import command as web, facts, invitation, pages
     domain = _domain(args, config)
     if domain.signup == "open":
@@ -145,7 +148,7 @@ def _create_pages(args: argparse.Namespace, config: Config, console: Console) ->
 
 
 def _made_by_mail_user(args: argparse.Namespace, config: Config) -> tuple[str, list[Invitation]]:
-    """`_made` in a process of its own, so that this one keeps its rights."""
+    """Run `_made` in a child process, so that this one keeps its rights."""
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
     privileges.known_user(config.mail_user)

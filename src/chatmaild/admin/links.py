@@ -1,7 +1,7 @@
-"""The links and QR codes with which a chat client logs in.
+"""Makes the links and QR codes with which a chat client logs in.
 
 Source: the schemes dclogin (version 1) and dcaccount of Delta Chat. The only importer of segno,
-which is loaded when first needed.
+which it loads when first needed.
 """
 
 import io
@@ -11,18 +11,20 @@ from chatmaild.console import Console
 
 
 def login(address: str, password: str) -> str:
-    """A ``dclogin:`` link: address and password, everything else is found by the client."""
+    """Return a ``dclogin:`` link: address and password; the client finds everything else."""
     return f"dclogin:{quote(address, safe='@')}?p={quote(password, safe='')}&v=1"
 
 
 def signup(domain: str) -> str:
-    """A ``dcaccount:`` link: the client makes up name and password itself."""
+    """Return a ``dcaccount:`` link: the client makes up name and password itself."""
     return f"dcaccount:{domain}"
 
 
 def svg(link: str) -> str:
-    """The QR code of `link` as an SVG element, dark on light in every colour scheme: not all
-    scanners read the reverse."""
+    """Return the QR code of `link` as an SVG element.
+
+    It is dark on light in every colour scheme: not all scanners read the reverse.
+    """
     import segno
     text: str = segno.make(link, error="m", micro=False).svg_inline(
         border=4, omitsize=True, dark="#000", light="#fff")
@@ -30,7 +32,7 @@ def svg(link: str) -> str:
 
 
 def show(console: Console, link: str, qr: bool) -> None:
-    """Print `link`, with its QR code if a person is looking."""
+    """Print `link`, at a terminal with its QR code if `qr`."""
     console.line(link)
     if qr and console.is_terminal:
         import segno

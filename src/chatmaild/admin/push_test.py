@@ -1,4 +1,4 @@
-"""``chatmaild push-test ADDRESS``: ring the devices of an account, tell what the gateway says."""
+"""``chatmaild push-test ADDRESS``: rings an account's devices and shows the gateway's answers."""
 
 import argparse
 import asyncio

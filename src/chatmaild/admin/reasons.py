@@ -1,7 +1,7 @@
-"""What each reason code in the log means, what the sender sees, and what the admin can do.
+"""Explains each reason code in the log: its meaning, what the sender sees, what the admin can do.
 
-`filter-test` prints the meaning. doc/reasons.md is this table; a test holds that the two agree, and
-that no code of the rules is missing.
+`filter-test` prints the meaning. doc/reasons.md is this table; a test verifies that the two agree
+and that no code of the rules is missing.
 """
 
 from collections.abc import Mapping
@@ -291,7 +291,7 @@ SECTIONS: dict[str, dict[str, Reason]] = {
 
 
 def explain(code: str) -> str:
-    """The meaning of the code after ``reason=`` for a message; "" for an unknown one."""
+    """Return the meaning of the code after ``reason=`` in the log; "" for an unknown one."""
     codes = code.replace("would-refuse=", "").split()
     found = [reason for part in codes for section in SECTIONS.values()
              if (reason := section.get(part))]

@@ -1,4 +1,4 @@
-"""``chatmaild report``: what the chat domains hold, and when mail was last deleted in time."""
+"""``chatmaild report``: shows what the chat domains hold, and when expiry last succeeded."""
 
 import argparse
 import math

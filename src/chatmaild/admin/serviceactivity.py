@@ -1,4 +1,4 @@
-"""What the services tell of themselves, for ``chatmaild report``: gathered, and said to people."""
+"""Gathers the services' metrics for ``chatmaild report``, and shows them to people."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ MOST = 8
 
 
 def gather(config: Config, problems: list[str]) -> tuple[dict[str, dict[Labels, float]], list[str]]:
-    """The values of all services together, and which of them did not answer."""
+    """Return the values of all services together, and those that did not answer."""
     found: dict[str, dict[Labels, float]] = {}
     silent = []
     for service in metricsocket.SERVICES:
@@ -43,13 +43,13 @@ def gather(config: Config, problems: list[str]) -> tuple[dict[str, dict[Labels, 
 
 
 def document(values: Values) -> list[dict[str, Any]]:
-    """For --json."""
+    """Return the values for ``--json``."""
     return [{"name": name, "labels": dict(labels), "value": value}
             for name, each in sorted(values.items()) for labels, value in each.items()]
 
 
 def show(console: Console, values: Values, silent: list[str], bar: Bar) -> None:
-    """Print what happened since the services started; `bar` draws one for a part of a whole."""
+    """Print what happened since the services started. `bar` draws a part of a whole."""
     for direction in ("outgoing", "incoming"):
         read = _sum(values, "filter_messages_total", direction=direction)
         size = _sum(values, "filter_octets_total", direction=direction)

@@ -1,4 +1,4 @@
-"""The check of a message's DKIM signatures in all its steps, for people (filter-test)."""
+"""Shows people each step in the verification of DKIM signatures (for filter-test)."""
 
 import base64
 import hashlib
@@ -15,7 +15,7 @@ from chatmaild.dkim.verification import Authenticity, Fields, Keys, SignatureChe
 
 @dataclass
 class Report:
-    """One signature: `steps` are (what, finding) in the order of the check."""
+    """The report on one signature: `steps` are (what, finding), in the order of verification."""
 
     aligned: bool
     verdict: Authenticity
@@ -24,7 +24,10 @@ class Report:
 
 def explain(fields: Fields, body: bytes, from_domain: str, now: float, min_rsa_bits: int,
             look_up: Callable[[list[str]], Keys]) -> list[Report]:
-    """A report for each signature, top first. `look_up` asks the DNS."""
+    """Return a report for each signature, topmost first.
+
+    `now` is in seconds since the epoch. `look_up` asks the DNS.
+    """
     return [
         _report(fields, index, body, from_domain, now, min_rsa_bits, look_up)
         for index, (name, _) in enumerate(fields) if name.lower() == b"dkim-signature"

@@ -1,7 +1,7 @@
-"""``chatmaild accounts``: looks after accounts while the server runs.
+"""``chatmaild accounts``: manages accounts while the server runs.
 
-    command (what can be said) -> looking | changing | moving -> chatmaild.accounts
+    command (the arguments) -> looking | changing | moving -> chatmaild.accounts
 
-Each change is one call into ``chatmaild.accounts``, as safe against a running system as the daemons
-are. It may import what `admin` may.
+Each change is one call into ``chatmaild.accounts``, and as safe on a running system as those of the
+daemons. May import what `admin` may.
 """

@@ -53,7 +53,7 @@ def create(args: argparse.Namespace, config: Config, console: Console) -> int:
 
 
 def password(args: argparse.Namespace, config: Config, console: Console) -> int:
-    """Whoever is logged in with the old one is logged out."""
+    """Replace a password, and end the sessions that used the old one."""
     mailbox = find(config, args.address)
     secret = _password(args, config, mailbox)
     find_account(config, args.address)
@@ -69,9 +69,9 @@ def made_up_password() -> bytes:
 
 
 def _password(args: argparse.Namespace, config: Config, mailbox: Mailbox) -> bytes:
-    """The admin's or one made up, which can do for this address; we are the mail user then.
+    """Return the admin's password or a made-up one, and become the mail user.
 
-    The admin may give out any name; what could never log in is refused. Raises `UsageError`.
+    The admin may use any free name, but nothing that could never log in. Raises `UsageError`.
     """
     secret = _read_password(args.password_file) if args.password_file else made_up_password()
     privileges.become(config.mail_user)
@@ -90,14 +90,14 @@ def _password(args: argparse.Namespace, config: Config, mailbox: Mailbox) -> byt
 def _login(
     args: argparse.Namespace, mailbox: Mailbox, secret: bytes, console: Console
 ) -> dict[str, str]:
-    """Print a login that was made up; the admin knows his own."""
+    """Print a made-up login; admins know their own."""
     if args.password_file:
         return {}
     return show_login(mailbox, secret, console, qr=not args.no_qr)
 
 
 def show_login(mailbox: Mailbox, secret: bytes, console: Console, qr: bool) -> dict[str, str]:
-    """Print it; returns the same for programs."""
+    """Print the login. Returns the same for ``--json``."""
     link = links.login(mailbox.address, secret.decode())
     console.line(f"password {secret.decode()}")
     links.show(console, link, qr=qr)
@@ -116,7 +116,7 @@ def _each(
     args: argparse.Namespace, config: Config, console: Console,
     change: Callable[[Mailbox], str],
 ) -> int:
-    """Do `change`, which says what it did, to each address; one that fails stops no other."""
+    """Apply `change`, which returns a report, to each address; one failure stops no other."""
     mailboxes = [find(config, address) for address in dict.fromkeys(args.addresses)]
     results, code = [], 0
     for mailbox in mailboxes:
@@ -185,7 +185,7 @@ def delete(args: argparse.Namespace, config: Config, console: Console) -> int:
 
 
 def _end_sessions(mailbox: Mailbox) -> str:
-    """Nobody goes on reading and writing there. What to add to the report: why somebody may."""
+    """End the sessions of the account. Returns a warning for the report if that fails; else ""."""
     try:
         sessions.end([mailbox.address])
     except StoreError as error:
@@ -224,7 +224,7 @@ def set_up(args: argparse.Namespace, config: Config, console: Console) -> int:
 
 
 def _changed(mailbox: Mailbox, changes: dict[str, str]) -> dict[str, int]:
-    """The account's settings with these changes. Raises `UsageError`."""
+    """Return the account's settings with these changes. Raises `UsageError`."""
     try:
         own = dict(mailbox.settings())
     except StoreError:

@@ -1,4 +1,4 @@
-"""What can be said to ``chatmaild accounts``, and who does it."""
+"""The arguments of ``chatmaild accounts``, and the function for each action."""
 
 import argparse
 
@@ -16,7 +16,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 class _Actions:
-    """Adds one action after the other."""
+    """Adds the actions to the parser."""
 
     def __init__(self, parser: argparse.ArgumentParser):
         self._formatter = parser.formatter_class
@@ -24,8 +24,10 @@ class _Actions:
 
     def add(self, name: str, help: str, run: object, addresses: str = "",
             opens_files: bool = False) -> argparse.ArgumentParser:
-        """`addresses` is "address" or "addresses" for one or several; who `opens_files` of the
-        admin's becomes the mail user by itself, afterwards."""
+        """Add an action. `addresses` is "address" or "addresses", for one or several.
+
+        An action that `opens_files` of the admin becomes the mail user itself, afterwards.
+        """
         command: argparse.ArgumentParser = self._commands.add_parser(
             name, help=help, description=help, formatter_class=self._formatter)
         command.set_defaults(act=run, opens_files=opens_files, usage=command)

@@ -1,4 +1,4 @@
-"""Which mailbox an admin means."""
+"""Finds the mailbox that an admin names."""
 
 from chatmaild.accounts.entries import Entries
 from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
@@ -7,7 +7,7 @@ from chatmaild.errors import StoreError, UsageError
 
 
 def find(config: Config, address: str) -> Mailbox:
-    """The mailbox of that name, which need not exist. Raises `UsageError`."""
+    """Return the mailbox of that name, which need not exist. Raises `UsageError`."""
     mailbox = Mailboxes(config).find(address)
     if mailbox is None and config.domain_of(address):
         raise UsageError(f"{address}: no name that a mailbox can have: up to 64 of a-z 0-9 . _ -, "
@@ -19,7 +19,7 @@ def find(config: Config, address: str) -> Mailbox:
 
 
 def find_account(config: Config, address: str) -> Mailbox:
-    """The mailbox of that name, with an account. Raises `UsageError`, `StoreError`."""
+    """Return the mailbox of that name. Raises `UsageError` without an account, `StoreError`."""
     mailbox = find(config, address)
     if not mailbox.exists():
         Entries(config).assert_home(mailbox)

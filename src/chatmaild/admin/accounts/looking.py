@@ -27,7 +27,7 @@ ORDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 
 def _describe(mailbox: Mailbox) -> dict[str, Any]:
-    """What may be shown of a mailbox; no secrets."""
+    """Return what may be shown of a mailbox; no secrets."""
     last_login = mailbox.last_login()
     used = contents.usage(mailbox.home)
     own = mailbox.settings()
@@ -76,7 +76,7 @@ def list_all(args: argparse.Namespace, config: Config, console: Console) -> int:
 
 def _described(mailboxes: Mailboxes, domain: str, matches: Callable[[str], bool],
                problems: list[str]) -> Iterator[dict[str, Any]]:
-    """The mailboxes of one domain; what cannot be told of one goes to `problems`."""
+    """Describe the mailboxes of one domain; errors go to `problems`."""
     try:
         mailboxes.recover(domain)
     except StoreError as error:
@@ -92,7 +92,7 @@ def _described(mailboxes: Mailboxes, domain: str, matches: Callable[[str], bool]
 
 
 def _matcher(text: str | None) -> Callable[[str], bool]:
-    """Whether an address has `text` in it, or is as the pattern says."""
+    """Return a test: does an address contain `text`, or match it as a pattern with * or ?."""
     wanted = (text or "").lower()
     if not {"*", "?"} & set(wanted):
         return lambda address: wanted in address
@@ -102,7 +102,7 @@ def _matcher(text: str | None) -> Callable[[str], bool]:
 
 def _names(domains: Sequence[str], matches: Callable[[str], bool], config: Config,
            console: Console) -> int:
-    """What is there, however large it is: nothing is read but the directories' own."""
+    """Print the addresses, fast even on a large host: it reads directories only."""
     mailboxes = Mailboxes(config)
     found = sorted(mailbox.address for domain in domains for mailbox in mailboxes.of_domain(domain)
                    if matches(mailbox.address))

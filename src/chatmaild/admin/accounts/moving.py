@@ -61,8 +61,7 @@ def _output(file: str) -> BinaryIO:
 
 
 def _tokens(mailbox: Mailbox, config: Config) -> dict[str, bytes]:
-    """The push tokens, in the file in which a relay keeps them and chatmaild-metadata takes them
-    over."""
+    """Return the push tokens as a relay's file, which chatmaild-metadata imports."""
     tokens = DeviceTokens(config.push_tokens_dir)
     return {RELAY_FILE: tokens.as_relay_file(mailbox.address, time.time())}
 
@@ -107,7 +106,7 @@ def bring_in(args: argparse.Namespace, config: Config, console: Console) -> int:
 
 
 def _find_here(config: Config, entries: Entries, address: str) -> Mailbox:
-    """Where an account goes. Raises `UsageError`, if it lives on another host, too."""
+    """Return the mailbox for an account. Raises `UsageError`, also if it lives elsewhere."""
     mailbox = find(config, address)
     try:
         entries.assert_home(mailbox)
@@ -119,10 +118,10 @@ def _find_here(config: Config, entries: Entries, address: str) -> Mailbox:
 
 
 def _source(path: str, complain: Callable[[str], None]) -> tuple[BinaryIO, int | None]:
-    """The archive in the file `path`, or made of the directory `path` by a process of its own.
+    """Open the archive in the file `path`, or have a child process make one of a directory.
 
     That process, whose id is returned, keeps the rights that we give up: a relay's mailboxes
-    belong to a user of its own. Raises `UsageError`.
+    belong to another user. Raises `UsageError`.
     """
     try:
         if path == "-":
@@ -149,7 +148,7 @@ def _source(path: str, complain: Callable[[str], None]) -> tuple[BinaryIO, int |
 
 
 def _homes(path: str) -> list[str]:
-    """The mailboxes that a directory means: itself, or all in the directory of a domain."""
+    """Return the directory itself if it is a mailbox; else the mailboxes in it."""
     path = os.path.abspath(path)
     if "@" in os.path.basename(path):
         return [path]
@@ -165,7 +164,7 @@ def _homes(path: str) -> list[str]:
 
 
 def _archive(homes: list[str], out: BinaryIO, complain: Callable[[str], None]) -> int:
-    """Returns 1 if something was left out."""
+    """Write the archive to `out`. Returns 1 if something was left out."""
     code = 0
 
     def tell(text: str) -> None:

@@ -1,4 +1,4 @@
-"""Looks at a real host and proves the wiring, or names the line to change.
+"""Looks at a host and proves its wiring, or names the line to change.
 
     command -> servers.postconf, servers.doveconf, hostfiles (what is observed)
             -> host, postfix, trust, delivery, dovecot, mail, processes, sockets
@@ -6,7 +6,7 @@
             -> names, policies, reach (--dns: what the DNS says, and where it leads)
             -> live -> livemail (a throw-away account, real messages)
 
-A check is a function of what was observed; it looks at nothing itself.
+A check is a function of the observed host; it looks at nothing itself.
 May import `admin.dns`, `admin.servers`, `admin.wiring`, `config`, `daemon`, `accounts`, `dkim`,
 `retention`, `console` and `errors`.
 """

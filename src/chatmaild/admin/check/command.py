@@ -1,4 +1,4 @@
-"""``chatmaild check``: looks at a real host and proves the wiring, or names the line to change."""
+"""``chatmaild check``: looks at a host and proves its wiring, or names the line to change."""
 
 import argparse
 import os
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def examine(config: Config, args: argparse.Namespace) -> Iterator[Finding]:
-    """All findings, in the order in which a reader should mend them."""
+    """Yield all findings, in the order in which to mend them."""
     yield from host.check(config)
     if not config.mail_domains:
         return
@@ -101,7 +101,7 @@ def examine(config: Config, args: argparse.Namespace) -> Iterator[Finding]:
 
 
 def _dns(config: Config, postfix: Postfix, args: argparse.Namespace) -> Iterator[Finding]:
-    """What the DNS says of the chat domains, and what is found where it leads."""
+    """Check the DNS of the chat domains, and the servers that it leads to."""
     domains = config.mail_domains
     here = dns_observation.observe(postfix, domains, tuple(args.address))
 
@@ -130,7 +130,7 @@ def _servers(
 
 
 def _plan(postfix: Postfix, dovecot: Dovecot, config: Config) -> Plan | None:
-    """What `wire` would do here; None if that cannot be found out, by this user for example."""
+    """Return what `wire` would do; None if unknown, for example because we are not root."""
     try:
         return planning.plan(observation.around(postfix, dovecot), config)
     except ChatmaildError:

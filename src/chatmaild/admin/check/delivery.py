@@ -1,4 +1,4 @@
-"""Does mail to a chat domain reach Dovecot's LMTP, whoever the recipient is, and nobody else?"""
+"""Does mail to each chat address reach Dovecot's LMTP, and nobody else?"""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ _COPYING = ("recipient_bcc_maps", "sender_bcc_maps")
 
 
 def check(postfix: Postfix, dovecot: Dovecot | None, config: Config) -> Iterator[Finding]:
-    """Findings about routing, tables and delimiters of the chat domains."""
+    """Yield findings about routing, tables and delimiters of the chat domains."""
     for domain in config.mail_domains:
         try:
             yield from _domain(postfix, dovecot, domain)
@@ -113,7 +113,7 @@ def _login_socket(postfix: Postfix, dovecot: Dovecot) -> Iterator[Finding]:
 
 
 def _recipients(postfix: Postfix, domain: str, domain_class: str) -> Iterator[Finding]:
-    """A table of recipients refuses addresses that a first login is yet to make."""
+    """Find tables of recipients: they refuse addresses that a first login has yet to create."""
     name = "virtual_mailbox_maps" if domain_class.startswith("virtual") else "relay_recipient_maps"
     tables = postfix.get(name)
     if not tables or not postfix.is_on("smtpd_reject_unlisted_recipient"):

@@ -11,8 +11,10 @@ Servers = tuple[tuple[str, int], ...]
 
 def check(config: Config, trouble: Callable[[str, Servers], str] = explain_trouble
           ) -> Iterator[Finding]:
-    """Asks for a key as the filter would; "there is none of this name" is an answer, too. Takes
-    some seconds if nobody answers. `trouble` tells what each server did with a question."""
+    """Ask for a key as the filter does; "no such name" is an answer too.
+
+    Takes some seconds if nobody answers. `trouble` describes what each server did.
+    """
     if not config.incoming_authenticity.startswith("dkim"):
         return
     place = f"{config.path}: dns_servers" if config.dns_servers else "/etc/resolv.conf"

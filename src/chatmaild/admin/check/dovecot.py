@@ -28,7 +28,7 @@ HIDDEN = "#hidden_use-P_to_show#"
 
 
 def lua_file(database: Block) -> str:
-    """The file of a Lua passdb or userdb; "" for other databases."""
+    """Return the file of a Lua passdb or userdb; "" for other databases."""
     if database.get("driver", database.name) != "lua":
         return ""
     match = re.search(r"(?:^|\s)file=(\S+)", database.get("args"))
@@ -50,7 +50,7 @@ def check(
     installed: Callable[[str], bool] = hostfiles.installed,
     main_lua: str = MAIN_LUA,
 ) -> Iterator[Finding]:
-    """Findings about authentication: passdb, userdb, Lua, what else could interfere."""
+    """Yield findings about authentication: passdb, userdb, Lua, and what interferes."""
     yield from _passdb(dovecot, config)
     yield from _userdb(dovecot)
     yield from _lua(dovecot, main_lua, identify, installed)
@@ -59,7 +59,7 @@ def check(
 
 
 def _ours_among(dovecot: Dovecot, kind: str) -> tuple[Block | None, list[Block], list[Block]]:
-    """Our passdb or userdb, and those that Dovecot asks before and after it."""
+    """Return our passdb or userdb, and those that Dovecot asks before and after it."""
     blocks = list(dovecot.tree.all(kind))
     at = next((number for number, block in enumerate(blocks) if is_ours(block)), None)
     return (None, blocks, []) if at is None else (blocks[at], blocks[:at], blocks[at + 1:])
@@ -112,7 +112,7 @@ def _passdb(dovecot: Dovecot, config: Config) -> Iterator[Finding]:
 
 
 def _forgets(args: str) -> bool:
-    """Whether no login is taken from the cache of Dovecot 2.3, as far as that can be seen."""
+    """Whether the cache of Dovecot 2.3 answers no login, as far as doveconf shows."""
     return "%{userdb:once}" in args or f"cache_key={HIDDEN}" in args
 
 

@@ -1,7 +1,7 @@
-"""What a login and a delivery did to the host: the part of `check --live` that looks at the disk.
+"""Checks what a login and a delivery did to the host: the part of `check --live` for the disk.
 
 Settings of the host may outrank, survive or overwrite ours in more ways than anybody can list. So
-these checks look at the effects: where the mail lies, what was recorded, what else appeared.
+these checks look at effects: where mail lies, what was recorded, what else appeared.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ _SPOOLS = ("/var/mail", "/var/spool/mail", "/home")
 
 
 def plant_script(config: Config, visitor: Visitor) -> None:
-    """Give the account a Sieve script in the place where most hosts look for one.
+    """Give the account a Sieve script, where most hosts look for one.
 
     Raises `ChatmaildError`.
     """
@@ -51,7 +51,7 @@ def plant_script(config: Config, visitor: Visitor) -> None:
 
 def check(config: Config, visitor: Visitor, neighbour: Visitor,
           dovecot: Dovecot | None) -> Iterator[Finding]:
-    """Findings about the account of `visitor`, which has logged in and may have mail."""
+    """Yield findings about the account of `visitor`, which has logged in and may have mail."""
     try:
         with visitor.logged_in() as client:
             yield _script(client, visitor)
@@ -76,14 +76,14 @@ def _script(client: imaplib.IMAP4, visitor: Visitor) -> Finding:
 
 
 def _folders(client: imaplib.IMAP4) -> list[str]:
-    """The names that LIST shows, as IMAP writes them."""
+    """Return the names that LIST shows, in IMAP's encoding."""
     _, lines = client.list()
     found = (_LISTED.fullmatch(line) for line in lines if isinstance(line, bytes))
     return [match[1].decode("utf-8", "replace").strip('"') for match in found if match]
 
 
 def _mail_on_disk(client: imaplib.IMAP4, visitor: Visitor) -> Finding:
-    """What IMAP shows must lie where `expire` looks, in INBOX and in a folder."""
+    """Verify that messages, in INBOX and in a folder, lie where `expire` looks."""
     home = visitor.mailbox.home
     place = f"mail of {visitor.address}"
     count = int(client.select("INBOX")[1][0] or b"0")
@@ -139,7 +139,7 @@ def _quota(client: imaplib.IMAP4, visitor: Visitor) -> Finding:
 
 
 def _neighbour(client: imaplib.IMAP4, neighbour: Visitor, dovecot: Dovecot | None) -> Finding:
-    """No mailbox of another account opens, whatever namespaces the host shares."""
+    """Verify that no mailbox of another account opens, whatever namespaces the host shares."""
     place = "mailboxes of others"
     namespaces = sorted(_foreign_namespaces(client, dovecot))
     for prefix, separator in namespaces:
@@ -161,7 +161,7 @@ _SHARED = "see the findings about namespaces, and namespace in doveconf -n"
 
 
 def _foreign_namespaces(client: imaplib.IMAP4, dovecot: Dovecot | None) -> set[tuple[str, str]]:
-    """Prefix and separator of those that are not personal: as shown, and as configured."""
+    """Return prefix and separator of those that are not personal: as shown, and as configured."""
     _, lines = client.namespace()
     personal, _, others = (lines[0] or b"").decode("utf-8", "replace").partition("))")
     found = {(prefix, separator) for prefix, separator in re.findall(r'\("([^"]*)" "(.)"', others)
@@ -176,7 +176,7 @@ def _foreign_namespaces(client: imaplib.IMAP4, dovecot: Dovecot | None) -> set[t
 
 
 def _last_login(config: Config, visitor: Visitor) -> Finding:
-    """The date of the password file moves to today: without it, everybody's account expires."""
+    """Verify that a login dates the password file to today; else every account expires."""
     path = f"{visitor.mailbox.home}/{PASSWORD}"
     past = time.time() - 10 * DAY
     visitors.as_owner(config, lambda: os.utime(path, (past, past)))
@@ -196,7 +196,7 @@ def _last_login(config: Config, visitor: Visitor) -> Finding:
 
 
 def _traces(config: Config, visitor: Visitor, dovecot: Dovecot | None) -> Finding:
-    """Nothing of the account outside of mailboxes_dir, where nobody would ever delete it."""
+    """Verify that nothing of the account is outside mailboxes_dir, where it would stay for ever."""
     place = "outside of mailboxes_dir"
     ours = os.path.realpath(config.mailboxes_dir)
     roots = {os.path.realpath(root) for root in {*_SPOOLS, *_prefixes(dovecot)}}
@@ -215,7 +215,7 @@ def _traces(config: Config, visitor: Visitor, dovecot: Dovecot | None) -> Findin
 
 
 def _prefixes(dovecot: Dovecot | None) -> set[str]:
-    """The directories below which Dovecot's settings make one for each user."""
+    """Return the directories in which Dovecot's settings make one for each user."""
     def values(block: Block) -> Iterator[str]:
         yield from block.values.values()
         for inner in block.blocks:

@@ -1,7 +1,7 @@
-"""The findings of `chatmaild check`: values that the modules of this room make and `command` shows.
+"""The findings of `chatmaild check`: values that this room's modules make and `command` shows.
 
-A check is a function from what was observed on the host to findings. It touches nothing itself,
-so that it can be tested on the captured output of any Postfix or Dovecot.
+A check is a function from the observed host to findings. It touches nothing itself, so tests can
+run it on the captured output of any Postfix or Dovecot.
 """
 
 import dataclasses

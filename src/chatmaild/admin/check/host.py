@@ -1,4 +1,4 @@
-"""Is chatmaild itself in order: its file, its user, its mailboxes, its daily deletion?"""
+"""Is chatmaild itself in order: its configuration, user, mailboxes and daily deletion?"""
 
 import errno
 import itertools
@@ -30,7 +30,10 @@ def check(
     identify: Callable[..., Identity | None] = hostfiles.identity,
     last_good: Path = lastgood.PATH,
 ) -> Iterator[Finding]:
-    """Findings about chatmaild.ini, mailboxes_dir, signups and expiry."""
+    """Yield findings about chatmaild.ini, mailboxes_dir, signups and expiry.
+
+    `now` is in seconds since the epoch; None for the present.
+    """
     now = time.time() if now is None else now
     owner = identify(config.mail_user)
     yield from _file(config, owner, last_good)
@@ -112,7 +115,7 @@ def _mailboxes(config: Config, owner: Identity) -> Iterator[Finding]:
 
 
 def _owner(path: str, missing: int) -> int:
-    """The uid of the owner of `path`, or `missing` if nothing is there (any more)."""
+    """Return the uid of the owner of `path`; `missing` if nothing is there (any more)."""
     try:
         return os.lstat(path).st_uid
     except (FileNotFoundError, NotADirectoryError):

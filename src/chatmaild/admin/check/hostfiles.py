@@ -1,4 +1,4 @@
-"""Who may open what on this host: users, owners and modes."""
+"""Tells who may open what on this host, by users, owners and modes."""
 
 import contextlib
 import glob
@@ -15,7 +15,7 @@ READ, WRITE, SEARCH = 4, 2, 1
 
 @dataclass(frozen=True)
 class Identity:
-    """A process of another program: its user and groups."""
+    """The user and groups of another program's process."""
 
     name: str
     uid: int
@@ -25,7 +25,7 @@ class Identity:
 
 
 def identity(user: str, *extra_groups: str) -> Identity | None:
-    """`user` with all their groups and `extra_groups`; None if there is no such user."""
+    """Return `user` with all their groups and `extra_groups`; None if there is no such user."""
     try:
         entry = pwd.getpwnam(user)
     except KeyError:
@@ -40,9 +40,10 @@ def identity(user: str, *extra_groups: str) -> Identity | None:
 
 
 def obstacle(who: Identity, path: str, want: int) -> str | None:
-    """What keeps `who` from using `path` as `want` says, in one phrase; None if nothing does.
+    """Return, in one phrase, what keeps `who` from using `path`; None if nothing does.
 
-    Modes decide; access lists are not looked at. Raises PermissionError where we cannot look.
+    `want` is a mode as of access(2). Access lists are ignored. Raises PermissionError if we
+    cannot look.
     """
     path = os.path.realpath(path)
     parents = [path[:position] or "/" for position, character in enumerate(path)
@@ -66,7 +67,7 @@ def installed(pattern: str) -> bool:
 
 
 def count(directories: Iterable[str]) -> int:
-    """How many entries they have; one that cannot be read counts as empty."""
+    """Count the entries of directories; one that cannot be read counts as empty."""
     found = 0
     for directory in directories:
         with contextlib.suppress(OSError):
@@ -75,7 +76,7 @@ def count(directories: Iterable[str]) -> int:
 
 
 def first_integer(path: str) -> int | None:
-    """The number in a file below /proc/sys; None without such a file."""
+    """Return the number in a file below /proc/sys; None if there is no such file."""
     try:
         with open(path, encoding="ascii", errors="replace") as file:
             return int(file.read().split()[0])

@@ -1,6 +1,6 @@
-"""Does a client get what it expects? With throw-away accounts that are removed in the end.
+"""Does a client get what it expects? Uses throw-away accounts and removes them in the end.
 
-The only check that changes something, and so the only one that must be asked for (--live).
+No other check changes anything, so this one runs only on request (--live).
 """
 
 import contextlib
@@ -35,9 +35,9 @@ CLIENT_NAME = "chatmaild-check-client.invalid"
 def check(
     config: Config, postfix: Postfix | None, dovecot: Dovecot | None, host: str
 ) -> Iterator[Finding]:
-    """Findings about IMAP, submission, delivery and what they leave, through `host`.
+    """Yield findings about IMAP, submission, delivery and their effects. Connects to `host`.
 
-    One chat domain after the other; then about the ordinary users of the host.
+    Takes one chat domain after the other, then the ordinary users of the host.
     """
     if os.geteuid() != 0 and owners.user_name(os.geteuid()) != config.mail_user:
         yield unseen("live", "--live", "only root can make and remove accounts", "run as root")
@@ -198,7 +198,7 @@ def _delivery(visitor: Visitor, token: str, place: str, look_up: LookUp) -> Iter
 
 
 def _wait(client: imaplib.IMAP4_SSL, token: str) -> bytes | None:
-    """The message with `token` in its Message-ID once it is there."""
+    """Wait for the message with `token` in its Message-ID; None if it does not come."""
     deadline = time.monotonic() + ARRIVAL
     while time.monotonic() < deadline:
         for folder in ("INBOX", effects.SCRIPTED):      # the latter only where a script runs
@@ -213,7 +213,7 @@ def _wait(client: imaplib.IMAP4_SSL, token: str) -> bytes | None:
 
 
 def _words(error: Exception) -> str:
-    """What the server, or the system, said, on one line."""
+    """Return the words of the server, or of the system, on one line."""
     if isinstance(error, smtplib.SMTPResponseException):
         text = error.smtp_error
         return f"{error.smtp_code} " + email.utils.quote(

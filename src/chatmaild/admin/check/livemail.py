@@ -1,7 +1,7 @@
 """The two messages that `check --live` sends from an address to itself.
 
-The encrypted one has the form of RFC 3156 and RFC 9580 with random octets as its ciphertext:
-nobody, its sender included, can read it, as there is nothing to read.
+The encrypted one has the form of RFC 3156 and RFC 9580, with random octets as its ciphertext.
+Nobody can read it, not even its sender: there is nothing to read.
 """
 
 import base64
@@ -17,14 +17,14 @@ _HEADER = (
 
 
 def cleartext(address: str) -> bytes:
-    """A message that must be refused."""
+    """Return a message that the filter must refuse."""
     return (_header(address, secrets.token_hex(8))
             + "Content-Type: text/plain; charset=utf-8\r\n\r\n"
             "This message is a test of chatmaild check. It must never arrive.\r\n").encode()
 
 
 def encrypted(address: str, token: str) -> bytes:
-    """A message that must be delivered, with `token` in its Message-ID."""
+    """Return a message that must be delivered, with `token` in its Message-ID."""
     armored = base64.encodebytes(_packets()).decode().replace("\n", "\r\n")
     return (_header(address, token)
             + 'Content-Type: multipart/encrypted; protocol="application/pgp-encrypted";\r\n'
@@ -41,8 +41,11 @@ def _header(address: str, token: str) -> str:
 
 
 def _packets() -> bytes:
-    """A session key encrypted with a passphrase (version 4, AES-256, iterated and salted S2K with
-    SHA-256), and encrypted data (version 1): RFC 9580 sections 5.3.1 and 5.13.1."""
+    """Return a session-key packet and encrypted data (RFC 9580 sections 5.3.1 and 5.13.1).
+
+    The former is of version 4, AES-256, S2K iterated and salted with SHA-256; the latter of
+    version 1.
+    """
     session_key = bytes([4, 9, 3, 8]) + secrets.token_bytes(8) + bytes([255])
     data = bytes([1]) + secrets.token_bytes(180)
     return (bytes([0xC0 | 3, len(session_key)]) + session_key

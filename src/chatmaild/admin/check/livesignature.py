@@ -1,4 +1,4 @@
-"""Would another chatmail server take the message that `check --live` has received?"""
+"""Would another chatmail server accept the message that `check --live` has received?"""
 
 import re
 from collections.abc import Callable, Iterable
@@ -15,7 +15,10 @@ MIN_RSA_BITS = 1024
 
 
 def check(message: bytes, domain: str, place: str, now: float, look_up: LookUp) -> Finding:
-    """The finding on a message as IMAP gives it, from a chat user in `domain`."""
+    """Return the finding on `message`, fetched by IMAP, from a chat user in `domain`.
+
+    `now` is in seconds since the epoch; `look_up` asks the DNS.
+    """
     head, _, body = message.partition(b"\r\n\r\n")
     fields = [(name, value) for name, _, value in (
         line.partition(b":") for line in re.split(rb"\r\n(?![ \t])", head))]

@@ -1,4 +1,4 @@
-"""Does Dovecot deliver to chat mailboxes and serve them, without changing anything for others?"""
+"""Does Dovecot deliver to chat mailboxes and serve them, and do others notice nothing?"""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -26,7 +26,7 @@ def check(
     kernel: Callable[[str], int | None] = hostfiles.first_integer,
     count: Callable[[Iterable[str]], int] = hostfiles.count,
 ) -> Iterator[Finding]:
-    """Findings about delivery, users' ids, capabilities, and limits."""
+    """Yield findings about delivery, users' ids, capabilities and limits."""
     for domain in config.mail_domains:
         yield from _lmtp_user(dovecot, domain)
     yield from _valid_ids(dovecot, identify(config.mail_user))
@@ -115,7 +115,7 @@ def _capabilities(dovecot: Dovecot) -> Iterator[Finding]:
 
 
 def _lmtp_sockets(dovecot: Dovecot) -> Iterator[Finding]:
-    """Finds who may write into every mailbox past Postfix and the filters."""
+    """Find sockets that let others write into every mailbox, past Postfix and the filters."""
     listeners = list(dovecot.service("lmtp").all("unix_listener"))
     for listener in listeners:
         mode = listener.get("mode") or LISTENER_MODE
@@ -136,7 +136,7 @@ def _sessions(dovecot: Dovecot) -> Iterator[Finding]:
 
 
 def _chroot(dovecot: Dovecot) -> Iterator[Finding]:
-    """The one path of 2.3 that no userdb can set back to nothing."""
+    """Find a chroot for mail processes: on 2.3 no userdb can unset it."""
     if dovecot.is_23 and dovecot.get("mail_chroot"):
         yield failure("mail-chroot", f"{dovecot.path}: mail_chroot", "is for chat users too, who "
                       "do not find their mailboxes there",
@@ -172,7 +172,7 @@ def _login_processes(dovecot: Dovecot) -> Iterator[Finding]:
 
 
 def _imap_processes(dovecot: Dovecot, accounts: int) -> Iterator[Finding]:
-    """Each session is a process, and ordinary users' come out of the same number."""
+    """Compare the limit of imap processes with the accounts; ordinary users share it."""
     limit = _limit(dovecot.service("imap"), "process_limit", "1024")
     if limit >= max(MANY_CLIENTS, accounts):
         return

@@ -1,6 +1,6 @@
-"""Does the DNS say of the chat domains what others and clients need? With the row to paste.
+"""Does the DNS have the rows that others and clients need? Findings show the row to paste.
 
-A function of the answers; `reach` looks at what the names lead to.
+A function of the answers; `reach` looks at the servers behind the names.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,7 +13,7 @@ from chatmaild.admin.dns.wanted import GUESSED, SERVICES, Address, Host, Row, ad
 
 
 def check(domains: Iterable[str], host: Host, answers: Answers) -> Iterator[Finding]:
-    """Findings about each chat domain, then about the host's own name and addresses."""
+    """Yield findings about each chat domain, then about the host's own name and addresses."""
     if not host.has_public_name:
         yield failure("dns-myhostname", "main.cf: myhostname", f"{host.name} is a name that others "
                       "cannot find, so the rows below cannot be right yet",
@@ -72,7 +72,7 @@ def _is_here(name: str, host: Host, answers: Answers) -> bool:
 
 
 def _leads_here(name: str, host: Host, answers: Answers) -> Iterator[Finding]:
-    """Whether `name` has an address of this host in each family that the host has one of."""
+    """Check that `name` has an address of this host in each family (IPv4, IPv6) of the host."""
     place = f"{name} A, AAAA"
     if said := answers.trouble(name, *ADDRESSES):
         yield _untold("dns-address", place, said)
@@ -107,7 +107,7 @@ def _with(host: Host, addresses: tuple[Address, ...]) -> Host:
 
 
 def _service(label: str, domain: str, host: Host, answers: Answers) -> Iterator[Finding]:
-    """An SRV record that is there has to be right; nobody needs one."""
+    """Check an SRV record if it is published; nobody needs one."""
     name = f"{label}.{domain}"
     found = answers.srv(name)
     if not found:

@@ -1,7 +1,7 @@
 """Does mail to the ordinary users of the host still find them? `check --live` asks Dovecot's LMTP.
 
-A line for chat users that changes how LMTP looks users up loses ordinary mail (550), or leads it
-to somebody else. A dialogue that ends before DATA asks for the lookup and delivers nothing.
+A setting for chat users that changes LMTP's lookup of users can lose ordinary mail (550), or give
+it to somebody else. A dialogue that ends before DATA does the lookup and delivers nothing.
 """
 
 import smtplib
@@ -18,7 +18,7 @@ MOST = 50
 
 
 def check(config: Config, postfix: Postfix, dovecot: Dovecot) -> Iterator[Finding]:
-    """Findings about recipients that Dovecot's LMTP has to know besides chat users."""
+    """Yield findings about the ordinary recipients that Dovecot's LMTP has to know."""
     users = _users(config, dovecot)
     for parameter in ("virtual_transport", "mailbox_transport"):
         socket = _lmtp_socket(postfix, parameter)
@@ -29,7 +29,7 @@ def check(config: Config, postfix: Postfix, dovecot: Dovecot) -> Iterator[Findin
 
 
 def _users(config: Config, dovecot: Dovecot) -> list[str]:
-    """The names that Dovecot lists; none where its userdb cannot list."""
+    """Return the names that Dovecot lists; none if its userdb cannot list."""
     done = hosttool.ask(["doveadm", "-c", dovecot.path, "user", "*"], "Dovecot", DovecotError)
     return [name for name in done.stdout.split()
             if name.rpartition("@")[2].lower() not in config.domains]
@@ -44,7 +44,7 @@ def _lmtp_socket(postfix: Postfix, parameter: str) -> str:
 
 
 def _address(user: str, parameter: str, postfix: Postfix) -> str:
-    """The address by which Postfix hands `user` over through `parameter`; "" if it does not."""
+    """Return the address of `user` that Postfix passes on by `parameter`; "" if none."""
     domain = user.partition("@")[2]
     if parameter == "virtual_transport":
         return user if domain and postfix.lists("virtual_mailbox_domains", domain) else ""

@@ -1,4 +1,4 @@
-"""Is this host, one of several with the same chat domains, ready to be one of them?"""
+"""Is this host ready to share its chat domains with other hosts?"""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ GUIDE = "see several-hosts.md"
 
 
 def check(postfix: Postfix | None, dovecot: Dovecot | None, config: Config) -> Iterator[Finding]:
-    """Nothing on a host that is alone."""
+    """Yield findings about the directory and the other hosts; none on a host that is alone."""
     if config.directory is None:
         return
     nodes: list[Node] = []

@@ -1,4 +1,4 @@
-"""What a chat domain publishes about its mail: SPF, DKIM, DMARC, MTA-STS, TLSRPT.
+"""Are a chat domain's policies for its mail right: SPF, DKIM, DMARC, MTA-STS, TLSRPT?
 
 Sources: RFC 7208, 6376, 7489, 8461, 8460.
 """
@@ -15,6 +15,7 @@ from chatmaild.dkim.taglist import DkimSyntaxError
 
 
 def check(domain: str, host: Host, answers: Answers) -> Iterator[Finding]:
+    """Yield findings about the policies of `domain`."""
     yield _spf(domain, host, answers)
     yield from _dkim(domain, host, answers)
     yield _dmarc(domain, answers)
@@ -23,7 +24,7 @@ def check(domain: str, host: Host, answers: Answers) -> Iterator[Finding]:
 
 
 def tags(text: str) -> dict[str, str]:
-    """``v=DMARC1; p=reject`` as a mapping, in lower case; what is no tag is left out."""
+    """Parse ``v=DMARC1; p=reject`` to a mapping, in lower case; skip anything but tags."""
     pairs = (part.partition("=") for part in text.lower().split(";"))
     return {name.strip(): value.strip() for name, equals, value in pairs if equals}
 
@@ -91,7 +92,7 @@ def _key(domain: str, key: SigningKey, answers: Answers) -> Finding:
 
 
 def _same_key(published: KeyRecord, own: KeyRecord) -> bool:
-    """An RSA key may be published without its wrapping (RFC 6376 section 3.6.1)."""
+    """Compare keys; an RSA key may be published without its wrapping (RFC 6376 section 3.6.1)."""
     return published.key_type == own.key_type and (
         published.data == own.data
         or own.key_type == "rsa" and len(published.data) > 64 and own.data.endswith(published.data))
@@ -117,7 +118,7 @@ def _dmarc(domain: str, answers: Answers) -> Finding:
 
 
 def _mta_sts(domain: str, answers: Answers) -> Iterator[Finding]:
-    """Nobody needs a policy; `reach` reads the one there is."""
+    """Check the announcement of a policy. Nobody needs one; `reach` reads it if there is one."""
     place = f"_mta-sts.{domain} TXT"
     found = [text for text in answers.of(f"_mta-sts.{domain}", "TXT")
              if tags(text.partition(";")[0]).get("v") == "stsv1"]

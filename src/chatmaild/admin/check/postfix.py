@@ -1,4 +1,4 @@
-"""Does every service of Postfix that takes chat mail ask our filter, and nothing undo it?"""
+"""Does each service of Postfix that takes chat mail ask our filter, and does it take effect?"""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ PROBE_NAME = "chatmaildcheckprobe"
 
 
 def check(postfix: Postfix, config: Config) -> Iterator[Finding]:
-    """Findings about smtpd(8) services, their milters and limits."""
+    """Yield findings about smtpd(8) services, their milters and limits."""
     submission = postfix.submission_servers()
     if not submission:
         yield failure(
@@ -41,7 +41,7 @@ def check(postfix: Postfix, config: Config) -> Iterator[Finding]:
 
 
 def _takes_nothing(postfix: Postfix, config: Config, service: Service) -> bool:
-    """Whether it refuses each login of a chat domain, as where chat has a service of its own."""
+    """Whether the service refuses every chat login, because chat has a service of its own."""
     words = postfix.words("smtpd_data_restrictions", service)
     tables = [table for word, table in zip(words, words[1:]) if word == "check_sasl_access"]
     try:
@@ -61,7 +61,7 @@ def _ours(postfix: Postfix, service: Service) -> list[Milter]:
 
 
 def _outgoing(postfix: Postfix, service: Service) -> Iterator[Finding]:
-    """A service for clients that log in; either of our filters knows both sets of rules."""
+    """Check a service for clients that log in; each of our filters knows both sets of rules."""
     place = _place(postfix, service)
     ours = _ours(postfix, service)
     if not ours:
@@ -77,7 +77,7 @@ def _outgoing(postfix: Postfix, service: Service) -> Iterator[Finding]:
 
 
 def _incoming(postfix: Postfix, config: Config, service: Service) -> Iterator[Finding]:
-    """A service for everybody: only the incoming filter takes them for strangers."""
+    """Check a service for everybody: only the incoming filter treats them as strangers."""
     place = _place(postfix, service)
     ours = _ours(postfix, service)
     cure = _cure_milters(postfix, "chat_incoming_milters", LINE_INCOMING)
@@ -104,7 +104,7 @@ def _submission(postfix: Postfix, config: Config, service: Service) -> Iterator[
 
 
 def _cure_milters(postfix: Postfix, name: str, line: str) -> str:
-    """The lines that put our filter before the host's own, if it has any."""
+    """Return the lines that put our filter before the host's own, if it has any."""
     own = postfix.get("smtpd_milters")
     if own and not any(m.is_ours for m in milters(own)):
         return (f"main.cf:    host_milters = {own}\n"
@@ -117,8 +117,10 @@ def _cure_milters(postfix: Postfix, name: str, line: str) -> str:
 def _milter_settings(
     postfix: Postfix, service: Service, name: str, line: str, believes_another: bool = False
 ) -> Iterator[Finding]:
-    """Everything by which mail can pass our filter although the service names it.
-    `believes_another`: ours reads what a verifier before it found."""
+    """Find settings that let mail evade our filter although the service names it.
+
+    `believes_another`: our filter reads the result of a verifier before it.
+    """
     for milter in _ours(postfix, service):
         yield from _default_action(postfix, service, milter)
         yield from _endpoint(postfix, service, milter)
@@ -130,7 +132,7 @@ def _milter_settings(
 def _milter_order(
     postfix: Postfix, service: Service, name: str, line: str, believes_another: bool
 ) -> Iterator[Finding]:
-    """Does each milter of the host still see the mail, and in an order that makes sense?"""
+    """Check that each milter of the host still sees the mail, and in a sensible order."""
     place = _place(postfix, service)
     entries = milters(postfix.get("smtpd_milters", service))
     ours = _ours(postfix, service)
@@ -159,7 +161,7 @@ def _milter_order(
 
 
 def _milter_overrides(postfix: Postfix, service: Service) -> Iterator[Finding]:
-    """Settings that take mail past our filter."""
+    """Find settings that take mail past our filter."""
     place = _place(postfix, service)
     if "no_milters" in postfix.words("receive_override_options", service):
         yield failure("milter-overridden", place,
@@ -176,7 +178,7 @@ def _milter_overrides(postfix: Postfix, service: Service) -> Iterator[Finding]:
 
 
 def _milter_protocol(postfix: Postfix, service: Service) -> Iterator[Finding]:
-    """Settings that keep our filter from learning what it has to know."""
+    """Find settings that hide from our filter what it has to know."""
     place = _place(postfix, service)
     protocol = postfix.get("milter_protocol", service)
     if protocol.isdigit() and int(protocol) < 6:
@@ -246,7 +248,7 @@ def _message_size(postfix: Postfix, config: Config, service: Service) -> Iterato
 
 
 def _received(postfix: Postfix, service: Service, domain: str) -> Iterator[Finding]:
-    """Is the Received line with the client's address taken out of chat users' mail?"""
+    """Check that chat users' mail loses the Received line with the client's address."""
     cleanup = postfix.service((postfix.get("cleanup_service_name", service) or "cleanup") + "/unix")
     place = f"{_place(postfix, service)}: header_checks"
     login = (f"\n\t(Authenticated sender: {PROBE_NAME}@{domain})"

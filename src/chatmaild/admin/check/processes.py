@@ -1,8 +1,8 @@
-"""As whom, and for how many clients, Dovecot's processes that open mailboxes run.
+"""Do Dovecot's processes that open mailboxes run as the right user, and for one client each?
 
-Chat mailboxes belong to mail_user. A process becomes the user of the mailbox that it opens, which
-imap does once, so that it cannot serve anybody else afterwards. (`user` of service imap does not
-matter: its processes begin as root all the same, tried on 2.3 and 2.4.)
+Chat mailboxes belong to mail_user. A process becomes the user of the mailbox that it opens. An imap
+process does so once and can serve nobody else afterwards. (The `user` of service imap does not
+matter: its processes start as root anyway, tried on 2.3 and 2.4.)
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def _lmtp_user(dovecot: Dovecot, mail_user: str) -> Iterator[Finding]:
 
 
 def _reuse(dovecot: Dovecot, service: Block) -> Iterator[Finding]:
-    """Tried: setresgid fails, Fatal, and every client of the process is gone."""
+    """Find processes that serve several clients: setresgid fails, and all of them are cut off."""
     reuse = "service_count" if dovecot.is_23 else "restart_request_count"
     for key, what in (("client_limit", "at once"), (reuse, "one after another")):
         value = service.get(key) or "1"

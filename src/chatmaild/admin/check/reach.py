@@ -1,4 +1,4 @@
-"""What the names of a chat domain lead to: certificates, a policy to read; and the way out."""
+"""Checks the servers behind a chat domain's names, their certificates and policy, and port 25."""
 
 import contextlib
 import smtplib
@@ -34,7 +34,7 @@ HTTPS, IMAPS, SUBMISSIONS, SUBMISSION = 443, 993, 465, 587
 
 @dataclass(frozen=True)
 class Certificate:
-    """What a server showed, by the clock of this host."""
+    """The certificate that a server showed, judged by the clock of this host."""
 
     lifetime: float
     left: float
@@ -42,11 +42,11 @@ class Certificate:
 
 
 class Unreachable(OSError):
-    """No connection, so that nothing can be said about a certificate."""
+    """No connection, so nothing is known about a certificate."""
 
 
 def endpoints(domain: str, answers: Answers) -> list[tuple[str, int]]:
-    """Names and ports where clients expect a certificate of that name."""
+    """Return names and ports where clients expect a certificate for that name."""
     names = [domain, *(name for label in GUESSED if answers.addresses(name := f"{label}.{domain}"))]
     names += [target for label in SERVICES for _, target in answers.srv(f"{label}.{domain}")
               if target]
@@ -58,14 +58,16 @@ def endpoints(domain: str, answers: Answers) -> list[tuple[str, int]]:
 
 
 def _serves(name: str, port: int, domain: str) -> bool:
-    """Nobody asks imap. for submission, nor smtp. for IMAP."""
+    """Whether clients use the name for this port: not imap. for submission, nor smtp. for IMAP."""
     return not (name == f"imap.{domain}" and port != IMAPS
                 or name == f"smtp.{domain}" and port == IMAPS)
 
 
 def check(domains: Iterable[str], answers: Answers, local: str) -> Iterator[Finding]:
-    """Connects to the published addresses, or to `local` where this host does not reach its own
-    public address (NAT)."""
+    """Connect to the published addresses and yield findings.
+
+    Uses `local` instead if this host cannot reach its own public address (NAT).
+    """
     for domain in domains:
         for name, port in endpoints(domain, answers):
             yield from certificate(name, port, answers, local)
@@ -73,13 +75,13 @@ def check(domains: Iterable[str], answers: Answers, local: str) -> Iterator[Find
 
 
 def certificate(name: str, port: int, answers: Answers, local: str) -> Iterator[Finding]:
-    """What clients get to see there; nothing about a web server that is not there."""
+    """Yield findings about the certificate at `name`; none about a missing web server."""
     place, code = f"certificate at {name}:{port}", "dns-certificate"
     try:
         with _connected(name, port, answers, local) as connection:
             seen = _read_certificate(connection)
     except Unreachable as error:
-        # A web server is for who wants pages; mail has to be there.
+        # A web server is optional; mail has to be there.
         if port != HTTPS or name.startswith("mta-sts."):
             optional = port == SUBMISSION
             yield (warning if optional else failure)(
@@ -111,7 +113,7 @@ def _read_certificate(connection: ssl.SSLSocket) -> Certificate:
 
 @contextlib.contextmanager
 def _connected(name: str, port: int, answers: Answers, local: str) -> Iterator[ssl.SSLSocket]:
-    """A TLS connection to `name`, whose certificate is good for it."""
+    """Open a TLS connection to `name`, whose certificate has to be valid for that name."""
     context = ssl.create_default_context()
     with contextlib.ExitStack() as stack:
         connection = stack.enter_context(_open(name, port, answers, local))
@@ -121,7 +123,7 @@ def _connected(name: str, port: int, answers: Answers, local: str) -> Iterator[s
 
 
 def _start_tls(connection: socket.socket) -> None:
-    """Up to where TLS begins on a submission port (RFC 3207)."""
+    """Speak SMTP on a submission port up to STARTTLS (RFC 3207)."""
     with connection.makefile("rb") as replies:
         for command, good in ("", b"220"), (f"EHLO {CLIENT_NAME}", b"250"), ("STARTTLS", b"220"):
             if command:
@@ -147,7 +149,7 @@ def _open(name: str, port: int, answers: Answers, local: str) -> socket.socket:
 
 
 def _policy(domain: str, answers: Answers, local: str) -> Iterator[Finding]:
-    """The policy that the domain announces (RFC 8461 section 3.2), if it does."""
+    """Check the policy that the domain announces (RFC 8461 section 3.2), if any."""
     name = f"mta-sts.{domain}"
     if not answers.of(f"_mta-sts.{domain}", "TXT") or not answers.addresses(name):
         return
@@ -175,7 +177,7 @@ def _get(connection: ssl.SSLSocket, name: str, path: str) -> str:
 
 
 def judge_policy(text: str, names: list[str], place: str) -> Finding:
-    """Whether a policy lets others deliver to the mail exchangers `names`."""
+    """Find out whether a policy lets others deliver to the mail exchangers `names`."""
     pairs = [line.partition(":")[::2] for line in text.splitlines()]
     fields = [(key.strip().lower(), value.strip().lower()) for key, value in pairs]
     known, patterns = dict(fields), [value for key, value in fields if key == "mx"]
@@ -197,7 +199,7 @@ def judge_policy(text: str, names: list[str], place: str) -> Finding:
 
 
 def port_25(probe: str, answers: Answers, relay: str) -> Finding:
-    """Whether this host reaches port 25 of others: of the mail exchangers of `probe`."""
+    """Find out whether this host reaches port 25 of the mail exchangers of `probe`."""
     code, place = "outgoing-25", "outgoing port 25"
     if relay:
         return ok(code, place, f"mail leaves through {relay}, so it is not needed")

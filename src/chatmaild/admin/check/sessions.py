@@ -1,6 +1,6 @@
-"""Finds what happens in a chat user's session besides what our userdb says.
+"""Finds what the host does in a chat user's session and no userdb field can turn off.
 
-No userdb field takes it away: a script that runs after each login, and copies of what was said.
+That is a script that runs after each login, and copies of the dialogue.
 """
 
 import re
@@ -15,7 +15,7 @@ READS = 65_536
 
 
 def read(path: str) -> str:
-    """The beginning of a script; "" if it cannot be read."""
+    """Return the beginning of a script; "" if it cannot be read."""
     try:
         with open(path, errors="replace") as file:
             return file.read(READS)
@@ -25,7 +25,7 @@ def read(path: str) -> str:
 
 def check(dovecot: Dovecot, config: Config,
           text: Callable[[str], str] = read) -> Iterator[Finding]:
-    """Findings about scripts after a login, and about sessions that are written down."""
+    """Yield findings about scripts after a login, and about sessions that are written down."""
     for service in _after_login(dovecot):
         yield from _script(dovecot, service, config, text)
     yield from _folders(dovecot)
@@ -38,7 +38,7 @@ def check(dovecot: Dovecot, config: Config,
 
 
 def _folders(dovecot: Dovecot) -> Iterator[Finding]:
-    """On 2.3 our userdb sees to it that such mail goes to INBOX; 2.4 does not ask."""
+    """Check for folders made by deliveries: on 2.3 our userdb prevents them; 2.4 does not ask."""
     if (not dovecot.is_23 and dovecot.for_protocol("lmtp", "lmtp_save_to_detail_mailbox") == "yes"
             and dovecot.for_protocol("lmtp", "lda_mailbox_autocreate") == "yes"):
         yield warning("detail-folders", f"{dovecot.path}: lmtp_save_to_detail_mailbox",
@@ -48,8 +48,7 @@ def _folders(dovecot: Dovecot) -> Iterator[Finding]:
 
 
 def _after_login(dovecot: Dovecot) -> Iterator[Block]:
-    """The services to which imap hands each login before it serves it (Dovecot: PostLogin
-    scripting)."""
+    """Yield the services that imap hands each login to first (Dovecot: PostLogin scripting)."""
     sockets = [word for word in dovecot.service("imap").get("executable").split()[1:]
                if not word.startswith("-")]
     for service in dovecot.tree.all("service"):

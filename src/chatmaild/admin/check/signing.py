@@ -1,4 +1,4 @@
-"""Is what this host sends signed in time: its own bounces too, and without waiting for TCP?"""
+"""Is all mail of this host signed, its bounces included, and without waiting for TCP?"""
 
 import ipaddress
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from chatmaild.admin.servers.postconf import Postfix
 
 
 def check(postfix: Postfix) -> Iterator[Finding]:
-    """Findings about the host's own milters, one of which signs."""
+    """Yield findings about the host's own milters, one of which signs."""
     yield from _bounces(postfix)
     yield from _slow(postfix)
 

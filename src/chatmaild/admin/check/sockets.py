@@ -1,4 +1,4 @@
-"""Do our services answer, asked by whom and from where Postfix and Dovecot will ask them?"""
+"""Do our services answer, as the users and from the roots that Postfix and Dovecot ask from?"""
 
 import contextlib
 import os
@@ -24,7 +24,7 @@ RUN = "/run/chatmaild"
 
 @dataclass(frozen=True)
 class Question:
-    """Something that a healthy service answers, and that changes nothing."""
+    """A request that a healthy service answers and that changes nothing."""
 
     send: bytes
     healthy: tuple[bytes, ...]
@@ -34,7 +34,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Door:
-    """A socket, who must be able to use it, and from which root directory."""
+    """A socket, the user who must be able to use it, and the root directory they see."""
 
     service: str
     path: str
@@ -44,7 +44,7 @@ class Door:
 
 
 def dict_question(name: str, key: str) -> Question:
-    """A lookup of something that does not exist, in Dovecot's dict protocol."""
+    """Return a lookup of a key that does not exist, in Dovecot's dict protocol."""
     return Question(f"H3\t2\t0\t\t{name}\nL{key}\t{PROBE_NAME}\n".encode(), (b"N\n", b"O"))
 
 
@@ -55,8 +55,7 @@ MILTER_QUESTION = Question(
 
 
 def doors(config: Config, postfix: Postfix | None) -> Iterator[Door]:
-    """Every socket of ours that Dovecot, our own filter and, as far as it is configured, Postfix
-    use."""
+    """Yield each of our sockets that Dovecot, our own filter, or Postfix as configured uses."""
     probe = f"{PROBE_NAME}@{config.mail_domains[0]}"
     root = Identity("root", 0, 0, frozenset({0}))
     owner = hostfiles.identity(config.mail_user, "dovecot") or root
@@ -89,14 +88,14 @@ def check(
     postfix: Postfix | None,
     ask: Callable[[Door], bytes] | None = None,
 ) -> Iterator[Finding]:
-    """Findings about each socket. `ask` returns the answer or raises OSError."""
+    """Yield a finding about each socket. `ask` returns the answer or raises OSError."""
     for door in doors(config, postfix):
         yield judge(door, ask or ask_as)
 
 
 def judge(door: Door, ask: Callable[[Door], bytes]) -> Finding:
     unit = f"chatmaild-{door.service}"
-    # enable --now would do nothing where systemd still has a socket whose file somebody removed
+    # enable --now does nothing if systemd still has a socket whose file somebody removed
     cure = (f"systemctl enable {unit}.socket; systemctl restart {unit}.socket; "
             f"journalctl -u {unit}")
     user = f"user {door.who.name}" + ("" if door.chroot == "/" else f" in {door.chroot}")
@@ -125,7 +124,7 @@ def judge(door: Door, ask: Callable[[Door], bytes]) -> Finding:
 
 
 def ask_as(door: Door) -> bytes:
-    """Ask as `door.who` within `door.chroot`; as ourselves unless we are root.
+    """Ask as `door.who` within `door.chroot`; as ourselves if we are not root.
 
     Raises OSError as connect(2) and recv(2) do.
     """
@@ -148,7 +147,7 @@ def ask_as(door: Door) -> bytes:
 
 
 def _child(door: Door, path: str, writer: int) -> None:
-    """Become the other program, ask, tell the parent; never returns."""
+    """Become the other program, ask, and tell the parent. Never returns."""
     status, answer = 0, b""
     try:
         os.chroot(door.chroot)

@@ -1,4 +1,4 @@
-"""Do our filter and Postfix trust the same clients? Those in mynetworks need no signature."""
+"""Do our filter and Postfix trust the same clients? Clients in mynetworks need no signature."""
 
 import ipaddress
 from collections.abc import Iterable, Iterator
@@ -10,8 +10,7 @@ from chatmaild.config.values import Network
 
 
 def check(postfix: Postfix, config: Config) -> Iterator[Finding]:
-    """Findings about trusted_networks; tables in mynetworks cannot be compared and are left out.
-    """
+    """Yield findings about trusted_networks; tables in mynetworks cannot be compared."""
     if config.incoming_authenticity == "off":
         return
     place = f"{config.path}: trusted_networks"
@@ -32,7 +31,7 @@ def check(postfix: Postfix, config: Config) -> Iterator[Finding]:
 
 
 def _networks(words: Iterable[str]) -> tuple[list[Network], bool]:
-    """The networks that are written out, and whether there is anything else."""
+    """Return the networks that are written out, and whether there is anything else."""
     found, others = [], False
     for word in words:
         try:
@@ -45,7 +44,7 @@ def _networks(words: Iterable[str]) -> tuple[list[Network], bool]:
 
 
 def _plain(network: Network) -> Network:
-    """IPv4 in the form that Postfix uses for IPv4 clients of an IPv6 socket, as IPv4."""
+    """Return an IPv4-mapped IPv6 network as IPv4; Postfix sees IPv4 clients so on IPv6 sockets."""
     if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= 96:
         if mapped := network.network_address.ipv4_mapped:
             return ipaddress.ip_network(f"{mapped}/{network.prefixlen - 96}")

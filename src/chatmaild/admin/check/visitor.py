@@ -1,4 +1,4 @@
-"""A throw-away account of `check --live`: how it is made, logs in by IMAP, and is removed."""
+"""Makes a throw-away account for `check --live`, logs in by IMAP, and removes it."""
 
 import contextlib
 import imaplib
@@ -30,7 +30,7 @@ _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 
 @dataclass(frozen=True)
 class Visitor:
-    """The throw-away account, and where it connects to."""
+    """A throw-away account, and the host that it connects to."""
 
     mailbox: Mailbox
     password: str
@@ -44,12 +44,12 @@ class Visitor:
 
     @property
     def name(self) -> str:
-        """The local part: so random that whatever on the host has it in its name is a trace."""
+        """The local part, so random that any file with it in its name is a trace of the account."""
         return self.address.partition("@")[0]
 
     @contextlib.contextmanager
     def logged_in(self) -> Iterator[imaplib.IMAP4_SSL]:
-        """An IMAP session of the account. Raises one of `TROUBLE`."""
+        """Open an IMAP session of the account. Raises one of `TROUBLE`."""
         client = imaplib.IMAP4_SSL(self.host, self.imap_port, ssl_context=any_certificate(),
                                    timeout=TIMEOUT)
         try:
@@ -61,7 +61,7 @@ class Visitor:
 
 
 def invent(config: Config, domain: DomainConfig, host: str, dovecot: Dovecot | None) -> Visitor:
-    """An address of `domain` that nobody has, and a password for it."""
+    """Make up an unused address of `domain`, and a password for it."""
     length = max(domain.username_min_length, min(9, domain.username_max_length))
     mailboxes = Mailboxes(config)
     while True:
@@ -77,7 +77,7 @@ def invent(config: Config, domain: DomainConfig, host: str, dovecot: Dovecot | N
 
 
 def create(config: Config, visitor: Visitor) -> None:
-    """Make the account without a login. Raises `ChatmaildError`."""
+    """Make the account directly, without a login. Raises `ChatmaildError`."""
     def work() -> None:
         hashed = passwordhash.hash_password(visitor.password.encode())
         Entries(config).claim(visitor.mailbox, hashed)
@@ -87,6 +87,7 @@ def create(config: Config, visitor: Visitor) -> None:
 
 
 def remove(config: Config, visitor: Visitor) -> Finding:
+    """Remove the account and its mail, and tell whether that worked."""
     home = visitor.mailbox.home
 
     def work() -> None:
@@ -104,7 +105,7 @@ def remove(config: Config, visitor: Visitor) -> Finding:
 
 
 def as_owner(config: Config, work: Callable[[], object]) -> None:
-    """Do `work` in a child process that is mail_user; its trouble as `ChatmaildError`."""
+    """Run `work` in a child process as mail_user. Raises its errors as `ChatmaildError`."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -124,7 +125,7 @@ def as_owner(config: Config, work: Callable[[], object]) -> None:
 
 
 def any_certificate() -> ssl.SSLContext:
-    """Takes any certificate: that has a check of its own."""
+    """Return a context that accepts any certificate; `reach` checks those."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -1,6 +1,6 @@
 """Is this host wired at all, and what would `chatmaild wire` do about a finding?
 
-Cures are steps of its plan, so that nobody is told two things.
+Cures are steps of its plan, so `check` and `wire` never give different advice.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ COMMAND = "chatmaild wire --apply"
 
 
 def is_unwired(postfix: Postfix, dovecot: Dovecot) -> bool:
-    """Whether neither of the two asks us about anything."""
+    """Whether neither server asks us about anything."""
     asked = any(milter.is_ours for service in postfix.servers()
                 for milter in milters(postfix.get("smtpd_milters", service)))
     return not asked and not any(is_ours(block) for kind in ("passdb", "userdb")
@@ -25,7 +25,7 @@ def is_unwired(postfix: Postfix, dovecot: Dovecot) -> bool:
 
 
 def unwired(plan: Plan) -> Iterator[Finding]:
-    """One finding for a host that was never wired, and one for each line in the way."""
+    """Yield one finding for a host that was never wired, and one for each line in the way."""
     yield failure("unwired", "Postfix and Dovecot",
                   f"neither asks chatmaild about anything yet; {len(plan.steps)} changes are to be "
                   "made", f"chatmaild wire     (shows them)\n{COMMAND}")
@@ -34,7 +34,7 @@ def unwired(plan: Plan) -> Iterator[Finding]:
 
 
 def with_cures(findings: Iterable[Finding], plan: Plan | None) -> Iterator[Finding]:
-    """`findings` with what `wire` would do as their cure, where it would do something."""
+    """Yield `findings`; where `wire` would do something, that is their cure."""
     for finding in findings:
         steps = plan.curing(finding.code) if plan else []
         if finding.level is Level.OK or not steps:
@@ -46,7 +46,7 @@ def with_cures(findings: Iterable[Finding], plan: Plan | None) -> Iterator[Findi
 
 
 def other_instances(postfix: Postfix, plan: Plan) -> Iterator[Finding]:
-    """Further instances of Postfix at which chat users could send past our filter."""
+    """Find other instances of Postfix at which chat users could evade our filter."""
     steps = [step for step in plan.steps
              if step.kind in (Kind.PARAMETER, Kind.OPTION, Kind.SERVICE)
              and step.place.rpartition("/")[0] != postfix.directory]
