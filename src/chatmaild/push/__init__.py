@@ -1,4 +1,4 @@
-"""Leads from a delivery to a ringing phone, and serves what clients read by METADATA.
+"""Rings phones after a delivery, and serves what clients read by IMAP METADATA (RFC 5464).
 
     Lua file at RCPT -> arrivals -> deliveries -> newmail (has it come, from whom?)
                                                -> expectation (when to look, when to ring)
@@ -6,6 +6,6 @@
                      -> gateway (HTTPS)
     SETMETADATA -> tokens        GETMETADATA -> clientkeys -> turn        metrics: for the report
 
-Two processes share it: metadata sees the mailboxes, the notifier sees the network and tokens only.
+Two processes share it: metadata sees the mailboxes, the notifier sees only network and tokens.
 May import `accounts`, `disk`, `config`, `daemon`, `metrics`, `address` and `errors`.
 """

@@ -1,11 +1,10 @@
-"""Tells who is about to get mail: by a file for each message, which Dovecot's auth makes before a
-delivery.
+"""Tells who is about to get mail, by a file for each message that Dovecot's auth makes before.
 
-Dovecot's lmtp asks for the account at each RCPT, and chatmaild.lua, which answers, moves an empty
-file to DIRECTORY/ADDRESS,WHATEVER. We move it on to claimed/, and remove it there when the
-notification is safe: so the next start finds what a kill left behind.
+Dovecot's lmtp asks for the account at each RCPT. chatmaild.lua answers, and moves an empty file to
+DIRECTORY/ADDRESS,WHATEVER. We move it on to claimed/, and remove it there when the notification is
+safe. So the next start finds what a kill left behind.
 
-In /run, because it is worth nothing after a reboot, and an empty file takes no space there.
+The directory is in /run: its files are worth nothing after a reboot, and are empty.
 """
 
 import contextlib
@@ -33,7 +32,7 @@ class Arrival:
 
 
 class Arrivals:
-    """The arrivals in `directory`. Blocking calls; `prepare` and `claim` raise `StoreError`."""
+    """The arrivals in `directory`. Calls block; `prepare` and `claim` raise `StoreError`."""
 
     def __init__(self, directory: Path):
         self._path = os.fspath(directory)
@@ -41,7 +40,7 @@ class Arrivals:
         self._descriptor = -1
 
     def prepare(self) -> None:
-        """Call this before the others. What a kill left under way is found by `claim` again."""
+        """Make the directories; call this first. `claim` then finds what a kill left under way."""
         try:
             for path in (self._path, self._claimed):
                 with contextlib.suppress(FileExistsError):
@@ -54,22 +53,22 @@ class Arrivals:
             raise self._explain(error) from None
 
     def watch(self) -> None:
-        """Have the kernel send SIGIO at the next arrival, once.
+        """Have the kernel send SIGIO once, at the next arrival.
 
-        dnotify and not inotify: a user has 128 instances of inotify, and Dovecot's imap processes,
-        which run as the same user, use them up.
+        By dnotify and not inotify: a user has 128 instances of inotify, and Dovecot's imap
+        processes, which run as the same user, use them up.
         """
-        with contextlib.suppress(OSError):  # a kernel without it: then somebody has to look
+        with contextlib.suppress(OSError):  # a kernel without dnotify: then the caller has to poll
             fcntl.fcntl(self._descriptor, fcntl.F_NOTIFY, fcntl.DN_CREATE)
 
     def claim(self) -> list[Arrival]:
-        """What has come since the last call."""
+        """Return the arrivals since the last call."""
         found = []
         try:
             for name in os.listdir(self._path):
                 if name != CLAIMED:
                     address = name.partition(",")[0]
-                    mine = f"{address},{time.time_ns()}"    # the other will be there again
+                    mine = f"{address},{time.time_ns()}"    # the old name comes again
                     os.rename(f"{self._path}/{name}", f"{self._claimed}/{mine}")
                     since = os.stat(f"{self._claimed}/{mine}").st_mtime
                     found.append(Arrival(address, since, mine))

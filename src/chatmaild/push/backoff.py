@@ -1,8 +1,7 @@
-"""Decides when a notification is sent again, and how many may be under way while the gateway is
-ill.
+"""Decides when to send a notification again, and how many may be under way while the gateway fails.
 
-Nothing here reads a clock or a random number: `now` (seconds since the epoch) and `spread` (a
-random number in [0, 1)) are arguments.
+Reads no clock and no random number: `now` (seconds since the epoch) and `spread` (a random number
+in [0, 1)) are arguments.
 """
 
 LIFETIME = 5 * 3600.0
@@ -19,12 +18,15 @@ LONGEST_PAUSE = 120.0
 
 
 def _grown(first: float, longest: float, times: int, spread: float) -> float:
-    """Exponential back-off; half of it is random, so that requests that failed together part."""
+    """Return an exponential back-off in seconds.
+
+    Half of it is random, so that requests that failed together spread out.
+    """
     return min(first * 2.0 ** min(times - 1, 30), longest) * (0.5 + spread / 2)
 
 
 def delay(failures: int, spread: float) -> float:
-    """Seconds until a notification that failed `failures` times (at least once) is tried again."""
+    """Return the seconds until the next try after `failures` failures (at least one)."""
     return _grown(FIRST_DELAY, LONGEST_DELAY, failures, spread)
 
 
@@ -44,25 +46,29 @@ class Breaker:
         self._open_until = 0.0
 
     def allowance(self, now: float, under_way: int) -> int:
-        """How many requests may be started now, when `under_way` have not ended yet."""
+        """Return how many requests may be started now, while `under_way` have not ended."""
         return 0 if self.is_open(now) else max(0, min(self._window, self.limit) - under_way)
 
     def is_open(self, now: float) -> bool:
+        """Whether nothing may be sent now."""
         # A clock that was set back must not keep the breaker open for ever.
         return self._open_until - LONGEST_PAUSE <= now < self._open_until
 
     def reopens(self, now: float) -> float | None:
-        """When the pause ends; None if there is none."""
+        """Return when the pause ends; None if there is none."""
         return self._open_until if self.is_open(now) else None
 
     def success(self) -> None:
-        """The gateway answered, whatever it said of this one token."""
+        """Count an answer of the gateway, whatever it says about this one token."""
         self._failures = 0
         self._openings = 0
         self._window = min(self._window + 1, self.limit)
 
     def failure(self, now: float, spread: float, retry_after: float = 0.0) -> None:
-        """No answer, or one that says the gateway is ill. `retry_after`: seconds it asked for."""
+        """Count a failure: no answer, or one that says the gateway is ill.
+
+        `retry_after` is the pause in seconds that the gateway asked for.
+        """
         if self.is_open(now):
             return  # begun before the pause: says nothing new
         self._failures += 1

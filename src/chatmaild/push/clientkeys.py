@@ -1,11 +1,10 @@
-"""Answers what clients read of a chat domain by IMAP METADATA: values that the admin has
-configured.
+"""Answers clients that read a chat domain's keys by IMAP METADATA. The admin configures the values.
 
-/shared/comment and /shared/admin are not here: Dovecot answers them by itself, from what the Lua
-userdb returns.
+/shared/comment and /shared/admin are not here: Dovecot itself answers them, from the fields of the
+Lua userdb.
 
-A key that is not configured, or whose file cannot be used, does not exist for clients: they have
-a way of their own then, while a failure would cost them all the other keys they asked for.
+A key that is not configured, or whose file cannot be used, does not exist for clients. They do
+without it; a failure would cost them all the other keys they asked for.
 """
 
 import asyncio
@@ -35,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 class ClientKeys:
-    """The keys of one domain. The files that its configuration names are read here and now."""
+    """The keys of one domain. Reads the files that its configuration names at once."""
 
     def __init__(self, domain: DomainConfig):
         self._domain = domain
@@ -48,7 +47,7 @@ class ClientKeys:
         }
 
     def value(self, key: bytes) -> bytes | None | Awaitable[bytes | None]:
-        """The value of `key` (as it follows ``/shared/``); None if it does not exist."""
+        """Return the value of `key` (the part after ``/shared/``); None if it does not exist."""
         if key == _VENDOR + b"turn" and self._domain.turn_server:
             if self._domain.turn_socket:
                 return self._ask(self._domain.turn_socket)
@@ -62,7 +61,7 @@ class ClientKeys:
         return f"{self._domain.turn_server}:{credentials}".encode()
 
     async def _ask(self, path: Path) -> bytes | None:
-        """Another program makes the credentials: it writes one line to whoever connects."""
+        """Ask another program for credentials: it writes one line to whoever connects."""
         try:
             async with asyncio.timeout(TURN_TIMEOUT):
                 reader, writer = await asyncio.open_unix_connection(path, limit=1024)

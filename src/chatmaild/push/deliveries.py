@@ -1,7 +1,7 @@
-"""Waits for each message that Dovecot announced, and has the phones ring.
+"""Waits for each message that Dovecot announced, and rings the phones.
 
-A delivery neither waits for us nor needs us: it leaves a file behind, and the message. This module
-looks (at the clock, for files, into mailboxes) and rings; `expectation` says when.
+A delivery neither waits for us nor needs us: it leaves behind a file, and the message. This module
+looks (at the clock, for files, into mailboxes) and rings; `expectation` decides when.
 """
 
 import asyncio
@@ -61,10 +61,10 @@ _NOTHING = _Look(set(), False)
 
 
 class Deliveries:
-    """Looks into `directory`; `find` tells the mailbox of an address if it has devices to ring.
+    """Watches `directory`. `find` returns the mailbox of an address if it has devices to ring.
 
-    `prepare` is called in a thread with a mailbox that has news. `ring` is called in the event
-    loop with the mailbox and a function, to be called when it need not be told again.
+    A thread calls `prepare` with a mailbox that has news. The event loop calls `ring` with the
+    mailbox, and with a function for it to call when the news is safe.
     """
 
     def __init__(self, directory: Path, find: Callable[[str], Mailbox | None],
@@ -80,7 +80,7 @@ class Deliveries:
         self._thread = ThreadPoolExecutor(1, "deliveries")
 
     async def run(self) -> None:
-        """Look, until cancelled."""
+        """Watch until cancelled."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGIO, self._wake.set)
         is_ready, complained = False, False
@@ -107,7 +107,7 @@ class Deliveries:
                         await self._wake.wait()
         finally:
             self._thread.shutdown()
-            self._arrivals.close()      # before: without a handler SIGIO kills
+            self._arrivals.close()      # first, since SIGIO kills without a handler
             loop.remove_signal_handler(signal.SIGIO)
 
     async def _round(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -125,7 +125,7 @@ class Deliveries:
             self._expect(arrival, now)
 
     def _take_due(self, now: float) -> list[str]:
-        """The accounts to look at now."""
+        """Remove and return the accounts to look at now."""
         names = []
         while self._due and self._due[0][0] <= now:
             due, name = heapq.heappop(self._due)
@@ -136,8 +136,10 @@ class Deliveries:
         return names
 
     def _look(self, names: list[str]) -> tuple[list[Arrival], dict[str, _Look]]:
-        """What arrived, and what came into the mailboxes of `names`. Changes nothing that a later
-        round needs: if it fails, all of it is found again."""
+        """Return what arrived, and what came into the mailboxes of `names`.
+
+        Changes nothing that a later round needs: if this fails, the next round finds all of it.
+        """
         looks = {name: self._look_into(self._accounts[name]) for name in names}
         return self._arrivals.claim(), looks
 
@@ -185,7 +187,7 @@ class Deliveries:
         self._forget_arrivals(account, asyncio.get_running_loop().time())
 
     def _forget_arrivals(self, account: _Account, now: float) -> State:
-        """Forget what no ring is owed for. Returns the state of the account."""
+        """Forget arrivals that no ring is owed for. Returns the state of the account."""
         state = account.expectation.state(now)
         if state.is_settled:
             for arrival in account.arrivals:
@@ -195,7 +197,7 @@ class Deliveries:
 
 
 def _explain(error: Exception) -> str:
-    """What went wrong; of what is not ours only the place, because the text may hold anything."""
+    """Describe an error; of foreign ones only the place, because their text may hold anything."""
     if isinstance(error, StoreError):
         return str(error)
     return logs.place(error)

@@ -1,9 +1,8 @@
-"""What an account waits for between the announcement of its mail and the last ring for it.
+"""Decides when to look into a mailbox and when to ring, from the announcement to the last ring.
 
-Pure: the caller looks at the disk and at the clock, and is told when to look and when to ring.
-Dovecot announces a message before it saves it, so the mailbox is looked at again and again until
-as many messages have come as were announced. A burst of messages rings twice: at its first
-message, and once more `QUIET` after that.
+Pure: the caller looks at the disk and at the clock. Dovecot announces a message before it saves it,
+so the caller looks again and again until as many messages have come as were announced. A burst of
+messages rings twice: at its first message, and once more `QUIET` seconds after that.
 
     state     meaning                                left by                    to
     AWAITING  a message has not been seen yet        its sight, or `PATIENCE`   HELD, RINGING ...
@@ -15,7 +14,7 @@ message, and once more `QUIET` after that.
 An announcement leads from every state to AWAITING. It is safe to forget the announcements (the
 files that outlive a kill) in QUIET and OVER, and the account in OVER.
 
-Times are seconds of the caller's monotonic clock, but for `since` and what is compared with it.
+Times are seconds of the caller's monotonic clock, except `since` and what is compared with it.
 """
 
 import enum
@@ -54,7 +53,7 @@ class State(enum.Enum):
 
 
 class Expectation:
-    """What is expected of one account. Not for several threads."""
+    """The expectation of one account. Not for several threads."""
 
     def __init__(self) -> None:
         self.since = float("inf")
@@ -70,11 +69,11 @@ class Expectation:
 
     @property
     def is_awaiting(self) -> bool:
-        """Whether to look for messages, in the state AWAITING, that is."""
+        """Whether to look for messages: the state is AWAITING."""
         return self._missing > 0
 
     def state(self, now: float) -> State:
-        """The state at the time `now`."""
+        """Return the state at the time `now`."""
         if self.is_awaiting:
             return State.AWAITING
         if self._owes_ring:
@@ -84,7 +83,7 @@ class Expectation:
         return State.QUIET if now < self._rang + QUIET else State.OVER
 
     def announced(self, since: float, now: float) -> float:
-        """One more message is about to be saved, after `since`; returns when to look for it."""
+        """Count one more message, to be saved after `since`; returns when to look for it."""
         if self._missing <= 0:
             self._missing, self.since = 0, float("inf")
             self._seen.clear()
@@ -94,11 +93,11 @@ class Expectation:
         return max(now + FIRST_LOOK, self._saw + CLOSEST)
 
     def unseen(self, names: Iterable[str]) -> set[str]:
-        """Those of the messages `names` that no earlier look has found."""
+        """Return those of the messages `names` that no earlier look has found."""
         return set(names) - self._seen
 
     def looked(self, fresh: set[str], has_news: bool, now: float) -> None:
-        """A look found the messages `fresh`; `has_news` if one of them has to ring."""
+        """Note that a look found the messages `fresh`; `has_news` if one of them has to ring."""
         self._seen |= fresh
         self._missing -= len(fresh)
         if now - self._announced > PATIENCE:
@@ -107,7 +106,7 @@ class Expectation:
             self._saw, self._owes_ring = now, True
 
     def take_ring(self, now: float) -> bool:
-        """Whether to ring now. If so, that counts as done, and has to be `confirmed`."""
+        """Whether to ring now. If so, the ring counts as made, and has to be `confirmed`."""
         if not self._owes_ring or now < self._rang + QUIET:
             return False
         self._owes_ring, self._rang = False, now
@@ -115,11 +114,11 @@ class Expectation:
         return True
 
     def confirmed(self) -> None:
-        """One ring is where a kill does not lose it."""
+        """Note that one ring is safe from a kill."""
         self._unconfirmed -= 1
 
     def next_look(self, now: float) -> float:
-        """When to look (and to ask `take_ring`) again, after a look at `now`."""
+        """Return when to look, and to call `take_ring`, again after a look at `now`."""
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
         due, quiet_ends = now + self._pause, self._rang + QUIET
         if self._missing <= 0:

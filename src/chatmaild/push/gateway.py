@@ -1,7 +1,7 @@
-"""The push gateway: one HTTP POST a notification, the raw token its body.
+"""Speaks to the push gateway: one HTTP POST for each notification, with the raw token as its body.
 
-The only importer of aiohttp. Connections are kept alive and shared; a request has `TIMEOUT`
-seconds in all, however slowly the gateway drips.
+The only importer of aiohttp. Connections are kept alive and shared. A request takes at most
+`TIMEOUT` seconds in all, however slowly the gateway answers.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ MAX_ANSWER = 4096
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of one notification."""
+    """The result of one notification."""
 
     status: int
     """The HTTP status; 0 if there was no answer."""
@@ -38,19 +38,19 @@ class Answer:
 
     @property
     def is_gone(self) -> bool:
-        """The gateway will never know this token again."""
+        """Whether the gateway will never know this token again."""
         return self.status == 410
 
     @property
     def is_ill(self) -> bool:
-        """The gateway itself has a problem, not this token."""
+        """Whether the gateway itself has a problem, not this token."""
         return not self.status or self.status >= 500 or self.status == 429
 
 
 class Gateway:
     """The gateway at `url`. Make it inside a running event loop.
 
-    There are as many connections as requests at once; the caller limits those.
+    It opens a connection for each request under way; the caller limits those.
     """
 
     def __init__(self, url: str):
@@ -64,8 +64,7 @@ class Gateway:
         )
 
     async def notify(self, token: str) -> Answer:
-        """Send one notification. Raises nothing: a failure of gateway or network is an `Answer`
-        too."""
+        """Send one notification. Raises nothing: a failed gateway or network is an `Answer` too."""
         try:
             async with self._session.post(
                 self.url, data=token.encode(), allow_redirects=False,
@@ -84,7 +83,7 @@ class Gateway:
 
 
 def _explain(error: Exception) -> str:
-    """What went wrong, without anything that was sent."""
+    """Describe an error, without anything that was sent."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return "its certificate is not valid for this name"
     if isinstance(error, aiohttp.ClientConnectorError):
@@ -95,5 +94,5 @@ def _explain(error: Exception) -> str:
 
 
 def _seconds(retry_after: str) -> float:
-    """Retry-After (RFC 9110, 10.2.3) where it is a number of seconds; 0 for anything else."""
+    """Parse Retry-After (RFC 9110 section 10.2.3) in seconds; 0 for anything but a number."""
     return float(retry_after[:6]) if retry_after.isascii() and retry_after.isdigit() else 0.0

@@ -1,5 +1,4 @@
-"""Numbers of what the notifier has done and has yet to do: it writes them, Prometheus and
-``report`` read them."""
+"""The notifier's metrics: it writes them; Prometheus and ``chatmaild report`` read them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ MAX_SIZE = 65_536
 
 @dataclass(frozen=True)
 class Standing:
-    """The numbers of one moment. Counters begin at 0 when the service starts."""
+    """The metrics at one moment. Counters begin at 0 when the service starts."""
 
     sent: int
     failed: int
@@ -29,7 +28,7 @@ class Standing:
     timestamp: float
 
     def is_stale(self, now: float) -> bool:
-        """Whether the numbers are so old that the notifier seems not to run any more."""
+        """Whether the metrics are so old that the notifier seems to have ended."""
         return now - self.timestamp > 4 * INTERVAL
 
 
@@ -49,7 +48,7 @@ _METRICS: tuple[tuple[str, str, str, dict[Labels, str]], ...] = (
 
 
 def render(standing: Standing, common: Labels = ()) -> str:
-    """The text of push_metrics_file; with `common` labels that of the notifier's socket."""
+    """Return the text of push_metrics_file; with `common` labels that of the notifier's socket."""
     return metrics.render((
         metrics.Metric(f"chatmaild_push_{name}", meaning, kind,
                        {labels: getattr(standing, field) for labels, field in fields.items()})
@@ -57,7 +56,7 @@ def render(standing: Standing, common: Labels = ()) -> str:
 
 
 def parse(text: str) -> Standing:
-    """What `render` wrote. Raises `ValueError` for anything else."""
+    """Parse what `render` wrote. Raises `ValueError` for anything else."""
     values = dict(line.rpartition(" ")[::2] for line in text.splitlines() if line[:1] != "#")
     found = {}
     for name, _, _, fields in _METRICS:
@@ -68,7 +67,7 @@ def parse(text: str) -> Standing:
 
 
 def load(path: Path) -> Standing | None:
-    """What the notifier wrote last; None if it wrote nothing yet. Raises `StoreError`."""
+    """Return what the notifier wrote last; None if nothing yet. Raises `StoreError`."""
     try:
         with open(path, encoding="utf-8") as file:
             return parse(file.read(MAX_SIZE))

@@ -1,7 +1,7 @@
-"""Finds the messages that came into a mailbox since a moment, and whether they are from its owner.
+"""Finds recent messages in a mailbox, and tells whether they are from its owner.
 
-Blocking calls. Looks at INBOX only, and reads a message only up to its From. In doubt a message is
-from somebody else.
+Calls block. Looks at INBOX only, and reads a message only up to its From. In doubt a message counts
+as somebody else's.
 """
 
 import os
@@ -22,16 +22,16 @@ _FROM = re.compile(rb"^from[ \t]*:((?:[^\n]|\n[ \t])*)", re.IGNORECASE | re.MULT
 
 
 def saved_since(home: str, since: float) -> dict[str, str]:
-    """The messages of which Dovecot began to save each after `since` (seconds since the epoch).
+    """Return the messages that Dovecot began to save after `since` (seconds since the epoch).
 
-    Path by the part of the name that stays. A message that is gone already is not among them.
+    They are paths by the constant part of the file name. Messages that are gone are left out.
     """
     second, found = f"{int(since):010}", {}
     for subdirectory in _SUBDIRECTORIES:
         try:
             names = os.listdir(f"{home}/{subdirectory}")
         except OSError:
-            continue    # nothing was delivered yet, or the account is gone
+            continue    # nothing has been delivered, or the account is gone
         for name in names:
             if name >= second and (match := _NAME.match(name)) and (
                     int(match[1]) + int(match[2]) / 1e6 >= since):
@@ -49,14 +49,17 @@ def is_from(owner: str, path: str) -> bool:
 
 
 def _plain(head: bytes) -> bytes:
-    """The beginning of a message that Dovecot may have compressed (chatmaild.lua says: gz)."""
+    """Return a message's beginning, which Dovecot may have compressed (gz, by chatmaild.lua)."""
     if head[:2] != b"\x1f\x8b":
         return head
     return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, MAX_HEADER)
 
 
 def sender(head: bytes) -> str | None:
-    """The address, in lower case, in the one From header of a message that begins with `head`."""
+    """Return the address, in lower case, in the one From header of a message's beginning.
+
+    None if there is no such header, or more than one.
+    """
     end = _HEADER_END.search(head)
     found = _FROM.findall(head[:end.start()] if end else head)
     mailbox = address.parse_mailbox(found[0].strip()) if len(found) == 1 else None

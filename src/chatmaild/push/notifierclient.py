@@ -1,8 +1,8 @@
-"""Tells the notifier of news, without ever waiting for it.
+"""Tells the notifier about news, without ever waiting for it.
 
-News is kept as the `ref` of an account until the notifier confirms that it is on disk; a notifier
-that went away in between is told again. What was written to the socket survives us: it is in the
-kernel's hands, or with socket activation in those of systemd's listening socket.
+This module keeps the `ref` of an account with news until the notifier confirms that it is on disk.
+A notifier that ended in between is told again. Data in the socket outlives us: the kernel holds it,
+with socket activation in systemd's listening socket.
 """
 
 import asyncio
@@ -39,8 +39,8 @@ log = logging.getLogger(__name__)
 class NotifierClient:
     """The connection to the notifier that listens at `path`.
 
-    `tokens` tells the tokens of a ref when they are needed; `gone` is told a ref and a token that
-    the gateway does not know any more.
+    `tokens` returns the tokens of a ref when they are needed. `gone` is called with a ref and a
+    token that the gateway no longer knows.
     """
 
     def __init__(self, path: Path, tokens: Callable[[str], tuple[str, ...]],
@@ -56,10 +56,10 @@ class NotifierClient:
         self._overflowed = False
 
     def announce(self, ref: str, done: Done | None = None) -> None:
-        """There is news for the account `ref`. Never waits, never raises for the notifier's sake.
+        """Announce news for the account `ref`. Never waits, nor fails because of the notifier.
 
-        `done` is called when the notifier has it on disk, or when there is nobody to ring.
-        Raises `StoreError` if its tokens cannot be read.
+        Calls `done` when the notifier has it on disk, or when there is nobody to ring. Raises
+        `StoreError` if the account's tokens cannot be read.
         """
         waiting = [done] if done else []
         if self._writer is None or len(self._under_way) >= WINDOW:
@@ -138,7 +138,7 @@ class NotifierClient:
         raise ConnectionResetError("it closed the connection")
 
     async def settle(self) -> None:
-        """Wait until everything that was told is on the notifier's disk, `STOP_TIMEOUT` at most."""
+        """Wait until the notifier has all on its disk, at most `STOP_TIMEOUT` seconds."""
         if self._under_way:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._settled.wait(), STOP_TIMEOUT)
@@ -150,7 +150,7 @@ def _call(waiting: list[Done]) -> None:
 
 
 async def probe(path: Path, ref: str, token: str) -> Probed:
-    """Have the notifier send one notification now, past its queue. Raises `ChatmaildError`."""
+    """Have the notifier send one notification at once, past its queue. Raises `ChatmaildError`."""
     try:
         reader, writer = await asyncio.open_unix_connection(path, limit=protocol.MAX_LINE)
         try:

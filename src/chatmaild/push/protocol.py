@@ -1,11 +1,11 @@
-"""What metadata and notifier say to each other: one JSON object a line, over a unix socket.
+"""The protocol between metadata and notifier: one JSON object per line, over a unix socket.
 
     metadata -> notifier   Announce (these tokens have news), Probe (send one now, tell me)
     notifier -> metadata   Stored (up to this number, on disk), Gone (the gateway knows it no
                            more), Probed (what the gateway said)
 
-The notifier learns no mail address: `ref` stands for the account, and only metadata can tell
-which one it is.
+The notifier learns no mail address: `ref` stands for the account, and only metadata knows which one
+it is.
 """
 
 import json
@@ -22,7 +22,7 @@ MAX_LINE = 1 << 19
 
 
 class ProtocolError(ValueError):
-    """A line that is none of ours. The text says what is wrong, and quotes nothing."""
+    """A line that is not of this protocol. The text names the mistake, and quotes nothing."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,13 @@ _KINDS = {cls.__name__.lower(): cls for cls in (Announce, Probe, Stored, Gone, P
 
 
 def encode(message: Message) -> bytes:
-    """One line with its newline."""
+    """Return `message` as one line with its newline."""
     kind = type(message).__name__.lower()
     return json.dumps([kind, asdict(message)], separators=(",", ":")).encode() + b"\n"
 
 
 def decode(line: bytes) -> Message:
-    """The message in `line`. Raises `ProtocolError` for anything that `encode` does not write."""
+    """Parse `line`. Raises `ProtocolError` for anything that `encode` does not write."""
     if len(line) > MAX_LINE:
         raise ProtocolError(f"a line of more than {MAX_LINE} octets")
     try:

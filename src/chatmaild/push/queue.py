@@ -1,9 +1,9 @@
-"""The notifications that have yet to be sent: an SQLite database that survives kill and power loss.
+"""The queue of notifications to send: an SQLite database that survives kill and power loss.
 
-One entry for each token, however many messages it stands for. Its `messages` counter tells a
-message that came while the entry was being sent: then it is sent again.
+It has one entry for each token, however many messages that stands for. If the `messages` counter
+grew while the entry was being sent, it is sent again.
 
-Blocking calls; use one `PushQueue` from one thread at a time. Times are seconds since the epoch.
+Calls block; use a `PushQueue` from one thread at a time. Times are seconds since the epoch.
 """
 
 import contextlib
@@ -72,9 +72,9 @@ class Backlog:
 
 
 class PushQueue:
-    """The queue in the file `path`, whose directory is made (0700) if it is missing.
+    """The queue in the file `path`. Makes its directory (0700) if that is missing.
 
-    A database that is damaged is set aside and reported, and an empty one takes its place.
+    A damaged database is set aside and reported, and an empty one takes its place.
     Raises `StoreError` if the directory cannot be used or another process uses the queue.
     """
 
@@ -96,7 +96,7 @@ class PushQueue:
             self._db = self._open()
 
     def _open(self) -> sqlite3.Connection:
-        # the files that sqlite puts beside it get the mode of the database
+        # sqlite gives the files beside it the mode of the database
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=1)
         try:
@@ -126,7 +126,7 @@ class PushQueue:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """All changes within are on disk when it ends, or none is. Raises `StoreError`."""
+        """Put all changes within on the disk, or none. Raises `StoreError`."""
         try:
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -140,7 +140,7 @@ class PushQueue:
             raise self._explain(error) from None
 
     def add(self, token: str, ref: str, now: float, due: float) -> None:
-        """There is news for `token`: send at `due`, or with what is waiting for it already."""
+        """Add news for `token`: send it at `due`, or together with what is waiting already."""
         self._db.execute(
             "INSERT INTO entry (key, token, ref, messages, first, last, due, failures) "
             "VALUES (?, ?, ?, 1, ?, ?, ?, 0) ON CONFLICT (key) DO UPDATE SET "
@@ -148,7 +148,7 @@ class PushQueue:
             (_key(token), token, ref, now, now, due))
 
     def sent(self, entry: Entry, again: float) -> None:
-        """`entry` was sent; if messages came meanwhile, it is to be sent once more at `again`."""
+        """Note that `entry` was sent. If messages came meanwhile, it is due again at `again`."""
         gone = self._db.execute("DELETE FROM entry WHERE id = ? AND messages = ?",
                                 (entry.id, entry.messages))
         if not gone.rowcount:
@@ -156,19 +156,19 @@ class PushQueue:
                              (again, entry.id))
 
     def failed(self, entry: Entry, due: float) -> None:
-        """Sending `entry` failed: try again at `due`."""
+        """Note that sending `entry` failed. It becomes due again at `due`."""
         self._db.execute("UPDATE entry SET due = ?, failures = failures + 1 WHERE id = ?",
                          (due, entry.id))
 
     def remove(self, entry: Entry) -> None:
-        """`entry` will not be sent any more."""
+        """Drop `entry`: it will not be sent any more."""
         self._db.execute("DELETE FROM entry WHERE id = ?", (entry.id,))
 
     def due(self, now: float, limit: int, under_way: Collection[int]) -> list[Entry]:
-        """At most `limit` entries to send now, without those `under_way` (ids); newest first.
+        """Return at most `limit` entries to send now, newest first, but none `under_way` (ids).
 
-        Newest first, so that after an outage the message of this second rings now, not after all
-        that have waited for hours.
+        Newest first: after an outage the message of this second rings now, not after all those that
+        have waited for hours.
         """
         if not limit:
             return []
@@ -178,21 +178,23 @@ class PushQueue:
         return [Entry(*row) for row in rows if row[0] not in under_way][:limit]
 
     def next_due(self, now: float) -> float | None:
-        """When the first entry after `now` becomes due."""
+        """Return when the first entry after `now` becomes due; None if there is none."""
         first: float | None = self._db.execute(
             "SELECT MIN(due) FROM entry WHERE due > ?", (now,)).fetchone()[0]
         return first
 
     def expire(self, before: float, latest: float) -> int:
-        """Drop entries without a message since `before`; returns how many. An entry due after
-        `latest` was written by a wrong clock: it becomes due at `latest`."""
+        """Drop entries without a message since `before`; returns how many.
+
+        An entry due after `latest` was written by a wrong clock: it becomes due at `latest`.
+        """
         dropped = self._db.execute("DELETE FROM entry WHERE last < ?", (before,)).rowcount
         self._db.execute("UPDATE entry SET due = ? WHERE due > ?", (latest, latest))
         self._db.execute("UPDATE entry SET last = ? WHERE last > ?", (latest, latest))
         return dropped
 
     def tidy(self) -> None:
-        """Give the space of what was deleted back to the file system. Raises `StoreError`."""
+        """Return the space of deleted entries to the file system. Raises `StoreError`."""
         try:
             # a script, because execute() takes only the first of the steps
             self._db.executescript(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
@@ -207,5 +209,5 @@ class PushQueue:
 
 
 def _key(token: str) -> bytes:
-    """A short stand-in for a token, so that the index does not hold all of them again."""
+    """Return a short hash of a token, so that the index does not hold all tokens again."""
     return hashlib.blake2b(token.encode(), digest_size=16).digest()

@@ -1,8 +1,8 @@
-"""The push queue at work: what is announced is stored, sent, and tried again until it is too old.
+"""Works through the push queue: stores announcements, sends them, and retries until they are old.
 
-One task owns the queue. Each of its rounds takes what was announced and answered since the last
-one, writes all of it in one transaction, confirms, and starts what is due. So a busy moment costs
-one write to disk, and nothing is confirmed before it is there.
+One task owns the queue. Each round takes the announcements and answers since the last one, writes
+them in one transaction, confirms, and starts what is due. So a busy moment costs one write to disk,
+and nothing is confirmed before it is there.
 """
 
 import asyncio
@@ -75,9 +75,9 @@ class _Found:
 
 
 class Sender:
-    """Sends what is announced through `gateway`, at most `limit` at once.
+    """Sends announcements through `gateway`, at most `limit` at once.
 
-    `gone` is told the ref and the token that the gateway does not know any more. `clock` tells
+    `gone` is called with the ref and the token that the gateway no longer knows. `clock` returns
     seconds since the epoch, `spread` a random number in [0, 1).
     """
 
@@ -107,7 +107,7 @@ class Sender:
         self._disk = ThreadPoolExecutor(1, "queue")
 
     def announce(self, ref: str, tokens: tuple[str, ...], stored: Callable[[], None]) -> None:
-        """There is news for each of `tokens`; `stored` is called when that is on disk."""
+        """Add news for each of `tokens`; calls `stored` when it is on disk."""
         self._announced.append((ref, tokens, stored))
         self._wake.set()
 
@@ -117,17 +117,17 @@ class Sender:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing happens until the clock moves, or somebody calls."""
+        """Whether nothing happens until the clock moves or somebody calls."""
         return self._is_resting and not (self._wake.is_set() or self._announced or self._answered
                                          or self._requests)
 
     def start(self) -> None:
-        """Send, until `stop`."""
+        """Start to send; `stop` ends it."""
         self._task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        # Told to end, not cancelled: that could drop answers on their way to the disk.
+        # An event ends it, since a cancellation could drop answers on their way to the disk.
         while not self._stopping.is_set():
             self._wake.clear()
             begun = loop.time()
@@ -148,7 +148,7 @@ class Sender:
             await self._sleep(found.next_due)
 
     async def stop(self) -> None:
-        """Begin no more, let requests under way end, write what is known."""
+        """Start no more requests, let those under way end, and write what is known."""
         self._stopping.set()
         self._wake.set()
         await self._task
@@ -209,7 +209,7 @@ class Sender:
 
     def _write(self, now: float, additions: list[_Change], results: list[_Change], sweep: bool,
                room: int, held: set[int]) -> tuple[_Found, int]:
-        """One round's work on the disk, in the thread that may wait for it."""
+        """Do one round's work on the disk, in the thread that may wait for it."""
         queue, expired = self._queue, 0
         if additions or results or sweep:
             with queue.transaction():
@@ -239,7 +239,7 @@ class Sender:
         self._wake.set()
 
     def judge(self, ref: str, token: str, answer: Answer) -> None:
-        """Count `answer`, and learn from it about the token and the gateway."""
+        """Count `answer`, and apply it to the token and the gateway."""
         now = self._clock()
         was_open = self.breaker.is_open(now)
         if answer.is_ill:
@@ -259,7 +259,7 @@ class Sender:
             self.counters.failed += 1
 
     async def _sleep(self, next_due: float | None) -> None:
-        """Until something happens, or something becomes due."""
+        """Wait until something happens or becomes due."""
         now = self._clock()
         times = (self._next_sweep, self.breaker.reopens(now), next_due if self.enabled else None)
         pause = min(when for when in times if when is not None) - now

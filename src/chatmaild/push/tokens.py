@@ -1,14 +1,13 @@
-"""The device tokens of the accounts: one small file an account, in a directory of its own (0700).
+"""The device tokens of the accounts: one small file per account, in a directory of its own (0700).
 
-A file is named after a keyed hash of the address, so that the notifier can name an account without
-knowing it, and cannot find it out by trying addresses:
-DIRECTORY/REF.json, ``{"tokens": {TOKEN: SECONDS_SINCE_THE_EPOCH_WHEN_LAST_SET}}``.
-The key is in DIRECTORY/.key; without it the files are of no use, and the devices set their tokens
-anew.
-A file that cannot be read as this is set aside under another name and reported, and the account
-goes on without tokens until its devices set them again, which they do when they connect.
+DIRECTORY/REF.json holds ``{"tokens": {TOKEN: SECONDS_SINCE_THE_EPOCH_WHEN_LAST_SET}}``.
+REF is a keyed hash of the address. So the notifier can name an account without knowing its address,
+and cannot find it by trying addresses. The key is in DIRECTORY/.key; without it the files are
+useless, and the devices set their tokens anew.
+A corrupt file is set aside under another name and reported. The account then has no tokens until
+its devices connect, and so set them again.
 
-Blocking calls throughout; a change waits for the disk.
+All calls block; a change waits for the disk.
 """
 
 import contextlib
@@ -49,14 +48,14 @@ KEY_SIZE = 32
 
 
 class DeviceTokens:
-    """The tokens of all accounts. `now` is in seconds since the epoch wherever it is asked for."""
+    """The tokens of all accounts. `now` is in seconds since the epoch throughout."""
 
     def __init__(self, directory: Path):
         self._directory = os.fspath(directory)
         self._key = b""
 
     def ref(self, address: str) -> str:
-        """The name of the account `address` in file names and to the notifier.
+        """Return the name of the account `address` in file names and for the notifier.
 
         Makes the key if there is none yet. Raises `StoreError`.
         """
@@ -71,7 +70,7 @@ class DeviceTokens:
         return keyed
 
     def _read_key(self) -> bytes:
-        """Empty if there is none that can be used."""
+        """Return the key; empty if there is no usable one."""
         try:
             key = _read_file(f"{self._directory}/{KEY}")
         except FileNotFoundError:
@@ -100,12 +99,12 @@ class DeviceTokens:
                              "user that chatmaild-metadata runs as, mode 0700") from None
 
     def current(self, account: str, now: float) -> tuple[str, ...]:
-        """The valid tokens of the account with this `ref`, the one set last first."""
+        """Return the valid tokens of the account with this `ref`, the one set last first."""
         tokens = _valid(self._read(account), now)
         return tuple(sorted(tokens, key=tokens.__getitem__, reverse=True))
 
     def add(self, account: str, token: str, now: float) -> None:
-        """Remember `token`, durably. Beyond `MAX_TOKENS` those set longest ago go."""
+        """Store `token`, durably. Beyond `MAX_TOKENS` the oldest ones go. Raises `StoreError`."""
         known = self._read(account)
         if len(known) <= MAX_TOKENS and 0 <= now - known.get(token, 0) < SETTLED:
             return
@@ -114,17 +113,17 @@ class DeviceTokens:
             _trim(tokens, now)
 
     def remove(self, account: str, token: str) -> None:
-        """Forget `token`."""
+        """Forget `token`. Raises `StoreError`."""
         with self._changed(account) as tokens:
             tokens.pop(token, None)
 
     def clear(self, account: str) -> None:
-        """Forget all tokens of the account."""
+        """Forget all tokens of the account. Raises `StoreError`."""
         with self._changed(account) as tokens:
             tokens.clear()
 
     def as_relay_file(self, address: str, now: float) -> bytes:
-        """The valid tokens of `address` as `take_over` reads them. Raises `StoreError`."""
+        """Return the valid tokens of `address` as `take_over` reads them. Raises `StoreError`."""
         tokens = _valid(self._read(self.ref(address)), now)
         return json.dumps({"devicetoken": tokens}).encode()
 
@@ -134,8 +133,10 @@ class DeviceTokens:
         return os.path.lexists(f"{mailbox}/{RELAY_FILE}")
 
     def take_over(self, account: str, mailbox: str, now: float) -> int:
-        """Import the tokens that a chatmail relay left in the directory `mailbox`, if any, and
-        remove the relay's file. Returns the number of tokens. Raises `StoreError`."""
+        """Import the tokens that a chatmail relay left in the directory `mailbox`, if any.
+
+        Removes the relay's file. Returns the number of tokens. Raises `StoreError`.
+        """
         path = f"{mailbox}/{RELAY_FILE}"
         try:
             found = _parse_relay(_read_file(path), now)
@@ -171,7 +172,7 @@ class DeviceTokens:
         return removed
 
     def forget(self, address: str) -> None:
-        """The account `address` is deleted: so are its tokens. Raises `StoreError`."""
+        """Delete the tokens of the deleted account `address`. Raises `StoreError`."""
         path = self._directory
         try:
             key = self._key or self._read_key()
@@ -201,7 +202,7 @@ class DeviceTokens:
 
     @contextlib.contextmanager
     def _changed(self, account: str) -> Iterator[dict[str, int]]:
-        """The tokens to change; what differs afterwards is written. Raises `StoreError`."""
+        """Yield the tokens for changes, then write them if they differ. Raises `StoreError`."""
         path = self._path(account)
         try:
             with atomic.locked(self._directory):
@@ -220,7 +221,7 @@ def _keyed(key: bytes, address: str) -> str:
 
 
 def _unkeyed(address: str) -> str:
-    """The ref as earlier versions made it; files keep that name until they are used."""
+    """Return the ref of earlier versions; files keep that name until they are used."""
     return hashlib.sha256(b"chatmaild device tokens of " + address.encode()).hexdigest()[:32]
 
 
@@ -230,7 +231,7 @@ def _valid(tokens: Mapping[str, int], now: float) -> dict[str, int]:
 
 
 def _trim(tokens: dict[str, int], now: float) -> None:
-    """Leave the valid ones, and of these the `MAX_TOKENS` that were set last."""
+    """Keep only valid ones, and of these the `MAX_TOKENS` that were set last."""
     valid = _valid(tokens, now)
     newest = sorted(valid, key=valid.__getitem__, reverse=True)[:MAX_TOKENS]
     for token in tokens.keys() - set(newest):
@@ -246,7 +247,7 @@ def _read_file(path: str) -> bytes:
 
 
 def _parse(content: bytes) -> dict[str, int]:
-    """The tokens in a file of ours. Raises ValueError."""
+    """Parse the tokens in a file of ours. Raises ValueError."""
     found = _json_object(content).get("tokens")
     if not isinstance(found, dict) or not all(
         is_token(token) and type(when) is int for token, when in found.items()
@@ -256,7 +257,7 @@ def _parse(content: bytes) -> dict[str, int]:
 
 
 def _parse_relay(content: bytes, now: float) -> dict[str, int]:
-    """The tokens in a relay's file; older relays wrote a list, without times."""
+    """Parse the tokens in a relay's file; older relays wrote a list, without times."""
     found = _json_object(content).get("devicetoken", {})
     if isinstance(found, list):
         found = dict.fromkeys(found, int(now)) if all(map(is_token, found)) else None
@@ -278,7 +279,7 @@ def _json_object(content: bytes) -> dict[str, Any]:
 
 
 def _set_aside(path: str) -> str:
-    """Move a corrupt file out of the way; returns where to."""
+    """Move a corrupt file out of the way; returns its new path."""
     aside = f"{path}.corrupt-{os.urandom(4).hex()}"
     with contextlib.suppress(FileNotFoundError):
         os.rename(path, aside)

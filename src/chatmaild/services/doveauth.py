@@ -1,9 +1,9 @@
-"""``chatmaild doveauth``: creates an account at its first login, and answers for the others.
+"""``chatmaild doveauth``: answers Dovecot about accounts, and creates one at its first login.
 
 The answers are a contract with dovecot/chatmaild.lua (doc/design/accounts.md). Existing accounts
-are answered at once from the hash on disk; only a creation takes a thread, for the hash and for
-the disk to be sure. On a host among others the directory is asked about whoever has no account
-here, and decides who gets an address.
+are answered at once from the hash on disk. Only a creation takes a thread, to hash and to wait for
+the disk. On one of several hosts the directory is asked about addresses without an account here,
+and decides who gets an address.
 """
 
 
@@ -54,7 +54,7 @@ class DoveAuth(dictserver.Service):
                                 "Accounts made by their first login.", "domain")
         self._refused = Counter("chatmaild_signups_refused_total",
                                 "First logins that made no account.", "domain", "reason")
-        # A hash takes 2 ms of a core: more at a time than there are cores would all be late.
+        # A hash takes 2 ms of a core; more threads than cores would make all of them late.
         self._hashers = ThreadPoolExecutor(os.cpu_count() or 1, "hash")
         self._makers = ThreadPoolExecutor(MAKERS, "make")
         self._creating: dict[str, asyncio.Future[None]] = {}
@@ -139,7 +139,7 @@ class DoveAuth(dictserver.Service):
         return _json(home=mailbox.home, uid=owner, gid=owner)
 
     async def _user_elsewhere(self, mailbox: Mailbox, directory: Directory) -> bytes:
-        """Never unknown, while the directory has an entry: mail waits."""
+        """Answer about an account elsewhere: never unknown while it has an entry, so mail waits."""
         if mailbox.hash():
             return self._user(mailbox)
         entry = await self._ask(directory.find, mailbox.address)
@@ -156,7 +156,7 @@ class DoveAuth(dictserver.Service):
     async def _one_at_a_time(
         self, mailbox: Mailbox, answer: Callable[[], Coroutine[Any, Any, bytes]]
     ) -> bytes:
-        """Let requests that race for one address wait for the first of them."""
+        """Let requests that race for one address wait for the first one."""
         while other := self._creating.get(mailbox.address):
             await other
         done = self._creating[mailbox.address] = asyncio.get_running_loop().create_future()
@@ -187,7 +187,7 @@ class DoveAuth(dictserver.Service):
     async def _create(
         self, mailbox: Mailbox, password: bytes, client: bytes
     ) -> str | Denial | None:
-        """The hash of the account, whoever made it; None if it is gone again."""
+        """Return the hash of the account, whoever made it; None if it is gone again."""
         claim = None
         if refusal := self._judge(mailbox, password, client):
             return refusal
@@ -201,7 +201,7 @@ class DoveAuth(dictserver.Service):
     async def _claim(
         self, directory: Directory, mailbox: Mailbox, password: bytes, client: bytes
     ) -> str | Denial | Entry | None:
-        """As `_create`, on a host among others; the entry of an account that lives elsewhere."""
+        """Like `_create` on one of several hosts; returns the entry of an account elsewhere."""
         entry = await self._ask(directory.find, mailbox.address)
         if entry and entry.is_own and entry.leaving:    # and its mailbox is gone
             await self._ask(directory.release, mailbox.address)
@@ -222,8 +222,7 @@ class DoveAuth(dictserver.Service):
         return await self._settle(mailbox, entry) if entry.is_own else entry
 
     async def _settle(self, mailbox: Mailbox, entry: Entry) -> str | Denial | None:
-        """Make the mailbox of an account that lives here, by the directory, and has none; its
-        hash."""
+        """Make the missing mailbox of an account that lives here by its entry; returns its hash."""
         if entry.moving:
             raise DirectoryError(f"{mailbox.address}: is moving to {entry.moving}")
         assert entry.hash
@@ -257,7 +256,7 @@ class DoveAuth(dictserver.Service):
         return mailbox.hash()
 
     async def _ask(self, question: Callable[..., T], *arguments: Any) -> T:
-        """What a method of the directory returns, without holding up the others."""
+        """Call a method of the directory in a thread, without delaying other requests."""
         return await asyncio.get_running_loop().run_in_executor(
             self._askers, lambda: question(*arguments))
 
@@ -282,13 +281,13 @@ def _account(mailbox: Mailbox, stored: str) -> bytes:
 
 
 def _json(**fields: str) -> bytes:
-    """An answer; pieced together, because json.dumps of a dict takes longer."""
+    """Return an answer, pieced together, because json.dumps of a dict takes longer."""
     pairs = [f'"{name}": {json.dumps(value)}' for name, value in fields.items()]
     return dictproto.found(f"{{{', '.join(pairs)}}}".encode("ascii"))
 
 
 def _host(config: Config) -> signup.HostState:
-    """Raises `StoreError` if the disk or the switch file cannot be looked at."""
+    """Return the state of the host. Raises `StoreError` if disk or `nocreate` are out of sight."""
     try:
         disk = os.statvfs(config.mailboxes_dir)
     except OSError as error:
@@ -303,7 +302,7 @@ def _host(config: Config) -> signup.HostState:
 
 
 def _is_switched_off(config: Config) -> bool:
-    """The file `nocreate` beside chatmaild.ini stops all creations while it is there."""
+    """Whether the file `nocreate` beside chatmaild.ini stops all creations."""
     switch = config.path.parent / "nocreate"
     try:
         os.stat(switch)
@@ -315,7 +314,7 @@ def _is_switched_off(config: Config) -> bool:
 
 
 def _load() -> float | None:
-    """The load average of the last minute for each processor; None where it is hidden from us."""
+    """Return the load average of the last minute per processor; None if it is hidden from us."""
     try:
         return os.getloadavg()[0] / (os.cpu_count() or 1)
     except OSError:
@@ -323,7 +322,7 @@ def _load() -> float | None:
 
 
 def _available_memory() -> int | None:
-    """Octets that programs can still get; None where /proc is hidden from us."""
+    """Return the octets of memory still available; None if /proc is hidden from us."""
     try:
         with open("/proc/meminfo", "rb") as meminfo:
             for line in meminfo:

@@ -1,6 +1,6 @@
-"""``chatmaild end-sessions``: disconnect chat users, as Dovecot's service chatmaild-sessions.
+"""``chatmaild end-sessions``: disconnects chat users, as Dovecot's service chatmaild-sessions.
 
-Dovecot runs it as root. Whoever asks can name chat addresses and nothing else.
+Dovecot runs it as root. Callers can name chat addresses and nothing else.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def _count(address: str) -> int:
-    """Its open sessions, by the column "#" (2.3) or "connections" (2.4) of doveadm.
+    """Count the open sessions, by the column "#" (2.3) or "connections" (2.4) of doveadm.
 
     Raises `ChatmaildError`.
     """
@@ -68,7 +68,7 @@ def _count(address: str) -> int:
 
 
 def _doveadm(*arguments: str) -> str:
-    """What it prints. Raises `ChatmaildError`."""
+    """Return the output of doveadm(1). Raises `ChatmaildError`."""
     try:
         done = subprocess.run(["doveadm", *arguments], env=_ENVIRONMENT, timeout=TIMEOUT,
                               stdin=subprocess.DEVNULL, capture_output=True,

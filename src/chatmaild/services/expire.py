@@ -1,4 +1,4 @@
-"""``chatmaild expire``: delete what is due in every chat mailbox, and nothing else."""
+"""``chatmaild expire``: deletes what is due in every chat mailbox, and nothing else."""
 
 import argparse
 import dataclasses
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def _moment(text: str) -> int:
-    """Seconds since the epoch, from those or from a date, in UTC if it names no zone."""
+    """Parse seconds since the epoch, or a date (in UTC if it names no zone)."""
     try:
         if text.isascii() and text.isdigit():
             now = int(text)
@@ -90,7 +90,7 @@ def _opened(mailboxes_dir: Path) -> directories.opened:
 
 
 def _wait_for_others(directory: int, quiet: bool) -> None:
-    """One run at a time; the lock goes with the process, however it ends."""
+    """Wait until this is the only run; the lock ends with the process, however that ends."""
     try:
         fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -100,14 +100,14 @@ def _wait_for_others(directory: int, quiet: bool) -> None:
 
 
 def _assert_no_jump(config: Config, now: int) -> None:
-    """Delete nothing if the clock seems to have jumped; the next day's run believes it.
+    """Stop the run if the clock seems to have jumped; the next day's run believes it.
 
     Raises `ChatmaildError`.
     """
     try:
         last = runstate.load(config)
     except StoreError:
-        return      # the run complains about it
+        return      # the run reports it
     if last and last.seems_jumped(now):
         runstate.save(config, dataclasses.replace(last, doubted=now))
         raise ChatmaildError(
@@ -117,7 +117,7 @@ def _assert_no_jump(config: Config, now: int) -> None:
 
 
 class Run:
-    """One run over all chat domains, and what is said about it."""
+    """One run over all chat domains, and its report."""
 
     def __init__(self, config: Config, now: int, args: argparse.Namespace, console: Console):
         self.config = config
@@ -173,14 +173,13 @@ class Run:
         return {**vars(expiry.tally), "named": named}
 
     def _processes(self) -> int:
-        """How many processes share the work: one if there is little, else as many as there are
-        processors, within reason."""
+        """Return how many processes share the work: one for little of it, else up to one a core."""
         if self._entries(MANY) < MANY:
             return 1
         return min(len(os.sched_getaffinity(0)), MAX_PROCESSES)
 
     def _entries(self, at_most: int | None = None) -> int:
-        """About how many mailboxes there are; counts no further than `at_most`."""
+        """Count the mailboxes, roughly, and no further than `at_most`."""
         total = 0
         for name in self.config.domains:
             try:
@@ -190,10 +189,10 @@ class Run:
                 continue
         return total
 
-    # What is said
+    # The report
 
     def note(self, reason: Reason, directory: str, names: Sequence[str]) -> None:
-        """Name what goes."""
+        """Name what is removed."""
         paths = [printable(f"{directory}/{name}") for name in names]
         if self.console.as_json:
             self.named += [{"reason": reason.value, "path": path} for path in paths]
@@ -203,7 +202,7 @@ class Run:
                                   flush=True)
 
     def complain(self, path: str, error: Exception) -> None:
-        """Log that something could not be dealt with."""
+        """Log a problem."""
         self.complaints += 1
         if self.complaints > MAX_COMPLAINTS and not self.verbose:
             return
@@ -215,7 +214,7 @@ class Run:
                 exc_info=None if expected else error)
 
     def _where(self, path: str) -> str:
-        """`path` as it may appear in a log: with `log_addresses = no` only which account."""
+        """Return `path` as a log may show it; with `log_addresses = no` a label for the account."""
         if self.label.plain:
             return printable(path)
         domain, _, rest = path.removeprefix(f"{self.config.mailboxes_dir}/").partition("/")
@@ -224,7 +223,7 @@ class Run:
                 if address else domain)
 
     def _remember(self) -> None:
-        """Keep on disk when this run ended and how. A clock that was set ahead is not believed."""
+        """Save how and when this run ended; a clock that was set ahead is not believed."""
         finished = min(self.now, int(time.time()))
         try:
             last = runstate.load(self.config)

@@ -1,10 +1,10 @@
-"""chatmaild filtermail: the milter that Postfix asks about every message.
+"""``chatmaild filtermail``: the milter that Postfix asks about every message.
 
 This module is the process: configuration, socket, signals. `filter.milter` speaks the protocol and
-gives what it hears, as plain values, to one `filter.transaction.Transaction` per message, which
-finds out whose mail it is. The rules ask `filter.outside.Outside`, made here, about accounts, the
-DNS and other messages. Both services load the rules for both directions; `--direction` only says
-what a client without a login is taken for.
+gives plain values to one `filter.transaction.Transaction` per message, which finds out whose mail
+it is. The rules ask `filter.outside.Outside`, made here, about accounts, the DNS and other
+messages. Both services load the rules for both directions; `--direction` only decides how to treat
+a client without a login.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None
     if args.direction == Direction.INCOMING.value:
-        import chatmaild.dkim.verification  # noqa: F401  (missing packages are told at the start)
+        import chatmaild.dkim.verification  # noqa: F401  (report missing packages at the start)
     direction = Direction(args.direction)
     service = Service(ConfigFile.of(args), direction, args.recipients)
     process.share_heap()
@@ -73,8 +73,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 class Service:
-    """The process: configuration, socket, signals. The milter runs in a thread of its own, since
-    libmilter in the main thread takes seconds to notice a signal and keeps SIGHUP for itself."""
+    """The process: configuration, socket, signals.
+
+    The milter runs in a thread of its own: in the main thread libmilter takes seconds to notice a
+    signal, and keeps SIGHUP for itself.
+    """
 
     def __init__(self, file: ConfigFile, direction: Direction, recipients: Path):
         self._file = file
@@ -86,7 +89,7 @@ class Service:
         self._server = milter.Server(*self._made(self._config))
 
     def _made(self, config: Config) -> tuple[milter.Site, logs.AddressLabel]:
-        """What the milter needs, made from the configuration."""
+        """Make what the milter needs from the configuration."""
         accounts: AccountLookup = Told(self._recipients)
         if self._direction is Direction.INCOMING:
             accounts = Seen(Mailboxes(config))
@@ -108,7 +111,10 @@ class Service:
                               (("service", _NAMES[self._direction]),))
 
     def run(self, listener: socket.socket, begin: Callable[[], None] = lambda: None) -> int:
-        """Serve until told to stop. `begin` returns when this process may accept connections."""
+        """Serve until a signal ends the process.
+
+        `begin` returns when this process may accept connections.
+        """
         signals, wakeup = socket.socketpair()
         wakeup.setblocking(False)
         for each in _SIGNALS:
@@ -162,14 +168,17 @@ class Service:
                     return
 
     def _stop(self, listener: socket.socket) -> None:
-        """Leave; new connections wait in the socket's queue for the next process."""
+        """Stop; new connections wait in the socket's queue for the next process."""
         systemd.notify("STOPPING=1")
         _accept_no_more(listener)
         self._leave()
 
     def _leave(self) -> None:
-        """Let transactions under way finish, then leave at once. A message is Postfix's until it
-        has our answer, so whatever is cut off here is deferred and never lost."""
+        """Let transactions under way finish, then leave at once.
+
+        A message is Postfix's until it has our answer. So what is cut off here is deferred, never
+        lost.
+        """
         deadline = time.monotonic() + DRAIN
         while self._server.active and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -179,8 +188,7 @@ class Service:
 
 
 def _accept_no_more(listener: socket.socket) -> None:
-    """Give libmilter, which checks for a stop only every few seconds, an unused socket to accept
-    on."""
+    """Have libmilter accept on an unused socket: it checks for a stop only every few seconds."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as unused:
         unused.bind("")
         unused.listen(1)

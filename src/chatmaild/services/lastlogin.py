@@ -1,8 +1,8 @@
-"""``chatmaild lastlogin``: remembers the day on which each account was last used.
+"""``chatmaild lastlogin``: records the day on which each account was last used.
 
 Dovecot's last_login plugin commits ``shared/last-login/USER`` at each login. A client may stay
-connected for months after that, so those that are connected count as well: ``--connected``, which
-systemd runs before each deletion. Nothing is created here, and nothing finer than the day is kept.
+connected for months after that. So systemd runs ``--connected`` before each deletion, which records
+open sessions too. Nothing is created here, and nothing finer than the day is kept.
 """
 
 import argparse
@@ -49,7 +49,7 @@ class LastLogin(dictserver.Service):
         self._label = logs.AddressLabel(config.log_addresses)
 
     def commit(self, transaction: dictserver.Committed) -> bytes:
-        """Commits always, unless the disk refuses: a strange key or value is no login to record."""
+        """Commit, unless the disk refuses; a strange key or value is no login to record."""
         for change in transaction.changes:
             if change.key.startswith(KEY) and change.value:
                 if not self._remember(change.key.removeprefix(KEY), change.value):
@@ -72,7 +72,7 @@ class LastLogin(dictserver.Service):
             log.warning("sessions not counted: %s", error)
 
     def remember(self, user: str, seconds: int) -> bool:
-        """Record that `user` was there, `seconds` after the epoch; False if the disk refused."""
+        """Record a login of `user` at `seconds` since the epoch; False if the disk refused."""
         mailbox = self._mailboxes.find(user)
         if mailbox is None:
             return True
@@ -94,7 +94,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def _connected(config: Config) -> int:
-    """Raises `ChatmaildError` if Dovecot cannot be asked."""
+    """Record all open sessions. Raises `ChatmaildError` if Dovecot cannot be asked."""
     users = sessions.connected()
     privileges.become_owner(config.mailboxes_dir)
     service = LastLogin()

@@ -1,8 +1,8 @@
 """``chatmaild metadata``: the dict behind Dovecot's IMAP METADATA for chat users.
 
 Dovecot's imap processes speak to metadata.sock: clients set their device token and read what the
-admin has configured. Deliveries ring the phones: those of Dovecot's lmtp, which `push.deliveries`
-finds, and what another delivery agent tells by setting `messagenew` on metadata-lmtp.sock.
+admin has configured. Deliveries ring the phones. `push.deliveries` finds those of Dovecot's lmtp;
+another delivery agent announces its own by setting `messagenew` on metadata-lmtp.sock.
 """
 
 import argparse
@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 
 class PushAccounts:
-    """What the two dict services share: configuration, tokens, and the way to the notifier."""
+    """What the two dict services share: configuration, tokens, and the notifier's client."""
 
     def __init__(self, config: Config, notifier: Path):
         self.label = logs.AddressLabel(config.log_addresses)
@@ -68,10 +68,11 @@ class PushAccounts:
         self.keys = {name: ClientKeys(domain) for name, domain in config.domains.items()}
 
     def find(self, user: str) -> Mailbox | None:
+        """Return the mailbox of `user`; None if `user` is no chat address."""
         return self._mailboxes.find(user)
 
     def find_to_ring(self, user: str) -> Mailbox | None:
-        """The mailbox of `user` if it has devices to ring."""
+        """Return the mailbox of `user` if it has devices to ring."""
         mailbox = self.find(user)
         if mailbox is None or not mailbox.domain.push:
             return None
@@ -83,7 +84,7 @@ class PushAccounts:
         return mailbox if has_tokens or self.tokens.is_from_relay(mailbox.home) else None
 
     def in_worker(self, work: Callable[..., T], *args: Any) -> asyncio.Future[T]:
-        """Run what waits for the disk where nobody else has to wait for it."""
+        """Run `work`, which waits for the disk, where nobody else has to wait for it."""
         return asyncio.get_running_loop().run_in_executor(self._worker, work, *args)
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
@@ -92,7 +93,7 @@ class PushAccounts:
         task.add_done_callback(self._tasks.discard)
 
     def announce(self, mailbox: Mailbox, done: Done | None = None) -> None:
-        """There is a new message in `mailbox`: ring, now or when the notifier is back."""
+        """Announce a new message in `mailbox`: ring now, or when the notifier is back."""
         try:
             self.notifier.announce(self.tokens.ref(mailbox.address), done)
             self.announced.add()
@@ -100,7 +101,7 @@ class PushAccounts:
             log.error("%s", error)
 
     def take_over(self, mailbox: Mailbox) -> None:
-        """Import what a chatmail relay left in `mailbox`. Blocks; raises `StoreError`."""
+        """Import the tokens of a chatmail relay in `mailbox`. Blocks; raises `StoreError`."""
         if self.tokens.is_from_relay(mailbox.home):
             self.tokens.take_over(self.tokens.ref(mailbox.address), mailbox.home, time.time())
 
@@ -110,10 +111,10 @@ class PushAccounts:
 
     async def expire(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
                      clock: Callable[[], float] = time.time) -> None:
-        """Remove expired tokens, day by day.
+        """Remove expired tokens, once a day.
 
-        Not at the start, nor by a clock that jumped since: a phone that only ever wakes up when
-        it rings would not come to set its token again.
+        Not at the start, nor by a clock that has jumped: a phone that only wakes up when it rings
+        would never set its token again.
         """
         before = clock()
         while True:
@@ -145,7 +146,7 @@ def _logged(work: Callable[..., object], *args: Any) -> None:
 
 
 class Metadata(dictserver.Service):
-    """What clients set and read, on metadata.sock."""
+    """Serves clients, who set and read keys, on metadata.sock."""
 
     def __init__(self, accounts: PushAccounts):
         self.accounts = accounts
@@ -165,11 +166,11 @@ class Metadata(dictserver.Service):
         return _awaited(value) if isinstance(value, Awaitable) else _answer(value)
 
     def commit(self, transaction: dictserver.Committed) -> dictserver.Answer:
-        # Dovecot unsets the comment of each folder it deletes. What is not kept, nobody can unset.
+        # Dovecot unsets the comment of each folder that it deletes. We keep none, so ignore it.
         changes = [change for change in transaction.changes
                    if change.value is not None or _TOKEN_KEY.fullmatch(change.key)]
         if all(_NEWS_KEY.fullmatch(change.key) for change in changes):
-            return dictproto.COMMITTED      # a client that plays delivery: nobody rings
+            return dictproto.COMMITTED      # a client pretends to be a delivery: nobody rings
         mailbox = self.accounts.find(_text(transaction.user))
         if mailbox is None or not all(_TOKEN_KEY.fullmatch(change.key) for change in changes):
             return NO_SUCH_KEY
@@ -183,7 +184,7 @@ class Metadata(dictserver.Service):
         return self.accounts.in_worker(self._write, mailbox, tokens)
 
     def _write(self, mailbox: Mailbox, changes: list[str | None]) -> bytes:
-        """Set each token, or unset all where there is None instead."""
+        """Set each token, or remove all for None."""
         if not mailbox.exists():
             return NO_SUCH_KEY
         tokens, now = self.accounts.tokens, time.time()
@@ -199,7 +200,7 @@ class Metadata(dictserver.Service):
 
 
 class DeliveryAgents(dictserver.Service):
-    """What delivery agents tell, on metadata-lmtp.sock. It is acknowledged whatever happens."""
+    """Serves delivery agents on metadata-lmtp.sock. Acknowledges whatever they send."""
 
     def __init__(self, accounts: PushAccounts):
         self.accounts = accounts

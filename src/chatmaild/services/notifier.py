@@ -1,8 +1,8 @@
-"""``chatmaild notifier``: sends to the push gateway; the only service with a network, besides the
-incoming filter's DNS.
+"""``chatmaild notifier``: sends notifications to the push gateway.
 
 It takes announcements from metadata (and probes from push-test) on a local socket and passes the
-tokens on to the push gateway. It knows no mail address.
+tokens on to the gateway. It knows no mail address. It is the only service with a network, apart
+from the incoming filter's DNS.
 """
 
 import argparse
@@ -53,8 +53,8 @@ class Notifier:
         self.sender.wake()
 
     async def serve(self, sock: socket.socket) -> eventloop.Stop:
-        """Accept on `sock`; returns the coroutine function that ends the service."""
-        # Not start_unix_server: from Python 3.13 on it removes the socket, which is systemd's.
+        """Accept connections on `sock`; returns the coroutine function that ends the service."""
+        # Not start_unix_server: since Python 3.13 it removes the socket, which is systemd's.
         server = await asyncio.start_server(self._talk, sock=sock, limit=protocol.MAX_LINE)
         self.sender.start()
         publishing = asyncio.create_task(self._publish())
@@ -95,7 +95,7 @@ class Notifier:
             writer.write(protocol.encode(Stored(number)))
 
     async def _publish(self) -> None:
-        """Write the metrics, again and again."""
+        """Write the metrics periodically."""
         while True:
             text = push_metrics.render(self._standing(time.time()))
             try:

@@ -1,7 +1,7 @@
-"""``chatmaild quota-expire``: make room in one mailbox, as the hook of Dovecot's quota_warning.
+"""``chatmaild quota-expire``: makes room in one mailbox, as the hook of Dovecot's quota_warning.
 
-Dovecot runs it as the mail user at the moment a delivery takes the mailbox over the mark. What
-the daily run would delete goes first, then the oldest mail; the last 24 hours are spared.
+Dovecot runs it as the mail user when a delivery takes the mailbox over the mark. Mail that the
+daily run would delete goes first, then the oldest; that of the last 24 hours stays.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
 It tells whether an address has an account, is blocked or takes cleartext, and when an earlier
 account was removed. It tells nothing else and changes nothing. `filter.mailboxlookup` has the
-protocol. On a host among others it knows those that live elsewhere, too, from the directory.
+protocol. On one of several hosts it knows accounts elsewhere too, from the directory.
 """
 
 import argparse
@@ -80,7 +80,7 @@ class RecipientService(dictserver.Service):
             return dictproto.FAILURE
 
     async def _elsewhere(self, directory: Directory, address: str, is_login: bool) -> bytes:
-        """The answer about somebody who has no mailbox here."""
+        """Answer about an address without a mailbox here."""
         mailbox = (self._mailboxes.find(address) if is_login
                    else self._mailboxes.find_recipient(address))
         state = MailboxState.UNKNOWN
@@ -114,7 +114,7 @@ def _state(entry: Entry | None) -> MailboxState:
 
 
 def _text(key: bytes, prefix: bytes) -> str:
-    """The address after the prefix; one with octets beyond ASCII names no mailbox."""
+    """Return the address after the prefix; octets beyond ASCII name no mailbox."""
     return key.removeprefix(prefix).decode("ascii", "surrogateescape")
 
 
