@@ -32,7 +32,7 @@ class Usage:
 
 
 def usage(home: str) -> Usage:
-    """What the mailbox at `home` holds; nothing if there is none. Raises `StoreError`."""
+    """Count what the mailbox at `home` holds; nothing if there is none. Raises `StoreError`."""
     messages = octets = 0
     for directory, _, name in walk(home):
         size = maildirname.size(name)
@@ -47,10 +47,10 @@ def usage(home: str) -> Usage:
 
 
 def walk(home: str) -> Iterator[tuple[int, str, str]]:
-    """Each message as an open directory, its path below `home`, and a name in it.
+    """Yield each message as an open directory, its path below `home`, and a name in it.
 
-    The directory is closed when the next message is asked for. What lies behind a symbolic link
-    in the mailbox belongs to nobody. Raises `StoreError`.
+    The directory closes when the next message is asked for. Symbolic links in the mailbox are not
+    followed. Raises `StoreError`.
     """
     try:
         with contextlib.suppress(*GONE), opened(home) as mailbox:
@@ -95,9 +95,10 @@ def export(
     home: str, root: str, out: BinaryIO, complain: Callable[[str], None],
     step: Callable[[], None] = lambda: None, extra: Mapping[str, bytes] | None = None,
 ) -> int:
-    """Write the mailbox to `out` as a tar archive of a Maildir below `root`; returns how many.
+    """Write the mailbox to `out` as a tar archive of a Maildir below `root`.
 
-    See `add`, which writes it. Raises `StoreError`, and OSError when `out` does not take it.
+    Returns the number of messages; see `add`, which writes them. Raises `StoreError`, and OSError
+    if writing to `out` fails.
     """
     with archive_to(out) as archive:
         return add(archive, home, root, complain, step, extra)
@@ -111,14 +112,14 @@ def add(
     archive: tarfile.TarFile, home: str, root: str, complain: Callable[[str], None],
     step: Callable[[], None], extra: Mapping[str, bytes] | None,
 ) -> int:
-    """Add the messages of the mailbox at `home` to an archive; returns how many.
+    """Add the messages of the mailbox at `home` to an archive; returns their number.
 
-    `complain` is told of messages that cannot be read; the others are written. `step` is called
+    Calls `complain` with each message that cannot be read, and writes the others. Calls `step`
     once for each message.
 
-    Messages that Dovecot keeps compressed are written out whole, so that any mail program can
-    read them. With `extra`, files of this content by name, the archive is the whole account: these
-    and the files of `STATE` are in it too. Without, it has no secrets.
+    Messages that Dovecot compressed are decompressed, so that any mail program can read them.
+    `extra` maps file names to contents: with it the archive is the whole account, and holds these
+    files and those of `STATE` too. Without it the archive has no secrets.
     """
     count = 0
     known: set[str] = set()
@@ -164,11 +165,11 @@ def _add_file(archive: tarfile.TarFile, directory: int, name: str, path: str,
 
 
 class _Unreadable(Exception):
-    """A message that cannot be read; the text says why."""
+    """A message cannot be read; the text says why."""
 
 
 def _add_folder(archive: tarfile.TarFile, path: str, known: set[str]) -> None:
-    """A Maildir has three directories, even where they are empty."""
+    """Add the three directories of a Maildir, which it needs even if they are empty."""
     if path not in known:
         known.add(path)
         for directory in (path, *(f"{path}/{kind}" for kind in maildir.SUBDIRECTORIES)):
@@ -199,7 +200,7 @@ def _add_message(archive: tarfile.TarFile, directory: int, name: str, path: str)
 
 
 def _decompress(stored: BinaryIO, plain: IO[bytes]) -> None:
-    """Copy a message, without its gzip if it has one."""
+    """Copy a message; decompress it if it is gzip."""
     start = stored.read(2)
     stored.seek(0)
     if start != b"\x1f\x8b":

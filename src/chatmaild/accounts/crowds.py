@@ -1,7 +1,7 @@
-"""Notices accounts that log in again and again, whose open sessions are then to be counted.
+"""Tells when to count the open sessions of an account that logs in again and again.
 
-Counting asks Dovecot about everybody, which is too much for each login; so it is due at every
-so many logins of one account, and an account is over its limit by that many sessions at most.
+A count asks Dovecot about everybody, which is too much for each login. So it is due once in a fixed
+number of logins of one account. An account exceeds its limit by at most that many sessions.
 """
 
 EVERY = 20
@@ -16,7 +16,7 @@ class Crowds:
         self._logins: dict[str, int] = {}
 
     def count_is_due(self, address: str) -> bool:
-        """To be called at each login."""
+        """Call this at each login. Returns whether to count the sessions of `address` now."""
         if len(self._logins) >= MAX_ACCOUNTS and address not in self._logins:
             self._logins.clear()
         logins = self._logins.get(address, 0) + 1

@@ -1,7 +1,7 @@
-"""A mailbox that moves to another host: out of everybody's reach, and whole, until it is there.
+"""Keeps a mailbox whole, and out of everybody's reach, while it moves to another host.
 
 It waits beside the other mailboxes under a name of its own, where no login and no delivery finds
-it; the directory says meanwhile that the account is on its way, so that both wait.
+it. Meanwhile the directory says that the account is on its way, so both wait.
 """
 
 import os
@@ -15,14 +15,16 @@ _PREFIX, _SUFFIX = ".moving-", "~"
 
 
 def path_of(home: str) -> str:
-    """Where the mailbox `home` waits."""
+    """Return the path where the mailbox `home` waits."""
     parent, address = os.path.split(home)
     return f"{parent}/{_PREFIX}{address}{_SUFFIX}"
 
 
 def hide(home: str) -> bool:
-    """Take the mailbox out of reach, or find it there; False if there is none. What a session made
-    anew in its place is added to it. Raises `StoreError`."""
+    """Take the mailbox out of reach, unless it is already; False if there is none.
+
+    Adds to it what a session has meanwhile made in its place. Raises `StoreError`.
+    """
     hidden = path_of(home)
     try:
         with lifecycle.settled(home):
@@ -42,7 +44,7 @@ def hide(home: str) -> bool:
 
 
 def _add(late: str, hidden: str) -> None:
-    """Move the messages of `late` into `hidden`: what was delivered or saved at that moment."""
+    """Move the messages of `late`, delivered or saved at that moment, into `hidden`."""
     for directory, _, names in os.walk(late):
         if os.path.basename(directory) not in ("new", "cur"):
             continue
@@ -54,7 +56,7 @@ def _add(late: str, hidden: str) -> None:
 
 
 def put_back(home: str) -> None:
-    """The account stays here after all. Raises `StoreError`."""
+    """Put the mailbox back: the account stays here after all. Raises `StoreError`."""
     try:
         with lifecycle.settled(home):
             if os.path.lexists(home):
@@ -66,7 +68,7 @@ def put_back(home: str) -> None:
 
 
 def remove(home: str) -> None:
-    """The account is on the other host. Raises `StoreError`."""
+    """Remove the mailbox: the account is on the other host now. Raises `StoreError`."""
     try:
         if os.path.lexists(path_of(home)):
             directories.remove_tree(path_of(home))

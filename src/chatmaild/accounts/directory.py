@@ -1,8 +1,8 @@
 """The directory of a chat domain on several hosts: who has an address, and where it lives.
 
-It is kept in PostgreSQL, by its owner's own replication. The primary decides who has an address;
-the home's disk has the mailbox, and the directory is never asked about an account that is there.
-That somebody is unknown is believed of the primary alone: a standby may not know yet.
+It is a PostgreSQL database, with whatever replication its owner has set up. The primary decides who
+has an address. The disk of the home has the mailbox, and the directory is never asked about an
+account that is there. Only the primary can tell that an address is unknown: a standby may lag.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ BATCH = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One address, and the host that it lives on."""
+    """An address, and the host that it lives on."""
 
     address: str
     node: str
@@ -64,7 +64,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Who has an address after somebody wanted it."""
+    """Who has an address after a claim."""
 
     entry: Entry
     made: bool
@@ -87,14 +87,14 @@ _SPEND = """DELETE FROM invitation
 
 
 class Uninvited(Exception):
-    """The password begins with no invitation that is left."""
+    """The password does not begin with an unused invitation."""
 
 
 class Directory:
     """The directory as the host `node` sees it. Threads may share it.
 
-    Every method may raise `DirectoryError`, when the database has not answered for `patience`
-    seconds, and its standby for as long.
+    Every method may raise `DirectoryError`: if the database has not answered for `patience`
+    seconds, nor its standby for as long again.
     """
 
     def __init__(self, conninfo: str, node: str, lines: int = LINES, patience: float = LIMIT):
@@ -107,8 +107,10 @@ class Directory:
     @classmethod
     def of(cls, config: Config, lines: int = LINES, patience: float = LIMIT
            ) -> "Directory | None":
-        """That of the configuration; None on a host that is alone. Raises `ConfigError`; a
-        database that cannot be reached is no error yet."""
+        """Return the directory of the configuration; None on a host that is alone.
+
+        Raises `ConfigError`. An unreachable database is no error yet.
+        """
         if config.directory is None:
             return None
         try:
@@ -118,8 +120,10 @@ class Directory:
 
     @classmethod
     def reopened(cls, before: "Directory | None", config: Config) -> "Directory | None":
-        """As `of`, for a service that reads its configuration again: `before` goes on if it is
-        still the right one."""
+        """Like `of`, for a service that reads its configuration again.
+
+        Returns `before` if it is still the right one.
+        """
         if before and config.directory:
             with contextlib.suppress(DirectoryError):
                 if before.key == (conninfo(config.directory), config.node):
@@ -136,14 +140,14 @@ class Directory:
         self.close()
 
     def close(self, wait: bool = True) -> None:
-        """End the connections; with `wait` they have ended when this returns."""
+        """End the connections; with `wait`, return when they have ended."""
         self._primary.close(wait)
         self._standby.close(wait)
 
     # -- for services ------------------------------------------------------------------------
 
     def find(self, address: str) -> Entry | None:
-        """The entry of `address`; None if the primary says that there is none."""
+        """Return the entry of `address`; None if the primary says that there is none."""
         def work(cursor: Any) -> Entry | None:
             return self._entry(cursor, address)
 
@@ -156,12 +160,13 @@ class Directory:
 
     def claim(self, address: str, hash: str, password: bytes = b"", invited: bool = True,
               now: float = 0) -> Claim:
-        """Take `address` for this host, if nobody has it, for whoever's password has that `hash`.
+        """Claim `address` for this host, if it is free, with the password hash `hash`.
 
-        A host that takes no new accounts takes it for another one. Unless they are `invited`
-        already the `password` must begin with a token, which is spent in the same transaction.
-        Raises `Uninvited`. When this returns the claim is on the disk, and on the standby's if
-        synchronous_commit is set so for the role or the database.
+        A host that accepts no new accounts claims it for another host. Unless they are `invited`
+        already, people's `password` must begin with a token, which the same transaction spends;
+        else this raises `Uninvited`. `now` is in seconds since the epoch. When this returns the
+        claim is on the disk; also on the standby's, if synchronous_commit says so for the role
+        or the database (PostgreSQL: Write Ahead Log settings).
         """
         values = {"address": address, "hash": hash, "own": self.node, "now": int(now),
                   "domain": address.rpartition("@")[2], "token": token_hash(password)}
@@ -183,16 +188,18 @@ class Directory:
         return claim
 
     def leave(self, address: str) -> None:
-        """`address` is about to be deleted here; `release` follows, or `stay`."""
+        """Note that `address` is about to be deleted here; call `release` or `stay` afterwards."""
         self._change("UPDATE account SET leaving = true" + _OF_OWN, address)
 
     def stay(self, address: str) -> None:
-        """`address` is not deleted after all."""
+        """Note that `address` is not deleted after all."""
         self._change("UPDATE account SET leaving = false" + _OF_OWN, address)
 
     def release(self, address: str, keep_blocked: bool = False) -> None:
-        """After `leave`: `address` has no mailbox here any more, and anybody may have it, unless
-        it is blocked. If somebody got it again meanwhile it is theirs."""
+        """Free `address` after `leave`, when it has no mailbox here any more.
+
+        With `keep_blocked` it stays taken, as blocked. If somebody got it meanwhile, it is theirs.
+        """
         if keep_blocked:
             self._change("UPDATE account SET leaving = false, blocked = true, hash = NULL"
                          + _OF_OWN + " AND leaving", address)
@@ -200,16 +207,16 @@ class Directory:
             self._change("DELETE FROM account" + _OF_OWN + " AND leaving", address)
 
     def update(self, address: str, hash: str | None, blocked: bool, cleartext: bool) -> None:
-        """Let the entry of `address` say what the disk here says; it is made if it is missing.
+        """Set the entry of `address` to what the disk here says; make it if it is missing.
 
-        An address that lives elsewhere is left alone.
+        An address that lives elsewhere stays as it is.
         """
         self.put([(address, hash, blocked, cleartext)])
 
     # -- for commands ------------------------------------------------------------------------
 
     def put(self, rows: Sequence[tuple[str, str | None, bool, bool]]) -> list[str]:
-        """`update` for many; returns the addresses that live elsewhere."""
+        """Do `update` for many addresses; returns those that live elsewhere."""
         def work(cursor: Any) -> list[str]:
             cursor.execute("SELECT id FROM node WHERE name = %s", (self.node,))
             own = cursor.fetchone()
@@ -231,8 +238,10 @@ class Directory:
         return found
 
     def entries(self, domain: str, everywhere: bool = False) -> Iterator[Entry]:
-        """The entries of a domain in the order of their addresses, of this host unless
-        `everywhere`; in several transactions."""
+        """Yield the entries of a domain on this host, or `everywhere`, in order of address.
+
+        Reads them in several transactions.
+        """
         last = ""
         condition = "WHERE a.address LIKE %(suffix)s AND a.address > %(last)s"
         condition += "" if everywhere else " AND n.name = %(own)s"
@@ -248,7 +257,7 @@ class Directory:
             last = found[-1].address
 
     def nodes(self) -> list[Node]:
-        """Every host, and how many addresses live there."""
+        """Return every host, with the number of addresses that live there."""
         def work(cursor: Any) -> list[Node]:
             cursor.execute("SELECT n.name, host(n.address), n.accepts, count(a.address) FROM node n"
                            " LEFT JOIN account a ON a.node = n.id GROUP BY n.id ORDER BY n.name")
@@ -263,15 +272,17 @@ class Directory:
                       " DO UPDATE SET address = excluded.address", {"own": self.node, "ip": ip})
 
     def accept(self, node: str, accepts: bool) -> None:
-        """Whether new accounts are made on the host `node`."""
+        """Set whether new accounts are made on the host `node`."""
         if not self._execute("UPDATE node SET accepts = %(accepts)s WHERE name = %(node)s",
                              {"accepts": accepts, "node": node}):
             raise DirectoryError(f"directory: there is no node {node}; see: chatmaild directory "
                                  "status")
 
     def begin_move(self, address: str, target: str) -> bool:
-        """Mark `address`, which lives here, as on its way to the host `target`; False if it lives
-        elsewhere, or is on its way to another host."""
+        """Mark `address`, which lives here, as on its way to the host `target`.
+
+        False if it lives elsewhere, or is on its way to another host.
+        """
         return bool(self._execute(
             "UPDATE account SET moving = t.id FROM node t, node n WHERE account.address = "
             "%(address)s AND account.node = n.id AND n.name = %(own)s AND t.name = %(target)s AND "
@@ -279,7 +290,7 @@ class Directory:
             {"address": address, "own": self.node, "target": target}))
 
     def end_move(self, address: str, target: str) -> bool:
-        """`address` lives on `target` from now on; False if it was not on its way there."""
+        """Make `target` the home of `address`; False if it was not on its way there."""
         return bool(self._execute(
             "UPDATE account SET node = t.id, moving = NULL FROM node t, node n WHERE "
             "account.address = %(address)s AND account.node = n.id AND n.name = %(own)s AND "
@@ -287,12 +298,12 @@ class Directory:
             {"address": address, "own": self.node, "target": target}))
 
     def cancel_move(self, address: str) -> None:
-        """`address` stays here."""
+        """Undo `begin_move`: `address` stays here."""
         self._change("UPDATE account SET moving = NULL" + _OF_OWN, address)
 
     def invite(self, domain: str, batch: str, tokens: Sequence[bytes], created: int, expires: int
                ) -> None:
-        """Keep invitations, by the hashes of their tokens. Times in seconds since 1970."""
+        """Store invitations, by the hashes of their tokens. Times in seconds since the epoch."""
         def work(cursor: Any) -> None:
             cursor.executemany(
                 "INSERT INTO invitation (token_hash, domain, batch, created, expires) "
@@ -301,7 +312,7 @@ class Directory:
         self._primary.ask(work, 60)
 
     def invitations(self, domain: str) -> list[tuple[str, int, int, int]]:
-        """Batch, when it was made, until when it works, and what is left of it; oldest first."""
+        """Return batch, creation, expiry and unused number of each batch; oldest first."""
         def work(cursor: Any) -> list[tuple[str, int, int, int]]:
             cursor.execute("SELECT batch, created, expires, count(*) FROM invitation WHERE domain ="
                            " %s GROUP BY batch, created, expires ORDER BY created", (domain,))
@@ -310,17 +321,17 @@ class Directory:
         return found
 
     def revoke(self, domain: str, batch: str) -> int:
-        """Take back what is left of a batch; how many that were."""
+        """Revoke the unused invitations of a batch; returns how many."""
         return self._execute("DELETE FROM invitation WHERE domain = %(domain)s AND "
                              "batch = %(batch)s", {"domain": domain, "batch": batch})
 
     def forget_invitations(self, domain: str, now: float) -> int:
-        """Remove what has expired."""
+        """Remove expired invitations; returns how many."""
         return self._execute("DELETE FROM invitation WHERE domain = %(domain)s AND "
                              "expires <= %(now)s", {"domain": domain, "now": int(now)})
 
     def version(self) -> int | None:
-        """That of the tables; None if there are none."""
+        """Return the version of the tables; None if there are none."""
         def work(cursor: Any) -> int | None:
             cursor.execute("SELECT to_regclass('chatmaild_directory')")
             if cursor.fetchone()[0] is None:
@@ -346,7 +357,7 @@ class Directory:
         return self._execute(statement, {"address": address, "own": self.node})
 
     def _execute(self, statement: str, values: dict[str, Any]) -> int:
-        """How many rows that were."""
+        """Execute a statement; returns the number of rows."""
         def work(cursor: Any) -> int:
             cursor.execute(statement, values)
             return int(cursor.rowcount)
@@ -359,5 +370,5 @@ _OF_OWN = (" WHERE address = %(address)s"
 
 
 def token_hash(password: bytes) -> str:
-    """What is kept of the token that a password begins with."""
+    """Return the stored hash of the token that a password begins with."""
     return hashlib.sha256(password[:TOKEN_LENGTH]).hexdigest()

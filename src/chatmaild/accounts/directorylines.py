@@ -1,7 +1,7 @@
-"""Connections to PostgreSQL that are kept open in the background, so that no login waits for one.
+"""Keeps connections to PostgreSQL open in the background, so that no login waits for one.
 
-The only importer of python3-psycopg2, which is loaded with the first `Lines`: a host without
-`directory` in chatmaild.ini needs neither.
+The only importer of python3-psycopg2, which the first `Lines` loads: a host without `directory` in
+chatmaild.ini needs neither.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ given another one, later, if the first connection was lost."""
 
 
 def conninfo(path: os.PathLike[str]) -> str:
-    """The connection string of libpq in the file at `path`. Raises `DirectoryError`."""
+    """Read the connection string of libpq in the file at `path`. Raises `DirectoryError`."""
     try:
         with open(path, encoding="utf-8") as file:
             lines = [line.strip() for line in file if line.strip() and line.strip()[0] != "#"]
@@ -61,8 +61,10 @@ def conninfo(path: os.PathLike[str]) -> str:
 
 
 class Lines:
-    """`count` connections of one kind, each with a thread, to whoever of the hosts in the string
-    `target` asks for (target_session_attrs of libpq)."""
+    """`count` connections of one kind, each with a thread.
+
+    `target` chooses among the hosts in the connection string (target_session_attrs of libpq).
+    """
 
     def __init__(self, conninfo: str, target: str, count: int):
         self._arguments = _arguments(conninfo, target)
@@ -74,13 +76,16 @@ class Lines:
 
     @property
     def trouble(self) -> str:
-        """Why nobody can be asked; "" if somebody can, or it is not known yet."""
+        """Why the database cannot be asked; "" if it can, or if that is unknown yet."""
         reasons = [line.trouble for line in self._lines]
         return "" if "" in reasons else reasons[0]
 
     def ask(self, work: Work, seconds: float) -> Any:
-        """What `work` returns. Raises `DirectoryError` after so many seconds at the latest, and at
-        once if the database cannot be reached."""
+        """Return the result of `work`.
+
+        Raises `DirectoryError` after `seconds` at the latest, and at once if the database cannot be
+        reached.
+        """
         if reason := self.trouble:
             raise DirectoryError(reason)
         job = _Job(work)
@@ -109,14 +114,14 @@ def _arguments(conninfo: str, target: str) -> dict[str, str]:
     try:
         given: dict[str, str] = psycopg2.extensions.parse_dsn(conninfo)
     except psycopg2.ProgrammingError as error:
-        # its text repeats a part of the string, in which a password may be
+        # its text repeats a part of the string, which may hold a password
         raise DirectoryError("the connection string of the directory is no such thing; see "
                              "libpq's manual, 'Connection Strings'") from error
     return OPTIONS | given | {"target_session_attrs": target}
 
 
 def driver() -> Any:
-    """psycopg2. Raises `DirectoryError` where it is not installed."""
+    """Import psycopg2. Raises `DirectoryError` if it is not installed."""
     try:
         import psycopg2
         import psycopg2.extensions
@@ -134,7 +139,7 @@ class _Job:
 
 
 class _Line(threading.Thread):
-    """One connection: opened, kept, opened anew, and used for one job at a time."""
+    """One connection: opens it, keeps it, reopens it, and uses it for one job at a time."""
 
     def __init__(self, arguments: dict[str, str], jobs: "queue.SimpleQueue[_Job | None]",
                  speaks: bool):
@@ -165,7 +170,7 @@ class _Line(threading.Thread):
         self._closing.set()
 
     def cut(self, job: _Job) -> None:
-        """Nobody waits for `job` any more: end it by ending the connection."""
+        """Cancel `job`, for which nobody waits any more, by ending the connection."""
         with self._lock:
             if self._current is job and self._connection is not None:
                 with contextlib.suppress(OSError), socket.socket(
@@ -196,7 +201,7 @@ class _Line(threading.Thread):
                 connection.close()
 
     def _do(self, job: _Job) -> None:
-        """Answer `job`; once more if the connection turns out to have been lost meanwhile."""
+        """Do `job`; retry once if the connection turns out to be lost."""
         job.line = self
         for attempt in (1, 2):
             start = time.monotonic()
@@ -221,7 +226,7 @@ class _Line(threading.Thread):
             if self._connection.closed or isinstance(
                     error, (self._driver.OperationalError, self._driver.InterfaceError)):
                 self._disconnect()
-            # what PostgreSQL says in detail may hold values of a row
+            # further lines, the details, may hold values of a row
             return None, DirectoryError("directory: " + str(error).partition("\n")[0])
         except Exception as error:      # what the caller raised in there is theirs
             return None, error

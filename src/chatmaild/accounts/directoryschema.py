@@ -1,7 +1,7 @@
 """The tables of the directory: which address lives on which host.
 
-`STATEMENTS` may be run again at any time, by the owner of the database or a superuser: what is
-there stays. The two roles can log in once somebody gives them a password or a line in pg_hba.conf.
+The owner of the database or a superuser may run `STATEMENTS` again at any time: existing rows stay.
+The two roles can log in once somebody gives them a password or a line in pg_hba.conf.
 """
 
 from typing import Any
@@ -60,8 +60,11 @@ STATEMENTS = (
 
 
 def init(conninfo: str) -> int:
-    """Make the tables and roles, or bring them up to date, as the owner of the database or a
-    superuser. Returns the version from now on. May be repeated. Raises `DirectoryError`."""
+    """Make the tables and roles, or bring them up to date; may be repeated.
+
+    Needs the owner of the database or a superuser. Returns the new version. Raises
+    `DirectoryError`.
+    """
     lines = Lines(conninfo, PRIMARY, 1)
 
     def work(cursor: Any) -> int:

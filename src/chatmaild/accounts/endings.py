@@ -1,9 +1,9 @@
-"""When accounts (or their passwords) ended, so that nobody goes on in the next owner's name.
+"""Records when accounts (or their passwords) ended, so that no session goes on as the next owner.
 
-A session that is logged in stays so when its account is removed, and the address may be somebody
-else's soon. Beside the mailboxes of a domain, `.ended-ADDRESS` holds when that address was given
-up last, in seconds of CLOCK_MONOTONIC: no session is older than the boot, and no step of the wall
-clock moves it.
+A session stays logged in when its account is removed, and the address may soon be somebody else's.
+Beside the mailboxes of a domain, `.ended-ADDRESS` holds the time when that address last ended, in
+seconds of CLOCK_MONOTONIC. No session is older than the boot, and no step of the wall clock moves
+that time.
 """
 
 import os
@@ -18,11 +18,10 @@ _PREFIX = ".ended-"
 
 
 def mark(home: str) -> bool:
-    """The account in the mailbox `home`, or its password, has just ended. Under the lock of its
-    domain.
+    """Record that the account in the mailbox `home`, or its password, has just ended.
 
-    False where the disk takes no file: the removal goes on, which makes room, and then is the time
-    to try again.
+    Call this under the lock of the domain. False if the disk takes no file: go on with the
+    removal, which makes room, and try again then.
     """
     path = _path(home)
     try:
@@ -35,8 +34,11 @@ def mark(home: str) -> bool:
 
 
 def time_of(home: str) -> float | None:
-    """When the last account of that address ended, in seconds of the monotonic clock; None if no
-    mark is there. From before the last boot it may be any time. Raises `StoreError`."""
+    """Return when the last account of that address ended, in seconds of CLOCK_MONOTONIC.
+
+    None if there is no mark. A mark from before the last boot may be any time. Raises
+    `StoreError`.
+    """
     try:
         return _read(_path(home))
     except FileNotFoundError:
@@ -46,8 +48,10 @@ def time_of(home: str) -> float | None:
 
 
 def forget_old(directory: str) -> None:
-    """Remove the marks in the directory of a domain that no session needs any more. Under its
-    lock. Raises OSError."""
+    """Remove old marks, which no session needs any more, in the directory of a domain.
+
+    Call this under the lock of the domain. Raises OSError.
+    """
     now = time.monotonic()
     with os.scandir(directory) as entries:
         marks = [entry.path for entry in entries if entry.name.startswith(_PREFIX)]

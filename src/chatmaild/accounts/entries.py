@@ -1,7 +1,7 @@
-"""Keeps the directory in step with what commands and the daily run do to mailboxes here.
+"""Keeps the directory in step with the mailboxes here, which commands and the daily run change.
 
-On a host that is alone every method does nothing. All of them raise `DirectoryError` where the
-directory cannot be asked.
+On a host that is alone every method does nothing. Each raises `DirectoryError` if the directory
+cannot be asked.
 """
 
 import contextlib
@@ -18,8 +18,10 @@ Row = tuple[str, str | None, bool, bool]
 
 
 class Entries:
-    """The entries of the addresses that live here. Opened when first needed, so that processes can
-    be forked before."""
+    """The entries of the addresses that live here.
+
+    The directory is opened when first needed, so that processes can fork before.
+    """
 
     def __init__(self, config: Config):
         self._config = config
@@ -32,29 +34,31 @@ class Entries:
         return self._directory
 
     def close(self) -> None:
-        """Until it is needed again."""
+        """Close the directory until it is needed again."""
         if self._directory:
             self._directory.close()
         self._directory = None
 
     def invites(self, mailboxes: Mailboxes) -> Invites:
-        """The invitations of this host, or of all of them together."""
+        """Return the invitations of this host, or the shared ones of all hosts."""
         return SharedInvites(mailboxes, self.directory) if self.directory else Invites(mailboxes)
 
     def forget_invitations(self, domain: str, now: float) -> None:
-        """Remove what has expired of those that are shared."""
+        """Remove expired shared invitations."""
         if self.directory:
             self.directory.forget_invitations(domain, now)
 
     def assert_home(self, mailbox: Mailbox) -> None:
-        """Raises `StoreError` if the account lives on another host, where it is to be changed."""
+        """Raise `StoreError` if the account lives on another host: it has to be changed there."""
         if self.directory and not mailbox.exists():
             entry = self.directory.find(mailbox.address)
             if entry and not entry.is_own:
                 raise StoreError(f"{mailbox.address}: lives on {entry.node}; do it there")
 
     def claim(self, mailbox: Mailbox, hash: str) -> None:
-        """Before an admin makes an account here. Raises `StoreError` if somebody has the address.
+        """Claim the address before an admin makes the account here.
+
+        Raises `StoreError` if somebody has the address.
         """
         if self.directory and not self.directory.claim(mailbox.address, hash).made:
             entry = self.directory.find(mailbox.address)
@@ -63,14 +67,14 @@ class Entries:
                              "is blocked there")
 
     def changed(self, mailbox: Mailbox) -> None:
-        """After the password, or a mark of the mailbox, has changed."""
+        """Update the entry after the password, or a marker of the mailbox, has changed."""
         if self.directory is None:
             return
         try:
             if row := row_of(mailbox):
                 if self.directory.put([row]):
                     raise DirectoryError("it lives on another host by the directory")
-            else:       # an address without an account is blocked no more
+            else:       # unblocked, and without an account
                 self.directory.leave(mailbox.address)
                 self.directory.release(mailbox.address)
         except DirectoryError as error:
@@ -78,8 +82,10 @@ class Entries:
 
     @contextlib.contextmanager
     def deleting(self, mailbox: Mailbox) -> Iterator[None]:
-        """Around the deletion of a mailbox. If we are killed in there, the next login, or
-        ``directory reconcile``, finds out what became of it."""
+        """Enclose the deletion of a mailbox.
+
+        If we are killed within, the next login, or ``directory reconcile``, settles the entry.
+        """
         directory = self.directory
         if directory is None:
             yield
@@ -103,7 +109,7 @@ def _only_here(mailbox: Mailbox, error: DirectoryError) -> DirectoryError:
 
 
 def row_of(mailbox: Mailbox) -> Row | None:
-    """What the directory should say of a mailbox here; None if nothing. Raises `StoreError`."""
+    """Return the row that a mailbox here should have; None for no row. Raises `StoreError`."""
     hash, blocked = mailbox.hash(), mailbox.is_blocked()
     if hash is None and not blocked:
         return None

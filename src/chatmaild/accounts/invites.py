@@ -1,8 +1,8 @@
 """Invitations: tokens with which a password must begin where `signup = invite`.
 
-One file per token, mailboxes_dir/DOMAIN/.invites/HASH, named by the SHA-256 of the token, so that
-nobody can sign up with what a disk or a backup shows. `Mailbox.create` moves the file into the new
-mailbox in the step that creates it: an account and its token are spent together or not at all.
+Each token has one file, mailboxes_dir/DOMAIN/.invites/HASH, named by its SHA-256, so that nobody
+can sign up with the content of a disk or a backup. `Mailbox.create` moves the file into the new
+mailbox in the step that creates it: the account is made and the token spent, or neither.
 """
 
 import contextlib
@@ -47,7 +47,7 @@ class Invitation:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What is left of the invitations made by one command. Times in seconds since the epoch."""
+    """The unused invitations made by one command. Times are seconds since the epoch."""
 
     id: str
     domain: str
@@ -57,7 +57,7 @@ class Batch:
 
 
 class _Record(NamedTuple):
-    """What the file of an invitation says."""
+    """The content of an invitation's file."""
 
     batch: str
     created: int
@@ -75,11 +75,10 @@ class Invites:
 
     def create(self, domain: DomainConfig, uses: int, days: int, now: float
                ) -> tuple[str, list[Invitation]]:
-        """Make `uses` invitations that work for `days` days. Returns the id of their batch, and
-        them.
+        """Make `uses` invitations for `days` days. Returns the id of their batch, and them.
 
-        The expiry counts from the beginning of today (UTC), so a batch that is `days` = 1 works
-        until the next midnight but one. Raises `UsageError`, `StoreError`.
+        They expire `days` days after the end of today (UTC): with `days` = 1 they work until the
+        next midnight but one. Raises `UsageError`, `StoreError`.
         """
         if not 1 <= uses <= MAX_TOKENS:
             raise UsageError(f"an invitation can have from 1 to {MAX_TOKENS} uses")
@@ -91,7 +90,7 @@ class Invites:
 
     def keep(self, domain: str, batch: str, tokens: Sequence[str], created: int, expires: int
              ) -> None:
-        """Keep new invitations, durably, by the hashes of their tokens. Raises `StoreError`."""
+        """Store new invitations, durably, by the hashes of their tokens. Raises `StoreError`."""
         record = json.dumps({"batch": batch, "created": created, "expires": expires}).encode()
         directory = self._directory(domain)
         begun: list[str] = []
@@ -103,7 +102,7 @@ class Invites:
                 atomic.write_new_file(begun[-1], record)
             atomic.sync_directory(directory)
         except OSError as error:
-            for path in begun:      # nobody will ever be told these
+            for path in begun:      # nobody has seen these tokens
                 with contextlib.suppress(OSError):
                     os.unlink(path)
             raise explain(directory, error) from None
@@ -118,9 +117,9 @@ class Invites:
         return Invitation(mailbox.address, token + _random(secret))
 
     def claim(self, domain: str, password: bytes, now: float) -> str | None:
-        """The file to claim for an account of this password, or None if it invites nobody.
+        """Return the file to claim for an account with this password; None without an invitation.
 
-        Raises `StoreError` if that cannot be told.
+        `now` is in seconds since the epoch. Raises `StoreError` if the disk cannot be read.
         """
         if len(password) <= TOKEN_LENGTH:
             return None
@@ -132,7 +131,7 @@ class Invites:
         return path if record and now < record.expires else None
 
     def batches(self, domain: str) -> list[Batch]:
-        """The batches that have invitations left, oldest first. Raises `StoreError`."""
+        """Return the batches with unused invitations, oldest first. Raises `StoreError`."""
         left: dict[tuple[int, str, int], int] = {}
         for _, record in self._records(domain):
             key = (record.created, record.batch, record.expires)
@@ -141,13 +140,15 @@ class Invites:
                 for (created, batch, expires), count in sorted(left.items())]
 
     def revoke(self, domain: str, batch: str) -> int:
-        """Take back what is left of a batch; returns how many that were. Raises `StoreError`."""
+        """Revoke the unused invitations of a batch; returns how many. Raises `StoreError`."""
         due = [path for path, record in self._records(domain) if record.batch == batch]
         return len(_remove(due))
 
     def sweep(self, domain: str, now: float, dry_run: bool = False) -> list[str]:
-        """Remove what has expired, and what a killed `create` left half written; returns the
-        paths. Raises `StoreError`."""
+        """Remove expired invitations, and half-written files of a killed `create`.
+
+        Returns their paths. Raises `StoreError`.
+        """
         due = [path for path, record in self._files(domain)
                if (record.expires <= now if record else _is_abandoned(path, now))]
         return due if dry_run else _remove(due)
@@ -173,7 +174,7 @@ class Invites:
 
 
 def _is_abandoned(path: str, now: float) -> bool:
-    """Whether `path`, which is no invitation, was a file begun long ago."""
+    """Whether `path`, which is no invitation, is a file begun long ago."""
     try:
         info = os.lstat(path)
     except FileNotFoundError:
@@ -182,7 +183,7 @@ def _is_abandoned(path: str, now: float) -> bool:
 
 
 def _remove(paths: list[str]) -> list[str]:
-    """Remove these invitations. Returns those that had not been spent meanwhile."""
+    """Remove these invitations. Returns those that were not spent meanwhile."""
     removed = []
     for path in paths:
         try:
@@ -196,7 +197,7 @@ def _remove(paths: list[str]) -> list[str]:
 
 
 def _read(path: str) -> _Record | None:
-    """The record in `path`; None if it is spent, no invitation, or was never written completely."""
+    """Read the record in `path`; None if it is spent, incomplete, or no invitation."""
     try:
         with open(path, "rb") as file:
             record = json.loads(file.read(4096))

@@ -1,4 +1,4 @@
-"""The files of a mailbox, and the errors when the disk does not have them.
+"""The files of a mailbox, and the errors of the disk.
 
 A mailbox is an account once it holds `password`, the hash in Dovecot's form. The modification
 time of that file is the last login, to the day in UTC. Empty files are markers:
@@ -22,7 +22,7 @@ DAY = 86_400
 
 
 def has(home: str, name: str) -> bool:
-    """Whether the mailbox `home` holds `name`. Raises `StoreError` if that cannot be told."""
+    """Whether the mailbox `home` holds `name`. Raises `StoreError` if the disk fails."""
     try:
         os.stat(f"{home}/{name}")
     except FileNotFoundError:
@@ -34,7 +34,7 @@ def has(home: str, name: str) -> bool:
 
 
 def assert_domain_directory(home: str) -> None:
-    """Tell "no such account" from "the disk with the accounts is not there"."""
+    """Raise `StoreError` if the whole disk is missing, not just the mailbox `home`."""
     directory = os.path.dirname(home)
     if not os.path.isdir(directory):
         raise StoreError(f"{directory}: this directory is missing; mount or restore it, or "
@@ -45,7 +45,7 @@ def assert_domain_directory(home: str) -> None:
 
 
 def explain(path: str, error: OSError) -> StoreError:
-    """The error for what the disk refused, with the way out."""
+    """Return the error for a refusal of the disk, with the way out."""
     ways_out = {
         errno.ENOENT: "; mount or restore the directory, or restart chatmaild-doveauth, which "
                       "makes those of domains",
@@ -59,14 +59,17 @@ def explain(path: str, error: OSError) -> StoreError:
 
 
 def aside(home: str) -> str:
-    """Where the mailbox `home` is while it is decided, under the lock, whether it goes."""
+    """Return the path to which the mailbox `home` moves while, under the lock, its fate is open."""
     parent, address = os.path.split(home)
     return f"{parent}/{_ASIDE}{address}"
 
 
 def is_aside(home: str) -> bool:
-    """Whether the mailbox `home` is there. Raises `StoreError` if that cannot be told: what counts
-    as absent may be made anew, and then what is aside is nobody's."""
+    """Whether the mailbox `home` has been moved aside.
+
+    Raises `StoreError` if the disk fails: if it counted as absent, the account might be made anew,
+    and nobody would own the mailbox aside.
+    """
     try:
         os.lstat(aside(home))
     except (FileNotFoundError, NotADirectoryError):
@@ -77,6 +80,6 @@ def is_aside(home: str) -> bool:
 
 
 def home_of(path: str) -> str | None:
-    """The `home` for which `path` is its `aside`; None if it is for none."""
+    """Return the `home` whose `aside` is `path`; None if there is none."""
     parent, name = os.path.split(path)
     return f"{parent}/{name.removeprefix(_ASIDE)}" if name.startswith(_ASIDE) else None

@@ -1,8 +1,8 @@
-"""Creates and deletes mailboxes: each as a whole, whenever we are killed.
+"""Creates and deletes mailboxes, each as a whole, even if we are killed.
 
-Beside the mailboxes of a domain, entries that begin with a dot are ours: accounts in the making
-and mailboxes on their way out. `sweep` removes those that a killed process left. Only what was
-moved aside to be looked at once more, and not decided on, goes back to where it was.
+Entries beside the mailboxes of a domain that begin with a dot are ours: accounts in the making and
+mailboxes on their way out. `sweep` removes those that a killed process left. A mailbox that was
+moved aside without a decision goes back to its place.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ _CLAIM = ".claim-"
 
 
 class Creation(enum.Enum):
-    """What became of `Mailbox.create`."""
+    """The result of `Mailbox.create`."""
 
     DONE = enum.auto()
     EXISTS = enum.auto()
@@ -51,10 +51,10 @@ def create(home: str, password_hash: str, now: float, claim: str | None) -> Crea
 
 @contextlib.contextmanager
 def in_the_making(home: str) -> Iterator[str]:
-    """A directory in which the mailbox `home` is made, for `put_in_place`; gone afterwards.
+    """Yield a directory to make the mailbox `home` in, for `put_in_place`; remove it afterwards.
 
-    Who takes longer than `MAX_RUBBISH_AGE` must touch it. Raises `StoreError`, also in place of
-    every OSError inside.
+    Touch it if you take longer than `MAX_RUBBISH_AGE` seconds. Raises `StoreError`, also in place
+    of every OSError within.
     """
     new = _own_name(os.path.dirname(home), _NEW)
     try:
@@ -69,7 +69,7 @@ def in_the_making(home: str) -> Iterator[str]:
 
 
 def inherit_owner(parent: str, *paths: str) -> None:
-    """Run by root (on a host without systemd, say), give what was made to who owns `parent`."""
+    """Give new files to the owner of `parent` if root runs us (as without systemd)."""
     if os.geteuid() == 0:
         owner = os.stat(parent)
         for path in paths:
@@ -77,7 +77,7 @@ def inherit_owner(parent: str, *paths: str) -> None:
 
 
 def put_in_place(home: str, new: str, claim: str | None = None) -> Creation:
-    """Make `new`, which is complete and synced, the mailbox `home`, unless there is an account."""
+    """Rename `new`, complete and synced, to the mailbox `home`, unless there is an account."""
     parent = os.path.dirname(home)
     removed = None
     with settled(home):
@@ -127,7 +127,7 @@ def delete(home: str, block: bool, keep: Callable[[str], bool] | None) -> bool:
         atomic.sync_directory(parent)
         _remove_tree(removed)
         if not marked:
-            with atomic.locked(parent):     # there is room now, and who is next has to wait
+            with atomic.locked(parent):     # now there is room, and the next owner has to wait
                 endings.mark(home)
     except OSError as error:
         raise explain(home, error) from None
@@ -167,10 +167,10 @@ def recover_all(directory: str) -> None:
 
 
 def _put_back(home: str) -> None:
-    """Undo a move aside, by us or by who was killed. Under the lock of the domain.
+    """Undo a move aside, ours or that of a killed process. Under the lock of the domain.
 
-    A client that is still connected may have had Dovecot make the directory anew meanwhile; an
-    account that is there, or a block, was made since, and holds.
+    Meanwhile a connected client may have caused Dovecot to make the directory anew. An account, or
+    a block, that is there now is newer, and stays.
     """
     if is_aside(home):
         if os.path.lexists(home):
@@ -181,12 +181,12 @@ def _put_back(home: str) -> None:
 
 
 def _is_in_the_way(home: str) -> bool:
-    """Whether the directory `home`, if it is there, gives way to what was moved aside."""
+    """Whether the directory `home`, if it exists, has to give way to the mailbox aside."""
     return not (has(home, PASSWORD) or has(home, BLOCKED))
 
 
 def _move_out(path: str) -> str:
-    """From here on the mailbox at `path` is gone, whatever happens to us."""
+    """Move the mailbox at `path` out: it is gone from here on, even if we are killed."""
     removed = _own_name(os.path.dirname(path), _REMOVED)
     os.rename(path, removed)
     return removed
@@ -204,7 +204,7 @@ def _empty(home: str) -> str:
 
 
 def mark(home: str, name: str) -> None:
-    """Put the marker `name` into the mailbox, durably; the mailbox is made for it."""
+    """Put the marker `name` into the mailbox, durably; make the mailbox if it is missing."""
     with contextlib.suppress(FileExistsError):
         os.mkdir(home, 0o700)
     with contextlib.suppress(FileExistsError):
@@ -214,7 +214,7 @@ def mark(home: str, name: str) -> None:
 
 
 def unmark(home: str, name: str) -> bool:
-    """Take the marker `name` away, durably; False if it was not there."""
+    """Remove the marker `name`, durably; False if it was not there."""
     try:
         os.unlink(f"{home}/{name}")
     except FileNotFoundError:
@@ -260,16 +260,16 @@ def _own_name(parent: str, prefix: str) -> str:
 
 
 def _claimed(new: str, claim: str) -> str:
-    """Where the file `claim` goes in a new mailbox; the name remembers where it came from."""
+    """Return the path of the file `claim` in a new mailbox; its name encodes its origin."""
     directory, name = os.path.split(claim)
     return f"{new}/{_CLAIM}{os.path.basename(directory)}-{name}"
 
 
 def _restore_claim(new: str) -> None:
-    """Put a claim back that an unfinished creation took.
+    """Put back a claim that an unfinished creation took.
 
-    Under the lock of the domain, or by who made `new`: then no creation can be between taking
-    its claim and the rename that makes it final.
+    Call this under the lock of the domain, or as the maker of `new`: then no creation is between
+    taking its claim and the rename that makes it final.
     """
     try:
         claimed = [name for name in os.listdir(new) if name.startswith(_CLAIM)]
@@ -277,18 +277,20 @@ def _restore_claim(new: str) -> None:
         return
     for name in claimed:
         directory, _, original = name.removeprefix(_CLAIM).partition("-")
-        with contextlib.suppress(FileNotFoundError):    # an admin removed all that it belonged to
+        with contextlib.suppress(FileNotFoundError):    # an admin removed everything around it
             os.rename(f"{new}/{name}", f"{os.path.dirname(new)}/{directory}/{original}")
 
 
 def spent_claims(home: int) -> list[str]:
-    """What a creation that was killed at its very end left in its mailbox, an open directory:
-    names of files that may go. Raises OSError."""
+    """Return the spent claims in an open mailbox, left by a creation killed at its very end.
+
+    They are names of files that may be removed. Raises OSError.
+    """
     return [name for name in os.listdir(home) if name.startswith(_CLAIM)]
 
 
 def _undo(path: str) -> None:
-    """Take back what a killed process began and did not decide. Under the lock of the domain."""
+    """Undo what a killed process began and did not finish. Under the lock of the domain."""
     if home := home_of(path):
         _put_back(home)
     elif os.path.basename(path).startswith(_NEW):
@@ -296,7 +298,7 @@ def _undo(path: str) -> None:
 
 
 def _is_rubbish(path: str, now: float) -> bool:
-    """Whether nobody uses `path`, which has one of our names, any more."""
+    """Whether `path`, which has one of our names, is no longer in use."""
     if os.path.basename(path).startswith(_REMOVED):
         return True
     if home := home_of(path):
@@ -308,7 +310,7 @@ def _is_rubbish(path: str, now: float) -> bool:
 
 
 def _remove_tree(path: str) -> None:
-    """Remove `path` and all below it, never through a link. What cannot be removed stays."""
+    """Remove `path` and everything below it, never through a link. Errors leave the rest."""
     with contextlib.suppress(FileNotFoundError):
         if stat.S_ISDIR(os.lstat(path).st_mode):
             directories.remove_tree(path)

@@ -1,6 +1,8 @@
-"""The account store: mailboxes_dir/DOMAIN/ADDRESS/, whose files layout.py describes. All calls
-block: most for a few system calls; `create`, `delete` and `sweep` wait for the disk. Nothing is
-cached."""
+"""The account store: mailboxes_dir/DOMAIN/ADDRESS/; layout.py describes the files in it.
+
+All calls block: most for a few system calls; `create`, `delete` and `sweep` wait for the disk.
+Nothing is cached.
+"""
 
 import contextlib
 import os
@@ -43,9 +45,9 @@ class Mailbox:
         return f"{self.home}/{name}"
 
     def hash(self) -> str | None:
-        """The password hash with its {SCHEME}; None if there is no such account.
+        """Return the password hash with its {SCHEME}; None if there is no such account.
 
-        Raises `StoreError` if that cannot be told or the file holds no hash.
+        Raises `StoreError` if the disk fails, or if the file holds no hash.
         """
         try:
             fd = os.open(f"{self.home}/{PASSWORD}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -70,13 +72,13 @@ class Mailbox:
         return found
 
     def usable_hash(self) -> str | None:
-        """The hash, for a login; None if there is no such account, or it is blocked."""
+        """Return the hash for a login; None if there is no such account, or it is blocked."""
         found = self.hash()
         # access(2) tells no error from absence, but the same directory was just read
         return found if found and not os.access(f"{self.home}/{BLOCKED}", os.F_OK) else None
 
     def exists(self) -> bool:
-        """Whether there is such an account. Raises `StoreError` if that cannot be told."""
+        """Whether there is such an account. Raises `StoreError` if the disk fails."""
         if has(self.home, PASSWORD):
             return True
         if is_aside(self.home):
@@ -85,22 +87,24 @@ class Mailbox:
         return has(self.home, PASSWORD)     # put back between the two looks
 
     def ended(self) -> float | None:
-        """When an account of this address was removed, in seconds of CLOCK_MONOTONIC; None: not
-        within `endings.LIFETIME`, or before a reboot. Raises `StoreError`."""
+        """Return when an account of this address ended, in seconds of CLOCK_MONOTONIC.
+
+        None if it did not within `endings.LIFETIME`, or before a reboot. Raises `StoreError`.
+        """
         return endings.time_of(self.home)
 
     def is_blocked(self) -> bool:
-        """Raises `StoreError` if that cannot be told."""
+        """Whether the address is blocked. Raises `StoreError` if the disk fails."""
         return has(self.home, BLOCKED)
 
     def enforces_encryption(self) -> bool:
-        """Whether cleartext mail to this address is refused; true without a mailbox."""
+        """Whether cleartext mail to this address is refused; true also without a mailbox."""
         return has(self.home, ENFORCE_ENCRYPTION) or not self.exists()
 
     def last_login(self) -> int | None:
-        """The day of the last login as its first second since the epoch (UTC); None: no account.
+        """Return the day of the last login as its first second (UTC, since the epoch).
 
-        A new account counts as logged in on the day it was made.
+        None without an account. A new account counts as logged in on the day it was made.
         """
         try:
             seen = os.stat(self._path(PASSWORD)).st_mtime
@@ -112,10 +116,10 @@ class Mailbox:
         return int(seen) // DAY * DAY
 
     def set_last_login(self, seconds: float, now: float) -> None:
-        """Remember a login at `seconds` since the epoch; never creates anything.
+        """Record a login at `seconds` since the epoch; never creates anything.
 
-        The future counts as `now`; a day before the one known is ignored, unless that one lies
-        in the future itself (the clock was wrong once).
+        A time in the future counts as `now`. A day before the recorded one is ignored, unless that
+        one is in the future itself (the clock was wrong once).
         """
         known = self.last_login()
         day = int(min(seconds, now)) // DAY * DAY
@@ -129,38 +133,37 @@ class Mailbox:
             raise explain(self._path(PASSWORD), error) from None
 
     def create(self, password_hash: str, now: float, claim: str | None = None) -> Creation:
-        """Make the account, durably, with the mark that refuses cleartext mail.
+        """Make the account, durably, with the marker that refuses cleartext mail.
 
-        The mailbox is made aside and put in place by one rename, so that it appears as a whole.
-        A directory without `password` that is in the way belongs to nobody: it is removed as by
-        `delete`. `claim`, an invitation say, is the path of a file in a directory beside the
-        mailboxes; it is used up in the same step: if we are killed, `sweep` puts it back.
+        The mailbox is made aside and put in place by one rename, so that it appears as a whole. A
+        directory without `password` in its way belongs to nobody, and is removed as by `delete`.
+        `claim`, for example an invitation, is the path of a file in a directory beside the
+        mailboxes. The same step uses it up; if we are killed before, `sweep` puts it back.
 
-        Raises `StoreError`, for a full disk too; then nothing half-made is left.
+        Raises `StoreError`, also if the disk is full; then nothing half-made is left.
         """
         return lifecycle.create(self.home, password_hash, now, claim)
 
     def delete(self, block: bool = False, keep: Callable[[str], bool] | None = None) -> bool:
         """Remove account and mail together; False if there was nothing, or it was kept.
 
-        Without `block` one rename takes both away, so that they end at the same moment. With
-        it, the marker comes first and stays: at no moment could a login make the address anew.
-        `keep`, if given, gets the directory once it is out of everybody's reach, and has the
-        last word: if it is true the mailbox is put back. If we are killed before that,
-        `recover`, `create` or `sweep` puts it back.
-        Raises `StoreError`.
+        Without `block` one rename removes both, so that they end at the same moment. With it, the
+        marker comes first and stays, so that no login can make the address anew in between.
+        `keep`, if given, is called with the directory once that is out of everybody's reach, and
+        decides: if it returns true, the mailbox is put back. If we are killed before that,
+        `recover`, `create` or `sweep` puts it back. Raises `StoreError`.
         """
         return lifecycle.delete(self.home, block, keep)
 
     def recover(self) -> None:
-        """Put the mailbox back if a process was killed while it decided whether to delete it.
+        """Put the mailbox back if a process was killed while deciding whether to delete it.
 
-        Costs one system call where nothing is to be done. Raises `StoreError`.
+        Costs one system call if there is nothing to do. Raises `StoreError`.
         """
         lifecycle.recover(self.home)
 
     def block(self) -> None:
-        """From now on nobody logs in, nothing is delivered. Raises `StoreError`."""
+        """Stop logins and deliveries from now on. Raises `StoreError`."""
         try:
             with lifecycle.settled(self.home):
                 lifecycle.mark(self.home, BLOCKED)
@@ -168,7 +171,7 @@ class Mailbox:
             raise explain(self.home, error) from None
 
     def unblock(self) -> bool:
-        """Undo `block`; False if it was not blocked. Raises `StoreError`."""
+        """Undo `block`; False if the address was not blocked. Raises `StoreError`."""
         try:
             with lifecycle.settled(self.home):
                 was_blocked = lifecycle.unmark(self.home, BLOCKED)
@@ -179,7 +182,7 @@ class Mailbox:
         return was_blocked
 
     def enforce_encryption(self, enforce: bool) -> None:
-        """Refuse cleartext mail to this account, or take it. Raises `StoreError`."""
+        """Refuse cleartext mail to this account, or accept it. Raises `StoreError`."""
         change = lifecycle.mark if enforce else lifecycle.unmark
         try:
             with self._as_account():
@@ -188,11 +191,11 @@ class Mailbox:
             raise explain(self._path(ENFORCE_ENCRYPTION), error) from None
 
     def settings(self) -> Settings:
-        """What this account has otherwise than its domain. Raises `StoreError`."""
+        """Return the settings that differ from those of the domain. Raises `StoreError`."""
         return settings.load(self.home)
 
     def set_settings(self, new: Settings) -> None:
-        """Keep `new`, durably, as all that this account has for itself. Raises `StoreError`."""
+        """Replace the account's own settings by `new`, durably. Raises `StoreError`."""
         path = self._path(SETTINGS)
         try:
             with self._as_account():
@@ -206,7 +209,7 @@ class Mailbox:
     def set_password(self, password_hash: str) -> None:
         """Replace the hash, durably; the day of the last login stays.
 
-        Whoever logged in with the old one sends no more (`endings`). Raises `StoreError`.
+        Sessions that used the old password can no longer send (`endings`). Raises `StoreError`.
         """
         path = self._path(PASSWORD)
         try:
@@ -235,8 +238,10 @@ class Mailboxes:
         self._delimiters = config.recipient_delimiter
 
     def find(self, address: str) -> Mailbox | None:
-        """The mailbox that `address` names; None if it can name none, or is in another domain.
-        Takes any text: the result is always a path below the domain's directory."""
+        """Return the mailbox of `address`; None if it is no valid address of a chat domain.
+
+        Takes any text: the result is always a path below the domain's directory.
+        """
         address = address.lower() if address.isascii() else ""
         match = _NAME.match(address)
         domain = match and self._domains.get(address[match.end():])
@@ -245,11 +250,11 @@ class Mailboxes:
         return Mailbox(address, domain, f"{self.root}/{domain.name}/{address}")
 
     def find_recipient(self, address: str) -> Mailbox | None:
-        """The mailbox that mail to `address` is delivered to: ``name+detail@`` is ``name@``."""
+        """Return the mailbox for mail to `address`: ``name+detail@`` is ``name@``."""
         return self.find(without_detail(address, self._delimiters))
 
     def of_domain(self, name: str) -> Iterator[Mailbox]:
-        """Every mailbox directory of the chat domain `name`, accounts or not, in no order.
+        """Yield each mailbox directory of the chat domain `name`, accounts or not, in no order.
 
         Raises `StoreError` if the directory of the domain cannot be read.
         """
@@ -265,8 +270,11 @@ class Mailboxes:
             raise explain(directory, error) from None
 
     def prepare(self, known: Container[str] = ()) -> None:
-        """Make the directories of the domains, where missing; but not of `known` ones, which were
-        there: on an empty mount point everybody would be unknown. Raises `StoreError`."""
+        """Make the missing directories of domains, except `known` ones, which existed before.
+
+        Those may be on a disk that is not mounted: with empty ones every account would be unknown.
+        Raises `StoreError`.
+        """
         try:
             if not os.path.isdir(self.root):
                 os.makedirs(self.root, 0o750)
@@ -281,14 +289,14 @@ class Mailboxes:
             raise explain(self.root, error) from None
 
     def recover(self, domain: str) -> None:
-        """`Mailbox.recover` for every mailbox of a domain. Raises `StoreError`."""
+        """Do `Mailbox.recover` for each mailbox of a domain. Raises `StoreError`."""
         lifecycle.recover_all(f"{self.root}/{domain}")
 
     def sweep(self, domain: str, now: float, dry_run: bool = False) -> list[str]:
         """Remove what killed processes left half-made or half-deleted; returns the paths.
 
-        What somebody may still be making is left alone for `MAX_RUBBISH_AGE`. With `dry_run`
-        nothing is changed; a mailbox that would give way to one moved aside is among the paths
-        then. Raises `StoreError`.
+        Files that may still be in the making stay for `MAX_RUBBISH_AGE` seconds. `dry_run` changes
+        nothing; the paths then include a mailbox that would give way to one moved aside. Raises
+        `StoreError`.
         """
         return lifecycle.sweep(f"{self.root}/{domain}", now, dry_run)

@@ -1,6 +1,6 @@
-"""Password hashes in the form Dovecot stores them, made by the system's libcrypt.
+"""Makes password hashes in Dovecot's form, by the system's libcrypt.
 
-Python's own crypt module is gone from 3.13, so libcrypt (libxcrypt in Debian) is called through
+Python 3.13 has no crypt module any more. So this calls libcrypt (libxcrypt in Debian) through
 ctypes, which lets other threads run meanwhile.
 """
 
@@ -37,9 +37,9 @@ def _libcrypt() -> ctypes.CDLL:
 
 
 def hash_password(password: bytes) -> str:
-    """``{SHA512-CRYPT}$6$...`` with a fresh salt; about 2 ms in which other threads run.
+    """Return ``{SHA512-CRYPT}$6$...`` with a fresh salt. Takes about 2 ms; other threads run.
 
-    `password` has at most `MAX_PASSWORD` octets and no NUL, or ValueError is raised. Raises
+    Raises ValueError if `password` has more than `MAX_PASSWORD` octets, or a NUL. Raises
     `ChatmaildError` if libcrypt fails.
     """
     if len(password) > MAX_PASSWORD or b"\0" in password:

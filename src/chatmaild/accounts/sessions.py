@@ -1,8 +1,8 @@
 """Ends the IMAP sessions of accounts that are gone or blocked, or have too many.
 
-Dovecot runs ``chatmaild end-sessions`` as root for whoever may connect to `SOCKET`, which is
-mail_user alone (service chatmaild-sessions in 05-chatmaild.conf). So neither the daily run nor the
-commands for accounts need root for it.
+Dovecot runs ``chatmaild end-sessions`` as root for whoever may connect to `SOCKET`: mail_user only
+(service chatmaild-sessions in 05-chatmaild.conf). So neither the daily run nor the commands for
+accounts need root for this.
 """
 
 import os
@@ -21,14 +21,14 @@ PATIENCE = 20.0
 
 
 def end_above(limit: int, address: str, path: str = SOCKET) -> None:
-    """End every session of `address` if it has more than `limit`. Raises `StoreError` as `end`."""
+    """End all sessions of `address` if it has more than `limit`. Raises `StoreError` like `end`."""
     _ask([f"--above={limit}", address], path)
 
 
 def end(addresses: Sequence[str], path: str = SOCKET) -> None:
-    """End every session of `addresses`, once their accounts are gone or blocked.
+    """End all sessions of `addresses`, after their accounts are gone or blocked.
 
-    Returns when it is done. Raises `StoreError`, which says what is still open, if Dovecot cannot
+    Returns when that is done. Raises `StoreError`, which says what is still open, if Dovecot cannot
     be reached or fails.
     """
     for start in range(0, len(addresses), MAX_ADDRESSES):
@@ -36,7 +36,7 @@ def end(addresses: Sequence[str], path: str = SOCKET) -> None:
 
 
 def _ask(arguments: Sequence[str], path: str) -> None:
-    """The protocol of Dovecot's script service (src/util/script.c)."""
+    """Speak the protocol of Dovecot's script service (src/util/script.c)."""
     if not os.path.exists(os.path.join(os.path.dirname(path), "master.pid")):
         return      # Dovecot does not run, so nobody is connected
     lines = "".join(f"{argument}\n" for argument in arguments)

@@ -1,7 +1,7 @@
-"""What one account has otherwise than its domain: the file `settings` in its mailbox.
+"""The settings in which one account differs from its domain: the file `settings` in its mailbox.
 
-One ``key = value`` a line, with the names and values of chatmaild.ini; dovecot/chatmaild.lua
-reads the quota from it too. No client can write there: over IMAP every name begins with a dot.
+Each line is ``key = value``, with names and values as in chatmaild.ini. dovecot/chatmaild.lua reads
+the quota from it too. No client can write there: over IMAP every name begins with a dot.
 """
 
 import dataclasses
@@ -29,13 +29,13 @@ Settings = Mapping[str, int]
 
 
 def value(key: str, text: str) -> int:
-    """The value of `key`, one of `KEYS`, as chatmaild.ini writes it. Raises `ValueError`."""
+    """Parse the value of `key`, one of `KEYS`, as in chatmaild.ini. Raises `ValueError`."""
     found: int = DOMAIN_KEYS[key].metadata["parse"](text)
     return found
 
 
 def load(home: str) -> Settings:
-    """The settings of the account in `home`; empty as a rule.
+    """Read the settings of the account in `home`; usually empty.
 
     Raises `StoreError` if the file cannot be read or understood.
     """
@@ -43,7 +43,7 @@ def load(home: str) -> Settings:
 
 
 def load_at(mailbox: int, home: str) -> Settings:
-    """As `load`, from the open directory `mailbox`, whose path is `home`."""
+    """Like `load`, from the open directory `mailbox`, whose path is `home`."""
     try:
         return _load(SETTINGS, mailbox)
     except StoreError as error:
@@ -67,7 +67,7 @@ def _load(path: str, directory: int | None) -> Settings:
 
 
 def parse(content: bytes) -> Settings:
-    """Raises `ValueError` for what `render` does not write."""
+    """Parse the content of the file. Raises `ValueError` for what `render` does not write."""
     if len(content) > MAX_SIZE:
         raise ValueError(f"larger than {MAX_SIZE} octets")
     found = {}
@@ -83,14 +83,14 @@ def parse(content: bytes) -> Settings:
 
 
 def render(settings: Settings) -> bytes:
-    """The content of the file."""
+    """Return the content of the file."""
     return "".join(f"{key} = {settings[key]}\n" for key in KEYS if key in settings).encode("ascii")
 
 
 def applied(domain: DomainConfig, settings: Settings) -> DomainConfig:
-    """The settings of the domain as they hold for an account with these of its own.
+    """Return the domain's settings, as changed by an account's own.
 
-    What is kept no longer than so many days is not kept longer because it is large.
+    Large messages are never kept longer than the others.
     """
     if not settings:
         return domain

@@ -1,4 +1,4 @@
-"""Invitations to a chat domain on several hosts: they are in the directory, and work at each."""
+"""Invitations to a chat domain on several hosts: the directory holds them, each host takes them."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from chatmaild.accounts.mailboxes import Mailboxes
 
 
 class SharedInvites(Invites):
-    """As `Invites`. `Directory.claim` spends them."""
+    """Like `Invites`; `Directory.claim` spends them."""
 
     def __init__(self, mailboxes: Mailboxes, directory: Directory):
         super().__init__(mailboxes)

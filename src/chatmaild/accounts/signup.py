@@ -1,5 +1,8 @@
-"""Decides whether an account may be created. Pure: the state of the host and the time are
-arguments. The rules apply at creation only, never to an account that exists."""
+"""Decides whether an account may be created.
+
+Pure: the state of the host and the time are arguments. The rules apply at creation only, never to
+an account that exists.
+"""
 
 import enum
 import hashlib
@@ -49,13 +52,13 @@ class Denial(enum.Enum):
 
     @property
     def is_temporary(self) -> bool:
-        """Whether the same request may succeed later: only the host has no room now."""
+        """Whether the same request may succeed later: the host just has no room now."""
         return self in (Denial.LOAD, Denial.MEMORY, Denial.DISK, Denial.INODES)
 
 
 @dataclass(frozen=True, slots=True)
 class HostState:
-    """The state of the host; None for what cannot be found out here."""
+    """The state of the host; None for unknown values."""
 
     switched_off: bool
     load: float | None
@@ -71,7 +74,10 @@ class HostState:
 def judge_request(
     local_part: str, password: bytes, domain: DomainConfig, delimiters: str
 ) -> Denial | None:
-    """Whether an account of this name may ever be created in `domain` with this password."""
+    """Return why an account with this name and password may never be created in `domain`.
+
+    None if it may. `delimiters` are the characters of recipient_delimiter.
+    """
     length = len(local_part)
     if not domain.username_min_length <= length <= domain.username_max_length \
             or not _NEW_NAME.fullmatch(local_part) or set(local_part) & set(delimiters):
@@ -90,7 +96,7 @@ def judge_request(
 
 
 def judge_host(host: HostState, config: Config) -> Denial | None:
-    """Whether the host can bear another account now."""
+    """Return why the host cannot take another account now; None if it can."""
     if host.switched_off:
         return Denial.SWITCHED_OFF
     if host.load is not None and host.load > config.max_load_1m:
@@ -105,11 +111,11 @@ def judge_host(host: HostState, config: Config) -> Denial | None:
 
 
 class Limits:
-    """How many accounts an hour: from one client network, and on the whole host.
+    """Limits accounts per hour: from one client network, and on the whole host.
 
-    Each limit is a generic cell rate (GCRA): that many at once, then evenly over the hour. Of a
-    client only a keyed hash of its network is kept (IPv4 /24, IPv6 /48), in memory, for an hour
-    at most; the key dies with the process.
+    Each limit is a generic cell rate (GCRA): that many at once, then evenly over the hour. Only a
+    keyed hash of a client's network (IPv4 /24, IPv6 /48) is kept, in memory, for at most an hour;
+    the key ends with the process.
     """
 
     def __init__(self) -> None:
@@ -119,7 +125,7 @@ class Limits:
 
     @property
     def clients(self) -> frozenset[bytes]:
-        """What is kept of the clients that count now: a keyed hash of each one's network."""
+        """The keyed hashes of the networks of the clients that count now."""
         return frozenset(self._clients)
 
     def try_client(self, client: bytes, per_hour: int, now: float) -> bool:
@@ -157,7 +163,7 @@ class Limits:
 
 
 def _network(client: bytes) -> bytes | None:
-    """The network that `client` counts for; None if it is not limited."""
+    """Return the network that `client` counts for; None if it is not limited."""
     if not client:
         return None
     try:

@@ -1,8 +1,8 @@
-"""Accounts that come from elsewhere: a tar archive, as `contents.add` writes it, becomes mailboxes.
+"""Imports accounts from elsewhere: from a tar archive, as `contents.add` writes it.
 
 Each account is made aside and put in place as a whole, so that a login or a delivery finds either
-all of it or nothing. What an archive says is not trusted: only names that belong into a mailbox
-are written, and never through a link.
+all of it or nothing. The archive is not trusted: only names that belong in a mailbox are written,
+and never through a link.
 """
 
 import io
@@ -45,13 +45,13 @@ def receive(
     source: BinaryIO, find: Callable[[str], Mailbox], make_hash: Callable[[Mailbox], str],
     complain: Callable[[str], None], step: Callable[[], None],
 ) -> Iterator[Moved | StoreError]:
-    """Make the accounts in the archive `source`; compressed ones are understood too.
+    """Make the accounts in the archive `source`, which may be compressed.
 
-    `find` says whose mailbox the first part of the names means, or raises `UsageError`.
-    `make_hash` is asked for the hash of an account that comes without one. `complain` is told of
-    entries that belong into no mailbox. An account that cannot be made is returned as the reason.
-    Raises `StoreError` if the archive is none, or cut short: then the account under way is not
-    made.
+    `find` returns the mailbox for the first part of the names, or raises `UsageError`. `make_hash`
+    returns the hash for an account that comes without one. `complain` is called with entries that
+    belong in no mailbox. Yields each account, or the reason why it cannot be made. Raises
+    `StoreError` if `source` is no archive, or is cut short; the account under way is not made
+    then.
     """
     try:
         with tarfile.open(fileobj=source, mode="r|*", tarinfo=_Member) as archive:
@@ -67,7 +67,7 @@ def receive(
 
 
 class _Member(tarfile.TarInfo):
-    """Notes at the archive where that ends, as tarfile takes one cut short for a whole one."""
+    """Notes the end of the archive, since tarfile takes one cut short for a whole one."""
 
     @classmethod
     def fromtarfile(cls, tarfile_: Any) -> "_Member":
@@ -118,7 +118,7 @@ class _Arrival:
             came = self._hash
             hashed, login = came or (self._make_hash(self._mailbox), time.time())
             atomic.write_new_file(f"{new}/{PASSWORD}", hashed.encode("ascii") + b"\n", mtime=login)
-            if not came:    # no whole account, but mail for a new one, which is like any other
+            if not came:    # only mail, without the account's own files: treat it as a new account
                 lifecycle.mark(new, ENFORCE_ENCRYPTION)
             os.sync()       # all of it, before it has its name
             done = lifecycle.put_in_place(self._mailbox.home, new)

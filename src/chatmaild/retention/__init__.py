@@ -1,7 +1,7 @@
-"""Deletes what is due: old and large messages, what is over quota, accounts that nobody uses.
+"""Deletes what is due: old and large messages, mail over quota, accounts that nobody uses.
 
     expire -> expiry (every mailbox of a domain) -> expunge (one mailbox) -> rules (what is due?)
-    folders       those in which nothing happens any more
+        folders       removes unused folders
     a login -> logins (the day, as the date of the password file)
     report -> census (what there is), runstate (when expire last ran, and how)
 

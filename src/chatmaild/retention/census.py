@@ -1,4 +1,4 @@
-"""Counts what the mailboxes of a chat domain hold. Reads names and opens no mail."""
+"""Counts what the mailboxes of a chat domain hold. Reads names only, and opens no mail."""
 
 import os
 from bisect import bisect_left
@@ -43,9 +43,10 @@ def take(
     config: Config, domain: DomainConfig, now: int, complain: Callable[[str, OSError], None],
     step: Callable[[], None],
 ) -> Census | None:
-    """Count the mailboxes of `domain`; `step` is called once for each directory entry.
+    """Count the mailboxes of `domain` at `now`, in seconds since the epoch.
 
-    None if its directory cannot be read, which `complain` is told like any other trouble.
+    Calls `step` once for each directory entry, and `complain` with each error. None if the
+    domain's directory cannot be read.
     """
     census = Census()
     deadlines = rules.Deadlines.of(domain, now)
@@ -71,7 +72,7 @@ def take(
 
 
 def _own(mailbox: int, domain: DomainConfig, deadlines: rules.Deadlines) -> rules.Deadlines:
-    """Those of an account with settings of its own; what cannot be read is `expire`'s to tell."""
+    """Return the deadlines by an account's own settings; `expire` reports unreadable ones."""
     try:
         own = settings.load_at(mailbox, "")
     except StoreError:

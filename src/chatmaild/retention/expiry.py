@@ -1,7 +1,7 @@
-"""One walk over all chat mailboxes: mail by age, size and quota, unused accounts, leftovers.
+"""Walks over all chat mailboxes once: mail by age, size and quota, unused accounts, leftovers.
 
-The work can be shared by several processes: each walks everything and does its own share, and
-`Tally.add` puts the counts together.
+Several processes can share the work: each walks everything and does its own share, and `Tally.add`
+adds up the counts.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from chatmaild.retention.rules import ABANDONED_AFTER, Deadlines, Reason
 
 
 class Expiry:
-    """A walk at the moment `now` that does share `share` of `shares`, counted from 0."""
+    """A walk at `now` (seconds since the epoch) for share `share` of `shares`, from 0."""
 
     def __init__(
         self, config: Config, now: int, dry_run: bool, note: Note | None, complain: Complaint,
@@ -46,15 +46,14 @@ class Expiry:
         """Addresses whose sessions have to end."""
 
     def sweep(self) -> set[str]:
-        """Remove what killed processes left beside the mailboxes, and invitations that have
-        expired; returns the paths."""
+        """Remove leftovers of killed processes and expired invitations; returns the paths."""
         gone: set[str] = set()
         mailboxes = Mailboxes(self._config)
         invites = Invites(mailboxes)
         for domain in self._config.domains:
             directory = f"{self._config.mailboxes_dir}/{domain}"
             if os.path.islink(directory):
-                continue    # `walk` complains
+                continue    # `walk` reports it
             try:
                 swept = mailboxes.sweep(domain, self._now, self._dry_run)
                 swept += invites.sweep(domain, self._now, self._dry_run)
@@ -73,9 +72,9 @@ class Expiry:
         return gone
 
     def walk(self, step: Callable[[], None], gone: Container[str]) -> None:
-        """Deal with every mailbox of this share; `step` is called once per directory entry.
+        """Expire every mailbox of this share; calls `step` once for each directory entry.
 
-        What is in `gone`, as `sweep` returns it, is looked at no more.
+        Skips the paths in `gone`, which `sweep` returned.
         """
         for domain in self._config.domains.values():
             path = f"{self._config.mailboxes_dir}/{domain.name}"
@@ -84,7 +83,7 @@ class Expiry:
             except BrokenPipeError:
                 raise
             except directories.GONE as error:
-                # of many processes one says so
+                # only one of the processes reports it
                 if self._share == 0:
                     self._problem(path, explain(path, error))
             except OSError as error:
@@ -95,8 +94,10 @@ class Expiry:
         self._end_sessions()
 
     def _end_sessions(self) -> None:
-        """The next owner of an address must not share the mailbox with the former one. As a rule
-        nobody is connected, since a session counts as a login. Dovecot need not run."""
+        """End the sessions of removed accounts, so that no next owner shares a mailbox with them.
+
+        Usually nobody is connected, since a session counts as a login. Dovecot need not run.
+        """
         if self._dry_run or not self._removed:
             return
         try:
@@ -105,8 +106,11 @@ class Expiry:
             self._complain(sessions.SOCKET, error)
 
     def _problem(self, path: str, error: Exception) -> None:
-        """A link at or in a mailbox is worth a warning, but does not fail the run: its maker is
-        responsible for what it leads to."""
+        """Report a problem.
+
+        A link at or in a mailbox is only a warning and does not fail the run: whoever made it is
+        responsible for its target.
+        """
         if not (isinstance(error, OSError) and error.errno == errno.ELOOP):
             self.tally.problems += 1
         self._complain(path, error)
@@ -127,9 +131,9 @@ class Expiry:
                 step()
 
     def _as_settled(self, name: str, path: str, gone: Container[str]) -> tuple[str, str]:
-        """Address and home of the mailbox at `path`.
+        """Return address and home of the mailbox at `path`.
 
-        A dry run finds some where the sweep of a real one would not have left them.
+        A dry run finds some aside that the sweep of a real run would have moved.
         """
         home = home_of(path) if self._dry_run else None
         if home and (home in gone or not os.path.lexists(home)):
@@ -140,7 +144,7 @@ class Expiry:
         return self._shares == 1 or crc32(os.fsencode(name)) % self._shares == self._share
 
     def _mailbox(self, mailbox: Mailbox, name: str, parent: int, deadlines: Deadlines) -> None:
-        """The edge: an error in one mailbox never stops the others."""
+        """Expire one mailbox; an error there never stops the others."""
         try:
             with directories.opened(name, parent) as fd:
                 self.tally.mailboxes += 1
@@ -191,7 +195,7 @@ class Expiry:
         return self._recorded[domain]
 
     def _inactive(self, mailbox: Mailbox, deadlines: Deadlines) -> None:
-        """Remove an account, unless its owner logs in, or an admin blocks it, at this moment."""
+        """Remove an account, unless the owner logs in, or an admin blocks it, at this moment."""
         def seen(moved: str) -> bool:
             return (os.lstat(f"{moved}/{PASSWORD}").st_mtime >= deadlines.inactive
                     or os.path.lexists(f"{moved}/{BLOCKED}"))
@@ -205,8 +209,7 @@ class Expiry:
         self._removed.append(mailbox.address)
 
     def _delete(self, mailbox: Mailbox, keep: Callable[[str], bool]) -> bool:
-        """Returns whether the account is gone. Files of it that could not be removed are a
-        problem to report."""
+        """Remove an account; returns whether it is gone. Reports files that stay."""
         try:
             with self._entries.deleting(mailbox):
                 return (mailbox.delete(block=True) if mailbox.is_blocked()
@@ -218,7 +221,7 @@ class Expiry:
             return True
 
     def _foresee(self, mailbox: Mailbox) -> None:
-        """The problem that the removal of a whole mailbox would end in, for a dry run."""
+        """Report, in a dry run, the problem that the removal of a mailbox would meet."""
         parent = os.path.dirname(mailbox.home)
         if not (os.access(parent, os.W_OK | os.X_OK, effective_ids=True)
                 and directories.is_removable(mailbox.home)):
@@ -226,9 +229,9 @@ class Expiry:
                 "something in it cannot be removed; see to whom it belongs"))
 
     def _no_account(self, mailbox: Mailbox, fd: int, deadlines: Deadlines) -> None:
-        """A mailbox without `password`: its mail ages as everywhere, and then it goes itself.
+        """Expire a mailbox without `password`: its mail by age, as everywhere, and then itself.
 
-        An account appears in one step, so nothing here is about to become one; the age is for
+        An account appears in one step, so this is none in the making. It still gets some time, for
         people who set one up by hand.
         """
         def made(moved: str) -> bool:
@@ -244,7 +247,7 @@ class Expiry:
             self._gone(Reason.LEFTOVER, mailbox.home)
 
     def _forget_tokens(self, mailbox: Mailbox) -> None:
-        """The next owner of the address must not ring the phones of the former one."""
+        """Delete the push tokens, so that the next owner does not ring the former one's phones."""
         if not self._dry_run:
             self._tokens.forget(mailbox.address)
 

@@ -1,5 +1,7 @@
-"""Removes from one mailbox after another what the rules no longer keep. With ``dry_run`` it
-decides and reports the same, and changes nothing."""
+"""Removes from mailboxes what the rules no longer keep.
+
+With ``dry_run`` it decides and reports the same, and changes nothing.
+"""
 
 import contextlib
 import errno
@@ -39,7 +41,7 @@ class _Place(NamedTuple):
 
 
 class _Message(NamedTuple):
-    """One that counts against the quota; the order of these is the order of trimming."""
+    """A message that counts against the quota; they sort in the order of trimming."""
 
     saved: float
     folder: str
@@ -53,7 +55,7 @@ class _Message(NamedTuple):
 
 
 class Tally:
-    """Counts of what was found and done."""
+    """Counts of what was found and removed."""
 
     def __init__(self) -> None:
         self.mailboxes = 0
@@ -74,7 +76,7 @@ class Tally:
         return removed[Reason.OLD] + removed[Reason.LARGE] + removed[Reason.QUOTA]
 
     def add(self, counts: Mapping[str, Any]) -> None:
-        """Add the ``vars()`` of another."""
+        """Add the ``vars()`` of another tally."""
         for name, value in counts.items():
             if isinstance(value, int):
                 setattr(self, name, getattr(self, name) + value)
@@ -94,7 +96,7 @@ class Expunger:
     def mailbox(self, fd: int, path: str, deadlines: Deadlines) -> int:
         """Remove what is due from the open mailbox `fd`; `path` is its absolute name.
 
-        Returns how many messages it keeps.
+        Returns the number of messages that stay.
         """
         seen, expunged = self.tally.messages, self.tally.expunged
         octets = sum(
@@ -115,8 +117,10 @@ class Expunger:
                 self._note(Reason.STALE, path, ["maildirsize"])
 
     def _remove_folders(self, fd: int, path: str, deadlines: Deadlines) -> None:
-        """Remove those that have been empty for as long as messages are kept, or for an hour if
-        there are too many."""
+        """Remove folders that have been empty for as long as messages are kept.
+
+        If there are too many folders, an hour is enough.
+        """
         def gone(name: str) -> bool:
             try:
                 if self.dry_run:
@@ -143,7 +147,7 @@ class Expunger:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     def _places(self, mailbox: int, path: str, complain: Complaint) -> Iterator[_Place]:
-        """Every directory with messages, open; what cannot be opened is complained about."""
+        """Yield every directory with messages, open; report those that cannot be opened."""
         yield from self._kinds(mailbox, path, "", complain)
         for folder in list(maildir.folders(mailbox)):
             try:
@@ -168,7 +172,7 @@ class Expunger:
                 complain(path, error)
 
     def _expire(self, place: _Place, deadlines: Deadlines) -> int:
-        """Remove by age; returns octets, at least as many as count against the quota."""
+        """Remove messages by age; returns the remaining octets, an upper bound for the quota."""
         for _ in range(ATTEMPTS):
             count = octets = 0
             complete = True
@@ -198,7 +202,7 @@ class Expunger:
         return rules.judge(message.saved, message.size, message.kind == "cur", deadlines)
 
     def _look(self, place: _Place, name: str, now: int) -> _Message | None:
-        """A message whose name does not tell everything; None if it is gone."""
+        """Look at a message whose name does not tell everything; None if it is gone."""
         now = max(now, int(time.time()))    # messages come while the run goes on
         try:
             info = os.stat(name, dir_fd=place.fd, follow_symlinks=False)
@@ -206,7 +210,7 @@ class Expunger:
             return None
         size = maildirname.size(name)
         if not self.dry_run and info.st_mtime > now and (maildirname.saved(name) or 0) > now:
-            # the clock was ahead when it was saved; without a time it would stay until that comes
+            # the clock was ahead at that time; without a new mtime it would stay until then
             with contextlib.suppress(OSError):
                 os.utime(name, (now, now), dir_fd=place.fd, follow_symlinks=False)
         return _Message(
@@ -217,7 +221,7 @@ class Expunger:
     def _remove(
         self, reason: Reason, place: _Place, names: Sequence[str], octets: int | None = None
     ) -> bool:
-        """Remove files; false if one was no longer there. `octets`: None if the names tell."""
+        """Remove files; False if one was no longer there. `octets`: None if the names tell."""
         removed, complete = self._unlink(place, names)
         if removed:
             self.tally.removed[reason] += len(removed)
@@ -227,7 +231,7 @@ class Expunger:
         return complete
 
     def _unlink(self, place: _Place, names: Sequence[str]) -> tuple[Sequence[str], bool]:
-        """Returns which were removed, and whether all of them were there."""
+        """Unlink files. Returns those removed, and whether all of them were there."""
         if self.dry_run:
             if os.access(".", os.W_OK | os.X_OK, dir_fd=place.fd, effective_ids=True):
                 return names, True
@@ -251,10 +255,10 @@ class Expunger:
         return removed, complete
 
     def _trim(self, fd: int, path: str, deadlines: Deadlines) -> None:
-        """Remove the oldest until the mailbox has `trim_to` octets, if it has over `trim_above`.
+        """If the mailbox has over `trim_above` octets, remove the oldest until it has `trim_to`.
 
-        Works from sums by the hour and reads the mailbox a few times, so that even millions of
-        messages need no memory: whole hours go first, then single messages of the next one.
+        Sums up octets by the hour and reads the mailbox a few times, so that even millions of
+        messages take little memory. Whole hours go first, then single messages of the next hour.
         """
         total = 0
         hours: Counter[int] = Counter()
@@ -312,7 +316,7 @@ class Expunger:
                                      sum(message.size for message in within))
 
     def _messages(self, fd: int, path: str, deadlines: Deadlines) -> Iterator[_Message]:
-        """The messages that count against the quota and are not due anyway."""
+        """Yield the messages that count against the quota and are not due anyway."""
         for place in self._places(fd, path, lambda path, error: None):
             if place.kind == "tmp":
                 continue

@@ -1,8 +1,8 @@
 """Removes folders that nobody uses any more, so that they cannot pile up.
 
-A folder goes when it has neither messages nor folders below it, and nothing in it has changed for
-as long as messages are kept. INBOX never goes. Dovecot takes it like a deletion by another client;
-a subscription to it stays.
+A folder is removed if it has neither messages nor folders below it, and nothing in it has changed
+for as long as messages are kept. INBOX always stays. To Dovecot this looks like a deletion by
+another client; a subscription to the folder stays.
 """
 
 import contextlib
@@ -13,9 +13,11 @@ from chatmaild.disk import directories, maildir
 
 
 def walk(mailbox: int, before: int, gone: Callable[[str], bool]) -> None:
-    """Call `gone` with the name of each folder in an open mailbox that has been empty since
-    `before`. A folder comes after those below it, and stays if `gone` returned False for one of
-    them."""
+    """Call `gone` with each folder in an open mailbox that has been empty since `before`.
+
+    `before` is in seconds since the epoch. A folder comes after those below it, and stays if `gone`
+    returned False for one of them.
+    """
     names = sorted(maildir.folders(mailbox), reverse=True)
     present = set(names)
     for name in names:
@@ -24,7 +26,7 @@ def walk(mailbox: int, before: int, gone: Callable[[str], bool]) -> None:
         try:
             with directories.opened(name, mailbox) as folder:
                 is_unused = _is_unused(folder, before)
-        except OSError:     # it is gone, a link, or not ours to read: that was complained about
+        except OSError:     # it is gone, a link, or unreadable: that was reported
             continue
         if is_unused and gone(name):
             present.discard(name)
@@ -46,7 +48,7 @@ def _is_unused(folder: int, before: int) -> bool:
 def remove(name: str, mailbox: int) -> bool:
     """Remove the folder `name`; False if a message came meanwhile, which then stays.
 
-    No step removes a message: a directory goes only while it is empty. Raises OSError if the disk
+    No step removes a message: directories are removed only while empty. Raises OSError if the disk
     refuses.
     """
     with directories.opened(name, mailbox) as folder:
@@ -69,7 +71,7 @@ def _restore(folder: int) -> None:
 
 
 def forget_list(mailbox: int) -> None:
-    """Remove Dovecot's index of the folders, which it makes anew; 2.4 trusts it as it is."""
+    """Remove Dovecot's list of the folders: 2.4 trusts it blindly. Dovecot makes it anew."""
     for name in os.listdir(mailbox):
         if name.startswith("dovecot.list.index"):
             with contextlib.suppress(FileNotFoundError):

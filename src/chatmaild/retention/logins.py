@@ -9,9 +9,9 @@ from chatmaild.retention.rules import LoginTrace
 
 
 def are_recorded(directory: str, domain: str, now: int) -> bool:
-    """Looks at the accounts in the domain's `directory` until one of them proves it.
+    """Look at the accounts in the domain's `directory` until one of them proves it.
 
-    Raises OSError if the directory cannot be read.
+    `now` is in seconds since the epoch. Raises OSError if the directory cannot be read.
     """
     with os.scandir(directory) as entries:
         return rules.logins_are_recorded(_traces(entries, f"@{domain}", now))

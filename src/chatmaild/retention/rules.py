@@ -1,5 +1,7 @@
-"""Decides what is kept and for how long: which messages and accounts go, and what a full mailbox
-loses. Pure: names, sizes and times come in, decisions go out."""
+"""Decides what is kept and for how long: which messages and accounts go, what a full mailbox loses.
+
+Pure: names, sizes and times come in, decisions go out.
+"""
 
 import dataclasses
 import enum
@@ -31,7 +33,7 @@ MAX_NOW = 10**10 - 1
 
 
 class Reason(enum.StrEnum):
-    """Why something goes; the word stands in front of its path."""
+    """Why something is removed; the word precedes its path in reports."""
 
     OLD = "old"
     LARGE = "large"
@@ -47,7 +49,7 @@ class Reason(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Deadlines:
-    """The rules of one domain at one moment, as seconds since the epoch and as octets."""
+    """The rules of one domain at one moment, in seconds since the epoch and in octets."""
 
     now: int
     old: int
@@ -76,21 +78,24 @@ class Deadlines:
         )
 
     def with_quota(self, octets: int) -> "Deadlines":
-        """The same, but a mailbox with more than `octets` is trimmed to just that."""
+        """Return the same, except that a mailbox over `octets` is trimmed to just that."""
         return dataclasses.replace(self, trim_above=octets, trim_to=octets)
 
     def empty(self, folders: int) -> int:
-        """In a mailbox of so many folders, an empty one that was last changed before this goes."""
+        """Return the time before which an empty folder must have changed last to be removed.
+
+        It depends on how many folders the mailbox has.
+        """
         return self.now - HOUR if folders > self.max_folders else self.old
 
     @property
     def spared(self) -> int:
-        """What was saved from this moment on is not trimmed for quota."""
+        """The time from which on saved messages are not trimmed for quota."""
         return self.now - DAY
 
 
 class LoginTrace(enum.Enum):
-    """What one account tells about whether logins are being recorded."""
+    """What one account shows about whether logins are being recorded."""
 
     NOTHING = enum.auto()
     LOGIN = enum.auto()
@@ -102,7 +107,7 @@ class LoginTrace(enum.Enum):
 
 
 def login_trace(last_login: float, made: float | None, now: int) -> LoginTrace:
-    """`last_login` as recorded, `made`: when the account came about, None if that is unknown."""
+    """Judge an account by its recorded `last_login` and when it was `made`, None if unknown."""
     if last_login < now - LOGIN_SEEN_WITHIN:
         return LoginTrace.NOTHING
     if made is None or last_login != made // DAY * DAY:
@@ -111,10 +116,10 @@ def login_trace(last_login: float, made: float | None, now: int) -> LoginTrace:
 
 
 def logins_are_recorded(traces: Iterable[LoginTrace]) -> bool:
-    """Collects evidence whether a domain's last logins can be believed.
+    """Whether a domain's last logins can be believed, from the evidence of its accounts.
 
-    If they are no longer recorded, people who log in daily look like people who left. Then only
-    new accounts have a recent time, and none of them is ever seen again.
+    If logins are no longer recorded, people who log in daily look like people who left. Then only
+    new accounts have a recent time, and it never changes.
     """
     made_today = never_seen_again = False
     for trace in traces:
@@ -126,17 +131,17 @@ def logins_are_recorded(traces: Iterable[LoginTrace]) -> bool:
 
 
 def clock(name: str, mtime: float, now: int) -> float:
-    """When the retention of a message began.
+    """Return when the retention of a message began, in seconds since the epoch.
 
-    The time in its name; for a foreign name, or one that lies after `now`, the file's mtime, which
-    in turn is at most `now`. No file may have come after `now`.
+    That is the time in its name; for a foreign name, or a time after `now`, it is the file's mtime,
+    and at most `now`. No file may have come after `now`.
     """
     saved = maildirname.saved(name)
     return min(mtime, now) if saved is None or saved > now else saved
 
 
 def judge(saved: float, size: int, in_cur: bool, deadlines: Deadlines) -> Reason | None:
-    """Why a message goes by age; None if it stays."""
+    """Return why a message is removed by age; None if it stays."""
     if saved < deadlines.old:
         return Reason.OLD
     if in_cur and size > LARGE and saved < deadlines.large:
@@ -145,7 +150,7 @@ def judge(saved: float, size: int, in_cur: bool, deadlines: Deadlines) -> Reason
 
 
 class Review(NamedTuple):
-    """What the names in one directory decide without a look at the files."""
+    """The decisions from the names in one directory, without a look at the files."""
 
     old: list[str]
     large: list[str]
@@ -156,7 +161,7 @@ class Review(NamedTuple):
 
 
 def review(names: Sequence[str], in_cur: bool, deadlines: Deadlines) -> Review:
-    """Sort the messages of one directory out by `judge`, many at once."""
+    """Sort the messages of one directory by `judge`, many at once."""
     sizes = maildirname.sizes(names)
     if sizes is None:
         return _review_each(names, in_cur, deadlines)

@@ -1,6 +1,6 @@
-"""Keeps how and when `chatmaild expire` last ended, for `report` and `check`.
+"""Records how and when `chatmaild expire` last ended, for `report` and `check`.
 
-One small file in mailboxes_dir, ``.expire.json``, written after each run that was not dry.
+The record is a small file in mailboxes_dir, ``.expire.json``, written after each run but dry ones.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ DOUBT = 12 * 3600
 
 @dataclass(frozen=True)
 class LastRun:
-    """Times are seconds since the epoch."""
+    """The record of the last run. Times are seconds since the epoch."""
 
     finished: int
     good: int | None
@@ -41,16 +41,20 @@ class LastRun:
     """What went in the last run, by `rules.Reason`; empty if a version of before it ran."""
 
     def seems_jumped(self, now: int) -> bool:
-        """Whether to doubt the clock at `now`: there was no run for `LONGEST_GAP`. It is
-        believed again after another `DOUBT`."""
+        """Whether to doubt the clock at `now`: there was no run for `LONGEST_GAP` seconds.
+
+        The clock is believed again `DOUBT` seconds after the first doubt.
+        """
         if now - self.finished <= LONGEST_GAP:
             return False
         return self.doubted is None or not DOUBT <= now - self.doubted <= LONGEST_GAP
 
 
 def is_overdue(config: Config, last: LastRun | None, now: float) -> bool:
-    """Whether an admin has to look. Before the first run, time counts from the installation:
-    from the last change of mailboxes_dir."""
+    """Whether an admin has to look, because no run has succeeded for too long.
+
+    Before the first run the time counts from the installation: the last change of mailboxes_dir.
+    """
     if last is None:
         with contextlib.suppress(OSError):
             return now - os.stat(config.mailboxes_dir).st_mtime > OVERDUE_AFTER
@@ -62,7 +66,7 @@ def path(config: Config) -> str:
 
 
 def load(config: Config) -> LastRun | None:
-    """The last run; None if there was none. Raises `StoreError`."""
+    """Return the last run; None if there was none. Raises `StoreError`."""
     try:
         with open(path(config), "rb") as file:
             return LastRun(**json.load(file))
@@ -76,9 +80,9 @@ def load(config: Config) -> LastRun | None:
 
 
 def save(config: Config, run: LastRun) -> None:
-    """Only one run at a time may call this. Raises `StoreError`.
+    """Write the record. Only one run at a time may call this. Raises `StoreError`.
 
-    The new file has one name before it is in place, so that a kill cannot litter.
+    The temporary file always has the same name, so that kills leave at most one.
     """
     content = json.dumps(asdict(run)).encode() + b"\n"
     new = f"{path(config)}.new"

@@ -1,4 +1,4 @@
-"""Lists who is connected to Dovecot now, so that an open session counts as a login.
+"""Lists the users connected to Dovecot now, so that an open session counts as a login.
 
 Source: ``doveadm who``, which asks Dovecot's anvil and so needs root. It counts hibernated sessions
 too.
@@ -16,7 +16,7 @@ _WHO = ("doveadm", "-f", "tab", "who")
 
 
 def connected() -> set[str]:
-    """The user names of all open sessions, of every domain. Raises `ChatmaildError`."""
+    """Return the user names of all open sessions, of every domain. Raises `ChatmaildError`."""
     try:
         done = subprocess.run(_WHO, stdin=subprocess.DEVNULL, capture_output=True, text=True,
                               errors="replace", timeout=TIMEOUT, check=True)
@@ -30,6 +30,6 @@ def connected() -> set[str]:
 
 
 def users(lines: Iterable[str]) -> set[str]:
-    """The first column of what doveadm prints, below its heading."""
+    """Return the first column of doveadm's output, without its heading."""
     names = [line.split("\t", 1)[0] for line in lines]
     return set(names[1:])
