@@ -57,10 +57,13 @@ def sound_after_module(request):
     if not users:
         yield
         return
+    clients = None
     if any("core" in item.fixturenames for item in users):
-        request.getfixturevalue("core")     # which stays for the modules after this one
+        clients = request.getfixturevalue("core")   # which is there for the modules after this one
     with request.getfixturevalue("guard").module():
         yield
+        if clients:     # or they would go on sending receipts, which wait where Dovecot is down
+            clients.stop_io()
 
 
 @pytest.fixture(autouse=True)

@@ -150,16 +150,17 @@ def test_check_says_which_links_work(host):
 
 
 def onboard(core, link):
-    """A client that opened `link`, online."""
+    """The address of a client that opened `link` and was online."""
     account = core.add_account()
     account.add_transport_from_qr(link)
     account.bring_online()
-    return account
+    account.stop_io()
+    return account.get_config("configured_addr")
 
 
 def test_the_client_takes_the_link(host, core, invited):
     link, address, _ = invited
-    assert onboard(core, link + PARAMETERS).get_config("configured_addr") == address
+    assert onboard(core, link + PARAMETERS) == address
     assert unused(host) == []
 
 
@@ -188,7 +189,7 @@ def test_dcaccount_works_in_open_mode_only(host, core, open_domain):
     link = f"dcaccount:{UNDERSCORE}"
     with configured(host, open_domain):
         assert host.chatmaild("invite", "create", "--domain", UNDERSCORE).stdout == f"{link}\n"
-        address = onboard(core, link).get_config("configured_addr")
+        address = onboard(core, link)
         assert os.listdir(host.mailboxes / UNDERSCORE) == [address]
     with configured(host, open_domain, "signup = invite"):
         with pytest.raises(JsonRpcError):

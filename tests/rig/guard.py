@@ -55,6 +55,7 @@ class Guard:
             self._host.settle()
             lost = soundness.left_by(self._host, before)
         if lost:
+            lost += postfix.waiting() if any(line.startswith("queue") for line in lost) else []
             self._make_anew(before)
             raise soundness.Unsound("left the host changed: " + "; ".join(lost))
 

@@ -3,6 +3,7 @@
 Postfix's own commands say that something begins. These return when it is so.
 """
 
+import json
 import os
 import re
 import signal
@@ -97,6 +98,15 @@ def greets(host: str, port: int, wrapped: bool, seconds: float = 30) -> bool:
             return greeting.startswith(b"220")
     except OSError:
         return False
+
+
+def waiting() -> list[str]:
+    """What waits in the queue, a line each: from whom, to whom, and why."""
+    said = subprocess.run(["postqueue", "-j"], text=True, capture_output=True).stdout
+    found = map(json.loads, said.splitlines())
+    return [f"{mail['queue_id']} from {mail['sender'] or '<>'} to {recipient['address']}: "
+            f"{recipient.get('delay_reason', 'no reason')}"
+            for mail in found for recipient in mail["recipients"]]
 
 
 def _greeted() -> None:
