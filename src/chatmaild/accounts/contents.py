@@ -105,6 +105,7 @@ def export(
 
 
 def archive_to(out: BinaryIO) -> tarfile.TarFile:
+    """Open a tar archive (pax format, a stream) that writes to `out`."""
     return tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT)
 
 

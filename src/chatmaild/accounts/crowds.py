@@ -8,7 +8,7 @@ EVERY = 20
 """Logins of one account."""
 
 MAX_ACCOUNTS = 10_000
-"""Remembered at a time; then all begin anew."""
+"""Accounts remembered at a time; beyond that all counts begin anew."""
 
 
 class Crowds:

@@ -24,7 +24,7 @@ LINES = 4
 """Connections that a service keeps to the primary, and so questions at a time."""
 
 PATIENCE = 10.0
-"""The same for commands and the daily run, for whom nobody waits."""
+"""The same for commands and the daily run, which may take longer."""
 
 STANDBY = "prefer-standby"
 

@@ -29,6 +29,7 @@ class Entries:
 
     @property
     def directory(self) -> Directory | None:
+        """The directory, opened at the first use; None on a host that is alone."""
         if self._directory is None:
             self._directory = Directory.of(self._config, lines=1, patience=PATIENCE)
         return self._directory

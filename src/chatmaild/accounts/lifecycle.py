@@ -33,7 +33,7 @@ class Creation(enum.Enum):
     EXISTS = enum.auto()
     BLOCKED = enum.auto()
     CLAIM_GONE = enum.auto()
-    """What was to be used up is not there (any more)."""
+    """The file to use up is missing, or already used."""
 
 
 def create(home: str, password_hash: str, now: float, claim: str | None) -> Creation:

@@ -25,6 +25,7 @@ from chatmaild.push.tokens import RELAY_FILE, DeviceTokens
 
 
 def move(args: argparse.Namespace, config: Config, directory: Directory, console: Console) -> int:
+    """Move one account to another host, or cancel that. Returns the exit status."""
     mailbox = Mailboxes(config).find(args.address)
     if mailbox is None:
         raise UsageError(f"{args.address}: no address of a chat domain")

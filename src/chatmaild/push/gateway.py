@@ -34,6 +34,7 @@ class Answer:
 
     @property
     def is_done(self) -> bool:
+        """Whether the gateway accepted the notification."""
         return self.status == 200
 
     @property

@@ -202,6 +202,7 @@ class PushQueue:
             raise self._explain(error) from None
 
     def backlog(self) -> Backlog:
+        """Count what is waiting."""
         return Backlog(*self._db.execute("SELECT COUNT(*), MIN(first) FROM entry").fetchone())
 
     def close(self) -> None:

@@ -34,7 +34,7 @@ ROUND = 0.01
 disk."""
 
 DISK_PAUSE = 5.0
-"""Seconds before the queue is tried again when the disk refused."""
+"""Seconds before another try after the disk has refused."""
 
 STOP_TIMEOUT = 5.0
 """Seconds that requests under way get to end when the service stops."""

@@ -32,13 +32,13 @@ class LastRun:
     good: int | None
     """When the last run without any problem ended; None: there was none yet."""
     problems: int
-    """What could not be dealt with in the last run; the log names each."""
+    """Number of problems in the last run; the log names each."""
     held_back: Mapping[str, int]
     """Domain -> inactive accounts that stayed because no logins are being recorded there."""
     doubted: int | None = None
     """When a run did nothing because the clock seems to have jumped; None: the last one worked."""
     removed: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    """What went in the last run, by `rules.Reason`; empty if a version of before it ran."""
+    """Removals in the last run, by `rules.Reason`; empty if an earlier version ran."""
 
     def seems_jumped(self, now: int) -> bool:
         """Whether to doubt the clock at `now`: there was no run for `LONGEST_GAP` seconds.
@@ -62,6 +62,7 @@ def is_overdue(config: Config, last: LastRun | None, now: float) -> bool:
 
 
 def path(config: Config) -> str:
+    """Return the path of the record."""
     return f"{config.mailboxes_dir}/.expire.json"
 
 

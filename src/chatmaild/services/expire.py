@@ -136,6 +136,7 @@ class Run:
         self.processes = self._processes()
 
     def everywhere(self) -> int:
+        """Expire all chat domains. Returns the exit status: 1 if there was a problem."""
         start = time.monotonic()
         expiry = self._expiry()
         self.gone = expiry.sweep()

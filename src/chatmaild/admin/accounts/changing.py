@@ -37,6 +37,7 @@ _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 
 
 def create(args: argparse.Namespace, config: Config, console: Console) -> int:
+    """Make an account and print its login. Returns the exit status."""
     mailbox = find(config, args.address)
     secret = _password(args, config, mailbox)
     hashed = passwordhash.hash_password(secret)
@@ -65,6 +66,7 @@ def password(args: argparse.Namespace, config: Config, console: Console) -> int:
 
 
 def made_up_password() -> bytes:
+    """Return a fresh random password of `PASSWORD_LENGTH` characters."""
     return "".join(secrets.choice(_ALPHABET) for _ in range(PASSWORD_LENGTH)).encode()
 
 
@@ -133,6 +135,7 @@ def _each(
 
 
 def block(args: argparse.Namespace, config: Config, console: Console) -> int:
+    """Block each address and end its sessions. Returns the exit status."""
     entries = Entries(config)
 
     def change(mailbox: Mailbox) -> str:
@@ -146,6 +149,7 @@ def block(args: argparse.Namespace, config: Config, console: Console) -> int:
 
 
 def unblock(args: argparse.Namespace, config: Config, console: Console) -> int:
+    """Undo `block` for each address. Returns the exit status."""
     entries = Entries(config)
 
     def change(mailbox: Mailbox) -> str:
@@ -158,6 +162,7 @@ def unblock(args: argparse.Namespace, config: Config, console: Console) -> int:
 
 
 def delete(args: argparse.Namespace, config: Config, console: Console) -> int:
+    """Delete each account with its mail, tokens and sessions. Returns the exit status."""
     tokens, entries = DeviceTokens(config.push_tokens_dir), Entries(config)
     names = ", ".join(find(config, address).address for address in args.addresses)
     if not args.yes and not console.confirm(f"Delete {names} and all mail in there?"):
@@ -200,6 +205,7 @@ def _rebirth(mailbox: Mailbox) -> str:
 
 
 def set_up(args: argparse.Namespace, config: Config, console: Console) -> int:
+    """Change the account's own settings. Returns the exit status."""
     changes = {key: getattr(args, key) for key, _, _ in OWN.values()}
     if args.incoming_cleartext is None and not any(changes.values()):
         raise UsageError("nothing to change: say what, with one of --incoming-cleartext, "

@@ -50,6 +50,7 @@ def _day(seconds: int | None) -> str | None:
 
 
 def list_all(args: argparse.Namespace, config: Config, console: Console) -> int:
+    """List the accounts. Returns the exit status: 1 if one could not be read."""
     if args.domain is not None and args.domain.lower() not in config.domains:
         raise UsageError(f"{args.domain}: no chat domain; they are "
                          + (", ".join(config.mail_domains) or "not configured yet"))

@@ -21,6 +21,7 @@ from chatmaild.push.tokens import RELAY_FILE, DeviceTokens
 
 
 def export(args: argparse.Namespace, config: Config, console: Console) -> int:
+    """Write an account as a tar archive. Returns 1 if a message was left out."""
     find_account(config, args.address)
     if args.file == "-" and (sys.stdout.isatty() or args.json):
         raise UsageError("the archive would go to standard output: name a file, or use a pipe")

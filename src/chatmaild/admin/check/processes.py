@@ -13,6 +13,7 @@ from chatmaild.config.config import Config
 
 
 def check(dovecot: Dovecot, config: Config) -> Iterator[Finding]:
+    """Yield findings about the users and the client limits of lmtp and imap processes."""
     yield from _lmtp_user(dovecot, config.mail_user)
     yield from _reuse(dovecot, dovecot.service("imap"))
 

@@ -94,6 +94,7 @@ def check(
 
 
 def judge(door: Door, ask: Callable[[Door], bytes]) -> Finding:
+    """Return the finding on one socket. `ask` returns the answer or raises OSError."""
     unit = f"chatmaild-{door.service}"
     # enable --now does nothing if systemd still has a socket whose file somebody removed
     cure = (f"systemctl enable {unit}.socket; systemctl restart {unit}.socket; "

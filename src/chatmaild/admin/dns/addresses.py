@@ -32,6 +32,7 @@ def public(listing: str, interfaces: Sequence[str] = (), protocols: str = "all"
 
 
 def parse(text: str) -> Address | None:
+    """Parse an IP address; None if `text` is none."""
     try:
         return ipaddress.ip_address(text)
     except ValueError:

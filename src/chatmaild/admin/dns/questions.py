@@ -34,6 +34,7 @@ class Answers(dict[Question, Told]):
         return next((str(one) for one in told if isinstance(one, ChatmaildError)), "")
 
     def addresses(self, name: str) -> tuple[Address, ...]:
+        """Return the A and AAAA records of `name`."""
         return tuple(address for kind in ADDRESSES for text in self.of(name, kind)
                      if (address := parse(text)))
 
@@ -51,6 +52,7 @@ class Answers(dict[Question, Told]):
         return [(int(port), target.rstrip(".").lower()) for _, _, port, target in found]
 
     def spf(self, domain: str) -> list[str]:
+        """Return the SPF records of `domain`; more than one is a mistake (RFC 7208 section 4.5)."""
         return [text for text in self.of(domain, "TXT") if spf.is_spf(text)]
 
 

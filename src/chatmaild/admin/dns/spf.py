@@ -27,6 +27,7 @@ class Result(enum.Enum):
 
 
 def is_spf(text: str) -> bool:
+    """Whether a TXT record is an SPF record (RFC 7208 section 4.5)."""
     return text.lower() == "v=spf1" or text.lower().startswith("v=spf1 ")
 
 

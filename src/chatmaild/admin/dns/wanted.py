@@ -110,10 +110,12 @@ def rows(domain: str, host: Host) -> list[Row]:
 
 
 def mx(domain: str, host: Host) -> Row:
+    """Return the MX row (RFC 5321 section 5)."""
     return Row(domain, "MX", f"10 {host.name}.")
 
 
 def addresses(name: str, host: Host, group: Group = Group.NEEDED) -> Iterator[Row]:
+    """Yield an A or AAAA row of `name` for each address of the host."""
     for address in host.addresses:
         yield Row(name, address_type(address), str(address), group)
 
@@ -128,6 +130,7 @@ def spf(domain: str) -> Row:
 
 
 def dkim(domain: str, key: SigningKey) -> Row:
+    """Return the TXT row of a DKIM key (RFC 6376 section 3.6.2)."""
     return Row(f"{key.selector}._domainkey.{domain}", "TXT", key.record)
 
 
@@ -137,8 +140,10 @@ def dmarc(domain: str) -> Row:
 
 
 def srv(label: str, domain: str) -> Row:
+    """Return the SRV row of a service in `SERVICES` (RFC 2782)."""
     return Row(f"{label}.{domain}", "SRV", f"0 1 {SERVICES[label]} {domain}.", Group.OPTIONAL)
 
 
 def pointer(address: Address, host: Host) -> Row:
+    """Return the PTR row of an address (RFC 1035 section 3.5)."""
     return Row(address.reverse_pointer, "PTR", f"{host.name}.", Group.REVERSE)

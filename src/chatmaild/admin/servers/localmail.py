@@ -11,6 +11,7 @@ from chatmaild.admin.servers.postconf import Postfix
 
 
 def is_filtered(postfix: Postfix) -> bool:
+    """Whether our filter sees such mail."""
     return any(milter.is_ours for milter in milters(postfix.get("non_smtpd_milters")))
 
 

@@ -56,6 +56,7 @@ class Service:
 
     @property
     def is_loopback(self) -> bool:
+        """Whether only programs of this host can connect."""
         host = self.address.rpartition(":")[0].strip("[]")
         return host == "localhost" or host == "::1" or host.startswith("127.")
 

@@ -15,6 +15,7 @@ MODE = 0o644
 
 
 def read(paths: list[str]) -> Files:
+    """Read whole files; None for a missing one. Raises `WiringError` for other errors."""
     found: Files = {}
     for path in paths:
         try:

@@ -26,9 +26,9 @@ class Host:
     postfix: Postfix
     dovecot: Dovecot
     main: Mapping[str, str]
-    """What stands in main.cf, nothing expanded."""
+    """The parameters set in main.cf, with nothing expanded."""
     defaults: Mapping[str, str]
-    """What Postfix takes for parameters that do not stand there, nothing expanded."""
+    """Postfix's defaults of the other parameters, with nothing expanded."""
     lines: Mapping[str, str]
     """Each line of master.cf by ``name/type``, blanks folded."""
     options: Mapping[str, Mapping[str, str]]
@@ -38,7 +38,7 @@ class Host:
     templates: Mapping[str, str]
     """The files that we have for this release of Dovecot, by name."""
     inotify: int | None = None
-    """What the kernel grants each user; None where it does not say."""
+    """inotify instances that the kernel grants each user; None if unknown."""
     others: tuple["Host", ...] = ()
     """Further instances of Postfix, see postmulti(1), which log in at the same Dovecot."""
 

@@ -34,6 +34,7 @@ class Record:
 
     @property
     def is_empty(self) -> bool:
+        """Whether there is nothing to give back."""
         return not self.steps and self.under_way is None
 
 

@@ -39,7 +39,7 @@ class Step:
     now: str | None
     why: str
     cures: tuple[str, ...] = ()
-    """Codes of `chatmaild check` that it puts right."""
+    """Codes of the findings of `chatmaild check` that it mends."""
 
     def as_dict(self) -> dict[str, object]:
         return dataclasses.asdict(self)
@@ -74,9 +74,10 @@ class Plan:
     steps: tuple[Step, ...]
     obstacles: tuple[Obstacle, ...] = ()
     notes: tuple[str, ...] = ()
-    """What a person should know beside it."""
+    """Further remarks for people, one sentence each."""
 
     def of(self, place: str) -> list[Step]:
+        """Return the steps on the file `place`."""
         return [step for step in self.steps if step.place == place]
 
     def curing(self, code: str) -> list[Step]:
