@@ -4,6 +4,7 @@ import os
 import re
 import select
 import signal
+import socket
 import threading
 
 import openpgpmessages
@@ -112,6 +113,26 @@ def test_sigterm_ends_a_predecessor_as_well(filter_):
     assert filter_.process.wait(60) == 0
     client.close()
     end(pid)
+
+
+def test_a_successor_logs_to_the_journal_and_into_no_session(tmp_path):
+    """systemd gives a service a socket for its log, not a file."""
+    reading, writing = socket.socketpair()
+    reading.settimeout(60)
+    filter_ = Filter(tmp_path, INI, stderr=writing)
+    writing.close()
+    pid = successor_of(filter_)
+    assert filter_.process.wait(60) == 0
+    client = filter_.client()
+    assert send(client).accepted
+    said = b""
+    while b"accept reason=encrypted" not in said:
+        said += reading.recv(1000)
+    assert f"process {pid} has taken over".encode() in said
+    client.close()
+    end(pid)
+    filter_.close()
+    reading.close()
 
 
 def test_a_successor_can_have_a_successor(filter_):

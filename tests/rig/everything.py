@@ -36,7 +36,7 @@ STAGES = (
     Stage("the fuzzer", ("tests/rig/venv", "fuzzer"), budget=900, cores=0.5),
     Stage("Debian releases", (PYTHON, "tests/rig/releases.py", *SUITES), budget=2400, cores=0.5),
     *(integration(suite, part) for part in range(1, PARTS + 1) for suite in SUITES),
-    Stage("container", (*PYTEST, "tests/container"), budget=2400,
+    Stage("container", (*PYTEST, "tests/container"), budget=2400, cores=0.5,
           after=("the real client", "Debian releases")),
     Stage("unit", (*PYTEST, "-m", UNIT, "tests"), budget=1200),
     Stage("network", (*PYTEST, "tests/network/test_talk.py", "tests/network/test_kinds.py"),

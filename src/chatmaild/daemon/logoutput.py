@@ -8,11 +8,11 @@ import logging
 import os
 import select
 import socket
-import stat
 from typing import Protocol
 
 _AT_ONCE = select.PIPE_BUF
-"""Octets that a pipe takes without waiting once it takes any (pipe(7))."""
+"""Octets that a pipe takes without waiting once it takes any (pipe(7)). A stream socket says that
+it takes some when three quarters of its buffer are free, which are more."""
 
 
 class Output(Protocol):
@@ -57,19 +57,19 @@ class PatientHandler(logging.Handler):
 
 
 class Descriptor:
-    """An open descriptor: systemd's socket to the journal, a pipe, a file."""
+    """An open descriptor: systemd's socket to the journal, a pipe, a file.
+
+    It is used under its own number. One more of our own would be closed by a process that takes
+    over, and its number be that of an SMTP session next.
+    """
 
     def __init__(self, fd: int):
         self._fd = fd
-        is_socket = stat.S_ISSOCK(os.fstat(fd).st_mode)
-        self._socket = socket.socket(fileno=os.dup(fd)) if is_socket else None
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
 
     def take(self, data: bytes) -> int:
         # Not by O_NONBLOCK, which all who share the descriptor would get.
-        if self._socket:
-            return _send(self._socket, data)
         taken = 0
         while taken < len(data) and self._poll.poll(0):
             taken += os.write(self._fd, data[taken:taken + _AT_ONCE])
