@@ -15,7 +15,7 @@ Labels = tuple[tuple[str, str], ...]
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 _SAMPLE = re.compile(r'([a-z_0-9]+)(?:\{([^{}]*)\})? (\S+)', re.ASCII)
-_LABEL = re.compile(r'([a-z_0-9]+)="([^"\\]*)",?', re.ASCII)
+_LABEL = re.compile(r'(?<![a-z_0-9])([a-z_0-9]+)="([^"\\]*)",?', re.ASCII)
 
 
 class Metric(NamedTuple):

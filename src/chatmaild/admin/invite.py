@@ -72,7 +72,7 @@ def _create(args: argparse.Namespace, config: Config, console: Console) -> int:
     domain = _domain(args, config)
     if domain.signup == "open":
         return _open(domain, args, console)
-    batch, invitations = _made(args, config)
+    batch, invitations = _made(domain, args.uses, args.days, config)
     made = []
     for invitation in invitations:
         link = links.login(invitation.address, invitation.password)
@@ -87,18 +87,18 @@ def _create(args: argparse.Namespace, config: Config, console: Console) -> int:
     return 0
 
 
-def _made(args: argparse.Namespace, config: Config) -> tuple[str, list[Invitation]]:
+def _made(domain: DomainConfig, uses: int, days: int, config: Config
+          ) -> tuple[str, list[Invitation]]:
     """Return batch and invitations. Raises `UsageError` if there can be none, `StoreError`."""
-    domain = _domain(args, config)
     if domain.signup == "closed":
         raise UsageError(f"signup = closed for {domain.name}: nobody signs up there, invited or "
                          "not; make accounts with: chatmaild accounts create ADDRESS")
-    if not 1 <= args.uses <= MAX_TOKENS:
-        raise UsageError(f"--uses {args.uses}: must be from 1 to {MAX_TOKENS}")
-    if not 1 <= args.days <= 3650:
-        raise UsageError(f"--days {args.days}: must be from 1 to 3650")
+    if not 1 <= uses <= MAX_TOKENS:
+        raise UsageError(f"--uses {uses}: must be from 1 to {MAX_TOKENS}")
+    if not 1 <= days <= 3650:
+        raise UsageError(f"--days {days}: must be from 1 to 3650")
     invites = Entries(config).invites(Mailboxes(config))
-    return invites.create(domain, args.uses, args.days, time.time())
+    return invites.create(domain, uses, days, time.time())
 
 
 def _open(domain: DomainConfig, args: argparse.Namespace, console: Console) -> int:
@@ -129,7 +129,7 @@ def _create_pages(args: argparse.Namespace, config: Config, console: Console) ->
         raise UsageError(f"signup = open for {domain.name}: nobody needs an invitation; the page "
                          f"for everybody is made by: chatmaild web {args.web}")
     site = pages.Site(facts.of(domain, config), pages.languages(args.language), args.templates)
-    batch, invitations = _made_by_mail_user(args, config)
+    batch, invitations = _made_by_mail_user(domain, args.uses, args.days, config)
     until = _day(int(time.time()) + args.days * 86_400)
     web.become_owner(args.web)
     paths = invitation.write(args.web, [
@@ -147,14 +147,15 @@ def _create_pages(args: argparse.Namespace, config: Config, console: Console) ->
     return 0
 
 
-def _made_by_mail_user(args: argparse.Namespace, config: Config) -> tuple[str, list[Invitation]]:
+def _made_by_mail_user(domain: DomainConfig, uses: int, days: int, config: Config
+                       ) -> tuple[str, list[Invitation]]:
     """Run `_made` in a child process, so that this one keeps its rights."""
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
     privileges.known_user(config.mail_user)
     with ProcessPoolExecutor(1, multiprocessing.get_context("fork"), privileges.become,
                              (config.mail_user,)) as pool:
-        return pool.submit(_made, args, config).result()
+        return pool.submit(_made, domain, uses, days, config).result()
 
 
 def _list(args: argparse.Namespace, config: Config, console: Console) -> int:
