@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,7 +40,8 @@ class Process:
     def kill(self) -> None:
         """SIGKILL, if it is still there."""
         if look(self.pid) == self:
-            os.kill(self.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):      # it ended since that look
+                os.kill(self.pid, signal.SIGKILL)
 
 
 def look(pid: int) -> Process | None:
