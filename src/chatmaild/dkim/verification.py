@@ -23,10 +23,6 @@ from chatmaild.dkim.taglist import DkimSyntaxError
 MAX_SIGNATURES = 5
 """Aligned signatures that are looked at; honest senders use one or two."""
 
-MAX_OWN_RESULTS = 5
-"""Authentication-Results under the verifier's name that are looked at. It writes one, and its
-companion for DMARC another."""
-
 CLOCK_DRIFT = 300
 """Seconds that `x=` may have passed before a signature counts as expired, and that `t=` may be
 ahead of our clock."""
@@ -222,8 +218,10 @@ def from_results(fields: Fields, authserv_id: str, from_domain: str) -> Authenti
                 "signature-unusable", "what a signature says could pass for a verifier's result")
     own = [value for name, value in fields if name.lower() == b"authentication-results"
            and authres.authserv_id(value) == authserv_id]
-    for value in own[:MAX_OWN_RESULTS]:
-        results = authres.dkim_results(value)
+    room = authres.MAX_OCTETS
+    for value in own:
+        room -= len(value)
+        results = authres.dkim_results(value) if room >= 0 else None
         if results == ():
             continue
         found = {result.result for result in results or () if result.domain == from_domain}
