@@ -35,6 +35,10 @@ class Refused(AssertionError):
     """A core could not send a message; the text is what it tells its user."""
 
 
+class Unknown(Exception):
+    """A core is too old to have a method."""
+
+
 def packages(kind: str) -> Path:
     """The directory of Python packages with the core; kinds are tests/rig/KIND-requirements.txt."""
     venv = subprocess.run([VENV, kind], text=True, check=True, stdout=subprocess.PIPE).stdout
@@ -102,21 +106,17 @@ class Phone:
         self.addresses: list[str] = []
 
     def ask(self, method: str, *arguments: Any) -> Any:
-        return getattr(self._rpc, method)(self.number, *arguments)
+        """Raises `Unknown`, or whatever the core says."""
+        try:
+            return getattr(self._rpc, method)(self.number, *arguments)
+        except Exception as error:
+            if "Method not found" in str(error):
+                raise Unknown(method) from error
+            raise
 
     def later(self, method: str, *arguments: Any) -> Callable[[], Any]:
         """Begin a call; calling what this returns waits for its end."""
         return getattr(self._rpc, method).future(self.number, *arguments)
-
-    def _can(self, method: str, *arguments: Any) -> bool:
-        """Call what old cores do not have; whether this one has it."""
-        try:
-            self.ask(method, *arguments)
-        except Exception as error:
-            if "Method not found" not in str(error):
-                raise
-            return False
-        return True
 
     @property
     def address(self) -> str:
@@ -127,8 +127,10 @@ class Phone:
     def add_relay(self, domain: str, name: str = "phone") -> str:
         """Log in with a new address in `domain`, which makes the account; the address."""
         address = f"{name:x<5.5}{next(_numbers):04d}@{domain}"
-        if not self._can("add_transport_from_qr", login(address)):
-            self.ask("set_config_from_qr", login(address))      # an old core has one address
+        try:
+            self.ask("add_transport_from_qr", login(address))
+        except Unknown:         # an old core has one address
+            self.ask("set_config_from_qr", login(address))
             for server in ("imap", "smtp"):
                 self.ask("set_config", f"{server}_certificate_checks", "3")
             self.ask("configure")
@@ -143,9 +145,9 @@ class Phone:
 
     def invitation(self, chat: int | None = None, legacy: bool = False) -> str:
         """The text of a QR code; a legacy one asks for the handshake that begins in clear."""
-        if self._can("get_chat_securejoin_qr_code", chat):
+        try:
             text = self.ask("get_chat_securejoin_qr_code", chat)
-        else:
+        except Unknown:
             text, _ = self.ask("get_chat_securejoin_qr_code_svg", chat)
         return text.replace("&v=3", "").replace("v=3&", "") if legacy else text
 
