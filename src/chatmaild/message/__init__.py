@@ -1,11 +1,11 @@
-"""Reads what a message is, as it streams: encrypted, an exception to that, or cleartext.
+"""Tells what a message is while it streams: encrypted, one of the exceptions, or cleartext.
 
-    header lines -> reader -> mediatype            which kind it claims to be
+    header lines -> reader -> mediatype            what it claims to be
     body chunks  -> reader -> pgpmime -> parthead, armor -> packets -> sessionkeys, plaintext
                            -> wholebody -> securejoin, autocryptsetup      the exceptions
-                 -> Content (a kind, or the reason and the offset of what does not fit)
+                 -> Content (what it is, or the reason and the offset of the first fault)
 
-Memory is bounded whatever comes, and no answer depends on where chunks were cut. `refusal` is how
-the grammar says no; `autocryptkey` measures the text in a key. Pure: bytes in, values out.
-May import nothing of the other rooms.
+Memory is bounded for any input, and no answer depends on where the chunks were cut. Every parser
+raises `refusal.Refusal` at a fault; `autocryptkey` measures the text in a key. Pure: bytes in,
+values out. Imports no other room.
 """

@@ -1,15 +1,15 @@
 """One armored OpenPGP message (RFC 9580 section 6), line by line.
 
     before the armor   blank lines, then BEGIN
-    armor headers      none; a few short ones of other programs (`tolerant`); then a blank line
+    armor headers      none, or a few short ones of other programs (`tolerant`); then a blank line
     armor lines        all of one width, a multiple of four and at most 76 characters; only the
                        last may be shorter or padded
-    checksum           may be there
+    checksum           optional
     END
 
-Lines end with CRLF. Since all are of one width, each can be decoded by itself, a run of them is
-checked in one step at C speed, and a line slipped in between is noticed by its length. Of a run
-only those are decoded that the packet reader wants to see (`ArmorReader._run_of_lines`).
+Lines end with CRLF. Because all have one width, each can be decoded by itself, a run of them is
+checked in one step at C speed, and the length gives away a line slipped in between. Only those
+lines of a run are decoded that the packet reader wants to see (`ArmorReader._run_of_lines`).
 """
 
 import ctypes
@@ -28,8 +28,8 @@ MAX_WIDTH = 76
 """Characters in a line of armor."""
 
 MIN_WIDTH = 40
-"""Characters in a line of armor that is not the last one: programs write 60 to 76, and tiny lines
-would only cost time."""
+"""Characters in a line of armor other than the last. Programs write 60 to 76; tiny lines would
+only cost time."""
 
 BEGIN = b"-----BEGIN PGP MESSAGE-----"
 _END = b"-----END PGP MESSAGE-----"
@@ -43,14 +43,14 @@ _CR = 13
 
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
-# Three times as fast as anything in Python that looks at each octet. PYFUNCTYPE: it keeps Python's
-# lock, since the call is over before another thread could make use of it.
+# Three times as fast as anything in Python that looks at each octet. PYFUNCTYPE keeps Python's
+# lock: the call is over before another thread could make use of it.
 _strspn = ctypes.PYFUNCTYPE(ctypes.c_size_t, ctypes.c_char_p, ctypes.c_char_p)(
     ("strspn", ctypes.PyDLL(None)))
 
 
 def are_full(run: bytes, width: int, lines: int) -> bool:
-    """Whether `run` is that many lines, each of `width` base64 characters and CRLF."""
+    """Whether `run` consists of `lines` lines, each of `width` base64 characters and CRLF."""
     characters = bytearray(run)
     for place, end in ((width, b"\r"), (width + 1, b"\n")):
         if characters[place::width + 2] != end * lines:
@@ -60,8 +60,8 @@ def are_full(run: bytes, width: int, lines: int) -> bool:
 
 
 def line_at(data: bytes, at: int, end: int, place: int) -> bytes:
-    """The line from `at` to the LF at `end`; `place` is its offset for the report of a fault.
-    Raises `Refusal`."""
+    """The line from `at` to the LF at `end`, without its CRLF. Raises `Refusal` with the offset
+    `place`."""
     if end - at > MAX_LINE + 1:
         raise Refusal("line-too-long", place)
     if end == at or data[end - 1] != _CR:
@@ -70,10 +70,10 @@ def line_at(data: bytes, at: int, end: int, place: int) -> bytes:
 
 
 class ArmorReader:
-    """Feed it the octets from the blank lines before BEGIN on, in any pieces, until `done`.
+    """Feed it the octets in any pieces, from the blank lines before BEGIN on, until `done`.
 
-    A `Refusal` ends it, with the offset from the first octet fed. `tolerant` admits armor headers.
-    Memory: one line, and what the packet reader keeps.
+    Raises `Refusal`, whose offset counts from the first octet fed; do not use the reader after
+    that. `tolerant` admits armor headers. Memory: one line, and what the packet reader keeps.
     """
 
     __slots__ = ("done", "_packets", "_tolerant", "_state", "_rest", "_line_at", "_blank",
@@ -95,14 +95,15 @@ class ArmorReader:
         self._data_width = 0
 
     def feed(self, chunk: bytes) -> int:
-        """How many of these octets belong to the armor: all but those behind the END line."""
+        """Read `chunk`. Returns how many of its octets belong to the armor: all before the end of
+        the END line."""
         data = self._rest + chunk if self._rest else chunk
         start, at = self._line_at, 0
         by_runs = True
         while not self.done:
             if self._width and by_runs:
                 behind = self._run_of_lines(data, at)
-                by_runs = behind >= 0       # or else some line is wrong: find it one by one
+                by_runs = behind >= 0       # else some line is wrong: find it one by one
                 at = max(at, behind)
                 self._line_at = start + at
             end = data.find(b"\n", at)
@@ -135,8 +136,8 @@ class ArmorReader:
             raise
 
     def _run_of_lines(self, data: bytes, at: int) -> int:
-        """Take as many full lines of armor from `at` as there are. Returns where they end, or -1
-        if one of them is wrong, so that all must be read one by one."""
+        """Take all full lines of armor from `at` on. Returns where they end, or -1 if one of them
+        is wrong and all must be read one by one."""
         stop = len(data)
         for end in b"=-":
             found = data.find(end, at, stop)
@@ -155,7 +156,7 @@ class ArmorReader:
         """Hand on these full lines of armor, the first of which is at `_line_at`."""
         stride = self._width + 2
         known = self._last_lines
-        # As soon as the packet reader does not look at everything any more.
+        # Lines that the packet reader sees whole need no search.
         skipped = max(0, LOOKED_AT_WHOLE // (self._width // 4 * 3)
                       - (self._line_at - self._data_at) // stride)
         searched = known + run[skipped * stride:]
@@ -164,12 +165,12 @@ class ArmorReader:
         self._last_lines = searched[max(0, len(searched) - (needed - 1) * stride):]
         if text_at >= 0:
             text_at += skipped - len(known) // stride
-            self._decode(run, text_at + needed)     # which may find another fault before
+            self._decode(run, text_at + needed)     # may find an earlier fault
             raise Refusal("ciphertext-is-text", self._line_at + text_at * stride)
         self._decode(run, lines)
 
     def _decode(self, run: bytes, lines: int) -> None:
-        """Give the packet reader what it wants to see of these full lines."""
+        """Give the packet reader the octets of these full lines that it wants to see."""
         packets = self._packets
         stride = self._width + 2
         octets = self._width // 4 * 3
@@ -194,16 +195,15 @@ class ArmorReader:
             raise Refusal(refusal.reason, self._place(refusal.offset)) from None
 
     def _place(self, octet: int | None) -> int:
-        """Where the armor character stands that begins this octet."""
+        """The offset of the armor character that begins this octet."""
         if not self._data_width or octet is None:
             return self._data_at
         line, rest = divmod(octet, self._data_width // 4 * 3)
         return self._data_at + line * (self._data_width + 2) + rest * 4 // 3
 
 
-# The states. Each is a function that takes a line and returns the state that takes the next. (They
-# are no methods, because a reader that held a method of its own would be garbage that only the
-# collector finds.)
+# The states. Each is a function that takes a line and returns the state for the next line. They
+# are not methods, because a reader that held a bound method of its own would be a reference cycle.
 
 _State = Callable[[ArmorReader, bytes], "_State"]
 

@@ -1,11 +1,11 @@
-"""Autocrypt and Autocrypt-Gossip headers: do they hold a key, and how much text?
+"""Autocrypt and Autocrypt-Gossip headers: is there a key in them, and how much text?
 
     header value -> attributes -> key -> packets -> octets of text
 
 Sources: Autocrypt level 1 (the header), RFC 9580 sections 4.2 and 10.1 (transferable public
-keys). A key is mostly numbers. What is text in it (user ids, notations, and whatever else is not a
-number of known size) is counted, and the budget for header text decides: core 2.45 and later name
-up to five addresses of the owner in each key.
+keys). A key is mostly numbers. Whatever in it is not a number of known size (user ids, notations)
+counts as text of the header, which the policy limits. Some text is needed: core 2.45 and later
+name up to five addresses of the owner in each key.
 """
 
 import re
@@ -25,34 +25,36 @@ MAX_ATTRIBUTES = 50
 """Attributes in a header."""
 
 _SMALLEST_KEY = 160
-"""Octets in a key with a subkey: at least 38 for each of them and 74 for each signature."""
+"""Octets; anything shorter is no key. A key with a subkey has at least 38 in each of these two
+and 74 in each signature."""
 
 _SMALLEST_KEY_PACKET = 38
-"""Octets of an Ed25519 or X25519 key, the shortest ones. Anything smaller counts as text."""
+"""Octets of an Ed25519 or X25519 key, the shortest kinds. Anything smaller counts as text."""
 
 _PUBLIC_KEY, _SIGNATURE, _SUBKEY = 6, 2, 14
 _VERSIONS = (b"\3", b"\4", b"\5", b"\6")
 _WORDS = re.compile(rb"[ -~]{8,}")
 _BLANKS = b" \t\r\n"
 
-# Stands in the place of text that was counted already. It has each octet once, and no two
-# printable ones side by side that would add up to a word.
+# Replaces text that was counted already. It has each octet once, and too few printable ones in a
+# row to make a word.
 _COUNTED = bytes(at * 197 + 13 & 255 for at in range(256))
 
 
 @dataclass(frozen=True)
 class Header:
-    """Whose key it is, and how many octets of the header value the sender could choose as text."""
+    """Whose key it is, and how many octets of the header value may be text."""
 
     address: bytes
     text: int
 
 
 def read(value: bytes, limit: int) -> Header | None:
-    """What is in the value of such a header; None if recipients must ignore it: no address or key
-    in it, an attribute twice, or an unknown one whose name does not begin with ``_``.
+    """Read the value of an Autocrypt or Autocrypt-Gossip header.
 
-    Counting ends above `limit`. Raises `Refusal` if the key is none.
+    Returns None if recipients must ignore it: without an address or a key, with an attribute
+    twice, or with an unknown one whose name does not begin with ``_``. Stops counting once the
+    text exceeds `limit` octets. Raises `Refusal` if the key data is not a key.
     """
     attributes = _attributes(value)
     if attributes is None or not {"addr", "keydata"} <= attributes.keys():
@@ -63,7 +65,7 @@ def read(value: bytes, limit: int) -> Header | None:
         return None
     if len(encoded) > MAX_KEY * 4 // 3 + 4:
         raise Refusal("autocrypt-key")
-    # Lines are folded at 60 characters or more, with up to four octets.
+    # Programs fold lines at 60 characters or more; a fold takes up to four octets.
     blanks = max(0, len(keydata) - len(encoded) - len(encoded) // 12 - 8)
     text = len(value) - len(keydata) + blanks
     try:
@@ -88,7 +90,7 @@ def _attributes(value: bytes) -> dict[str, bytes] | None:
 
 
 def _text_in_key(key: bytes, limit: int) -> int:
-    """How many octets of a key are text, all of them if it is too short for a key."""
+    """How many octets of a key are text: all of them if it is too short for a key."""
     at, text, packets = 0, 0, 0
     numbers = bytearray(key)
     while at < len(key) and text <= limit:
@@ -112,7 +114,7 @@ def _text_in_key(key: bytes, limit: int) -> int:
 
 
 def _text_in_packet(tag: int, body: bytes) -> list[tuple[int, int]]:
-    """Where in the body is text (begin and end), as far as its structure tells."""
+    """Where the body has text (begin and end), as far as its structure tells."""
     if tag in (_PUBLIC_KEY, _SUBKEY):
         if body[:1] not in _VERSIONS:
             raise Refusal("autocrypt-key")
@@ -129,8 +131,8 @@ def _blot_out(numbers: bytearray, begin: int, end: int) -> None:
 
 
 def _text_in(octets: bytes) -> int:
-    """How many octets of numbers are text all the same: spelled in their base64 characters, or cut
-    up so that no packet has enough of it. Noise counts two octets in a KB."""
+    """How many octets of numbers are text after all: spelled in their base64 characters, or spread
+    over many packets. Random octets count as text at a rate of two in a KB."""
     text = 0
     for at in range(0, len(octets), plaintext.WINDOW):
         window = octets[at:at + plaintext.WINDOW]
@@ -139,7 +141,7 @@ def _text_in(octets: bytes) -> int:
 
 
 def _opaque(octets: bytes) -> int:
-    """How many octets these are, which can only be numbers. Raises `Refusal` if they are text."""
+    """The number of these octets, which should be random. Raises `Refusal` if they are text."""
     if plaintext.has_text_run(octets) or plaintext.resembles_text(octets):
         raise Refusal("autocrypt-key-is-text")
     return len(octets)

@@ -1,9 +1,9 @@
-"""The Autocrypt Setup Message, by which a person carries their key from one device to another.
+"""The Autocrypt Setup Message, with which a person copies their key to another device.
 
-Source: Autocrypt level 1, "Autocrypt Setup Message". Its shape, held strictly: multipart/mixed of a
-few words for people and an application/autocrypt-setup part, which is a page of HTML around one
-armored message encrypted by a setup code (SKESK, then SEIPD). Words and page differ between clients
-and languages, so only their length is bounded. The policy decides who may get such a message.
+Source: Autocrypt level 1, "Autocrypt Setup Message". The grammar is strict: multipart/mixed of a
+few words for people and an application/autocrypt-setup part, an HTML page around one armored
+message encrypted with a setup code (SKESK, then SEIPD). Words and page differ between clients and
+languages, so only their length is bounded. The policy decides who may get such a message.
 """
 
 import re
@@ -30,12 +30,12 @@ _ARMOR_HEADER = re.compile(
 
 
 def is_announced(headers: list[tuple[str, bytes]]) -> bool:
-    """Whether the message headers, names in lower case, say that it is one."""
+    """Whether the message headers (names in lower case) announce a setup message."""
     return [value.strip() for name, value in headers if name == _HEADER] == [b"v1"]
 
 
 class BodyReader(WholeBody):
-    """Collects the body and judges it at the end. Raises `Refusal`."""
+    """Collects the body and checks it at the end. Raises `Refusal`."""
 
     def __init__(self, media_type: mediatype.MediaType):
         super().__init__(MAX_BODY, "setup-too-long")
@@ -43,6 +43,7 @@ class BodyReader(WholeBody):
         self._delimiter = b"--" + mediatype.boundary(media_type)
 
     def finish(self) -> None:
+        """Check the whole body. Raises `Refusal`."""
         lines = self.lines()
         begins = [at for at, line in enumerate(lines) if line == self._delimiter]
         ends = [at for at, line in enumerate(lines) if line == self._delimiter + b"--"]

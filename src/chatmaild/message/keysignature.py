@@ -1,8 +1,8 @@
-"""Signatures in a key: where in them text may stand.
+"""Signatures in a key: which parts of them may be text.
 
-Sources: RFC 9580 section 5.2 (signature packets and their subpackets). A subpacket of a known kind
-and of its known size is a number. Every other one (notations, user ids, URIs, what is new) is
-text, and so is a signature that does not follow the grammar.
+Source: RFC 9580 section 5.2 (signature packets and their subpackets). A subpacket of a known kind
+and size is a number. Every other one (notations, user ids, URIs, new kinds) counts as text, and so
+does a signature that breaks the grammar.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ _MAX_NUMBERS = 16
 """Octets in a list of preferences or of flags."""
 
 _MAX_SUBPACKETS = 64
-"""In each of the two areas of a signature; those behind them count as text."""
+"""In each of the two areas of a signature; further ones count as text."""
 
 _SIZES = {
     2: (4,), 3: (4,), 9: (4,),      # when it was made, when it or the key expires
@@ -25,14 +25,14 @@ _FLAGS = frozenset((23, 27, 30))
 _EMBEDDED_SIGNATURE = 32
 
 _SMALLEST = 60
-"""Octets in a signature; RFC 9580's shortest, by Ed25519, has 70 even without subpackets."""
+"""Octets in a signature; the shortest of RFC 9580 (Ed25519) has 70, even without subpackets."""
 
 Range = tuple[int, int]
 """Begin and end of some octets."""
 
 
 def text_in(body: bytes, embedded: bool = False) -> list[Range]:
-    """Where in the body of a signature packet is text. `embedded` is for one within another."""
+    """Where the body of a signature packet has text. `embedded`: it is inside another signature."""
     version = body[0] if body else 0
     if version == 3:
         return [] if len(body) >= _SMALLEST else [(0, len(body))]
@@ -80,7 +80,7 @@ def _is_number(kind: int, content: bytes) -> bool:
 
 
 def _subpacket(body: bytes, at: int) -> tuple[int, int]:
-    """Where the subpacket at `at` begins behind its length, and that length."""
+    """Where the content of the subpacket at `at` begins, and its length."""
     first = body[at]
     if first < 192:
         return at + 1, first

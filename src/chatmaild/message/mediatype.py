@@ -1,8 +1,8 @@
-"""Content-Type and its relatives, by a grammar narrower than RFC 2045's.
+"""Content-Type and Content-Disposition, by a grammar narrower than that of RFC 2045.
 
 No comments, no RFC 2231 forms (``name*=``, ``name*0=``), no quoted pairs, no parameter twice:
-real clients write none of them in what we parse, and each would be a place where two readers of
-the same header disagree.
+clients write none of them in the headers we parse, and two readers of the same header could
+disagree about each.
 """
 
 import re
@@ -14,14 +14,14 @@ MAX_LENGTH = 1000
 """Octets in one value."""
 
 MAX_BLANKS = 70
-"""Octets of white space in one value: between tokens it could spell a text by itself."""
+"""Octets of white space in one value. More could spell a text between the tokens."""
 
 _BLANKS = b" \t\r\n"
 _WS = rb"(?:[ \t]|\r?\n[ \t])*"
 _TOKEN = rb"[!#$%&'+.0-9A-Z^_`a-z{|}~-]+"
 _PARAMETER = re.compile(
     rb";" + _WS + rb"(" + _TOKEN + rb")="
-    # Unquoted boundaries with "=", "/" and the like are wrong, but clients write them.
+    # Unquoted "=", "/" and the like are wrong, but clients write such boundaries.
     + rb"(?:([!#$%&'()*+,./0-9:=?A-Z^_`a-z{|}~-]+)|" + rb'"([ !#-\[\]-~]*)")' + _WS
 )
 _TYPE = re.compile(_WS + rb"(" + _TOKEN + rb"(?:/" + _TOKEN + rb")?)" + _WS)
@@ -30,8 +30,8 @@ _END = re.compile(rb"(?:;" + _WS + rb")?\Z")
 
 @dataclass(frozen=True)
 class MediaType:
-    """`name` is ``type/subtype`` in lower case, parameter names are in lower case as well.
-    `blanks` counts the white space between its tokens."""
+    """`name` is ``type/subtype``, or a disposition; it and the names of parameters are in lower
+    case. `blanks` counts the octets of white space between the tokens."""
 
     name: str
     parameters: dict[str, bytes]
@@ -39,7 +39,8 @@ class MediaType:
 
 
 def parse(value: bytes, max_length: int = MAX_LENGTH, max_blanks: int = MAX_BLANKS) -> MediaType:
-    """The value of a Content-Type or Content-Disposition header. Raises `Refusal`."""
+    """Parse the value of a Content-Type or Content-Disposition header, of at most `max_length`
+    octets, `max_blanks` of them white space. Raises `Refusal`."""
     if len(value) > max_length:
         raise Refusal("content-type-too-long")
     match = _TYPE.match(value)
@@ -70,9 +71,9 @@ _BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,./:=?-]{1,70}\Z")
 
 
 def boundary(media_type: MediaType) -> bytes:
-    """The boundary parameter, RFC 2046 section 5.1.1, without blanks. Raises `Refusal`.
+    """The boundary parameter (RFC 2046 section 5.1.1, but without blanks). Raises `Refusal`.
 
-    Its length alone is bounded: generators draw letters, and letters make words.
+    It is not tested for text, since random letters make words too; its length is bounded.
     """
     value = media_type.parameters.get("boundary", b"")
     if not _BOUNDARY.match(value):
@@ -81,11 +82,11 @@ def boundary(media_type: MediaType) -> bytes:
 
 
 CHARSETS = frozenset((b"utf-8", b"us-ascii", b"iso-8859-1", b"iso-8859-15", b"windows-1252"))
-"""What may stand in a charset parameter, in lower case."""
+"""Known values of a charset parameter, in lower case."""
 
 
 def check_parameters(media_type: MediaType, allowed: tuple[str, ...], reason: str) -> None:
-    """Raise `Refusal(reason)` if there is another parameter, or an unknown charset."""
+    """Raise `Refusal(reason)` if there is a parameter not in `allowed`, or an unknown charset."""
     for key, value in media_type.parameters.items():
         if key not in allowed or key == "charset" and value.lower() not in CHARSETS:
             raise Refusal(reason)

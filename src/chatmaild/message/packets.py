@@ -1,11 +1,11 @@
-"""The packet sequence of an encrypted OpenPGP message, read piece by piece.
+"""The packets of an encrypted OpenPGP message, read piece by piece.
 
 Sources: RFC 9580 sections 4.2 (packet headers), 5.13 (SEIPD) and 10.3 (message grammar).
 
-What passes: session-key packets, then exactly one SEIPD (tag 18) that ends where the data ends. In
-incoming mail a marker packet may come first, as PGP of Symantec writes it. Bodies are not kept. To
-tell the ciphertext from plain text, `plaintext` looks at its first 24 KiB, at a window in every 48
-KiB, and at its end; the rest may be skipped unread.
+The grammar: session-key packets, then exactly one SEIPD (tag 18) that ends where the data ends. In
+incoming mail a marker packet may come first, as Symantec's PGP writes it. Bodies are not kept. To
+tell ciphertext from plain text, `plaintext` looks at its first 24 KiB, at one window in every
+48 KiB, and at its end; the rest may be skipped unread.
 """
 
 from collections.abc import Callable
@@ -22,20 +22,20 @@ MAX_SESSION_KEYS = 2000
 """Session-key packets in one message: Postfix's 1,000 recipients, twice over."""
 
 FIRST_PARTIAL = 512
-"""Octets that the first piece of a body in partial lengths must have, RFC 9580 4.2.1.4."""
+"""Octets; the least for the first piece of a body in partial lengths, RFC 9580 section 4.2.1.4."""
 
 _MAX_KEY_PACKET = 6144
 _MAX_SMALL_PIECES = 4096
 LOOKED_AT_WHOLE = 24 * 1024
-"""Octets at the beginning of the ciphertext that are looked at without a gap."""
+"""Octets at the beginning of the ciphertext that are tested without a gap."""
 
 _EVERY = 48 * 1024
 _LARGE = 1 << 62
 
 _STEP = 3072
 
-# By version. Version 1 is followed by a prefix of 18 octets, a packet of at least 8 and an MDC of
-# 22; version 2, its parameters and a salt of 32 by a chunk of at least 8 and two tags of 16.
+# By version of SEIPD. Version 1: a prefix of 18 octets, a packet of at least 8, an MDC of 22.
+# Version 2: three parameters, a salt of 32 octets, a chunk of at least 8, two tags of 16.
 _SALT = 32
 _PARAMETERS = {1: 1, 2: 4 + _SALT}
 _SMALLEST = {1: 1 + 18 + 8 + 22, 2: 4 + _SALT + 8 + 16 + 16}
@@ -52,11 +52,15 @@ class Summary:
     """The packets found so far, in a form for people."""
 
     session_keys: dict[str, int] = field(default_factory=dict)
+    """How many of each kind, by its name."""
     ciphertext: str = ""
+    """Kind and version; "" if none was found yet."""
     ciphertext_octets: int = 0
     partial: bool = False
+    """Whether its length is given piece by piece (RFC 9580 section 4.2.1.4)."""
 
     def lines(self) -> list[str]:
+        """One line for each kind of session key, and one for the ciphertext."""
         found = [f"{count} x {kind}" for kind, count in self.session_keys.items()]
         if self.ciphertext:
             lengths = ", partial lengths" if self.partial else ""
@@ -68,8 +72,8 @@ _State = Callable[["PacketReader", bytes, int, int], int]
 
 
 class PacketReader:
-    """Feed it the octets in order, or `skip` some where `ahead` allows it. What it looks at
-    depends only on the place in the ciphertext, not on the pieces. Raises `Refusal`, whose
+    """Feed it the octets in order, or `skip` some where `ahead` allows it. Which octets it tests
+    depends on their place in the ciphertext alone, not on the pieces. Raises `Refusal`, whose
     offset counts from the first octet fed; do not use the reader after that. Memory: at most one
     session-key packet and one window."""
 
@@ -79,7 +83,7 @@ class PacketReader:
         "_small_pieces", "_quiet_until", "_marker")
 
     def __init__(self, max_session_keys: int = MAX_SESSION_KEYS, marker: bool = False):
-        """`marker` admits one marker packet, as the first."""
+        """`marker` admits one marker packet at the beginning."""
         self._marker = marker
         self._position = 0
         self._pending = b""
@@ -93,17 +97,18 @@ class PacketReader:
         self._piece = 0             # octets left in this piece, or in the session-key packet
         self._last_piece = False
         self._small_pieces = 0
-        self._quiet_until = 0       # place in the ciphertext up to which nothing is looked at
+        self._quiet_until = 0       # place in the ciphertext up to which nothing is tested
 
     @property
     def summary(self) -> Summary:
-        """What was found so far."""
+        """The packets found so far."""
         if not self._version:
             return Summary(dict(self._keys.kinds))
         return Summary(dict(self._keys.kinds), f"SEIPD v{self._version}",
                        _PARAMETERS[self._version] + self._body_position, self._partial)
 
     def feed(self, octets: bytes) -> None:
+        """The next octets. Raises `Refusal`."""
         data = self._pending + octets if self._pending else octets
         start = self._position - len(self._pending)
         at, length = 0, len(data)
@@ -113,8 +118,8 @@ class PacketReader:
         self._position = start + length
 
     def ahead(self) -> tuple[int, int]:
-        """(quiet, loud): how many octets may be skipped, and about how many after them are
-        wanted; more or fewer of those may be fed."""
+        """(quiet, loud): how many octets may be skipped now, and about how many after these to
+        feed next; more or fewer do no harm."""
         if self._state is not PacketReader._ciphertext:
             return 0, _STEP
         here = self._body_position
@@ -128,13 +133,13 @@ class PacketReader:
         return quiet, plaintext.WINDOW
 
     def skip(self, count: int) -> None:
-        """Pass over `count` octets, at most `ahead()[0]`."""
+        """Pass over `count` octets unread, at most `ahead()[0]`."""
         self._body.gap()
         self._position += count
         self._advance(count)
 
     def finish(self) -> None:
-        """No more octets come."""
+        """The data is over. Raises `Refusal` if the message is not complete."""
         if self._state is PacketReader._after_end and not self._pending:
             self._finish_ciphertext()
             return
@@ -144,9 +149,9 @@ class PacketReader:
             raise Refusal("session-keys-without-ciphertext", self._position)
         raise Refusal("packet-truncated", self._position)
 
-    # Each state takes the data it was given from `at` (octet `position` of the stream), at least
-    # one octet, and answers how many it used; 0 means that it needs more. `_state` is a function,
-    # not a bound method: that would be a cycle, which only the garbage collector ends.
+    # Each state reads `data` from `at` on (octet `position` of the stream), at least one octet,
+    # and returns how many it used; 0 means that it needs more. `_state` is a function and not a
+    # bound method, which would be a reference cycle.
 
     def _packet_header(self, data: bytes, at: int, position: int) -> int:
         first = data[at]
@@ -173,7 +178,7 @@ class PacketReader:
         return 1 + octets
 
     def _begin_session_key(self, tag: int, length: int, header: int, body: int) -> None:
-        """A packet whose header and body begin at these octets of the stream."""
+        """`header` and `body` are the octets of the stream where those of the packet begin."""
         if length > _MAX_KEY_PACKET:
             raise Refusal("session-key-too-long", header)
         self._keys.count(header)
@@ -184,7 +189,7 @@ class PacketReader:
         self._state = PacketReader._session_key
 
     def _marker_length(self, data: bytes, at: int, position: int) -> int:
-        """One octet in both formats of a header, since the body has three."""
+        """The length is one octet in both header formats, since the body has three octets."""
         if data[at] != len(_MARKER_BODY):
             raise Refusal("packet-marker", 0)
         self._state = PacketReader._marker_body
@@ -245,7 +250,7 @@ class PacketReader:
         return used
 
     def _look(self, octets: bytes, position: int) -> None:
-        """Hand to the tests what of `octets` they look at."""
+        """Test those of `octets` that are to be tested."""
         at, length = 0, len(octets)
         while at < length:
             here = self._body_position + at
@@ -261,8 +266,8 @@ class PacketReader:
             raise Refusal("ciphertext-is-text", self._body.text_at)
 
     def _find_quiet(self, here: int) -> int:
-        """Set the end of the quiet stretch that holds the place `here` of the ciphertext, or
-        none; answer where the loud stretch ends that holds it (`here` itself if it is quiet)."""
+        """Return where the loud stretch ends that `here`, a place in the ciphertext, is in. If
+        it is in a quiet one instead, return `here` and note where that ends."""
         if here < LOOKED_AT_WHOLE:
             return LOOKED_AT_WHOLE
         tail = _LARGE
@@ -293,7 +298,7 @@ class PacketReader:
                 raise Refusal("too-many-partial-lengths", position)
         self._piece = length
         self._last_piece = not partial
-        if not partial:     # the end is near, which is looked at
+        if not partial:     # the end is near, and is to be tested
             self._quiet_until = min(self._quiet_until, self._body_position)
         self._state = PacketReader._ciphertext if length else PacketReader._after_end
         return octets

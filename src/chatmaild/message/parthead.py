@@ -1,8 +1,7 @@
 """The headers of the two parts of an OpenPGP/MIME message.
 
-Values that real programs write in English are known and cost nothing. Others, such as translated
-descriptions and file names, are free text: the length of all of them in a part together is bounded,
-whatever they look like.
+Values that real programs write in English are known and count nothing. Others, such as translated
+descriptions and file names, are free text, and their total length in one part is bounded.
 """
 
 import functools
@@ -13,10 +12,10 @@ from chatmaild.message import mediatype
 from chatmaild.message.refusal import Refusal
 
 MAX_OCTETS = 1000
-"""In all header lines of one part."""
+"""Octets in all header lines of one part."""
 
 MAX_TEXT = 100
-"""Octets in the values of one part that are not known, and in its white space, together."""
+"""Octets of free text in one part: its unknown values and its white space together."""
 
 MAX_FIELDS = 12
 """Headers of one part."""
@@ -50,15 +49,15 @@ _ENCODED = frozenset((b"quoted-printable", b"base64"))
 
 @functools.lru_cache(maxsize=256)
 def check(media_type: str, tolerant: bool, lines: tuple[bytes, ...]) -> str:
-    """Raise `Refusal` unless these lines are the head of a part of that type. Answers its transfer
-    encoding, quoted-printable or base64, or "" if its lines are to be read as they are.
+    """Raise `Refusal` unless these lines are the head of a part of type `media_type`.
 
-    `tolerant` also takes headers and parameters beyond the known ones, and those encodings.
-    Programs write the same heads again and again, so what passed is remembered.
+    Returns its transfer encoding: quoted-printable, base64, or "" if its lines need no decoding.
+    `tolerant` admits these two encodings, and unknown headers and parameters. Programs write the
+    same heads again and again, so results are cached.
     """
     seen: set[str] = set()
     encoding = ""
-    text = sum(map(len, lines))     # of which the names, the values and a blank are taken off
+    text = sum(map(len, lines))     # less the names, the known values and one blank each
     for name, value in fields(lines):
         if name in seen:
             raise Refusal("part-header-twice")
@@ -76,7 +75,7 @@ def check(media_type: str, tolerant: bool, lines: tuple[bytes, ...]) -> str:
 
 
 def fields(lines: tuple[bytes, ...]) -> Iterator[tuple[str, bytes]]:
-    """The header fields in `lines`, unfolded, their names in lower case."""
+    """The header fields in `lines`, unfolded, with names in lower case. Raises `Refusal`."""
     at = 0
     while at < len(lines):
         end = at + 1
@@ -92,8 +91,8 @@ def fields(lines: tuple[bytes, ...]) -> Iterator[tuple[str, bytes]]:
 
 
 def _encoding(value: bytes, media_type: str, tolerant: bool) -> str:
-    """How the lines of the part are encoded. K-9 and Thunderbird for Android call the first part
-    quoted-printable, but its one line has nothing to encode."""
+    """The transfer encoding to decode; "" for none. K-9 and Thunderbird for Android call the
+    first part quoted-printable, but its one line has nothing to decode."""
     if value in _IN_PLAIN or tolerant and value == b"binary":
         return ""
     if tolerant and value in _ENCODED:
@@ -104,7 +103,7 @@ def _encoding(value: bytes, media_type: str, tolerant: bool) -> str:
 
 
 def _text(name: str, value: bytes, media_type: str, tolerant: bool) -> int:
-    """How many octets of this header are text of the sender's own."""
+    """How many octets of this header are free text."""
     if not _PRINTABLE.fullmatch(value):
         raise Refusal("part-header")
     if name == "content-type":
@@ -139,7 +138,7 @@ def _disposition(value: bytes, tolerant: bool) -> int:
 
 
 def _parameters(parsed: mediatype.MediaType, name_parameter: str, tolerant: bool) -> int:
-    """How many octets of the parameters are text: unknown file names, and everything in
+    """How many octets of the parameters are free text: unknown file names, and all of those
     parameters that only `tolerant` admits."""
     text = 0
     for key, value in parsed.parameters.items():

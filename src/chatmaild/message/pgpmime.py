@@ -1,21 +1,21 @@
 """The body of an OpenPGP/MIME message (RFC 3156 section 4), line by line.
 
-Every octet is part of the grammar or ends in a `Refusal`:
+Every octet belongs to the grammar or raises `Refusal`:
 
     state             takes                                            then
     _preamble         blank lines, one sentence that programs write    delimiter: _version_head
-    _version_head     a few headers of bounded content                 blank line: _version
+    _version_head     a few headers of bounded length                  blank line: _version
     _version          ``Version: 1`` or nothing, blank lines           delimiter: _data_head
-    _data_head        a few headers of bounded content                 blank line: _armor
+    _data_head        a few headers of bounded length                  blank line: _armor
     _armor            one armored message, by `armor.ArmorReader`      its END line: _after_armor
     _after_armor      blank lines                                      closing delimiter: _epilogue
     _epilogue         blank lines
 
 In incoming mail (`tolerant`) a part may be base64 or quoted-printable: _encoded_version and
-_encoded_data give its lines to `transferencoding.EncodedPart` until the delimiter comes.
+_encoded_data hand its lines to `transferencoding.EncodedPart` until the delimiter comes.
 
-Clients write the same words before the armor in every message, so what was once read line by line
-is remembered (`_lines_in_known_head`).
+A client writes the same words before the armor in every message, so the result of reading them
+line by line is cached (`_lines_in_known_head`).
 """
 
 import functools
@@ -29,7 +29,7 @@ from chatmaild.message.refusal import Refusal
 from chatmaild.message.transferencoding import EncodedPart
 
 PREAMBLES = frozenset((
-    # Thunderbird, Enigmail, Mailvelope, Roundcube, Proton and Schleuder, by the age of their RFC
+    # Thunderbird, Enigmail, Mailvelope, Roundcube, Proton and Schleuder
     b"This is an OpenPGP/MIME encrypted message (RFC 2440 and 3156)",
     b"This is an OpenPGP/MIME encrypted message (RFC 4880 and 3156)",
     b"This is an OpenPGP/MIME encrypted message (RFC 9580 and 3156)",
@@ -38,16 +38,17 @@ PREAMBLES = frozenset((
     b"This is a multi-part message in MIME format",         # MIME::Lite, Sylpheed
     b"This is a multipart message in MIME format",          # Microsoft's CDO, KMail 1
 ))
-"""What programs write before the first part, with or without a full stop."""
+"""Sentences that programs write before the first part, here without their full stop."""
 
 MAX_PREAMBLE = 256
-"""Octets of printable text that incoming mail may have there instead."""
+"""Octets of any printable text that incoming mail may have there instead."""
 
 MAX_SHORT_LINES = 1000
-"""Lines outside of the armor; more must have `LINE_AVERAGE` octets of the body each."""
+"""Lines outside the armor that any body may have; beyond them one for each `LINE_AVERAGE` octets.
+"""
 
 LINE_AVERAGE = 20
-"""Octets; each line costs time of its own, so that a body of line ends would be slow to read."""
+"""Octets. Each line costs time of its own, so a body of nothing but line ends would be slow."""
 
 _PRINTABLE = re.compile(rb"[\t -~\x80-\xff]*")
 _VERSION = b"Version: 1"
@@ -56,7 +57,8 @@ _LONGEST_HEAD = 4096
 
 
 class BodyReader:
-    """Feed it the body in any pieces; a `Refusal` ends it, with the offset within the body.
+    """Feed it the body in any pieces. Raises `Refusal`, whose offset counts from the start of the
+    body; do not use the reader after that.
 
     `tolerant` admits what other programs write (incoming mail). Memory: one line, and what the
     packet reader keeps.
@@ -72,15 +74,16 @@ class BodyReader:
         self._state: _State = _preamble
         self._rest = b""
         self._line_at = 0       # offset in the body of the line that is read next
-        self._seen = False      # the one line that may be there once
-        self._preamble = 0      # octets of it
+        self._seen = False      # the sentence, or the version, which may come once
+        self._preamble = 0      # its octets so far
         self._lines_read = 0    # one by one
         self._lines: list[bytes] = []           # of the head of a part
-        self._part: EncodedPart | None = None   # while one is read
+        self._part: EncodedPart | None = None   # the one that is being read
         self._armor: ArmorReader | None = None  # likewise
         self._armor_at = 0      # where it began
 
     def feed(self, chunk: bytes) -> None:
+        """The next octets of the body. Raises `Refusal`."""
         try:
             self._read(self._rest + chunk if self._rest else chunk)
         except Refusal:
@@ -89,11 +92,11 @@ class BodyReader:
         self._flush()
 
     def finish(self) -> None:
-        """The body is over."""
+        """The body is over. Raises `Refusal` if it is not complete."""
         if self._armor:
             self._in_armor(self._armor.finish)
         if self._rest:
-            # The line end before a closing delimiter is the delimiter's; behind it none is needed.
+            # The closing delimiter needs no line end behind it.
             if self._rest != self._delimiter + b"--":
                 raise Refusal("last-line-without-end", self._line_at)
             self._read_line(self._rest)
@@ -134,7 +137,7 @@ class BodyReader:
             self._part.flush()
 
     def _in_armor(self, call: Callable[[], int | None]) -> int:
-        """What `call` answers, or its refusal with the offset in this body."""
+        """Return what `call` returns; turn the offset of its refusal into one in this body."""
         try:
             return call() or 0
         except Refusal as refusal:
@@ -144,8 +147,8 @@ class BodyReader:
         """The offset of BEGIN, if everything before it is a known head; else 0."""
         end = data.find(_ARMOR_STARTS, 0, _LONGEST_HEAD)
         head = data[:end + 2]
-        # With the delimiter taken out heads are the same in all messages of a client. NUL, which
-        # no line may have, stands for it.
+        # But for the delimiter, all messages of a client have the same head. NUL, which no line
+        # may have, takes its place.
         if end < 0 or b"\0" in head:
             return 0
         lines = _lines_in_known_head(head.replace(self._delimiter, b"\0"), self._tolerant)
@@ -161,9 +164,9 @@ class BodyReader:
         self._state = _after_armor
 
 
-# The grammar. Each function is a state: it takes a line and answers which state takes the next.
-# (They are no methods, because a reader that held a method of its own would be garbage that only
-# the collector finds.)
+# The grammar. Each function is a state: it takes a line and returns the state for the next line.
+# They are not methods, because a reader that held a bound method of its own would be a reference
+# cycle.
 
 _State = Callable[[BodyReader, bytes], "_State"]
 
@@ -201,8 +204,7 @@ def _collect(reader: BodyReader, line: bytes, state: "_State") -> "_State":
 
 
 def _checked_head(reader: BodyReader, media_type: str) -> str:
-    """The transfer encoding of the part whose head is over, "" if its lines are to be read as they
-    are."""
+    """Check the head that was collected. Returns the part's transfer encoding, "" for none."""
     lines, reader._lines = reader._lines, []
     return parthead.check(media_type, reader._tolerant, tuple(lines))
 
@@ -264,7 +266,7 @@ def _epilogue(reader: BodyReader, line: bytes) -> "_State":
 
 
 class _VersionText:
-    """The decoded first part: ``Version: 1`` or nothing, among line ends."""
+    """Reads the decoded first part: ``Version: 1`` or nothing, among line ends."""
 
     def __init__(self) -> None:
         self._text = b""
@@ -281,7 +283,7 @@ class _VersionText:
 
 
 class _ArmorAlone:
-    """The decoded second part: the armor, and blank lines behind it."""
+    """Reads the decoded second part: the armor, then blank lines."""
 
     def __init__(self, armor: ArmorReader):
         self._armor = armor
@@ -296,13 +298,13 @@ class _ArmorAlone:
 
 @functools.lru_cache(maxsize=256)
 def _lines_in_known_head(head: bytes, tolerant: bool) -> int:
-    """How many lines stand before the second part's content, if these lines, NUL for the delimiter,
-    are all that may stand before the armor, and no delimiter is hidden in another line; else 0."""
+    """How many lines `head` has, if it is complete and right up to the armor; else 0. NUL takes
+    the place of the delimiter in it, and must not be hidden in another line."""
     reader = BodyReader(b"", tolerant, PacketReader())
     reader._delimiter = b"\0"
     try:
         reader.feed(head)
     except Refusal:
-        return 0        # read line by line it will be found again, with its place
+        return 0        # reading line by line will find the fault again, with its place
     known = reader._armor is not None and not reader._rest and head.count(b"\0") == 2
     return reader._lines_read if known else 0

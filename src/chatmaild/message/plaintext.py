@@ -1,10 +1,10 @@
 """Tells plain text from ciphertext.
 
 Ciphertext is uniformly distributed: every octet value is equally likely and independent of the
-others. Each test here looks for something that text has and that uniform octets have with a
-probability that is computed, not guessed, and that lies below 2**-80 per test (below 2**-67 for
-the one test of a body so short that more is not to be had). A message is given at most 2**13
-tests, so that a genuine one is refused by mistake with a probability below 2**-64.
+others. Each test looks for a property of text that uniform octets have with a probability below
+2**-80, which is computed, not guessed. (Below 2**-67 for the one test of very short bodies, which
+cannot do better.) A message undergoes at most 2**13 tests, so a genuine one is refused by mistake
+with a probability below 2**-64.
 
 run        72 octets in a row out of the 99 of ASCII text (NUL included, for UTF-16). Uniform
            octets do this at a given place with (99/256)**72 < 2**-98, and a message has fewer
@@ -14,7 +14,7 @@ distinct   k different values in n octets: at most C(256,k) * (k/256)**n. Text i
            values.
 letters    the share of lower-case letters, or of letters, among the base64 characters, by the
            Chernoff bound: finds words that were spelled in the base64 alphabet itself.
-lines      96 octets or more of nothing but that text, in whole lines of armor.
+lines      96 octets or more of ASCII text alone, in whole lines of armor.
 weight     a likelihood ratio. For any distribution q the sum of log2(256 * q(octet)) exceeds t
            on uniform octets with a probability below 2**-t (Markov's inequality). q resembles
            English text, so that about 26 letters reach 80 bits.
@@ -36,7 +36,7 @@ _RUN = 72
 TEXT = frozenset(b"\0\t\r\n" + bytes(range(0x20, 0x7F)))
 _TEXT_CLASS = bytes(b"."[0] if octet in TEXT else 0 for octet in range(256))
 _LOWER = b"abcdefghijklmnopqrstuvwxyz"
-# One bit for a letter, another for a lower-case one: in a number bits are counted at once.
+# One bit for a letter, another for a lower-case one: the bits of a number are counted in one step.
 _LETTER_MARKS = bytes(3 if octet in _LOWER else 1 if octet in _LOWER.upper() else 0
                       for octet in range(256))
 _ANY_LETTER = int.from_bytes(b"\1" * (WINDOW // 3 * 4), "little")
@@ -57,7 +57,7 @@ def _distinct_limits(longest: int) -> tuple[int, ...]:
 
 def _share_limits(share: float, longest: int) -> tuple[int, ...]:
     """limits[n]: the smallest m with P(m or more of n) < 2**-_BITS by the Chernoff bound
-    2**(-n * D(m/n || share)), if each of n has the probability `share`; n + 1 if there is none."""
+    2**(-n * D(m/n || share)) if each has the probability `share`; n + 1 if there is none."""
     limits, m = [], 0
     for n in range(longest + 1):
         m = max(m, math.ceil(share * n))
@@ -79,7 +79,7 @@ LETTER_LIMITS = _share_limits(52 / 64, WINDOW // 3 * 4)
 
 
 def _weights() -> bytes:
-    """Eighths of a bit per octet value, rounded down and shifted by ZERO."""
+    """The weight of each octet value in eighths of a bit, rounded down, plus ZERO."""
     share = dict.fromkeys(range(256), 0.0004)
     share |= dict.fromkeys(range(0x20), 0.0003)
     share |= dict.fromkeys(range(0x21, 0x7F), 0.0010)
@@ -96,10 +96,10 @@ WEIGHTS = _weights()
 
 
 def is_text(octets: bytes, offset: int = 0) -> bool:
-    """Whether these octets, at most `WINDOW`, are text and no ciphertext.
+    """Whether these octets, at most `WINDOW`, are text and not ciphertext.
 
-    `offset` is their place in the base64 data they came from (only its remainder by three
-    counts): it says where base64 characters begin.
+    `offset` is their place in the decoded base64 data. Only its remainder by three matters: it
+    tells where base64 characters begin.
     """
     length = len(octets)
     if length <= SMALLEST_BODY // 2:
@@ -117,12 +117,12 @@ def is_text(octets: bytes, offset: int = 0) -> bool:
 
 
 def resembles_text(octets: bytes) -> bool:
-    """Whether the likelihood ratio of English text to noise is beyond doubt."""
+    """Whether the octets are English text beyond doubt, by the likelihood ratio."""
     return sum(octets.translate(WEIGHTS)) - ZERO * len(octets) > 8 * _BITS
 
 
 def has_text_run(octets: bytes) -> bool:
-    """Whether ASCII text runs on somewhere for longer than ciphertext ever does."""
+    """Whether there is a longer run of ASCII text than ciphertext ever has."""
     return _RUN_OF_TEXT in octets.translate(_TEXT_CLASS)
 
 
@@ -134,26 +134,28 @@ def is_all_text(octets: bytes) -> bool:
 _RUN_OF_TEXT = b"." * _RUN
 
 _LINES = 96
-"""Octets in lines of armor that follow each other and are text throughout: (99/256)**96 < 2**-131.
-"""
+"""Octets of text throughout, in consecutive lines of armor: (99/256)**96 < 2**-131."""
 
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-# 1 for the base64 characters that may begin an octet of text, the first of a group of four.
+# 1 for base64 characters which, as the first of a group of four, may begin an octet of text.
 _MAY_BEGIN_TEXT = bytes(
     any(_BASE64.find(character) << 2 | low in TEXT for low in range(4)) if character in _BASE64
     else 0 for character in range(256))
 
 
 def lines_needed(width: int) -> int:
-    """How many lines of that many base64 characters hold text enough to tell it from noise."""
+    """How many lines of `width` base64 characters have enough octets to tell text from noise."""
     return -(-_LINES // (width // 4 * 3))
 
 
 def find_lines_of_text(lines: bytes, width: int) -> int:
-    """The first of `lines_needed` lines, each of `width` base64 characters and CRLF, that hold
-    nothing but text; -1 if there are none. This looks at all of a large ciphertext. Four
-    characters of each line, a column at a time, tell where it may be text. In noise that is one
-    line in thirty, then two in a thousand, and only those are decoded."""
+    """Where `lines_needed` consecutive lines of nothing but text begin: the number of the first,
+    from 0; -1 if there are none. Each line has `width` base64 characters and CRLF.
+
+    This is fast enough for all of a large ciphertext. Four characters of each line, a column at a
+    time, tell whether it may be text. In noise one line in thirty remains, then two in a thousand,
+    and only those are decoded.
+    """
     stride, needed = width + 2, lines_needed(width)
     count = len(lines) // stride
     columns = (lines[width * quarter // 16 * 4::stride].translate(_MAY_BEGIN_TEXT)
@@ -167,10 +169,10 @@ def find_lines_of_text(lines: bytes, width: int) -> int:
 
 
 class Sampler:
-    """Runs the tests over octets that are said to be ciphertext, wherever they were cut.
+    """Runs the tests over octets that claim to be ciphertext, wherever they were cut.
 
-    Feed pieces that follow each other; `gap` says that octets in between were left out.
-    `text_at` is None until text was found, and then where the first window of it began.
+    Feed it consecutive pieces; call `gap` where octets are left out. `text_at` is None until text
+    is found, then the offset of the first window of it.
     """
 
     __slots__ = ("text_at", "_start", "_pending", "_before")
@@ -186,8 +188,8 @@ class Sampler:
         if not self._pending:
             self._start = offset
         pending = self._pending + octets if self._pending else octets
-        # Between the octets of two calls a length may have stood, which is not fed: so count from
-        # where these ones are.
+        # A partial length, which is not fed, may lie between the octets of two calls: so count
+        # from the offset of these.
         begin = offset - len(self._pending)
         position, last = 0, len(pending) - WINDOW
         while position <= last:
@@ -199,14 +201,14 @@ class Sampler:
         self._pending = pending[position:]
 
     def gap(self) -> None:
-        """The octets that come next do not follow the last ones."""
+        """The next octets do not follow the last ones."""
         if self._pending:
             self._test_rest()
             self._pending = b""
         self._before = b""
 
     def finish(self) -> None:
-        """The data is over: test what is left, together with what came before it."""
+        """The data is over: test what is left, together with the octets before it."""
         if self._pending:
             self._test_rest()
 
@@ -218,7 +220,7 @@ class Sampler:
             self.text_at = offset
 
     def _test(self, window: bytes, offset: int) -> None:
-        # A run may lie across the border of two windows.
+        # A run may cross the border of two windows.
         if self.text_at is None and (
                 is_text(window, offset) or has_text_run(self._before[-_RUN:] + window)):
             self.text_at = offset

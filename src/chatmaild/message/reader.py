@@ -1,11 +1,11 @@
-"""Finds out what a message is (`Content`), from its headers and then from its body as it streams.
+"""Tells what a message is (`Content`), from its headers, then from its body as it streams.
 
-    reader = MessageReader(headers, limits)     # may know the answer already: reader.content
+    reader = MessageReader(headers, limits)     # reader.content may be known already
     reader.feed(chunk); ...
     content = reader.finish()
 
-The answer depends on the octets alone, never on where the chunks were cut. Memory per message is
-a few KB whatever its size.
+The answer depends on the octets alone, never on where the chunks were cut. A message takes a few
+KB of memory, whatever its size.
 """
 
 import enum
@@ -15,31 +15,34 @@ from chatmaild.message import autocryptsetup, mediatype, packets, pgpmime, secur
 from chatmaild.message.refusal import Refusal
 
 MAX_TOLERATED = 4096
-"""Octets in the Content-Type of incoming mail, white space included."""
+"""Octets in the Content-Type of encrypted incoming mail, white space included."""
 
 Headers = list[tuple[str, bytes]]
-"""Name and value in the order of the message; values without the line end that follows them,
-folded or not."""
+"""Names and values in the order of the message. Values may be folded, and come without their
+final line end."""
 
 
 def lower_names(headers: Headers) -> Headers:
-    """The same headers with their names in lower case, as `MessageReader` wants them."""
+    """The same headers with names in lower case, as `MessageReader` wants them."""
     return [(name.lower(), value) for name, value in headers]
 
 
 class Kind(enum.Enum):
+    """What a message is, as far as the policies care."""
+
     ENCRYPTED = "encrypted"
     SECUREJOIN = "securejoin"
     SETUP = "autocrypt-setup"
     REPORT = "report"
+    """Of type multipart/report; the body is not read."""
     CLEARTEXT = "cleartext"
-    """Well-formed or not: no octet of it is known to be encrypted."""
+    """Anything else, well-formed or not."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """`reason` is a code that says why it is cleartext; `offset` where in the body, if that is
-    known; None for a fault in the headers."""
+    """`reason` is a code that says why it is cleartext. `offset` is the place in the body; None
+    for a fault in the headers, or if no place is to blame."""
 
     kind: Kind
     reason: str = ""
@@ -48,7 +51,7 @@ class Content:
 
 @dataclass(frozen=True)
 class Limits:
-    """`tolerant` admits what other programs than chat clients write; for incoming mail. `setup`
+    """`tolerant` admits what programs other than chat clients write (incoming mail). `setup`
     admits an Autocrypt Setup Message."""
 
     tolerant: bool = False
@@ -57,13 +60,16 @@ class Limits:
 
 
 class MessageReader:
-    """Reads one message. `content` is None until the answer is known."""
+    """Reads one message. `content` is None until the answer is known.
+
+    Faults of the message raise nothing: they make it cleartext.
+    """
 
     def __init__(self, headers: Headers, limits: Limits = Limits()):
         self.content: Content | None = None
         self.packets = packets.PacketReader(limits.max_session_keys, marker=limits.tolerant)
         self.announced = Kind.CLEARTEXT
-        """What the headers say that it is."""
+        """What the message is according to its headers."""
         self._body: (
             pgpmime.BodyReader | securejoin.BodyReader | autocryptsetup.BodyReader | None) = None
         try:
@@ -84,7 +90,7 @@ class MessageReader:
             self._body = pgpmime.BodyReader(
                 mediatype.boundary(media_type), limits.tolerant, self.packets)
             return
-        if media_type.blanks > mediatype.MAX_BLANKS:    # which only encrypted mail may have
+        if media_type.blanks > mediatype.MAX_BLANKS:    # only encrypted mail may have more
             raise Refusal("content-type-blanks")
         if media_type.name == "multipart/mixed" and limits.setup and autocryptsetup.is_announced(
                 headers):
@@ -109,7 +115,7 @@ class MessageReader:
                 self._refuse(refusal)
 
     def finish(self) -> Content:
-        """The body is over."""
+        """The body is over. Returns what the message is."""
         if self._body:
             try:
                 self._body.finish()
@@ -134,7 +140,8 @@ def _check_encrypted(media_type: mediatype.MediaType, encoding: str, tolerant: b
 
 
 def _single(headers: Headers, name: str, default: bytes | None = None) -> bytes:
-    """The stripped value of a header that may stand there once. Raises `Refusal`."""
+    """The stripped value of a header that must not repeat. Raises `Refusal`; also without the
+    header, if there is no `default`."""
     values = [value for key, value in headers if key == name]
     if len(values) > 1:
         raise Refusal(f"{name}-twice")

@@ -1,12 +1,12 @@
-"""What every parser of a message raises when the message leaves its grammar."""
+"""The exception that every parser of a message raises when the message breaks its grammar."""
 
 
 class Refusal(Exception):
-    """The bytes are not what the grammar allows here.
+    """The message breaks the grammar.
 
-    `reason` is a code of a few words joined by hyphens; it goes into logs and into the answer of
-    ``filter-test``, so it never quotes the message. `offset` is where in the octets that the
-    parser was given the trouble begins; None where only the whole can be blamed.
+    `reason` is a code of a few words joined by hyphens. It goes into logs and into the answer of
+    ``filter-test``, so it never quotes the message. `offset` is where the fault begins, counted
+    from the first octet that the parser got; None if no place is to blame.
     """
 
     def __init__(self, reason: str, offset: int | None = None):

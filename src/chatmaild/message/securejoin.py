@@ -1,7 +1,7 @@
-"""The one message that may pass unencrypted: the first step of the securejoin handshake.
+"""The first message of a securejoin handshake, which cannot be encrypted yet.
 
-It says nothing but which of two requests it is, in the header ``Secure-Join`` and again as its
-whole text. Clients send the text alone, or as the only part of a multipart/mixed.
+It says only which of two requests it is, in the header ``Secure-Join`` and again as its whole
+text. Clients send the text alone, or as the only part of a multipart/mixed.
 """
 
 import re
@@ -16,15 +16,15 @@ MAX_BODY = 4096
 STEPS = (b"vc-request", b"vg-request")
 
 MAX_TEXT = 256
-"""Octets of its text as it is encoded, of which the words take 24."""
+"""Octets of its text as encoded; the words take 24."""
 
 MAX_HEADER_TEXT = 1024
-"""Octets of text in all headers of such a message: the names, addresses and identifiers of two
-people, and the addresses in a key. The first message to a stranger needs no more."""
+"""Octets of text in all headers of such a message: enough for the names, addresses and
+identifiers of two people, and the addresses in a key."""
 
 _SHOWN = ("from", "sender", "reply-to", "to", "cc", "subject", "message-id", "in-reply-to",
           "references", "chat-", "list-", "secure-join")
-"""Headers that mail programs look at, or begin so. Servers add others on the way."""
+"""Beginnings of the names of headers that mail programs look at. Servers add others on the way."""
 
 _NOT_THE_TEXT = "securejoin-text"
 _DESCRIPTIONS = ("content-disposition", "content-description", "content-id", "content-location")
@@ -46,9 +46,11 @@ _VALUES = {
 
 
 def step(headers: list[tuple[str, bytes]]) -> bytes | None:
-    """The request that the message headers announce, names in lower case; None without one.
-    Raises `Refusal` if there is a ``Secure-Join`` header that is wrong, or beside headers that a
-    request does not have."""
+    """The request that the message headers (names in lower case) announce; None if there is none.
+
+    Raises `Refusal` if a ``Secure-Join`` header is wrong, or if headers are there that a request
+    does not have.
+    """
     found = None
     seen: set[str] = set()
     for name, value in headers:
@@ -70,7 +72,7 @@ def step(headers: list[tuple[str, bytes]]) -> bytes | None:
 
 
 def _check_company(headers: list[tuple[str, bytes]]) -> None:
-    """The other headers of a request. Those of outgoing mail are counted again, by the policy."""
+    """Check the other headers of a request. The policy counts those of outgoing mail again."""
     if any(name in _DESCRIPTIONS and value.strip().lower() != b"inline"
            for name, value in headers):
         raise Refusal("securejoin-header")
@@ -79,7 +81,7 @@ def _check_company(headers: list[tuple[str, bytes]]) -> None:
 
 
 class BodyReader(WholeBody):
-    """Collects the short body and judges it at the end. Raises `Refusal`."""
+    """Collects the short body and checks it at the end. Raises `Refusal`."""
 
     def __init__(self, step: bytes, media_type: mediatype.MediaType, encoding: str):
         super().__init__(MAX_BODY, "securejoin-too-long")
@@ -88,6 +90,7 @@ class BodyReader(WholeBody):
         self._encoding = encoding
 
     def finish(self) -> None:
+        """Check the whole body. Raises `Refusal`."""
         if self._encoding not in ENCODINGS:
             raise Refusal("transfer-encoding")
         lines = self.lines()
@@ -125,7 +128,7 @@ class BodyReader(WholeBody):
 
 
 def _part_head(lines: list[bytes]) -> tuple[mediatype.MediaType, str]:
-    """Type and encoding of the one part; its other headers must be known, and short together."""
+    """The type and encoding of the one part. Its other headers must be known ones, and short."""
     media_type, encoding, seen = mediatype.MediaType("text/plain", {}), "", set()
     text = sum(map(len, lines))
     for name, value in parthead.fields(tuple(lines)):

@@ -3,8 +3,8 @@
 Sources: RFC 9580 sections 5.1 and 5.3, RFC 4880 for the older versions, RFC 6637 for ECDH, and
 draft-koch-openpgp-2015-rfc4880bis (LibrePGP) section 5.3 for SKESK version 5.
 
-Nothing is decrypted. A packet passes if the lengths of its fields add up to its body exactly;
-what remains, the key material, must look as random as it is, so that no text hides in it.
+Nothing is decrypted. A packet passes if its fields fill its body exactly and its key material
+looks random, so that no text hides in it.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ PKESK = 1
 SKESK = 3
 
 MAX_UNKNOWN = 2048
-"""Octets that the fields of an algorithm we do not know may have (post-quantum ones need 1.8 K)."""
+"""Octets in the fields of an unknown algorithm (post-quantum ones need 1.8 K)."""
 
 _MAX_MPI = 2048
 _CIPHERS = range(1, 14)
@@ -28,8 +28,9 @@ _FINGERPRINTS = {0: None, 21: 4, 33: 6}
 
 @dataclass(frozen=True)
 class SessionKey:
-    """One session-key packet. `kind` is for people; what follows must look random (`plaintext`):
-    `recipient`, a key id or fingerprint, empty if anonymous, and the fields of `material`."""
+    """One session-key packet. `kind` is its version and algorithm, for people. `recipient` is a
+    key id or fingerprint, empty if anonymous. It and each field of `material` must look random
+    (`plaintext`)."""
 
     kind: str
     recipient: bytes
@@ -37,7 +38,7 @@ class SessionKey:
 
 
 class _Fields:
-    """Takes one field after the other from the body; a field that is cut short is a refusal."""
+    """Takes one field after the other from the body. Raises `Refusal` for one that is cut short."""
 
     def __init__(self, body: bytes):
         self._body = body
@@ -59,8 +60,8 @@ class _Fields:
         return field
 
     def mpi(self, is_number: bool = True) -> bytes:
-        """A number (MPI) with its length in bits. A number, unlike a point, has no leading
-        zeros, except for those that golang.org/x/crypto writes: up to the octets of its modulus."""
+        """An MPI (RFC 9580 section 3.2). A number, unlike a point, has no leading zeros, except
+        those that golang.org/x/crypto writes to fill the octets of the modulus."""
         bits = int.from_bytes(self.take(2), "big")
         octets = (bits + 7) // 8
         if not 0 < octets <= _MAX_MPI:
@@ -81,7 +82,7 @@ class _Fields:
 
 
 def parse(tag: int, body: bytes) -> SessionKey:
-    """The packet with this tag and body. Raises `Refusal` without an offset."""
+    """Parse the packet with this tag and body. Raises `Refusal` without an offset."""
     fields = _Fields(body)
     version = fields.octet()
     parser = _VERSIONS.get((tag, version))
@@ -131,7 +132,7 @@ def _ecdh(fields: _Fields, version: int) -> tuple[bytes, ...]:
 
 
 def _modern(public: int) -> Callable[[_Fields, int], tuple[bytes, ...]]:
-    """X25519 and X448: `public` octets, then a key wrapped as in RFC 3394."""
+    """Parser for X25519 and X448: a point of `public` octets, then a key wrapped by RFC 3394."""
 
     def parse_fields(fields: _Fields, version: int) -> tuple[bytes, ...]:
         point = fields.take(public)
@@ -168,7 +169,7 @@ def _skesk4(fields: _Fields) -> SessionKey:
     _cipher(fields)
     salt = _s2k(fields)
     wrapped = fields.rest()
-    # Empty: the passphrase is the session key. Otherwise a cipher octet and a key.
+    # Empty: the session key comes from the passphrase alone. Else a cipher octet and a key.
     if len(wrapped) not in (0, 17, 25, 33):
         raise Refusal("session-key-wrapped-length")
     return SessionKey("SKESK v4", b"", (salt, wrapped))
@@ -214,7 +215,7 @@ def _sealed_key(fields: _Fields) -> bytes:
 
 
 def _s2k(fields: _Fields) -> bytes:
-    """A string-to-key specifier, RFC 9580 section 3.7; returns its salt."""
+    """Check a string-to-key specifier, RFC 9580 section 3.7. Returns its salt."""
     kind = fields.octet()
     if kind == 4:
         salt = fields.take(16)
@@ -240,26 +241,27 @@ _VERSIONS = {
 
 
 class SessionKeys:
-    """All session-key packets of a message. Bounds their number, and sees that they hide no
-    text: neither one field, nor all fields one after the other."""
+    """All session-key packets of a message. Bounds their number, and checks that no text hides in
+    a field, or is spread over many of them."""
 
     def __init__(self, limit: int):
         self.kinds: dict[str, int] = {}
-        """How many of each kind were found."""
+        """The number of packets of each kind."""
         self._limit = limit
         self._number = 0
         self._recipients: set[bytes] = set()
-        # Recipients, and the n-th field of all packets: nothing random in between hides text.
+        # One for the recipients, and one for the n-th fields of all packets. Each sees its octets
+        # without the random ones of other fields in between.
         self._fields: list[plaintext.Sampler] = []
 
     def count(self, position: int) -> None:
-        """One more is coming."""
+        """Count a packet that begins at `position`. Raises `Refusal` if it is one too many."""
         self._number += 1
         if self._number > self._limit:
             raise Refusal("too-many-session-keys", position)
 
     def add(self, tag: int, body: bytes, position: int) -> None:
-        """The packet with that tag and body, which begins at `position`. Raises `Refusal`."""
+        """Check the packet with this tag, whose body begins at `position`. Raises `Refusal`."""
         try:
             key = parse(tag, body)
         except Refusal as refusal:
@@ -270,7 +272,7 @@ class SessionKeys:
         if key.recipient and key.recipient not in self._recipients:
             self._recipients.add(key.recipient)
             self._fields[0].feed(key.recipient, position)
-        # The last field ends where the body ends, which tells where base64 characters begin.
+        # The fields end where the body ends; their offsets tell where base64 characters begin.
         offset = position + len(body) - sum(map(len, key.material))
         for sampler, octets in zip(self._fields[1:], key.material):
             for start in range(0, len(octets), plaintext.WINDOW):
@@ -281,7 +283,7 @@ class SessionKeys:
         self._check()
 
     def finish(self) -> None:
-        """No more of them come. Raises `Refusal`."""
+        """All packets were added. Raises `Refusal`."""
         for sampler in self._fields:
             sampler.finish()
         self._check()

@@ -1,9 +1,10 @@
-"""Parts whose octets are base64 or quoted-printable (RFC 2045 sections 6.7 and 6.8), decoded line
-by line and strictly: whatever a lenient reader would skip or repair is a `Refusal`.
+"""Decodes parts in base64 or quoted-printable (RFC 2045 sections 6.7 and 6.8) line by line.
+
+It is strict: whatever a lenient reader would skip or repair raises `Refusal`.
 
     lines of the part -> EncodedPart -> Base64 | QuotedPrintable -> line ends -> Content
 
-The same grammar reads what was decoded and what came plain.
+The same grammar reads decoded parts and plain ones.
 """
 
 import re
@@ -19,16 +20,18 @@ _HEXADECIMAL = re.compile(rb"[0-9A-Fa-f]{2}")
 
 
 class Content(Protocol):
-    """What reads the decoded octets, whose lines end with CRLF. Raises `Refusal`."""
+    """Reads the decoded octets, whose lines end with CRLF. Raises `Refusal`."""
 
-    def feed(self, chunk: bytes) -> object: ...
+    def feed(self, chunk: bytes) -> object:
+        """The next octets, cut anywhere."""
 
-    def finish(self) -> None: ...
+    def finish(self) -> None:
+        """There are no more octets."""
 
 
 class Base64:
-    """Lines are of one width, as all programs write them, a multiple of four characters; only the
-    last may be shorter or padded. Blank lines stand before or behind them."""
+    """Lines of one width, as all programs write them, and a multiple of four characters; only the
+    last may be shorter or padded. Blank lines may come before or after them."""
 
     def __init__(self) -> None:
         self._width = MAX_WIDTH
@@ -36,6 +39,7 @@ class Base64:
         self._over = False
 
     def line(self, line: bytes) -> bytes:
+        """The octets of a line, which comes without its CRLF. Raises `Refusal`."""
         if not line:
             self._over = self._begun
             return b""
@@ -55,6 +59,7 @@ class QuotedPrintable:
     """Each ``=`` begins an octet or ends the line; no blanks at the end of a line."""
 
     def line(self, line: bytes) -> bytes:
+        """The octets of a line, which comes without its CRLF. Raises `Refusal`."""
         if line.endswith((b" ", b"\t")):
             raise Refusal("quoted-printable")
         if b"=" not in line:
@@ -72,8 +77,8 @@ class QuotedPrintable:
 class EncodedPart:
     """Decodes the lines of one part for its `content`. Raises `Refusal`.
 
-    What was decoded waits until `flush`, so that `content` gets it in large pieces. A fault in it
-    has the offset `begin` of the part, since a place in decoded octets is none in the message.
+    Decoded octets wait until `flush`, so that `content` gets them in large pieces. A fault in them
+    is reported at `begin`, the offset of the part, since their places are not those of the message.
     """
 
     def __init__(self, encoding: str, content: Content, begin: int):
@@ -82,13 +87,15 @@ class EncodedPart:
         self._content = content
         self._begin = begin
         self._waiting: list[bytes] = []
-        self._cr = b""      # which an LF may follow
+        self._cr = b""      # a CR at the end that an LF may follow
 
     def line(self, line: bytes) -> None:
+        """The next line of the part, without its CRLF."""
         self._waiting.append(self._decoder.line(line))
 
     def flush(self) -> None:
-        """Hand on what was decoded, with CRLF for a bare LF, as a base64 text may have it."""
+        """Hand the decoded octets to `content`. A bare LF, which base64 text may have, becomes
+        CRLF."""
         if not self._waiting:
             return
         octets = self._cr + b"".join(self._waiting)
@@ -100,7 +107,7 @@ class EncodedPart:
     def finish(self) -> None:
         """The part is over."""
         self.flush()
-        self._give(self._cr + b"\r\n")      # the last line needs no end
+        self._give(self._cr + b"\r\n")      # the last line may lack it
         try:
             self._content.finish()
         except Refusal as refusal:

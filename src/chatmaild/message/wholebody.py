@@ -1,30 +1,31 @@
-"""Collects small bodies to judge them as a whole: of the few messages that may pass without
-PGP/MIME."""
+"""Collects the small bodies of messages that may pass without PGP/MIME, to check them as a whole.
+"""
 
 from binascii import Error as Base64Error, a2b_base64, a2b_qp
 
 from chatmaild.message.refusal import Refusal
 
 ENCODINGS = ("", "7bit", "8bit", "quoted-printable", "base64")
-"""Values of Content-Transfer-Encoding that `decode` knows; "" without one."""
+"""Values of Content-Transfer-Encoding that `decode` knows; "" stands for no such header."""
 
 
 class WholeBody:
-    """Collects the body, of at most `limit` octets; a longer one is a `Refusal`."""
+    """Collects a body of at most `limit` octets."""
 
     def __init__(self, limit: int, too_long: str):
-        """`too_long` is the reason of that refusal."""
+        """`too_long` is the reason code for a longer body."""
         self._limit = limit
         self._too_long = too_long
         self._body = bytearray()
 
     def feed(self, chunk: bytes) -> None:
+        """The next octets. Raises `Refusal` if the body is too long."""
         if len(self._body) + len(chunk) > self._limit:
             raise Refusal(self._too_long, self._limit)
         self._body += chunk
 
     def lines(self) -> list[bytes]:
-        """What is between the line ends. Raises `Refusal` for a bare CR or LF and for NUL."""
+        """The lines without their CRLF. Raises `Refusal` for a bare CR or LF, and for NUL."""
         lines = bytes(self._body).split(b"\r\n")
         if any(b"\r" in line or b"\n" in line or b"\0" in line for line in lines):
             raise Refusal("line-without-cr", 0)
@@ -32,7 +33,7 @@ class WholeBody:
 
 
 def decode(encoding: str, lines: list[bytes], wrong: str) -> bytes:
-    """What these lines in one of `ENCODINGS` mean. Raises `Refusal` with the reason `wrong`."""
+    """Decode lines that are in one of `ENCODINGS`. Raises `Refusal` with the reason `wrong`."""
     body = b"\r\n".join(lines)
     if encoding == "quoted-printable":
         return a2b_qp(body)
