@@ -3,6 +3,7 @@
 The host has what many mail hosts have: OpenDKIM, rspamd, rsyslog.
 """
 
+import itertools
 import re
 import smtplib
 import textwrap
@@ -145,6 +146,33 @@ def test_rspamd_leaves_chat_alone(host):
     last_mail(host, LISTENER, b"<past-rspamd@localhost>")
     assert refused("bob@example.org", "alice", ALICE[1], message=cleartext(
         "alice@example.org", "bob@example.org")) == 554
+    host.shell("""
+        postconf -e smtpd_milters=unix:opendkim/opendkim.sock
+        systemctl stop rspamd
+    """)
+    follow(host, "doc/other-milters.md", 0)
+
+
+def test_rspamd_signs_as_the_chat_domain(host):
+    """With no other signer, and a key of its own."""
+    host.shell("postconf -e smtpd_milters=inet:localhost:11332; systemctl start rspamd")
+    follow(host, "doc/other-milters.md", 0)
+    made = follow(host, "doc/other-milters.md", 6, selector="rspamd").stdout
+    record = b"".join(re.findall(rb'"(.*?)"', made.encode()))
+    until(lambda: host.shell("ss -ltn | grep -c :11332 || true").stdout != "0\n", "rspamd", 300)
+
+    numbers = itertools.count()
+
+    def signed():
+        identifier = f"signs-{next(numbers)}"
+        with host.smtp(*CHATTER) as smtp:
+            smtp.sendmail(CHATTER[0], [LISTENER[0]], encrypted(CHATTER[0], identifier))
+        message = last_mail(host, LISTENER, f"<{identifier}@localhost>".encode())
+        return message if b"DKIM-Signature" in message else None
+
+    message = until(signed, "rspamd to have reloaded", 120, pause=2)
+    assert f"d={CHAT_DOMAIN};".encode() in message
+    assert dkim.verify(message, dnsfunc=lambda name, timeout=5: record)
     host.shell("""
         postconf -e smtpd_milters=unix:opendkim/opendkim.sock
         systemctl stop rspamd
