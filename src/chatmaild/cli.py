@@ -52,10 +52,10 @@ COMMANDS = {
 
 DAEMONS = ("doveauth", "lastlogin", "metadata", "notifier", "recipients", "filtermail")
 JOBS = ("expire", "quota-expire", "end-sessions")
-"""They log, as the daemons do, because nobody reads their output."""
+"""They log like the daemons, because nobody reads their output."""
 
 WITHOUT_TLS = ("doveauth", "lastlogin", "recipients")
-"""Services of asyncio that never use TLS, and save the memory of OpenSSL."""
+"""Services on asyncio that never use TLS and so need not load OpenSSL."""
 
 
 class _HelpFormatter(argparse.HelpFormatter):
@@ -71,6 +71,7 @@ class _HelpFormatter(argparse.HelpFormatter):
 
 
 def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser for `argv`: every command has its help, the one named also its arguments."""
     parser = argparse.ArgumentParser(
         prog="chatmaild",
         description="Turns a mail host that runs Postfix and Dovecot into a chatmail server.",
@@ -111,7 +112,7 @@ def _configure_daemon(parser: argparse.ArgumentParser) -> None:
 
 
 def _detach(args: argparse.Namespace) -> None:
-    """Into the background, with sockets open and mistakes told while somebody can see them."""
+    """Open the sockets and go into the background: mistakes show up while somebody can see them."""
     if not args.socket or not args.pidfile:
         raise UsageError("--daemonize needs --socket and --pidfile")
     args.config = args.config.absolute()
@@ -133,14 +134,14 @@ def _detach(args: argparse.Namespace) -> None:
 
 
 def _open_what_is_closed() -> None:
-    """Started with ``>&-``, Python has no stdout, and a file opened later would be descriptor 1."""
+    """Give us a stdout: without one (``>&-``) the next file opened would become descriptor 1."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))
 
 
 def _parsed(argv: Sequence[str]) -> argparse.Namespace:
-    """Exits with 2 for wrong usage, and shows that of the action that it belongs to."""
+    """Parse the arguments. For wrong usage, show the usage of that command and exit with 2."""
     args, unknown = build_parser(argv).parse_known_args(argv)
     if unknown:
         args.usage.error(f"unrecognized arguments: {' '.join(unknown)}")
@@ -148,7 +149,7 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _prepare(args: argparse.Namespace) -> None:
-    """What services and jobs need before they run."""
+    """Detach and set up the log, for services and jobs."""
     daemonize = getattr(args, "daemonize", False)
     if daemonize:
         _detach(args)
@@ -157,6 +158,10 @@ def _prepare(args: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command in `argv` (default: that of the process) and return its exit code.
+
+    Errors of ours end in one line each on stderr; Ctrl-C in 130, as in a shell.
+    """
     _open_what_is_closed()
     argv = sys.argv[1:] if argv is None else argv
     args = _parsed(argv)

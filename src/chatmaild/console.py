@@ -34,8 +34,8 @@ class Console:
     def _print(self, text: str, end: str = "\n", flush: bool = False) -> None:
         """Raises BrokenPipeError when nobody reads any more.
 
-        Anything else, such as a full disk, is told and ends the output; the work goes on, because
-        it may be what makes room there.
+        Any other error, such as a full disk, is reported and ends the output. The work goes on: it
+        may be what makes room on the disk.
         """
         try:
             print(text, end=end, flush=flush)
@@ -47,7 +47,7 @@ class Console:
             self._is_lost = True
 
     def finish(self) -> bool:
-        """Flush all output; false if some got lost. Raises BrokenPipeError as `_print`."""
+        """Flush all output; false if some got lost. Raises BrokenPipeError if nobody reads it."""
         self._print("", end="", flush=True)
         return not self._is_lost
 
@@ -57,7 +57,7 @@ class Console:
         return sys.stdout.isatty() and not self.as_json
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[str]], right: str = "") -> None:
-        """Rows of the result, for people aligned under `header`, for a pipe separated by TAB.
+        """Rows of the result: aligned under `header` for people, separated by TAB in a pipe.
 
         `right` has an ``r`` at the position of each column that is set flush right.
         """
@@ -86,8 +86,8 @@ class Console:
         print(f"{'<3>' if _is_the_journal() else ''}chatmaild: {text}", file=sys.stderr)
 
     def progress(self, total: Callable[[], float], unit: str) -> "Progress":
-        """A bar for `total` things to do (inf: nobody knows), shown if stderr is a terminal; else
-        nothing happens."""
+        """A bar for `total` things to do (inf: unknown). Without a terminal on stderr it shows
+        nothing."""
         shown = sys.stderr.isatty() and not self.as_json
         return Progress(total() if shown else None, unit)
 
@@ -104,7 +104,7 @@ def _is_the_journal() -> bool:
 class Progress:
     """A bar on stderr with rate and remaining time, drawn at most ten times a second.
 
-    What takes less than a second shows none.
+    Work that takes less than a second shows none.
     """
 
     WIDTH = 30
@@ -157,7 +157,7 @@ def duration(seconds: float) -> str:
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:
-    """``1 message``, ``2,000 messages``; `plural` where that is more than an s."""
+    """``1 message``, ``2,000 messages``; give `plural` if an s is not enough."""
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
@@ -171,5 +171,5 @@ def octets(count: float) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` on one line, whatever it contains: file names come from everywhere."""
+    """`text` on one line: a file name may contain anything."""
     return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")

@@ -29,7 +29,7 @@ class UsageError(ChatmaildError):
 
 
 class SocketError(ChatmaildError):
-    """A socket to listen on cannot be had."""
+    """A socket to listen on cannot be opened."""
 
 
 class StoreError(ChatmaildError):
@@ -37,4 +37,4 @@ class StoreError(ChatmaildError):
 
 
 class DirectoryError(StoreError):
-    """The directory, which says what lives on which host, cannot be asked or changed."""
+    """The directory, which says which account lives on which host, cannot be asked or changed."""

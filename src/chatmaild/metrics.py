@@ -1,8 +1,8 @@
 """Metrics in the text format that Prometheus and node_exporter's textfile collector read.
 
 Source: https://prometheus.io/docs/instrumenting/exposition_formats/, version 0.0.4. No label may
-hold an address, a stranger's domain or a token: reasons and directions are words of ours, domains
-those of chatmaild.ini.
+hold an address, a stranger's domain or a token: reasons and directions are our own words, domains
+come from chatmaild.ini.
 """
 
 import re
@@ -39,10 +39,12 @@ class Counter:
         self._values: dict[tuple[str, ...], float] = {} if labels else {(): 0}
 
     def add(self, *labels: str, amount: float = 1) -> None:
+        """Add `amount` for these values of the labels, given in the order of `__init__`."""
         with self._lock:
             self._values[labels] = self._values.get(labels, 0) + amount
 
     def metric(self) -> Metric:
+        """The values now."""
         with self._lock:
             values = dict(self._values)
         return Metric(self._name, self._meaning, "counter", {
@@ -60,6 +62,7 @@ class Histogram:
         self._sums: dict[str, float] = {}
 
     def add(self, label: str, value: float) -> None:
+        """Count one `value`, in the unit of the bounds."""
         with self._lock:
             if label not in self._counts:
                 self._counts[label] = [0] * (len(self._bounds) + 1)
@@ -68,6 +71,7 @@ class Histogram:
             self._sums[label] += value
 
     def metric(self) -> Metric:
+        """The buckets, sums and counts now."""
         with self._lock:
             counts = {label: list(each) for label, each in sorted(self._counts.items())}
             sums = dict(self._sums)

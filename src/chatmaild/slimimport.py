@@ -9,8 +9,10 @@ _OPENSSL = ("ssl", "_ssl", "_hashlib")
 
 @contextmanager
 def absent(*names: str) -> Iterator[None]:
-    """``with absent("ssl"): import asyncio``: these modules cannot be found, unless they are
-    loaded already, so the importing library takes the way it has for hosts without them."""
+    """``with absent("ssl"): import asyncio`` hides modules that are not loaded yet.
+
+    The importing library then does what it does on hosts that lack them.
+    """
     hidden = [name for name in names if name not in sys.modules]
     # None in sys.modules makes an import fail, says Python's reference, but not its type.
     sys.modules.update(dict.fromkeys(hidden))   # type: ignore[arg-type]
@@ -24,8 +26,8 @@ def absent(*names: str) -> Iterator[None]:
 def asyncio_without_openssl() -> None:
     """Import asyncio for a service that has no use for TLS: saves 5 of 24 MB.
 
-    asyncio and hashlib load OpenSSL when they find it and do without when not. Does nothing in a
-    process that has imported one of them already, such as a test run.
+    asyncio and hashlib load OpenSSL if they find it, and work without. Does nothing in a process
+    that has imported one of them already, such as a test run.
     """
     if not {"asyncio", "hashlib", *_OPENSSL} & set(sys.modules):
         with absent(*_OPENSSL):

@@ -1,4 +1,4 @@
-"""The configuration: every key with its kind and its default, and what must hold between keys.
+"""The configuration: every key with its kind and its default, and which keys must agree.
 
 The fields of `DomainConfig` and `Config` are the table of keys: their names are the keys, their
 metadata the parser and the default. A test compares them with the manual page and the annotated
@@ -17,7 +17,7 @@ from chatmaild.config.values import (
 )
 
 MAX_RETENTION = 40
-"""Days; a message may be kept longer only with `allow_long_retention`."""
+"""Days; only `allow_long_retention` lets messages stay longer."""
 
 
 def setting(parse: Callable[[str], Any], default: str) -> Any:
@@ -78,7 +78,7 @@ class DomainConfig:
     )
 
     def problems(self) -> list[str]:
-        """Mistakes between the keys of one domain, one sentence each."""
+        """Keys of one domain that contradict each other, one sentence each."""
         found = []
         ways = [way for way in (self.turn_secret_file, self.turn_socket) if way]
         if len(ways) != (1 if self.turn_server else 0):
@@ -103,7 +103,7 @@ class DomainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """The whole configuration. Keys of the host itself, and `domains` by name."""
+    """The whole configuration: the keys of the host, and `domains` by name."""
 
     path: Path
     domains: Mapping[str, DomainConfig]
@@ -148,7 +148,7 @@ class Config:
         return self.domains.get(mail_address.rpartition("@")[2].lower())
 
     def problems(self) -> list[str]:
-        """Mistakes between the keys of the host, one sentence each."""
+        """Keys of the host that contradict each other, one sentence each."""
         if bool(self.directory) != bool(self.node):
             return ["directory and node belong together: set node to the name of this host, or "
                     "none of the two"]

@@ -19,7 +19,7 @@ from chatmaild.errors import ConfigError
 DEFAULT_PATH = Path("/etc/chatmaild/chatmaild.ini")
 
 MAX_FILE_SIZE = 1 << 20
-"""Octets; a larger file is no configuration of ours and is not read."""
+"""Octets; a larger file cannot be a configuration of ours and is not read."""
 
 _BLANKS = " \t\r\v\f"
 """The blanks within a line, for Python and Lua alike."""
@@ -29,7 +29,7 @@ _ODD_BLANKS = re.compile(rf"[^\S{_BLANKS}]")
 
 @dataclass(frozen=True)
 class _Line:
-    """One ``key = value``, with the place it stands at."""
+    """One ``key = value``, with its line number."""
 
     number: int
     value: str

@@ -1,9 +1,9 @@
-"""A copy of chatmaild.ini as it last was in order, for services that start while it is not.
+"""A copy of chatmaild.ini from when it was last in order, for services that start while it is not.
 
-Root keeps it whenever a service starts or is reloaded (``chatmaild configtest --keep``), so that no
-service can change what another one reads. With a mistake in chatmaild.ini, or without the file,
-services start from the copy: otherwise nobody on the host could submit mail, ordinary users
-included. What deletes mail and accounts by itself never uses it.
+Root writes it whenever a service starts or is reloaded (``chatmaild configtest --keep``), so that
+no service can change what another one reads. If chatmaild.ini has a mistake or is missing, services
+start from the copy: otherwise nobody on the host could submit mail, ordinary users included. What
+deletes mail and accounts by itself never uses it.
 
 The copy's first line names the file, so that another configuration (``-c``) cannot be mistaken
 for it.
@@ -21,7 +21,7 @@ from chatmaild.disk import atomic
 from chatmaild.errors import ConfigError, StoreError
 
 PATH = Path("/var/lib/chatmaild/last-good.ini")
-"""Of root, mode 0644: it holds what chatmaild.ini holds, which everybody may read."""
+"""Owned by root, mode 0644: everybody may read chatmaild.ini as well."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Loaded:
 
     config: Config
     problems: tuple[str, ...] = ()
-    """Empty: it is what chatmaild.ini says. Else the mistakes in there, and then what was done."""
+    """The mistakes in chatmaild.ini, then what was done about them; empty if it is in order."""
 
 
 def load(path: Path, copy: Path) -> Loaded:
@@ -57,9 +57,9 @@ def _load_copy(path: Path, copy: Path) -> tuple[Config, str]:
 
 
 def keep(path: Path, copy: Path) -> Config:
-    """Check the file at `path`, and keep a copy of it. Nothing is written that is there already.
+    """Check the file at `path`, and copy it to `copy` unless that is the same already.
 
-    Raises `ConfigError`, and `StoreError` if the disk refuses; then the former copy stays.
+    Raises `ConfigError`, and `StoreError` if the disk refuses. Then the former copy stays.
     """
     raw = inifile.read(path)
     config = inifile.parse(raw, path)

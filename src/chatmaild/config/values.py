@@ -17,7 +17,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _SIZE = re.compile(r"([0-9]{1,15})[ \t]*([kmgt]?)(?:i?b)?\Z", re.IGNORECASE | re.ASCII)
 
 MAX_SIZE = 1 << 50
-"""Octets; Lua and Dovecot calculate with 64 bits."""
+"""Octets; what Lua and Dovecot calculate from it fits into 64 bits."""
 
 
 def integer(low: int, high: int) -> Callable[[str], int]:
@@ -54,6 +54,7 @@ def size(text: str) -> int:
 
 
 def boolean(text: str) -> bool:
+    """yes, true, on or 1; no, false, off or 0; in any case."""
     if text.lower() in ("yes", "true", "on", "1"):
         return True
     if text.lower() in ("no", "false", "off", "0"):
@@ -62,6 +63,7 @@ def boolean(text: str) -> bool:
 
 
 def choice(*values: str) -> Callable[[str], str]:
+    """One of `values`, which are lower case; the file may use any case."""
     def parse(text: str) -> str:
         if text.lower() not in values:
             raise ValueError("must be one of: " + ", ".join(values))
@@ -71,6 +73,7 @@ def choice(*values: str) -> Callable[[str], str]:
 
 
 def absolute_path(text: str) -> Path:
+    """A path from the root, which need not exist."""
     if not text.startswith("/") or "\0" in text:
         raise ValueError("must be an absolute path")
     return Path(text)
@@ -101,7 +104,7 @@ def web_address(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Text that people get to read, at most 1,000 characters. Dovecot would expand a %."""
+    """Text that people read, at most 1,000 characters. Dovecot would expand a %."""
     if len(text) > 1000 or not text.isprintable() or "%" in text:
         raise ValueError("must be at most 1000 printable characters, without %")
     return text
@@ -178,8 +181,8 @@ def servers(text: str) -> tuple[tuple[str, int], ...]:
 
 
 def metrics_socket(text: str) -> str | tuple[str, int]:
-    """Where services tell their metrics: a directory for unix sockets, or (address, first port) of
-    this host alone."""
+    """Where services answer Prometheus: a directory of unix sockets, or a loopback address with the
+    first port."""
     kind, _, rest = text.partition(":")
     if kind == "unix" and rest.startswith("/") and "\0" not in rest:
         return rest.rstrip("/") or "/"

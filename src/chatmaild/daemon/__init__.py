@@ -1,6 +1,6 @@
 """What every service shares: its process, its sockets, and Dovecot's dict protocol.
 
-    sockets      where it listens       systemd     what it tells its manager
+    sockets      where it listens       systemd     what it tells systemd
     logs         what it says           privileges  who it is        owners  who owns what
     process      heap, CPU, descriptors, terminal
     eventloop    an asyncio service from READY to the end -> configfile: chatmaild.ini, SIGHUP

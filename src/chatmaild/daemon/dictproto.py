@@ -1,5 +1,6 @@
-"""The lines of Dovecot's dict protocol: what it asks a service, and what we answer. Pure: bytes in,
-values out.
+"""The lines of Dovecot's dict protocol: what it asks, and what we answer.
+
+Pure: bytes in, values out.
 
 Source: Dovecot's dict-client.h, protocol majors 2 to 4, and what 2.3 and 2.4 put on the wire. A
 line is a command letter and fields separated by TAB. NUL, TAB, CR, LF and \\x01 within a field
@@ -12,7 +13,7 @@ import re
 from dataclasses import dataclass
 
 MAX_LINE = 16_384
-"""Octets in a line without its LF. The longest honest ones carry a 4,096-octet push token."""
+"""Octets in a line without its LF. The longest honest line carries a 4,096-octet push token."""
 
 MAX_ID = 20
 """Digits in the number of a transaction."""
@@ -81,7 +82,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """``C``: expects one answer. ``D``, from old clients, one in the asynchronous form."""
+    """``C``: expects one answer. ``D``, from old clients: expects it in the asynchronous form."""
 
     id: bytes
     asynchronous: bool = False
@@ -103,8 +104,10 @@ class Unsupported:
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """A line that makes no sense, or is too long. `answer` is for a client that waits for one,
-    else empty: a lookup finds nothing, any other request fails."""
+    """A line that makes no sense, or is too long.
+
+    `answer` is empty if the client waits for none. A lookup finds nothing; the rest fails.
+    """
 
     answer: bytes
 
@@ -115,13 +118,13 @@ Request = (
 
 NOT_FOUND = b"N\n"
 FAILURE = b"Ftemporary failure\n"
-"""Our own trouble. It says nothing of the request: Dovecot logs this text."""
+"""An error of ours. It quotes nothing from the request, because Dovecot logs this text."""
 
 _ANSWERS = {b"L": NOT_FOUND, b"I": FAILURE, b"C": FAILURE, b"D": FAILURE}
 
 
 def parse(line: bytes) -> Request:
-    """The request in `line` (without its LF). None: to be ignored, nobody waits for an answer."""
+    """The request in `line` (without its LF). None: ignore it, nobody waits for an answer."""
     command, fields = line[:1], [unescape(field) for field in line[1:].split(b"\t")]
     count = len(fields)
     if command == b"L" and fields[0]:
@@ -177,6 +180,7 @@ class LineReader:
         self._limit = limit
 
     def feed(self, data: bytes) -> None:
+        """Take the next bytes of the stream, however they were cut."""
         self._buffer = self._buffer[self._start:] + data
         self._start = 0
 
@@ -205,10 +209,12 @@ END = b"\n"
 
 
 def found(value: bytes) -> bytes:
+    """The answer to a `Lookup` that has a value."""
     return b"O" + escape(value) + b"\n"
 
 
 def row(key: bytes, value: bytes = b"") -> bytes:
+    """One row of the answer to an `Iterate`."""
     return b"O" + escape(key) + b"\t" + escape(value) + b"\n"
 
 
@@ -222,9 +228,9 @@ _BACKSLASHED = re.compile(rb"\\(.)", re.DOTALL)
 
 
 def split_credentials(text: bytes) -> tuple[bytes, bytes] | None:
-    """(password, user) of ``PASSWORD"USER``, where %E put a backslash before ``"``, ``'``, ``\\``.
+    """(password, user) of ``PASSWORD"USER``; None if `text` is not of that form.
 
-    None if `text` is not of that form.
+    Dovecot's %E put a backslash before each double quote, quote and backslash.
     """
     if b"\\" not in text:
         password, quote, user = text.partition(b'"')

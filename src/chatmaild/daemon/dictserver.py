@@ -34,10 +34,10 @@ REQUESTS_PER_TURN = 64
 ROWS_PER_TURN = 100
 
 NO_HELLO = dictproto.Hello()
-"""Of a client that did not introduce itself."""
+"""Stands for that of a client that sent none."""
 
 STOP_TIMEOUT = 10
-"""Seconds that requests under way get to finish when the service stops."""
+"""Seconds that requests under way may take to finish when the service stops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,7 @@ class Service:
         raise NotImplementedError
 
     def lookup(self, request: dictproto.Lookup, hello: dictproto.Hello) -> Answer:
+        """`dictproto.found`, `dictproto.NOT_FOUND` or `dictproto.FAILURE`."""
         return dictproto.NOT_FOUND
 
     def iterate(self, request: dictproto.Iterate) -> Iterator[bytes]:
@@ -199,7 +200,7 @@ class _Connection(asyncio.Protocol):
         known = self._transactions.get(request.id)
         match request:
             case dictproto.Begin() if known or len(self._transactions) < MAX_TRANSACTIONS:
-                # a number in use already: the two transactions cannot be told apart
+                # the number is in use: nothing tells the two transactions apart
                 self._transactions[request.id] = (request.user, None if known else [])
             case dictproto.Rollback():
                 self._transactions.pop(request.id, None)
@@ -275,7 +276,7 @@ def run(args: argparse.Namespace, service: Service) -> int:
     process.allow_many_descriptors()
     metricsocket.serve(config, args.command, lambda: render(
         service.metrics(), (("service", args.command),)))
-    gc.freeze()     # a full collection would look at all that was imported: 5 ms without answers
+    gc.freeze()     # else a full collection scans all imports: 5 ms without answers
 
     async def start() -> eventloop.Running:
         return eventloop.Running(service.configure, await serve(service, sock))

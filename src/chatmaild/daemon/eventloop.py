@@ -29,8 +29,8 @@ Start = Callable[[], Awaitable[Running]]
 def run(start: Start, file: ConfigFile) -> None:
     """Run an asyncio service until SIGTERM or SIGINT.
 
-    READY is told after `start` returned; SIGHUP reads `file` again. The watchdog is fed from the
-    loop itself, so that a stuck loop is noticed.
+    It is READY once `start` has returned; SIGHUP reads `file` again. The loop itself feeds the
+    watchdog, so systemd notices when it is stuck.
     """
     asyncio.run(_supervise(start, file))
 

@@ -1,7 +1,7 @@
 """Log lines for a reader who may be slow, stuck or gone: a service never waits for it.
 
-A log that takes no more lines would hold up every message and every login otherwise. What it does
-not take at once is lost, and how much that was is said when it takes lines again.
+Otherwise a stuck log would hold up every message and every login. Lines that it does not take at
+once are lost; when it takes lines again, the first one says how many.
 """
 
 import logging
@@ -11,17 +11,19 @@ import socket
 from typing import Protocol
 
 _AT_ONCE = select.PIPE_BUF
-"""Octets that a pipe takes without waiting once it takes any (pipe(7)). A stream socket says that
-it takes some when three quarters of its buffer are free, which are more."""
+"""Octets that a pipe takes without waiting if it takes any (pipe(7)). A stream socket takes more:
+it is writable only while three quarters of its buffer are free."""
 
 
 class Output(Protocol):
+    """Where log lines go."""
+
     def take(self, data: bytes) -> int:
         """How many octets of `data` went out without waiting. Raises OSError."""
 
 
 class PatientHandler(logging.Handler):
-    """Formats records, gives them to `output`, and counts those that it does not take."""
+    """Formats records, writes them to `output`, and counts those that it does not take."""
 
     def __init__(self, output: Output):
         super().__init__()
@@ -30,6 +32,7 @@ class PatientHandler(logging.Handler):
         self._lost = 0
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Write `record`, or count it as lost."""
         try:
             if self._lost and self._write(self._notice(record.name)):
                 self._lost = 0
@@ -43,7 +46,7 @@ class PatientHandler(logging.Handler):
                                  "the log took no lines for a while; lost: %d", (self._lost,), None)
 
     def _write(self, record: logging.LogRecord) -> bool:
-        """Whether `record` went out, or has begun to; what is missing then goes before the next."""
+        """Whether at least a part of `record` went out; the rest of it goes before the next one."""
         lines = f"{self.format(record)}\n".encode("utf-8", "backslashreplace")
         try:
             if self._rest:
@@ -59,8 +62,8 @@ class PatientHandler(logging.Handler):
 class Descriptor:
     """An open descriptor: systemd's socket to the journal, a pipe, a file.
 
-    It is used under its own number. One more of our own would be closed by a process that takes
-    over, and its number be that of an SMTP session next.
+    It is used under its own number, never duplicated: a process that takes over closes all others,
+    and the number could then belong to an SMTP session.
     """
 
     def __init__(self, fd: int):
@@ -69,7 +72,8 @@ class Descriptor:
         self._poll.register(fd, select.POLLOUT)
 
     def take(self, data: bytes) -> int:
-        # Not by O_NONBLOCK, which all who share the descriptor would get.
+        """As in `Output`."""
+        # Not by O_NONBLOCK, which would change it for all who share the descriptor.
         taken = 0
         while taken < len(data) and self._poll.poll(0):
             taken += os.write(self._fd, data[taken:taken + _AT_ONCE])
@@ -84,13 +88,14 @@ def _send(connection: socket.socket, data: bytes) -> int:
 
 
 class Syslog:
-    """The local syslog daemon, which may be started anew at any time."""
+    """The local syslog daemon, which may restart at any time."""
 
     def __init__(self, path: str = "/dev/log"):
         self._path = path
         self._socket: socket.socket | None = None
 
     def take(self, data: bytes) -> int:
+        """As in `Output`; a datagram goes as a whole or not at all."""
         if self._socket:
             try:
                 return self._send(self._socket, data)

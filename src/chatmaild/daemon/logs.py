@@ -1,4 +1,4 @@
-"""What a service says: on stderr with levels for the journal, or to syslog; and how addresses look.
+"""Logging of services: to stderr with levels for the journal, or to syslog. And how addresses look.
 
 Messages name no password, token, subject, body or client address, and a mail address only as an
 `AddressLabel`.
@@ -32,7 +32,7 @@ class _JournalFormatter(logging.Formatter):
 
 
 class _SyslogFormatter(logging.Formatter):
-    """As syslog(3) hands a record to /dev/log, but for the time."""
+    """As syslog(3) writes a record to /dev/log, but without the time."""
 
     def format(self, record: logging.LogRecord) -> str:
         priority = _FACILITY_MAIL | _SYSLOG_LEVEL.get(record.levelno, 6)
@@ -43,8 +43,8 @@ def setup(name: str, is_daemon: bool, to_syslog: bool = False) -> None:
     """Log to stderr, under systemd with levels that the journal understands; or to syslog.
 
     A daemon never waits for the reader of its log. `to_syslog` is for one that has left its
-    terminal. Lines begin with `name` there; the journal has the same name from SyslogIdentifier=
-    of the unit.
+    terminal. There lines begin with `name`; the journal takes the same name from the unit's
+    SyslogIdentifier=.
     """
     handler: logging.Handler = logging.StreamHandler(sys.stderr)
     if to_syslog:
@@ -70,10 +70,10 @@ def place(error: BaseException) -> str:
 class AddressLabel:
     """How a mail address appears in the log: a keyed hash, unless the admin wants it plain.
 
-    The key is random and lives as long as the process, so that lines of one run can be told to
-    belong together while nothing in a kept log leads back to an address. The hash is Python's own
-    of strings, SipHash, which was made for hashing under a secret key; ours goes in front, in case
-    that Python's is known (PYTHONHASHSEED).
+    The key is random and lives as long as the process. So the lines of one run about one address
+    belong together, and nothing in an old log leads back to it. The hash is Python's own of
+    strings: SipHash, which is made for a secret key. We put a key of ours in front, since Python's
+    may be known (PYTHONHASHSEED).
     """
 
     def __init__(self, plain: bool):

@@ -1,8 +1,8 @@
-"""A socket on which a service tells its metrics, where ``metrics_listen`` asks for one.
+"""The socket on which a service answers Prometheus, if ``metrics_listen`` asks for one.
 
-A thread answers one HTTP request after the other: it sleeps until Prometheus comes, and costs
-nothing else. HTTP by hand, since what http.server loads takes more memory than a service has to
-spare (doc/design/daemon.md). Trouble with it is logged, and the service does its work without.
+A thread answers one HTTP request after the other, and sleeps in between. It speaks HTTP by hand,
+because http.server loads more than a service has memory to spare (doc/design/daemon.md). If the
+socket fails, that is logged, and the service does its work without.
 """
 
 import contextlib
@@ -20,16 +20,16 @@ log = logging.getLogger(__name__)
 
 SERVICES = ("filtermail", "filtermail-incoming", "doveauth", "lastlogin", "metadata", "notifier",
             "recipients")
-"""In the order of their ports, if metrics_listen names an address; not all of them listen."""
+"""In the order of their ports, if metrics_listen names an address. Some hosts run only a few."""
 
 MAX_REQUEST = 8192
-"""Octets of a request that are read."""
+"""Octets of a request that are read; the rest is ignored."""
 
 PATIENCE = 5.0
-"""Seconds for a client, here and on the other side."""
+"""Seconds that either side waits for the other."""
 
 MAX_ANSWER = 1 << 20
-"""Octets."""
+"""Octets of an answer that `ask` reads."""
 
 _HEAD = ("HTTP/1.0 {}\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
          "Content-Length: {}\r\nConnection: close\r\n\r\n")

@@ -1,4 +1,4 @@
-"""Who owns what, in words for messages to the admin."""
+"""Names owners and modes in messages to the admin."""
 
 import grp
 import os
@@ -8,6 +8,7 @@ from pathlib import Path
 
 
 def user_name(uid: int) -> str:
+    """The name of a user, or the number if the host knows none."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -15,6 +16,7 @@ def user_name(uid: int) -> str:
 
 
 def group_name(gid: int) -> str:
+    """The name of a group, or the number if the host knows none."""
     try:
         return grp.getgrgid(gid).gr_name
     except KeyError:
@@ -22,7 +24,7 @@ def group_name(gid: int) -> str:
 
 
 def describe(path: str | Path) -> str:
-    """Kind, owner and mode of `path` in one phrase, for messages to the admin."""
+    """Kind, owner and mode of `path`, such as "a file of root:root with mode 0644"."""
     try:
         info = os.lstat(path)
     except OSError as error:

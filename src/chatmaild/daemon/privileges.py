@@ -9,7 +9,7 @@ from chatmaild.errors import StoreError, UsageError
 
 
 def become(user: str) -> None:
-    """If we run as root, run as `user` with their groups from here on; else change nothing.
+    """If we run as root, run as `user` with their groups from now on; else change nothing.
 
     Raises `UsageError` if there is no such user.
     """
@@ -22,7 +22,7 @@ def become(user: str) -> None:
 
 
 def known_user(user: str) -> pwd.struct_passwd:
-    """Raises `UsageError` if there is no such user."""
+    """The entry of `user` in passwd(5). Raises `UsageError` if there is none."""
     try:
         return pwd.getpwnam(user)
     except KeyError:
@@ -33,9 +33,11 @@ def known_user(user: str) -> pwd.struct_passwd:
 
 
 def become_owner(path: Path) -> None:
-    """If we run as root, go on with the rights of the owner of `path` only. For work on the
-    mailboxes, which belong to mail_user: then even a mistake of ours reaches nothing else.
-    Raises `StoreError`."""
+    """If we run as root, keep only the rights of the owner of `path`; else change nothing.
+
+    For work on the mailboxes, which belong to mail_user: then even a mistake of ours can touch
+    nothing else. Raises `StoreError` if `path` cannot be seen.
+    """
     try:
         become(user_name(os.stat(path).st_uid))
     except OSError as error:

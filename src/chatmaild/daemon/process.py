@@ -1,6 +1,6 @@
 """Sets how this process uses the machine: heap, CPU, descriptors, terminal.
 
-The only importer of python3-daemon, which is loaded when first needed: only `daemonize` does.
+The only importer of python3-daemon, which is loaded by `daemonize` alone.
 """
 
 import contextlib
@@ -14,26 +14,29 @@ from chatmaild.errors import UsageError
 
 _M_TRIM_THRESHOLD = -1
 _M_ARENA_MAX = -8
-"""Of mallopt(3), in <malloc.h>."""
+"""For mallopt(3), from <malloc.h>."""
 
 
 def share_heap() -> None:
-    """Let all threads that start from now on allocate from one heap. Otherwise each has one of its
-    own, and keeps what its largest work needed; behind Python's lock that saves them no time."""
+    """Let all threads that start from now on allocate from one heap.
+
+    Otherwise each has a heap of its own, and keeps as much as its largest work ever needed. That
+    saves no time, since Python's lock lets only one thread run.
+    """
     import ctypes
     libc = ctypes.CDLL(None)
     libc.mallopt(_M_ARENA_MAX, 1)
-    # Pieces of messages come and go at the end of the heap. If it gave them back, each would cost
-    # page faults again.
+    # Pieces of messages come and go at the end of the heap. Giving them back to the kernel each
+    # time would cost page faults.
     libc.mallopt(_M_TRIM_THRESHOLD, 1 << 20)
 
 
 def stay_on_one_cpu(nth: int) -> None:
-    """Run on one CPU only, with all threads that start from now on: the `nth` from the end, from 0,
-    of those that are allowed, around the circle.
+    """Run on one CPU only, with all threads that start from now on.
 
-    For threads that hold Python's lock nearly all the time, more CPUs mean only that each finds
-    the other's data in the wrong cache.
+    It is the `nth` of the allowed CPUs, counted from the last (0) and round again. More CPUs would
+    not help threads that hold Python's lock nearly all the time: each would find its data in the
+    other's cache.
     """
     cpus = sorted(os.sched_getaffinity(0))
     with contextlib.suppress(OSError):      # an admin's sandbox may forbid it; it works without
@@ -53,8 +56,8 @@ def allow_many_descriptors() -> None:
 def daemonize(pidfile: Path, user: str | None, keep: Sequence[int]) -> None:
     """Leave the terminal, keep the descriptors `keep`, write `pidfile`, and become `user`.
 
-    For hosts without systemd. The parent exits with 0 in here. Signals stay as they are: each
-    service sets its own. Raises `UsageError` where python3-daemon is not installed.
+    For hosts without systemd. The parent exits with 0. Signals stay as they are: each service
+    sets its own. Raises `UsageError` where python3-daemon is not installed.
     """
     try:
         import daemon
@@ -64,5 +67,5 @@ def daemonize(pidfile: Path, user: str | None, keep: Sequence[int]) -> None:
                          detach_process=True).open()
     pidfile.write_text(f"{os.getpid()}\n")
     if user:
-        # not DaemonContext's uid and gid, which leave root's other groups
+        # DaemonContext's own uid and gid would keep root's other groups
         privileges.become(user)

@@ -29,7 +29,7 @@ def listening(spec: str | None) -> socket.socket:
 
     `spec` is ``unix:/path``, ``inet:port@host`` or ``fd:N``; None means the one socket that
     systemd handed over. Raises `UsageError` for a malformed spec and `SocketError`, naming path,
-    owner and mode, when the socket cannot be had.
+    owner and mode, if the socket cannot be opened.
     """
     if spec is None:
         return inherited(1)[0]
@@ -75,7 +75,7 @@ def _listen_inet(host: str, port: int) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host, port))
         sock.listen(BACKLOG)
-    except (OSError, TypeError) as error:   # TypeError: not even a host name's characters
+    except (OSError, TypeError) as error:   # TypeError: characters that no host name has
         sock.close()
         raise SocketError(f"inet:{port}@{host}: {getattr(error, 'strerror', error)}") from None
     return sock
@@ -112,7 +112,7 @@ def _remove_stale(path: Path) -> None:
             os.unlink(path)
             return
         except BlockingIOError:
-            pass    # somebody listens, and is too busy to take one more
+            pass    # somebody listens, but is too busy to take one more
     raise SocketError(f"{path}: another process already listens there ({describe(path)}); "
                       "stop it, or name another path with --socket")
 

@@ -1,6 +1,6 @@
 """What a service and its manager tell each other: sockets, sd_notify(3), the watchdog.
 
-The only importer of python3-systemd, which is loaded when first needed: short commands do not.
+The only importer of python3-systemd, which is loaded when first needed: short commands never do.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ def notify(state: str) -> None:
 
 
 def watchdog_interval() -> float | None:
-    """Seconds between two WATCHDOG=1, half of what the unit allows; None without a watchdog."""
+    """Seconds between two WATCHDOG=1: half of what the unit allows. None without a watchdog."""
     usec = os.environ.get("WATCHDOG_USEC", "")
     if not usec.isdigit() or os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None

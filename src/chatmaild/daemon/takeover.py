@@ -1,16 +1,16 @@
 """A new process of a service takes over from the running one, and no session notices.
 
-Postfix keeps one connection to a milter for each SMTP session, and answers 451 to the rest of a
-session whose milter went away, even where that was between two messages. So clients notice a
-restart, but not this: at SIGUSR2 the running process starts its successor, which reads the
-configuration and all the code anew, and goes on with the sessions it has until they end.
+Postfix keeps one connection to a milter for each SMTP session. If the milter goes away, even
+between two messages, Postfix answers 451 to the rest of the session. So clients notice a restart.
+They do not notice this: at SIGUSR2 the running process starts its successor, which reads the
+configuration and all the code anew. The old process goes on with its sessions until they end.
 
     successor                                       predecessor
     is able to serve, tells its process id   ->     accepts no more connections
     accepts, READY=1                         <-     tells systemd the new main process, hangs up
 
-So exactly one of them accepts at any time, and whatever goes wrong before the second line leaves
-everything as it was.
+So exactly one of them accepts at any time. If anything fails before the second line, everything
+stays as it was.
 """
 
 import logging
@@ -26,33 +26,35 @@ from chatmaild.daemon import sockets, systemd
 log = logging.getLogger(__name__)
 
 PATIENCE = 20.0
-"""Seconds that a successor has to become able to serve; the watchdog must allow more."""
+"""Seconds in which a successor must become able to serve; the watchdog must allow more."""
 
 _VARIABLE = "CHATMAILD_SUCCEEDS"
 
 
 class Predecessor:
-    """What a successor knows about the process it comes after."""
+    """What a successor knows about the process that it replaces."""
 
     def __init__(self, listener: socket.socket, channel: socket.socket):
         self.listener = listener
         self._channel = channel
 
     def relieve(self) -> None:
-        """Return when the old process accepts no more. Raises OSError if it lost patience."""
+        """Return once the old process accepts no more. Raises OSError if it gave us up."""
         with self._channel:
             self._channel.sendall(b"%d" % os.getpid())
             self._channel.recv(1)
 
 
 def predecessor() -> Predecessor | None:
-    """The process that this one succeeds, if any; call it before there are threads. This process
-    goes on as a child of init, because systemd watches only its own children closely."""
+    """The process that this one replaces, if any. Call it before there are threads.
+
+    This process goes on as a child of init, because systemd watches only its own children closely.
+    """
     listener, comma, channel = os.environ.pop(_VARIABLE, "").partition(",")
     if not comma:
         return None
     low, high = sorted((int(listener), int(channel)))
-    os.closerange(3, low)               # sessions of the old process are not for us to keep open
+    os.closerange(3, low)               # we must not keep sessions of the old process open
     os.closerange(low + 1, high)
     os.closerange(high + 1, os.sysconf("SC_OPEN_MAX"))
     if os.fork():
@@ -62,8 +64,10 @@ def predecessor() -> Predecessor | None:
 
 
 def hand_over(listener: socket.socket, accept_no_more: Callable[[], None]) -> bool:
-    """Start a successor that is given `listener`. True if it has taken over, and this process is
-    no longer the one that systemd watches; False if nothing has changed."""
+    """Start a successor and give it `listener`.
+
+    True if it has taken over, and systemd watches it instead; False if nothing has changed.
+    """
     if "NOTIFY_SOCKET" not in os.environ:
         log.error("only systemd can be told of another process: restart the service instead")
         return False
@@ -85,7 +89,7 @@ def hand_over(listener: socket.socket, accept_no_more: Callable[[], None]) -> bo
 
 
 def _start(listener: socket.socket, channel: socket.socket) -> int:
-    """The process id of what was started: this very command, from the files as they are now."""
+    """Start this very command again, from the files as they are now; its process id."""
     environment = {key: value for key, value in os.environ.items() if key != "WATCHDOG_PID"}
     environment[_VARIABLE] = f"{listener.fileno()},{channel.fileno()}"
     try:
@@ -104,7 +108,7 @@ def _first_words(channel: socket.socket) -> bytes:
 
 
 def _end(child: int) -> None:
-    """The process started here ends at once, if it has not: its child is the successor."""
+    """Reap the process started here. Its child is the successor, so it ends at once."""
     if child:
         try:
             os.kill(child, signal.SIGKILL)

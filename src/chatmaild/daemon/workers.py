@@ -1,4 +1,4 @@
-"""Several processes for one piece of work that can be cut into shares."""
+"""Shares one piece of work among several processes."""
 
 import fcntl
 import json
@@ -12,14 +12,14 @@ log = logging.getLogger(__name__)
 
 Step = Callable[[], None]
 Work = Callable[[int, Step], dict[str, Any]]
-"""Does the share with this number, calls the `Step` now and then, and returns what JSON can say."""
+"""Does the share with this number, calls the `Step` now and then, and returns values for JSON."""
 
 
 def run(shares: int, work: Work, step: Step) -> list[dict[str, Any] | None]:
     """Do all shares at the same time: the first here, the others in forked processes.
 
     Returns their results; None for a process that ended early. A process whose parent is gone
-    ends at its next step, so that nothing goes on that nobody waits for.
+    ends at its next step, since nobody waits for it.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -62,7 +62,7 @@ def _fork(work: Work, share: int) -> tuple[int, int]:
 
 
 class Mutex:
-    """``with mutex:`` one process at a time, among the one that made it and those it forks."""
+    """``with mutex:`` excludes other processes: the one that made it, and those that it forks."""
 
     def __init__(self) -> None:
         self._fd = os.memfd_create("mutex")

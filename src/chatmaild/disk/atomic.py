@@ -34,7 +34,7 @@ def write_file(
 def write_new_file(
     path: str, content: bytes, mode: int = 0o600, mtime: float | None = None
 ) -> None:
-    """Write and sync a file that must not exist yet. Raises OSError, maybe half way through.
+    """Write and sync a file that must not exist yet. Raises OSError, and may leave half a file.
 
     `mtime`, in seconds since the epoch, becomes its time of modification (and of access).
     """
@@ -65,14 +65,14 @@ def locked(directory: str, timeout: float | None = None) -> Iterator[None]:
     """Hold the exclusive lock of `directory`, against threads and other processes alike.
 
     The lock (flock(2) on the directory itself) leaves no file and ends with its process. Whoever
-    holds one must not ask for another. Raises `StoreError` when it cannot be had within `timeout`
-    seconds (`LOCK_TIMEOUT`), OSError without the directory.
+    holds one must not ask for another. Raises `StoreError` if it stays taken for `timeout` seconds
+    (default: `LOCK_TIMEOUT`), OSError if the directory cannot be opened.
     """
     timeout = LOCK_TIMEOUT if timeout is None else timeout
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     deadline = time.monotonic() + timeout
-    # flock(2) has no time-out and so is asked again and again. It tells threads apart as well,
-    # since each opens the directory for itself.
+    # flock(2) has no time-out, so we ask again and again. It excludes threads too, since each
+    # opens the directory for itself.
     try:
         while not _try_lock(fd):
             if time.monotonic() > deadline:

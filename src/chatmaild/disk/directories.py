@@ -5,8 +5,8 @@ import os
 import stat
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# With O_NOATIME, where it is allowed (to the owner), a run over mail that needs no deletion writes
-# nothing at all: kind to the SD card of a small host.
+# O_NOATIME, which the owner may use: a run that deletes nothing then writes nothing, which spares
+# the SD card of a small host.
 
 
 def open_directory(name: str, parent: int | None = None) -> int:
@@ -29,7 +29,7 @@ GONE = (FileNotFoundError, NotADirectoryError)
 
 
 class opened:
-    """``with opened(name, parent) as fd``: as `open_directory`, and closed afterwards."""
+    """``with opened(name, parent) as fd``: `open_directory`, and close it afterwards."""
 
     __slots__ = ("fd",)
 
@@ -51,7 +51,7 @@ def _is_link(name: str, parent: int | None) -> bool:
 
 
 def remove_empty(name: str, parent: int) -> bool:
-    """Remove the directory `name` if it is empty; False if it is not. One that is gone is fine."""
+    """Remove the directory `name`. False if it is not empty; True if it was gone already."""
     try:
         os.rmdir(name, dir_fd=parent)
     except FileNotFoundError:
@@ -77,15 +77,14 @@ def is_removable(name: str, parent: int | None = None) -> bool:
 
 
 ATTEMPTS = 3
-"""How often a directory is emptied again if it fills up meanwhile, or its listing was
-incomplete."""
+"""How often a directory is emptied if it fills up meanwhile, or its listing was incomplete."""
 
 
 def remove_tree(name: str, parent: int | None = None) -> bool:
-    """Remove the directory `name` and all below it, in bounded memory; whether it is gone.
+    """Remove the directory `name` and all below it, in bounded memory. Returns whether it is gone.
 
-    What cannot be removed stays, and the directories it is in: those are not tried again, or each
-    level would multiply the attempts. One that is gone is fine.
+    What cannot be removed stays, with the directories around it. Those are not tried again, since
+    each level would multiply the attempts.
     """
     try:
         for _ in range(ATTEMPTS):

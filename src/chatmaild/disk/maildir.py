@@ -11,14 +11,14 @@ from itertools import chain, islice
 from chatmaild.disk.directories import opened
 
 SUBDIRECTORIES = ("new", "cur", "tmp")
-"""In the order to walk them: a message moves from new/ to cur/, so it cannot slip through."""
+"""In the order to walk them: messages move from new/ to cur/, so none slips through."""
 
 BATCH = 4096
 """Names that are in memory at once, whatever the size of a directory."""
 
 
 def files(directory: int) -> Iterator[list[str]]:
-    """The names in an open directory that are no directories, in batches and in no order."""
+    """The names of files in an open directory, in batches of at most `BATCH`, in no order."""
     with os.scandir(directory) as entries:
         for first in entries:
             batch = chain((first,), islice(entries, BATCH - 1))
@@ -35,13 +35,13 @@ def folders(mailbox: int) -> Iterator[str]:
 
 _BOOKKEEPING = ("dovecot", "maildirsize", "maildirfolder", "subscriptions", "metadata.json",
                 "enforceE2EEincoming", "settings", "password.")
-"""How the names of files begin that have no use without account and mail."""
+"""How names of files begin that are worth nothing without an account or mail."""
 
 
 def is_bare(mailbox: int) -> bool:
     """Whether an open mailbox has neither an account nor anything unknown in it.
 
-    Whether there is mail where mail belongs is not asked. Raises OSError if that cannot be seen.
+    Does not look for mail in new/, cur/ and tmp/. Raises OSError if it cannot be seen.
     """
     return _is_bare(mailbox, has_folders=True)
 

@@ -18,8 +18,8 @@ _DATED_AND_SIZED = re.compile(r"\n[0-9]{10}\.[^\n,]*+,S=([0-9]{1,18})(?=[,:\n])"
 def saved(name: str) -> int | None:
     """Seconds since the epoch at which the message was saved; None for a foreign name.
 
-    Ten digits and a dot suffice, as every server's names begin so since 2001; fewer digits count
-    only in front of Dovecot's ``M<usec>P<pid>``: a file called 12.eml is not from 1970.
+    Ten digits and a dot are enough: so begin the names of every server since 2001. Fewer digits
+    count only before Dovecot's ``M<usec>P<pid>``: a file called 12.eml is not from 1970.
     """
     match = _TIME.match(name)
     return int(match[1] or match[2]) if match else None

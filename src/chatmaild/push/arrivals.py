@@ -82,6 +82,7 @@ class Arrivals:
             os.unlink(f"{self._claimed}/{arrival.name}")
 
     def close(self) -> None:
+        """Stop watching; the files stay."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

@@ -80,6 +80,7 @@ class Gateway:
             return Answer(0, _explain(error))
 
     async def close(self) -> None:
+        """Close all connections."""
         await self._session.close()
 
 

@@ -27,6 +27,8 @@ class ProtocolError(ValueError):
 
 @dataclass(frozen=True)
 class Announce:
+    """There is news for `ref`: ring each of `tokens`. `Stored` confirms the `number`."""
+
     number: int
     ref: str
     tokens: tuple[str, ...]
@@ -34,23 +36,31 @@ class Announce:
 
 @dataclass(frozen=True)
 class Probe:
+    """Send one notification to `token` at once, past the queue; `Probed` answers."""
+
     ref: str
     token: str
 
 
 @dataclass(frozen=True)
 class Stored:
+    """All announcements up to `number` are on disk."""
+
     number: int
 
 
 @dataclass(frozen=True)
 class Gone:
+    """The gateway no longer knows `token`: remove it from `ref`."""
+
     ref: str
     token: str
 
 
 @dataclass(frozen=True)
 class Probed:
+    """What the gateway answered: its HTTP status (0: none) and a text for people."""
+
     status: int
     text: str
 

@@ -206,6 +206,7 @@ class PushQueue:
         return Backlog(*self._db.execute("SELECT COUNT(*), MIN(first) FROM entry").fetchone())
 
     def close(self) -> None:
+        """Close the database; the entries stay."""
         self._db.close()
 
 

@@ -63,7 +63,8 @@ _Change = Callable[[], None]
 class Notifies(Protocol):
     """What a gateway must be able to do."""
 
-    async def notify(self, token: str) -> Answer: ...
+    async def notify(self, token: str) -> Answer:
+        """Send one notification. Raises nothing."""
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,7 @@ class Deadlines:
 
     @classmethod
     def of(cls, domain: DomainConfig, now: int) -> "Deadlines":
+        """Work out the deadlines by the settings of `domain`; `now` in seconds since the epoch."""
         quota = domain.max_mailbox_size
         return cls(
             now=now,

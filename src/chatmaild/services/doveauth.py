@@ -45,6 +45,8 @@ T = TypeVar("T")
 
 
 class DoveAuth(dictserver.Service):
+    """Answers passdb and userdb questions, and creates accounts."""
+
     def __init__(self) -> None:
         self._config: Config
         self._root: Path | None = None
@@ -62,6 +64,7 @@ class DoveAuth(dictserver.Service):
         self._askers = ThreadPoolExecutor(LINES, "directory")
 
     def configure(self, config: Config) -> None:
+        """Use this configuration; make missing directories and sweep away leftovers."""
         self._directory = Directory.reopened(self._directory, config)
         self._config = config
         known = self._known if self._root == config.mailboxes_dir else ()
@@ -80,9 +83,11 @@ class DoveAuth(dictserver.Service):
                 log.error("%s", error)
 
     def metrics(self) -> Iterator[Metric]:
+        """Yield the counts of created accounts and refused sign-ups."""
         return (each.metric() for each in (self._created, self._refused))
 
     def close(self) -> None:
+        """End the threads and the connections to the directory."""
         self._hashers.shutdown()
         self._makers.shutdown()
         self._askers.shutdown()
@@ -90,6 +95,7 @@ class DoveAuth(dictserver.Service):
             self._directory.close()
 
     def lookup(self, request: dictproto.Lookup, hello: dictproto.Hello) -> dictserver.Answer:
+        """Answer a question about a login (passdb) or a recipient (userdb)."""
         if request.key.startswith(PASSDB):
             pair = dictproto.split_credentials(request.key[len(PASSDB):])
             if pair is None or request.user not in (b"", pair[1]):
@@ -100,6 +106,7 @@ class DoveAuth(dictserver.Service):
         return dictproto.NOT_FOUND
 
     def iterate(self, request: dictproto.Iterate) -> Iterator[bytes]:
+        """Yield a row for each account on this host."""
         if request.path == USERDB:
             for domain in self._config.domains:
                 for mailbox in self._mailboxes.of_domain(domain):
@@ -334,4 +341,5 @@ def _available_memory() -> int | None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
+    """Serve until told to stop."""
     return dictserver.run(args, DoveAuth())

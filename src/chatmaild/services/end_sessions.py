@@ -29,6 +29,7 @@ _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     parser.add_argument("addresses", nargs="+", metavar="ADDRESS", help="whom to disconnect")
     parser.add_argument("--above", type=int, metavar="N",
                         help="only of those who have more than N sessions")
@@ -36,6 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
+    """End the sessions. Raises `UsageError` for an address that is not of a chat domain."""
     mailboxes = Mailboxes(lastgood.load(args.config, args.last_good).config)
     found = [mailboxes.find(address) for address in args.addresses]
     addresses = [mailbox.address for mailbox in found if mailbox]

@@ -39,6 +39,7 @@ MAX_PROCESSES = 4
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     parser.add_argument("--dry-run", action="store_true",
                         help="delete nothing, name what would go")
     parser.add_argument("--now", metavar="TIME",
@@ -51,6 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
+    """Delete what is due. Waits for a run that is at work."""
     config = inifile.load(args.config)
     now = int(time.time()) if args.now is None else _moment(args.now)
     if not config.domains:

@@ -45,6 +45,7 @@ _NAMES = {Direction.OUTGOING: "filtermail", Direction.INCOMING: "filtermail-inco
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     parser.add_argument(
         "--direction", choices=[d.value for d in Direction], default=Direction.OUTGOING.value,
         help="what a client without login is taken for (default: outgoing)")
@@ -55,6 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
+    """Serve until told to stop, or until a successor has taken over."""
     predecessor = takeover.predecessor()
     # Our log format names no thread or caller, so logging need not look them up for each line.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False

@@ -28,6 +28,7 @@ KEY = b"shared/last-login/"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     sockets.configure(parser)
     parser.add_argument("--connected", action="store_true",
                         help="do no more than record that whoever is connected now is in use "
@@ -35,6 +36,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 class LastLogin(dictserver.Service):
+    """Records logins that Dovecot reports."""
+
     def __init__(self) -> None:
         self._crowds = Crowds()
         self._seen = Counter("chatmaild_logins_total", "Logins seen.", "domain")
@@ -42,9 +45,11 @@ class LastLogin(dictserver.Service):
                                "Logins that the disk did not take.")
 
     def metrics(self) -> Iterator[Metric]:
+        """Yield the counts of logins, seen and not recorded."""
         return (each.metric() for each in (self._seen, self._failed))
 
     def configure(self, config: Config) -> None:
+        """Use this configuration from now on."""
         self._mailboxes = Mailboxes(config)
         self._label = logs.AddressLabel(config.log_addresses)
 
@@ -88,6 +93,7 @@ class LastLogin(dictserver.Service):
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
+    """Serve until told to stop; with ``--connected`` record the open sessions and end."""
     if args.connected:
         return _connected(ConfigFile.of(args).load())
     return dictserver.run(args, LastLogin())

@@ -88,6 +88,7 @@ class PushAccounts:
         return asyncio.get_running_loop().run_in_executor(self._worker, work, *args)
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` as a task that `close` cancels."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -106,6 +107,7 @@ class PushAccounts:
             self.tokens.take_over(self.tokens.ref(mailbox.address), mailbox.home, time.time())
 
     async def take_over_and_announce(self, mailbox: Mailbox) -> None:
+        """Do both, in this order; a failure to take over is logged."""
         await self.in_worker(_logged, self.take_over, mailbox)
         self.announce(mailbox)
 
@@ -125,6 +127,7 @@ class PushAccounts:
             before = now
 
     async def close(self) -> None:
+        """Let the notifier confirm what was announced, then end all tasks."""
         await self.notifier.settle()
         for task in self._tasks:
             task.cancel()
@@ -152,6 +155,7 @@ class Metadata(dictserver.Service):
         self.accounts = accounts
 
     def lookup(self, request: dictproto.Lookup, hello: dictproto.Hello) -> dictserver.Answer:
+        """Answer with the device tokens of a user, or with a key of their domain."""
         mailbox = self.accounts.find(_text(request.user))
         if mailbox is None:
             return dictproto.NOT_FOUND
@@ -166,6 +170,7 @@ class Metadata(dictserver.Service):
         return _awaited(value) if isinstance(value, Awaitable) else _answer(value)
 
     def commit(self, transaction: dictserver.Committed) -> dictserver.Answer:
+        """Set or remove device tokens; every other key is refused."""
         # Dovecot unsets the comment of each folder that it deletes. We keep none, so ignore it.
         changes = [change for change in transaction.changes
                    if change.value is not None or _TOKEN_KEY.fullmatch(change.key)]
@@ -206,6 +211,7 @@ class DeliveryAgents(dictserver.Service):
         self.accounts = accounts
 
     def commit(self, transaction: dictserver.Committed) -> dictserver.Answer:
+        """Announce a delivery that set ``messagenew``; every other key is refused."""
         if not all(_NEWS_KEY.fullmatch(change.key) for change in transaction.changes):
             return NO_SUCH_KEY
         mailbox = self.accounts.find(_text(transaction.user))
@@ -230,6 +236,7 @@ async def _awaited(value: Awaitable[bytes | None]) -> bytes:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     sockets.configure(parser)
     parser.add_argument("--lmtp-socket", metavar="SPEC",
                         help="with --socket: the socket for other delivery agents")
@@ -241,6 +248,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
+    """Serve until told to stop."""
     if args.lmtp_socket and not args.socket:
         raise UsageError("--lmtp-socket goes with --socket")
     file = ConfigFile.of(args)

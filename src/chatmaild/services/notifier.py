@@ -110,6 +110,7 @@ class Notifier:
             await asyncio.sleep(push_metrics.INTERVAL)
 
     def metrics(self) -> str:
+        """Return the metrics as text for Prometheus."""
         return push_metrics.render(self._standing(time.time()), (("service", "notifier"),))
 
     def _standing(self, now: float) -> Standing:
@@ -126,10 +127,12 @@ class Notifier:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     sockets.configure(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
+    """Serve until told to stop."""
     file = ConfigFile.of(args)
     config = file.load()
     queue = PushQueue(config.push_queue_dir / QUEUE)

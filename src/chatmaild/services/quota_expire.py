@@ -25,6 +25,7 @@ MAX_TARGET = 1 << 30
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     parser.add_argument("target", type=int, metavar="TARGET_MB",
                         help="size to trim the mailbox to, in units of 1,048,576 bytes")
     parser.add_argument("address", metavar="ADDRESS", help="whose mailbox it is")
@@ -32,6 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
+    """Trim the mailbox. Raises `UsageError` for an address that is not of a chat domain."""
     loaded = lastgood.load(args.config, args.last_good)
     for problem in loaded.problems:
         log.error("%s", problem)

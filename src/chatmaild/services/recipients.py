@@ -35,6 +35,8 @@ MAX_REMEMBERED = 10_000
 
 
 class RecipientService(dictserver.Service):
+    """Answers from the mailboxes here, and from the directory if there is one."""
+
     def __init__(self) -> None:
         self._asked = Counter("chatmaild_recipients_lookups_total",
                               "Questions of the outgoing filter.")
@@ -45,20 +47,24 @@ class RecipientService(dictserver.Service):
         self._answers: dict[str, tuple[float, Entry | None]] = {}
 
     def metrics(self) -> Iterator[Metric]:
+        """Yield the counts of questions, and of those without an answer."""
         return (each.metric() for each in (self._asked, self._failed))
 
     def configure(self, config: Config) -> None:
+        """Use this configuration from now on, and forget the answers of the directory."""
         self._directory = Directory.reopened(self._directory, config)
         self._answers.clear()
         self._mailboxes = Mailboxes(config)
         self._seen = Seen(self._mailboxes)
 
     def close(self) -> None:
+        """End the threads and the connections to the directory."""
         self._askers.shutdown()
         if self._directory:
             self._directory.close()
 
     def lookup(self, request: dictproto.Lookup, hello: dictproto.Hello) -> dictserver.Answer:
+        """Answer a question of `filter.mailboxlookup`."""
         try:
             self._asked.add()
             if request.key.startswith(MAILBOX):
@@ -119,4 +125,5 @@ def _text(key: bytes, prefix: bytes) -> str:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
+    """Serve until told to stop."""
     return dictserver.run(args, RecipientService())
