@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "admin.links": {"console"},
     "admin.web": {"admin.links", "config", "console", "daemon", "disk", "errors", "push",
                   "retention"},
-    "admin.wiring": {"admin.servers", "config", "console", "disk", "errors"},
+    "admin.wiring": {"accounts", "admin.servers", "config", "console", "disk", "errors"},
     "admin.check": BASE | STORES | {"admin.dns", "admin.servers", "admin.wiring", "console",
                                     "daemon", "dkim", "retention"},
     "cli": {"config", "console", "daemon", "errors", "slimimport"},

@@ -3,6 +3,7 @@
     python3 -m cluster.agent SITE DESCRIPTOR
 """
 
+import json
 import shutil
 import socketserver
 import subprocess
@@ -10,11 +11,13 @@ import threading
 from pathlib import Path
 
 from network.agent import AUTHORITY, NetworkHost, main
-from network.sites import SITES
 from rig.debian import own_suite
+from rig.until import until
 
 EXAMPLES = Path("/usr/share/doc/chatmaild/examples/several-hosts")
-ANYBODYS = "/etc/ssl/certs/ca-certificates.crt"
+_TRUST = {"bookworm": f"ssl_ca = <{AUTHORITY}\nssl_require_crl = no\n",
+          "trixie": f"ssl_client_ca_file = {AUTHORITY}\n"}
+"""The host's own setting for Dovecot, which stays as it is; see `wire` for Postfix."""
 
 
 RSH = """\
@@ -55,8 +58,7 @@ class ClusterHost(NetworkHost):
         self.configure(self.ini.read_text().replace("\n#directory =", f"\ndirectory = {connection}")
                        .replace("\n#node =", f"\nnode = {self.site.name}"))
         self.chatmaild("directory", "join", self.site.address)
-        self._join_dovecot()
-        self._join_postfix(databases)
+        self._write_table(databases)
         self.rsh = self.program("rsh", RSH)
         server = socketserver.ThreadingTCPServer((self.site.address, 2222), _Command)
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -65,18 +67,23 @@ class ClusterHost(NetworkHost):
         """Returns when the account lives on the host `node`."""
         self.chatmaild("directory", "move", "--rsh", self.rsh, address, node)
 
-    def _join_dovecot(self) -> None:
-        release = "2.3" if own_suite() == "bookworm" else "2.4"
-        text = (EXAMPLES / release / "06-chatmaild-hosts.conf").read_text()
-        others = [site.address for site in SITES.values()
-                  if site.chat_domain == self.site.chat_domain and site != self.site]
-        for example, own in {"192.0.2.10": self.site.address, "192.0.2.20": " ".join(others),
-                             ANYBODYS: str(AUTHORITY)}.items():
-            text = text.replace(example, own)
-        Path("/etc/dovecot/conf.d/06-chatmaild-hosts.conf").write_text(text)
-        self.restart_dovecot()
+    def wire(self) -> list[str]:
+        """Take the other hosts in. Returns what `chatmaild check` still finds about them."""
+        Path("/etc/dovecot/conf.d/20-authority.conf").write_text(_TRUST[own_suite()])
+        self.run("postconf", "-e", f"lmtp_tls_CAfile={AUTHORITY}")
+        self.chatmaild("wire", "--apply")
+        until(lambda: self.run("ss", "-Hltn", f"src {self.site.address}:24").stdout,
+              "Dovecot to listen for the other hosts")
+        return self.findings("directory")
 
-    def _join_postfix(self, databases: list[str]) -> None:
+    def findings(self, code: str, authorities: str = str(AUTHORITY)) -> list[str]:
+        """What is bad by `chatmaild check`, of findings whose code begins so."""
+        self.run("postconf", "-e", f"lmtp_tls_CAfile={authorities}")
+        found = json.loads(self.chatmaild("check", "--json", check=False).stdout)["findings"]
+        return [f"{each['place']}: {each['text']}" for each in found
+                if each["code"].startswith(code) and each["level"] != "ok"]
+
+    def _write_table(self, databases: list[str]) -> None:
         text = (EXAMPLES / "chat-home.cf").read_text()
         for example, own in {"192.0.2.53 192.0.2.54": " ".join(databases),
                              "chat.example.org": self.chat_domain,
@@ -87,11 +94,6 @@ class ClusterHost(NetworkHost):
         path.write_text(text)
         shutil.chown(path, "root", "postfix")
         path.chmod(0o640)
-        commands = (EXAMPLES / "postfix.sh").read_text().replace(ANYBODYS, str(AUTHORITY))
-        nodes = " ".join(site.name for site in SITES.values()
-                         if site.chat_domain == self.chat_domain)
-        self.run("env", f"nodes={nodes}", "sh", "-c", commands)
-        self.reload_postfix()
 
     def has_mailbox(self, address: str) -> bool:
         return (self.mailbox(address) / "password").exists()

@@ -77,6 +77,10 @@ def cluster(tmp_path_factory):
             host.ask("join", DATABASES)
         for host in RUNNING.values():
             host.answer()
+        for host in RUNNING.values():       # once all are in the directory
+            host.ask("wire")
+        for host in RUNNING.values():
+            assert host.answer() == []
         yield Cluster(RUNNING["left"], RUNNING["right"], primary, standby, directory / "ca.pem")
         RUNNING.clear()
 

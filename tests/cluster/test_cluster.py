@@ -163,6 +163,11 @@ def test_an_account_moves_between_the_releases_with_its_mail(cluster, connect):
     assert connect.messages(cluster.right, anna) == 3 and cluster.left.has_mailbox(anna)
 
 
+def test_check_tells_of_a_host_that_it_cannot_trust(cluster):
+    assert cluster.left.findings("directory-peer", "/etc/ssl/certs/ca-certificates.crt") != []
+    assert cluster.left.findings("directory-peer") == []
+
+
 def test_without_the_primary_people_go_on_and_newcomers_wait(cluster, connect):
     """The last of these tests: the standby is the primary afterwards."""
     anna, bert = connect.person(cluster.left), connect.person(cluster.right)

@@ -1,10 +1,13 @@
 """Is a host ready to be one of several?"""
 
+import socket
+
 import pytest
 from captured import CONFIG, bad, postfix, with_parameters
 from directoryhosts import Host
 
-from chatmaild.admin.check import others
+from chatmaild.accounts.directory import Node
+from chatmaild.admin.check import others, peers
 from chatmaild.admin.servers import doveconf
 from chatmaild.config import inifile
 
@@ -33,21 +36,25 @@ def codes(findings):
     return list(bad(findings))
 
 
+def check(postfix, dovecot, config):
+    return others.check(others.ask(config), postfix, dovecot, config)
+
+
 def dovecot(text=DOVECOT):
     return doveconf.interpret(text)
 
 
 def test_a_host_that_is_alone_is_asked_nothing():
-    assert list(others.check(postfix("bookworm"), dovecot(), CONFIG)) == []
+    assert list(check(postfix("bookworm"), dovecot(), CONFIG)) == []
 
 
 def test_the_directory_answers_and_knows_this_host(host, directory_server):
     config = inifile.load(host.ini)
-    assert codes(others.check(None, dovecot(), config)) == []
+    assert codes(check(None, dovecot(), config)) == []
     directory_server.sql("DELETE FROM node WHERE name = 'one.example'")
-    assert codes(others.check(None, dovecot(), config)) == ["directory-node"]
+    assert codes(check(None, dovecot(), config)) == ["directory-node"]
     host.ini.with_name("directory.conf").write_text(f"host={host.ini.parent}\n")
-    assert codes(others.check(None, None, config)) == ["directory"]
+    assert codes(check(None, None, config)) == ["directory"]
 
 
 @pytest.mark.parametrize("before, after, code", [
@@ -56,7 +63,14 @@ def test_the_directory_answers_and_knows_this_host(host, directory_server):
     ("login_trusted_networks = 192.0.2.20\n", "", "directory-trusted")])
 def test_the_others_get_in_and_nobody_else(host, before, after, code):
     text = DOVECOT.replace(before, after)
-    assert codes(others.check(None, dovecot(text), inifile.load(host.ini))) == [code]
+    assert codes(check(None, dovecot(text), inifile.load(host.ini))) == [code]
+
+
+def test_a_host_that_does_not_answer():
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    node = Node("two.example", "127.0.0.1", True, 0)
+    assert codes(peers.check([node], port, "")) == ["directory-peer"]
 
 
 def test_postfix_knows_the_way_to_the_others():

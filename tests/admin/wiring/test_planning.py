@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from captured import CONFIG, DOMAIN, RELEASES, dovecot, postfix, with_option, with_parameters
 
-from chatmaild.admin.wiring import planning
+from chatmaild.accounts.directory import Node
+from chatmaild.admin.wiring import planning, severalhosts
 from chatmaild.admin.wiring.dovecot import FIRST, LAST, extend
-from chatmaild.admin.wiring.observation import SYSCTL, Host
+from chatmaild.admin.wiring.observation import NETWORK_UNITS, SYSCTL, Host
 from chatmaild.config import inifile
 
 TREE = Path(__file__).parents[3]
@@ -222,3 +223,83 @@ def test_local_mail_is_shown_to_our_filter_before_the_hosts_own():
 def test_an_old_milter_protocol_is_replaced():
     found = changes(host("bookworm", main={"milter_protocol": "2"}))
     assert found["milter_protocol"] == "6"
+
+
+# ---- several hosts -------------------------------------------------------------------------------
+
+SEVERAL = dataclasses.replace(CONFIG, directory=Path("/etc/chatmaild/directory.conf"),
+                              node="one.example")
+NODES = (Node("one.example", "192.0.2.10", True, 0), Node("two.example", "192.0.2.20", True, 0))
+TABLE = "/etc/postfix/chat-home.cf"
+HOSTS = f"/etc/dovecot/conf.d/{severalhosts.FILE}"
+
+
+def joined(release, files=None, **kwargs):
+    return host(release, files={TABLE: "query = ... n.name <> 'one.example'", **(files or {})},
+                nodes=NODES, **kwargs)
+
+
+def steps(a_host):
+    plan = planning.plan(a_host, SEVERAL)
+    assert not plan.obstacles
+    return {step.name or step.place: step.now for step in plan.steps}
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_the_other_hosts_are_let_in_and_found(release):
+    found = steps(joined(release))
+    assert "login_trusted_networks = 192.0.2.20\n" in found[HOSTS]
+    assert "= 192.0.2.10\n    port = 24\n" in found[HOSTS]
+    assert found["transport_maps"].endswith(f"pgsql:{TABLE}")
+    assert found["chat-node/unix"].endswith("lmtp")
+    assert found["chat-node/unix/lmtp_tls_secure_cert_match"] == "one.example:two.example"
+    assert {path for path in found if "systemd" in path} == set(NETWORK_UNITS)
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_host_that_is_alone_meets_none_of_it(release):
+    found = changes(host(release))
+    assert HOSTS not in found and "chat-node/unix" not in found and not found.keys() & NETWORK_UNITS
+
+
+@pytest.mark.parametrize("release, version", [("bookworm", "2.3"), ("trixie", "2.4")])
+def test_the_lines_by_hand_are_those_that_wire_writes(release, version):
+    def settings(text):
+        text = text.replace(" chatmaild-hosts {", " lmtp {")
+        return sorted(line.strip() for line in text.splitlines() if line and line[0] != "#")
+    example = TREE / "several-hosts" / version / "06-chatmaild-hosts.conf"
+    without = dovecot(release, "stock")
+    without.tree.values.pop("ssl_ca", None)
+    assert settings(steps(joined(release, dovecot=without))[HOSTS]) == settings(example.read_text())
+    by_hand = (TREE / "several-hosts/directory.conf").read_text()
+    found = steps(joined(release, {path: by_hand for path in NETWORK_UNITS}))
+    assert not found.keys() & NETWORK_UNITS
+
+
+def test_networks_that_the_host_trusts_stay_and_a_host_that_left_does_not():
+    trusting = dovecot("trixie", "stock")
+    trusting.tree.values["login_trusted_networks"] = "10.0.0.0/8"
+    text = steps(joined("trixie", dovecot=trusting))[HOSTS]
+    assert "\nlogin_trusted_networks = 10.0.0.0/8 192.0.2.20\n" in text
+    trusting.tree.values["login_trusted_networks"] = "10.0.0.0/8 192.0.2.20 192.0.2.30"
+    old = text.replace("8 192.0.2.20", "8 192.0.2.20 192.0.2.30")
+    assert steps(joined("trixie", {HOSTS: old}, dovecot=trusting))[HOSTS] == text
+
+
+@pytest.mark.parametrize("release, name, group, key", [
+    ("bookworm", "ssl_ca", "", "ssl_ca"), ("trixie", "ssl_client_ca_file", "ssl_client", "ca_file"),
+    ("trixie", "ssl_client_ca_dir", "ssl_client", "ca_dir")])
+def test_the_authority_that_the_host_trusts_stays(release, name, group, key):
+    own = dovecot(release, "stock", lambda text: text + (
+        f"{group} {{\n  {key} = /etc/own\n}}\n" if group else f"{key} = </etc/own\n"))
+    found = steps(joined(release, dovecot=own, main={"lmtp_tls_CAfile": "/etc/own"}))
+    assert name not in found[HOSTS] and "chat-node/unix/lmtp_tls_CAfile" not in found
+
+
+@pytest.mark.parametrize("nodes, table, place", [
+    ((), "n.name <> 'one.example'", "node"), (NODES, None, TABLE),
+    (NODES, "n.name <> 'mail.example.org'", TABLE)])
+def test_what_is_missing_before_a_host_can_join(nodes, table, place):
+    files = {} if table is None else {TABLE: table}
+    obstacle, = planning.plan(host("trixie", files=files, nodes=nodes), SEVERAL).obstacles
+    assert obstacle.place.endswith(place)

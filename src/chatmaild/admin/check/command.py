@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
+from chatmaild.accounts.directory import Node
 from chatmaild.admin.check import (
     delivery, dns, dovecot as check_dovecot, host, mail, names, others, postfix as check_postfix,
     reach, sessions, signing, sockets, trust, wiring,
@@ -83,14 +84,15 @@ def examine(config: Config, args: argparse.Namespace) -> Iterator[Finding]:
     postfix = _observe(lambda: postconf.observe(args.postfix), "postfix", problems)
     dovecot = _observe(lambda: doveconf.observe(args.dovecot), "dovecot", problems)
     yield from problems
-    plan = _plan(postfix, dovecot, config) if postfix and dovecot else None
+    directory = others.ask(config)
+    plan = _plan(postfix, dovecot, directory.nodes, config) if postfix and dovecot else None
     if postfix and dovecot and plan and wiring.is_unwired(postfix, dovecot):
         yield from wiring.unwired(plan)
     else:
         yield from wiring.with_cures(_servers(postfix, dovecot, config), plan)
         if postfix and plan:
             yield from wiring.other_instances(postfix, plan)
-    yield from others.check(postfix, dovecot, config)
+    yield from wiring.with_cures(others.check(directory, postfix, dovecot, config), plan)
     yield from sockets.check(config, postfix)
     yield from dns.check(config)
     if args.dns and postfix:
@@ -129,10 +131,11 @@ def _servers(
         yield from sessions.check(dovecot, config)
 
 
-def _plan(postfix: Postfix, dovecot: Dovecot, config: Config) -> Plan | None:
+def _plan(postfix: Postfix, dovecot: Dovecot, nodes: tuple[Node, ...], config: Config
+          ) -> Plan | None:
     """Return what `wire` would do; None if unknown, for example because we are not root."""
     try:
-        return planning.plan(observation.around(postfix, dovecot), config)
+        return planning.plan(observation.around(postfix, dovecot, nodes), config)
     except ChatmaildError:
         return None
 

@@ -1,36 +1,60 @@
 """Is this host ready to share its chat domains with other hosts?"""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from chatmaild.accounts import directoryschema
 from chatmaild.accounts.directory import PATIENCE, Directory, Node
 from chatmaild.accounts.directorylines import conninfo
+from chatmaild.admin.check import peers
 from chatmaild.admin.check.findings import Finding, failure, ok, warning
 from chatmaild.admin.servers.doveconf import Dovecot
 from chatmaild.admin.servers.postconf import Postfix
+from chatmaild.admin.wiring.severalhosts import LMTP_PORT, SERVICE
 from chatmaild.config.config import Config
 from chatmaild.errors import ChatmaildError
 
-LMTP_PORT = "24"
 GUIDE = "see several-hosts.md"
 
 
-def check(postfix: Postfix | None, dovecot: Dovecot | None, config: Config) -> Iterator[Finding]:
-    """Yield findings about the directory and the other hosts; none on a host that is alone."""
+@dataclass(frozen=True)
+class Known:
+    """What the directory says."""
+
+    version: int | None = None
+    """Of its tables."""
+    nodes: tuple[Node, ...] = ()
+    trouble: str = ""
+    """Why it says nothing."""
+
+
+def ask(config: Config) -> Known:
+    """Ask the directory, if this host has one."""
     if config.directory is None:
-        return
-    nodes: list[Node] = []
+        return Known()
     try:
         with Directory(conninfo(config.directory), config.node, lines=1,
                        patience=PATIENCE) as directory:
-            version, nodes = directory.version(), directory.nodes()
-        yield _tables(config, version)
-        yield _joined(config, nodes)
+            return Known(directory.version(), tuple(directory.nodes()))
     except ChatmaildError as error:
-        yield failure("directory", str(config.directory), str(error), GUIDE)
-    others = [node for node in nodes if node.name != config.node]
+        return Known(trouble=str(error))
+
+
+def check(known: Known, postfix: Postfix | None, dovecot: Dovecot | None, config: Config
+          ) -> Iterator[Finding]:
+    """Yield findings about the directory and the other hosts; none on a host that is alone."""
+    if config.directory is None:
+        return
+    if known.trouble:
+        yield failure("directory", str(config.directory), known.trouble, GUIDE)
+    else:
+        yield _tables(config, known.version)
+        yield _joined(config, known.nodes)
+    others = [node for node in known.nodes if node.name != config.node]
     if postfix:
         yield from check_postfix(postfix)
+        authorities = postfix.get("lmtp_tls_CAfile", postfix.service(SERVICE))
+        yield from peers.check(others, int(LMTP_PORT), authorities)
     if dovecot:
         yield from check_dovecot(dovecot, others)
 
@@ -43,7 +67,7 @@ def _tables(config: Config, version: int | None) -> Finding:
                    "chatmaild directory init, as the owner of the database")
 
 
-def _joined(config: Config, nodes: list[Node]) -> Finding:
+def _joined(config: Config, nodes: tuple[Node, ...]) -> Finding:
     own = [node for node in nodes if node.name == config.node]
     if own:
         return ok("directory-node", config.node, f"is in the directory, at {own[0].ip}")
@@ -58,7 +82,7 @@ def check_postfix(postfix: Postfix) -> Iterator[Finding]:
         yield failure("directory-transport", "main.cf: transport_maps",
                       "does not ask the directory where an account lives",
                       f"{GUIDE}: chat-home.cf and postfix.sh")
-    service = postfix.service("chat-node/unix")
+    service = postfix.service(SERVICE)
     if service is None:
         yield failure("directory-transport", "master.cf: chat-node",
                       "is missing, so that mail reaches no other host", f"{GUIDE}: postfix.sh")

@@ -11,7 +11,8 @@ from chatmaild.errors import ChatmaildError
 PARAMETERS = (
     "alias_maps", "always_bcc", "canonical_maps", "cleanup_service_name", "command_directory",
     "config_directory", "content_filter", "header_checks", "inet_interfaces", "inet_protocols",
-    "internal_mail_filter_classes", "mail_owner", "mail_version", "mailbox_transport",
+    "internal_mail_filter_classes", "lmtp_tls_CAfile", "mail_owner", "mail_version",
+    "mailbox_transport",
     "message_size_limit", "milter_default_action", "milter_mail_macros", "milter_protocol",
     "mydestination", "myhostname", "mynetworks", "myorigin", "non_smtpd_milters",
     "queue_directory", "receive_override_options", "recipient_bcc_maps",

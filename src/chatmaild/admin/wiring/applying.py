@@ -6,17 +6,21 @@ a kill puts them back.
 
 import contextlib
 import dataclasses
+import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from chatmaild.admin.servers import hosttool
 from chatmaild.admin.wiring import editing, hostfiles, record as records
 from chatmaild.admin.wiring.editing import Files
-from chatmaild.admin.wiring.observation import INOTIFY, SYSCTL
+from chatmaild.admin.wiring.observation import INOTIFY, SYSCTL, UNITS
 from chatmaild.admin.wiring.record import Record
 from chatmaild.admin.wiring.steps import Kind, Plan, Step, WiringError
 from chatmaild.errors import ChatmaildError
+
+SYSTEMD_RUNS = "/run/systemd/system"
+"""A directory that is there while systemd(1) is the init, see sd_booted(3)."""
 
 
 def recover() -> list[str]:
@@ -31,7 +35,7 @@ def recover() -> list[str]:
     hostfiles.write({path: content for path, content in record.under_way.items()
                      if path not in left})
     records.save(dataclasses.replace(record, under_way=None, aim={}))
-    reload()
+    reload(record.under_way)
     return [f"{path}: changed after the interrupted run, so it stays as it is" for path in left]
 
 
@@ -89,12 +93,12 @@ def _change(record: Record, now: Files, aim: Files, final: Record,
     try:
         hostfiles.write(aim)
         verify()
-        reload()
+        reload(aim)
     except (ChatmaildError, OSError) as error:
         hostfiles.write(now)
         records.save(record)
         with contextlib.suppress(ChatmaildError):
-            reload()
+            reload(now)
         raise WiringError(f"{error}; everything was taken back") from error
     records.save(final)
 
@@ -111,12 +115,15 @@ def _verify(remaining: Callable[[], Plan]) -> None:
                           "something later in the configuration sets it again")
 
 
-def reload() -> None:
+def reload(paths: Iterable[str]) -> None:
     """Have both servers, if they run, read their files anew. Raises `WiringError`.
 
     Postfix comes last: that ends its connections to the old Dovecot, each of which would fail a
-    login.
+    login. `paths` are the files that changed; where a unit is among them, our services restart.
     """
+    if any(path.startswith(f"{UNITS}/") for path in paths) and os.path.isdir(SYSTEMD_RUNS):
+        _ask(["systemctl", "daemon-reload"], "systemd")
+        _ask(["systemctl", "restart", "chatmaild.target"], "systemd")
     if _runs(["doveadm", "service", "status"]):
         _ask(["doveadm", "reload"], "Dovecot")
     if _runs(["postfix", "status"]):

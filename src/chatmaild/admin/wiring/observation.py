@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from chatmaild.accounts.directory import Node
 from chatmaild.admin.servers import doveconf, postconf
 from chatmaild.admin.servers.doveconf import Dovecot
 from chatmaild.admin.servers.postconf import Postfix
@@ -17,6 +18,14 @@ TEMPLATES = Path("/usr/share/chatmaild/dovecot")
 
 SYSCTL = "/etc/sysctl.d/60-chatmaild.conf"
 INOTIFY = "/proc/sys/fs/inotify/max_user_instances"
+
+HOMES = "chat-home.cf"
+"""The table beside main.cf by which Postfix asks the directory of several hosts."""
+
+UNITS = "/etc/systemd/system"
+NETWORK_UNITS = tuple(f"{UNITS}/chatmaild-{name}.service.d/directory.conf"
+                      for name in ("doveauth", "recipients", "expire"))
+"""What lets our services reach a directory on another host."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,8 @@ class Host:
     """The files that we have for this release of Dovecot, by name."""
     inotify: int | None = None
     """inotify instances that the kernel grants each user; None if unknown."""
+    nodes: tuple[Node, ...] = ()
+    """The hosts that the directory knows; none if this host is alone."""
     others: tuple["Host", ...] = ()
     """Further instances of Postfix, see postmulti(1), which log in at the same Dovecot."""
 
@@ -70,14 +81,14 @@ class Host:
         return columns[4] if len(columns) > 4 else "y"
 
 
-def observe() -> Host:
+def observe(nodes: tuple[Node, ...] = ()) -> Host:
     """Look at this host. Raises `PostfixError`, `DovecotError` or `WiringError`."""
-    return around(postconf.observe(), doveconf.observe())
+    return around(postconf.observe(), doveconf.observe(), nodes)
 
 
-def around(postfix: Postfix, dovecot: Dovecot) -> Host:
+def around(postfix: Postfix, dovecot: Dovecot, nodes: tuple[Node, ...] = ()) -> Host:
     """Complete a Postfix and a Dovecot that were observed to a host. Raises as `observe` does."""
-    return dataclasses.replace(_instance(postfix, dovecot), others=tuple(
+    return dataclasses.replace(_instance(postfix, dovecot), nodes=nodes, others=tuple(
         _instance(postconf.observe(directory), dovecot)
         for directory in _other_instances(postfix)))
 
@@ -98,7 +109,7 @@ def _instance(postfix: Postfix, dovecot: Dovecot) -> Host:
         defaults=postconf.parse_parameters(postconf.run(["postconf", *where, "-d"])),
         lines={name: _without_options(line) for name, line in lines.items()},
         options=options,
-        files=_read(_paths(dovecot)),
+        files=_read([*_paths(dovecot), f"{postfix.directory}/{HOMES}", *NETWORK_UNITS]),
         templates={path.name: path.read_text() for path in _templates(release)},
         inotify=_number(INOTIFY),
     )

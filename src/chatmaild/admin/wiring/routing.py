@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from chatmaild.admin.servers.postconf import Service, split
 from chatmaild.admin.wiring.changes import Changes
 from chatmaild.admin.wiring.listeners import lmtp_listeners
-from chatmaild.admin.wiring.observation import Host
+from chatmaild.admin.wiring.observation import HOMES, Host
 from chatmaild.admin.wiring.steps import Obstacle, Step
 from chatmaild.config.config import Config
 
@@ -62,20 +62,37 @@ def _transport(changes: Changes, config: Config) -> Iterator[Step | Obstacle]:
                            f"take {domain} out of the table")
         elif not delivers(host, transport):
             lost.append(domain)
-    if not lost:
-        return
     way = f"lmtp:unix:{SOCKET}"
     why = "chat mail goes to Dovecot by LMTP"
+    first = []
     if "virtual_transport" not in host.main and not host.postfix.get("virtual_mailbox_domains"):
-        yield from changes.parameter("virtual_transport", way, why, ("transport",))
-        return
-    pairs = " ".join(f"{{ {domain} = {way} }}" for domain in config.mail_domains)
-    yield from changes.parameter("chat_transport", f"inline:{{ {pairs} }}", why, ("transport",))
-    if "$chat_transport" not in split(host.raw("transport_maps")):
-        own = host.raw("transport_maps")
+        if lost:
+            yield from changes.parameter("virtual_transport", way, why, ("transport",))
+    elif lost:
+        pairs = " ".join(f"{{ {domain} = {way} }}" for domain in config.mail_domains)
+        yield from changes.parameter("chat_transport", f"inline:{{ {pairs} }}", why, ("transport",))
+        first = ["$chat_transport"]
+    yield from _tables(changes, first, _homes(host, config))
+
+
+def _tables(changes: Changes, first: list[str], last: list[str]) -> Iterator[Step]:
+    """Add tables of ours before and behind the host's own transport_maps."""
+    own = changes.host.raw("transport_maps")
+    words = split(own)
+    first, last = ([word for word in added if word not in words] for added in (first, last))
+    if first or last:
         yield from changes.parameter(
-            "transport_maps", ", ".join(["$chat_transport", *([own] if own else [])]),
-            f"{why}; that of other domains as before", ("transport",))
+            "transport_maps", ", ".join([*first, *([own] if own else []), *last]),
+            "chat mail goes to Dovecot by LMTP; that of other domains as before" if first else
+            "the directory says which chat accounts live elsewhere",
+            (*(["transport"] if first else []), *(["directory-transport"] if last else [])))
+
+
+def _homes(host: Host, config: Config) -> list[str]:
+    """Return the table of accounts on other hosts, unless Postfix asks it already."""
+    path = f"{host.postfix.directory}/{HOMES}"
+    is_asked = any(word.endswith(f"pgsql:{path}") for word in split(host.raw("transport_maps")))
+    return [f"pgsql:{path}"] if config.directory and not is_asked else []
 
 
 def _way(host: Host, domain: str) -> tuple[bool, str]:

@@ -1,0 +1,163 @@
+"""Joins this host to the others that have its chat domains: see several-hosts.md.
+
+Dovecot believes the other hosts about where a client comes from, and takes mail from them. Postfix
+finds out by the directory where an account lives, and our services reach the directory. One file is
+written by hand, since it has a password: the table by which Postfix asks.
+"""
+
+import re
+from collections.abc import Iterator
+
+from chatmaild.accounts.directory import PATIENCE, Directory, Node
+from chatmaild.admin.servers.doveconf import Block
+from chatmaild.admin.wiring.changes import Changes
+from chatmaild.admin.wiring.observation import HOMES, NETWORK_UNITS, Host
+from chatmaild.admin.wiring.steps import Kind, Obstacle, Step
+from chatmaild.config.config import Config
+
+FILE = "99-chatmaild-hosts.conf"
+"""In conf.d of Dovecot."""
+
+LMTP_PORT = "24"
+AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
+"""Who may have signed the certificates of the other hosts, unless the host says otherwise."""
+
+SERVICE = "chat-node/unix"
+"""The service of master.cf that leads to the other hosts."""
+
+_NETWORK = """\
+# Written by chatmaild wire: the directory is on another host.
+[Service]
+PrivateNetwork=no
+IPAddressDeny=
+RestrictAddressFamilies=AF_INET AF_INET6
+"""
+_CURES = ("directory-transport", "directory-tls", "directory-lmtp", "directory-trusted")
+
+
+def nodes(config: Config) -> tuple[Node, ...]:
+    """Ask the directory which hosts there are; none if this host is alone.
+
+    Raises `ChatmaildError`.
+    """
+    directory = Directory.of(config, lines=1, patience=PATIENCE)
+    if directory is None:
+        return ()
+    with directory:
+        return tuple(directory.nodes())
+
+
+def plan(host: Host, config: Config) -> Iterator[Step | Obstacle]:
+    """Plan for a host with a directory; nothing for a host that is alone."""
+    if config.directory is None:
+        return
+    own = next((node for node in host.nodes if node.name == config.node), None)
+    if own is None:
+        yield Obstacle(f"{config.path}: node", f"{config.node} is not in the directory yet",
+                       "chatmaild directory join IP")
+        return
+    yield from _table(host, config)
+    yield from _dovecot(host, own)
+    yield from _postfix(Changes(host))
+    yield from _units(host)
+
+
+def _table(host: Host, config: Config) -> Iterator[Obstacle]:
+    path = f"{host.postfix.directory}/{HOMES}"
+    text = host.files.get(path)
+    if text is None:
+        yield Obstacle(path, "is missing: Postfix asks the directory by it",
+                       "copy chat-home.cf from the examples of several-hosts.md and fill it in")
+    elif f"'{config.node}'" not in text:
+        yield Obstacle(path, f"its query does not leave this host, {config.node}, out: its mail "
+                       "would go in a circle", f"n.name <> '{config.node}'")
+
+
+# ---- Dovecot ------------------------------------------------------------------------------------
+
+def _dovecot(host: Host, own: Node) -> Iterator[Step | Obstacle]:
+    path = f"{host.conf_d}/{FILE}"
+    ours = host.files.get(path)
+    parts = [*_trusted(host, ours or "", own), *_authorities(host, ours or ""),
+             *_listener(host, ours or "", own)]
+    if not parts and ours is None:
+        return
+    text = "\n".join(["# Written by chatmaild wire; chatmaild unwire takes it away.\n", *parts])
+    if text != ours:
+        yield Step(Kind.FILE, path, "", ours, text, "the other hosts of the chat domain", _CURES)
+
+
+def _before(host: Host, ours: str, name: str) -> str:
+    """Return what the host itself has for `name`: our file says so where it sets that as well."""
+    if match := re.search(rf"^# the host's own {name}: (.*)$", ours, re.MULTILINE):
+        return match[1]
+    if re.search(rf"^{name} =", ours, re.MULTILINE):
+        return ""
+    group, _, key = name.partition("_client_")      # how doveconf of 2.4 shows ssl_client_...
+    return host.dovecot.get(name) or host.dovecot.tree.block(f"{group}_client").get(key)
+
+
+def _trusted(host: Host, ours: str, own: Node) -> Iterator[str]:
+    name = "login_trusted_networks"
+    before = _before(host, ours, name)
+    words = before.replace(",", " ").split()
+    missing = sorted(node.ip for node in host.nodes if node != own and node.ip not in words)
+    if missing:
+        yield ("# Their word on where a client comes from counts here.\n"
+               + (f"# the host's own {name}: {before}\n" if before else "")
+               + f"{name} = {' '.join([*words, *missing])}\n")
+
+
+def _authorities(host: Host, ours: str) -> Iterator[str]:
+    """Verify the other hosts' certificates; on 2.3 ssl_client_ca_file does not hold for logins."""
+    names = ("ssl_ca",) if host.dovecot.is_23 else ("ssl_client_ca_file", "ssl_client_ca_dir")
+    if any(_before(host, ours, name) for name in names):
+        return
+    yield "# Who signs the certificates of the other hosts.\n" + (
+        f"ssl_ca = <{AUTHORITIES}\nssl_require_crl = no\n" if host.dovecot.is_23 else
+        f"ssl_client_ca_file = {AUTHORITIES}\n")
+
+
+def _listener(host: Host, ours: str, own: Node) -> Iterator[str]:
+    name = "chatmaild-hosts"
+    key = "address" if host.dovecot.is_23 else "listen"
+    block = (f"# Mail that came to another host. Keep everybody else away from this port.\n"
+             f"service lmtp {{\n  inet_listener {name} {{\n    {key} = {own.ip}\n"
+             f"    port = {LMTP_PORT}\n  }}\n}}\n")
+    others = [listener for listener in host.dovecot.service("lmtp").all("inet_listener")
+              if listener.get("port") == LMTP_PORT and listener.name != name]
+    if not any(_reaches(listener, own.ip) for listener in others):
+        yield block
+
+
+def _reaches(listener: Block, ip: str) -> bool:
+    words = (listener.get("address") or listener.get("listen")).replace(",", " ").split()
+    return not words or ip in words or "*" in words or "::" in words
+
+
+# ---- Postfix and systemd ------------------------------------------------------------------------
+
+def _postfix(changes: Changes) -> Iterator[Step]:
+    host = changes.host
+    why = "the way to the other hosts of the chat domain"
+    yield from changes.service(SERVICE, f"chat-node unix - - {host.chroot('lmtp/unix')} - - lmtp",
+                               why, _CURES)
+    options = host.options.get(SERVICE, {})
+    wanted = {"lmtp_connect_timeout": "5s", "lmtp_tls_security_level": "secure"}
+    if not host.raw("lmtp_tls_CAfile"):
+        wanted["lmtp_tls_CAfile"] = AUTHORITIES
+    for name, value in wanted.items():
+        if name not in options:
+            yield from changes.option(SERVICE, name, value, why, _CURES)
+    name = "lmtp_tls_secure_cert_match"
+    names = {node.name for node in host.nodes}
+    if not names <= set(options.get(name, "").split(":")):
+        yield from changes.option(SERVICE, name, ":".join(sorted(names)), why, _CURES)
+
+
+def _units(host: Host) -> Iterator[Step]:
+    settings = _NETWORK.splitlines()[2:]
+    for path in NETWORK_UNITS:
+        was = host.files.get(path)
+        if was is None or not all(line in was.splitlines() for line in settings):
+            yield Step(Kind.FILE, path, "", was, _NETWORK, "our services reach the directory")
