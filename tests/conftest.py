@@ -5,8 +5,16 @@ from pathlib import Path
 
 import postgresql
 import pytest
+from rig.skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401  (hooks)
 
 from chatmaild.accounts import directoryschema
+from chatmaild.disk import atomic
+
+
+@pytest.fixture(autouse=True)
+def patient_locks(monkeypatch):
+    """Who waits for a lock gets it, however many wait and however slow the machine is."""
+    monkeypatch.setattr(atomic, "LOCK_TIMEOUT", 60)
 
 
 @pytest.fixture
