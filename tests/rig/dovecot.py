@@ -61,6 +61,7 @@ def kill() -> None:
             process.kill()
         return not left
     until(gone, "Dovecot's processes to be gone")
+    _PID.unlink(missing_ok=True)    # Dovecot does not start while anybody has that number
 
 
 def reload() -> None:

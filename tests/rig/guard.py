@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 
 import pytest
-from rig import dovecot, postfix, soundness
+from rig import postfix, soundness
 from rig.host import Host
 
 
@@ -40,14 +40,11 @@ class Guard:
         self._check(before)
 
     def _broken(self) -> list[str]:
-        lost = soundness.dead(self._host, self._sound) or [
-            line for line in self._sound.differences(soundness.look(self._host))
-            if not line.startswith("process")]      # of fixtures for the whole session
-        if not lost:
-            lost = [f"port {port}: nobody greets" for host, port, wrapped in postfix.ports()
-                    if not postfix.greets(host, port, wrapped)]
-            lost += [] if dovecot.greets() else ["port 143: nobody greets"]
-        return lost
+        """How it is otherwise than after the last test, but for processes of fixtures for the whole
+        session."""
+        return (soundness.dead(self._host, self._sound)
+                or soundness.left_by(self._host, self._sound, processes_too=False)
+                or soundness.silent())
 
     def _check(self, before: soundness.State) -> None:
         lost = soundness.dead(self._host, before)

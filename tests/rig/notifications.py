@@ -19,10 +19,12 @@ class Notifications:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(path)
         os.chmod(path, 0o666)
-        threading.Thread(target=self._read, daemon=True).start()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
         self._socket.shutdown(socket.SHUT_RDWR)     # which ends the thread
+        self._thread.join()     # or it might read from who gets the number of the descriptor
         self._socket.close()
 
     def _read(self) -> None:

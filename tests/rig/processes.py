@@ -23,11 +23,10 @@ class Process:
     def descriptors(self) -> dict[int, str]:
         """What each open file descriptor refers to; none of a process that is gone."""
         found = {}
-        try:
+        with suppress(OSError):
             for name in os.listdir(f"/proc/{self.pid}/fd"):
-                found[int(name)] = os.readlink(f"/proc/{self.pid}/fd/{name}")
-        except OSError:
-            pass
+                with suppress(OSError):     # it was closed since that list
+                    found[int(name)] = os.readlink(f"/proc/{self.pid}/fd/{name}")
         return found
 
     def command(self) -> str:
@@ -95,8 +94,7 @@ def listening() -> set[int]:
 
 def bound() -> set[str]:
     """The names of all local sockets, as who made them gave them: Postfix's are relative."""
-    lines = Path("/proc/net/unix").read_text().splitlines()[1:]
-    return {fields[7] for line in lines if len(fields := line.split(maxsplit=7)) > 7}
+    return {fields[7] for line in _lines("unix") if len(fields := line.split(maxsplit=7)) > 7}
 
 
 def has_a_peer(process: Process) -> bool:
@@ -108,6 +106,16 @@ def has_a_peer(process: Process) -> bool:
 
 def _connections() -> Iterator[tuple[str, str, str]]:
     for name in ("tcp", "tcp6"):
-        for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]:
+        for line in _lines(name):
             fields = line.split()
             yield fields[1], fields[3], fields[9]
+
+
+def _lines(name: str) -> set[str]:
+    """The lines of a list of sockets in /proc/net, without its head.
+
+    The kernel gives it out in pieces, and where a socket goes meanwhile, another one may be left
+    out that stays. So it is read twice.
+    """
+    return {line for _ in range(2)
+            for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]}

@@ -9,7 +9,7 @@ import contextlib
 import os
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +41,11 @@ class State:
     processes: frozenset[processes.Process]
     queue: frozenset[str]
 
+    @property
+    def settings(self) -> dict[Path, files.Entry]:
+        """The files that nobody changes but who is told to: all but sockets."""
+        return {path: entry for path, entry in self.files.items() if not stat.S_ISSOCK(entry.mode)}
+
     def differences(self, later: "State") -> list[str]:
         """What is otherwise `later`, one line each; empty if nothing is."""
         return [
@@ -68,21 +73,24 @@ def look(host: Host) -> State:
         queue=frozenset(_queue()))
 
 
-def left_by(host: Host, before: State, seconds: float = 20) -> list[str]:
+def left_by(host: Host, before: State, seconds: float = 60, processes_too: bool = True
+            ) -> list[str]:
     """How the host differs from `before`, when what is under way has had time to end.
 
     Files that were changed do not change back by themselves.
     """
-    now = look(host)
+    left: list[str] = []
 
     def ended() -> bool:
-        nonlocal now
+        nonlocal left
         now = look(host)
-        return now.files != before.files or not before.differences(now)
+        left = [line for line in before.differences(now)
+                if processes_too or not line.startswith("process")]
+        return not left or now.settings != before.settings
 
     with contextlib.suppress(AssertionError):
         until(ended, "the host to be as before", seconds)
-    return before.differences(now)
+    return left
 
 
 def dead(host: Host, before: State) -> list[str]:
@@ -90,6 +98,21 @@ def dead(host: Host, before: State) -> list[str]:
     now = look(host)
     return ([f"{name} does not run any more" for name in before.running - now.running]
             + [f"port {port}: nobody listens any more" for port in before.ports - now.ports])
+
+
+def silent() -> list[str]:
+    """Which ports of the servers that run do not greet."""
+    lost = []
+    for host, port, wrapped in postfix.ports():
+        if not _comes(lambda: postfix.greets(host, port, wrapped)):
+            lost.append(f"port {port}: nobody greets")
+    return lost if _comes(dovecot.greets) else [*lost, "port 143: nobody greets"]
+
+
+def _comes(greeting: Callable[[], bool]) -> bool:
+    with contextlib.suppress(AssertionError):
+        return until(greeting, "a greeting")
+    return False
 
 
 def make_anew(host: Host, state: State) -> None:
