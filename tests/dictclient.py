@@ -61,7 +61,7 @@ class Running:
 
     def __enter__(self):
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(60)
         return self
 
     def call(self, function):
@@ -74,7 +74,7 @@ class Running:
 
     def stop(self):
         self.begin_to_stop()
-        self._thread.join(20)
+        self._thread.join(60)
         assert not self._thread.is_alive()
 
     def __exit__(self, *_):

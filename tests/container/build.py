@@ -17,7 +17,7 @@ def unpack(machine: Machine, directory: str) -> None:
         mkdir -p {directory}
         cd {TREE_INSIDE}
         tar -c --exclude=.git --exclude=./build --exclude='.pytest_cache' --exclude='__pycache__' \
-            --exclude=.hypothesis --exclude='*.pyc' . | tar -x -C {directory}
+            --exclude=.hypothesis --exclude=.mypy_cache --exclude='*.pyc' . | tar -x -C {directory}
         chown -R {_BUILDER}: {directory}/..
     """)
 

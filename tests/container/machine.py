@@ -19,6 +19,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from rig import processes
 from rig.machine import (
     CLONE_NEWNET, CLONE_NEWNS, NAME, PUBLIC, STRANGER, TREE_INSIDE, unshare, write_names,
 )
@@ -130,15 +131,12 @@ class Machine:
         """The process that is number 1 inside, once it has become systemd."""
         if self._process.poll() is not None:
             raise AssertionError(f"systemd-nspawn: {self.console.read_text(errors='replace')}")
-        parents = {self._process.pid}
-        for entry in sorted(map(int, filter(str.isdigit, os.listdir("/proc")))):
+        for pid in processes.family([self._process.pid], processes.everybody()):
             with contextlib.suppress(OSError):
                 status = dict(line.split(":\t", 1) for line in
-                              Path(f"/proc/{entry}/status").read_text().splitlines())
-                if int(status["PPid"]) in parents:
-                    parents.add(entry)
-                    if status["NSpid"].split()[-1] == "1" and status["Name"] == "systemd":
-                        return entry
+                              Path(f"/proc/{pid}/status").read_text().splitlines())
+                if status["NSpid"].split()[-1] == "1" and status["Name"] == "systemd":
+                    return pid
         return 0
 
     # -- use ---------------------------------------------------------------------------------

@@ -61,7 +61,7 @@ def test_every_service_starts_from_the_last_good_configuration(ini, tmp_path, se
     ini.write_text(BROKEN)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
-        manager.settimeout(30)
+        manager.settimeout(60)
         with subprocess.Popen(
                 [sys.executable, "-m", "chatmaild", "-c", ini, "--last-good",
                  tmp_path / "last-good.ini", service, "--socket", f"unix:{tmp_path}/sock"],

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from rig import processes
 from rig.until import until
 
 SRC = Path(__file__).parents[2] / "src"
@@ -42,15 +43,14 @@ def test_detaches_with_its_socket_and_ends_on_sigterm(ini, tmp_path):
         assert os.getsid(pid) != os.getsid(0)
         assert stat.S_IMODE(path.stat().st_mode) == 0o660
         with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(10)
+            client.settimeout(60)
             client.connect(str(path))
             client.sendall(b"H3\t2\t0\t\tlastlogin\nB1\ta@b\nC1\n")
             assert client.recv(100)
     finally:
         process = os.pidfd_open(pid)
         signal.pidfd_send_signal(process, signal.SIGTERM)
-    until(lambda: not Path(f"/proc/{pid}").exists()
-          or Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z", "the daemon to end")
+    until(lambda: processes.look(pid) is None, "the daemon to end")
 
 
 def test_mistakes_are_told_in_the_foreground(ini, tmp_path):

@@ -186,6 +186,7 @@ def test_thousands_of_idle_connections(client, tmp_path):
 
 def test_stopping_finishes_what_is_under_way(server, client, tmp_path):
     idle = DictClient(tmp_path / "echo.sock")
+    assert idle.ask(b"La") == b"Oa\n"       # it is accepted
     client.send(b"Lslow\nLa\n")
     assert server.service.waiting.acquire(timeout=60)
     server.begin_to_stop()

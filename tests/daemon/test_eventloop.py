@@ -29,7 +29,7 @@ def test_a_service_says_when_it_is_ready_reloads_and_stops(tmp_path, last):
     ini.write_text("[chatmaild]\nmail_domains = chat.example\n")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
-        manager.settimeout(20)
+        manager.settimeout(60)
         service = subprocess.Popen(
             [sys.executable, "-c", SERVICE, ini], stdout=subprocess.PIPE, text=True,
             env={"PYTHONPATH": str(SRC), "NOTIFY_SOCKET": str(tmp_path / "notify")})

@@ -40,9 +40,10 @@ def test_nobody_goes_on_when_the_parent_is_gone(tmp_path):
         while True:
             step()
 
-    if os.fork() == 0:
+    parent = os.fork()
+    if parent == 0:
         workers.run(2, work, lambda: None)
-    os.wait()
+    os.waitpid(parent, 0)
     os.close(writing)
     os.set_blocking(reading, False)
 

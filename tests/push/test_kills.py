@@ -93,7 +93,7 @@ def test_whenever_they_are_killed_each_message_rings(tmp_path):
                     await asyncio.to_thread(services.end, name, signal.SIGKILL)
                     services.start(name)
                     await asyncio.sleep(chance.random() * 0.5)
-            await fake.until(lambda: len(fake.counts) == PEOPLE, 60)
+            await fake.until(lambda: len(fake.counts) == PEOPLE, 120)
             await until_async(lambda: os.listdir(tmp_path / "arrivals") == [CLAIMED] and not
                               os.listdir(tmp_path / "arrivals" / CLAIMED), "the last ring")
             for name in ("metadata", "notifier"):

@@ -242,7 +242,7 @@ def test_settles_when_all_is_confirmed(tmp_path):
             await asyncio.sleep(0)
             assert not settling.done()
             notifier.say(Stored(notifier.told[0].number))
-            await asyncio.wait_for(settling, 5)
+            await asyncio.wait_for(settling, 60)
             await notifier.stop()
     asyncio.run(scenario())
 

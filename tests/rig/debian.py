@@ -160,7 +160,8 @@ def _ways_out() -> list[str]:
     SSL_CERT_FILE names an authority for the rest, as for other programs.
     """
     dump = subprocess.run(["apt-config", "dump"], text=True, capture_output=True, check=True)
-    lines = [line for line in dump.stdout.splitlines() if line.startswith("Acquire::http")]
+    lines = ['Acquire::Retries "5"',
+             *(line for line in dump.stdout.splitlines() if line.startswith("Acquire::http"))]
     if name := os.environ.get("SSL_CERT_FILE"):
         lines.insert(0, f'Acquire::https::CaInfo "{name}";')
     return lines

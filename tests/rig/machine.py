@@ -49,7 +49,9 @@ _HOSTS = f"""\
 {STRANGER} stranger.example.net
 """
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
-_SKIP = shutil.ignore_patterns(".git", "__pycache__", ".pytest_cache", ".hypothesis", "*.pyc")
+_SKIP = shutil.ignore_patterns(".git", "__pycache__", ".pytest_cache", ".hypothesis", "*.pyc",
+                               ".mypy_cache", "build", ".coverage", ".coverage.*")
+"""Of no use in there; and files of other stages come and go in them while the tree is copied."""
 
 
 class Unable(Exception):

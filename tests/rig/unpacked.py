@@ -21,8 +21,9 @@ def unpacked(package: str) -> Path:
             unfinished = directory.with_suffix(".unfinished")
             shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir()
-            done = subprocess.run(["apt-get", "-q", "download", package], cwd=unfinished,
-                                  stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            done = subprocess.run(
+                ["apt-get", "-q", "-o", "Acquire::Retries=5", "download", package], cwd=unfinished,
+                stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             found = list(unfinished.glob("*.deb"))
             if done.returncode or not found:
                 raise Missing(f"{package} cannot be downloaded: {done.stderr[-500:]}")

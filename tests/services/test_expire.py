@@ -594,7 +594,7 @@ def test_a_dry_run_fails_where_the_run_would(public_path, capsys, obstacle, logi
     codes, named = [], []
     for option in ("--dry-run", "-v"):
         with tree.start(option) as process:
-            out, _ = process.communicate(timeout=20)
+            out, _ = process.communicate(timeout=60)
         codes.append(process.returncode)
         named.append({line for line in out.decode().splitlines() if " /" in line})
     assert codes[0] == codes[1]

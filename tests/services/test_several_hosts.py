@@ -49,7 +49,7 @@ class Host:
         for running in self.running:
             done = threading.Event()
             running.call(lambda: (running.service.configure(self.config), done.set()))
-            assert done.wait(30)
+            assert done.wait(60)
 
     def login(self, password=PASSWORD, address=ADDRESS):
         """What doveauth knows then; its letter if it is not an account."""
@@ -112,7 +112,7 @@ def test_filters_know_the_mailboxes_of_other_hosts(hosts):
     assert two.account() == b"Oenforcing -\n"
     one.mailbox().block()
     one.directory.update(ADDRESS, one.mailbox().hash(), True, False)
-    until(lambda: two.state() == "blocked", "the answer to be asked for again", 30)
+    until(lambda: two.state() == "blocked", "the answer to be asked for again")
     assert two.login() == b"N"
     assert two.state("nobody12@chat.example") == b"N"
 
