@@ -2,11 +2,10 @@
 
     headers -> verification -> signature -> taglist      which signatures count
     body    -> bodyhash                                  hashed as it streams
-            -> resolver -> dnsquery                      the keys, from the DNS; resolvconf: whose?
+            -> resolver -> dnsquery                      the keys, from the servers in `resolvconf`
             -> keyrecord -> crypto -> modexp             is a signature good?
-    Authentication-Results -> results -> verification    what a verifier of the host found
+    Authentication-Results -> results -> verification    what a verifier of this host found
 
-Only `resolver` and `dnsquery` touch the network; all else is values. `zonefile` stands in for them
-in filter-test. May import `address`, `errors` and
-`slimimport`.
+Only `resolver` and `dnsquery` touch the network; the rest are functions of values. In filter-test
+`zonefile` takes their place. May import `address`, `errors` and `slimimport`.
 """

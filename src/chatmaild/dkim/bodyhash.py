@@ -1,7 +1,7 @@
 """The body hash of a DKIM signature, computed while the body streams by.
 
-Source: RFC 6376 section 3.4.3 (simple) and 3.4.4 (relaxed). What is hashed never depends on how
-the body was cut into chunks, and memory never depends on its length.
+Source: RFC 6376 sections 3.4.3 (simple) and 3.4.4 (relaxed). The hash does not depend on how the
+body was cut into chunks, nor the memory on its length.
 """
 
 import hashlib
@@ -12,8 +12,8 @@ _BLANK_LINES = b"\r\n" * 4096
 class BodyHash:
     """SHA-256 over the canonical form of a body.
 
-    Lines end in CRLF, as SMTP carries them. Empty lines are counted instead of hashed until
-    something follows them, because those at the end do not belong to the canonical body.
+    Lines end with CRLF. Empty lines are counted, and hashed only when something follows them,
+    because those at the end do not belong to the canonical body.
     """
 
     def __init__(self, relaxed: bool):
@@ -45,7 +45,7 @@ class BodyHash:
         self._line_ends += (len(ends) - stray) // 2
 
     def digest(self) -> bytes:
-        """The hash of everything so far, as a whole body; call once, at its end."""
+        """The hash of the whole body, 32 octets. Call this once, at its end."""
         if self._held:
             self._write(self._held)
             self._held = b""
@@ -63,9 +63,9 @@ class BodyHash:
 
     @staticmethod
     def _compress(data: bytes) -> tuple[bytes, bytes]:
-        """`data` with white space reduced, and the end of it that needs its successor first.
+        """`data` with white space reduced, and its end, which depends on the next octet.
 
-        Replacing is done by whole-buffer operations: a run of n blanks takes log2(n) of them.
+        Works on whole buffers: a run of n blanks takes log2(n) replacements.
         """
         if b"\t" in data:
             data = data.replace(b"\t", b" ")

@@ -1,9 +1,9 @@
 """Canonical headers and public-key signatures of DKIM: the only importer of dkimpy and PyNaCl.
 
-dkimpy's own interface wants a whole message in memory and looks keys up itself. What is used here
-is one layer below: its reading of RSA keys and its encoding of RSA signatures. The tests pin that
-layer, so they notice a release that changes it. PyNaCl is loaded with the first Ed25519 key,
-because it takes 3 MB and few domains have one.
+dkimpy's public interface wants a whole message in memory and looks up keys itself. This module uses
+the layer below: how it reads RSA keys and encodes RSA signatures. The tests pin that layer, so they
+notice a release that changes it. PyNaCl is loaded with the first Ed25519 key, because it takes 3 MB
+and few domains have such a key.
 """
 
 import functools
@@ -17,13 +17,12 @@ from chatmaild.dkim.keyrecord import KeyRecord
 from chatmaild.dkim.taglist import DkimSyntaxError
 from chatmaild.slimimport import absent
 
-# dkimpy must never ask the DNS by itself; without its other companions it also loads in a third
-# of the memory.
+# dkimpy must never ask the DNS by itself. Without the others it loads in a third of the memory.
 with absent("dkim.dnsplug", "aiodns", "authres", "nacl"):
     from dkim import crypto  # type: ignore[import]    # comes without types
 
 MAX_RSA_BITS = 8192
-"""Bits. Longer keys cost more time than a signature is worth; nobody publishes them."""
+"""Longer keys cost too much time, and nobody publishes them."""
 
 MAX_RSA_EXPONENT = 1 << 32
 
@@ -33,18 +32,22 @@ _BLANKS = re.compile(rb"[ \t]+")
 
 @dataclass(frozen=True)
 class PublicKey:
+    """A key that was found usable."""
+
     key_type: str
+    """``rsa`` or ``ed25519``."""
     bits: int
     octets: bytes
-    """The modulus of an RSA key, or the Ed25519 key itself."""
+    """The modulus of an RSA key, big-endian, or the Ed25519 key itself."""
     exponent: bytes = b""
+    """The public exponent of an RSA key, big-endian."""
 
 
 def canonical_headers(relaxed: bool, fields: Sequence[tuple[bytes, bytes]]) -> bytes:
     """Header fields as they are hashed, each ending in CRLF (RFC 6376 sections 3.4.1 and 3.4.2).
 
-    A value is everything behind the colon without the final line end, folds as CRLF. White space
-    is SP and HTAB alone (dkimpy's function also takes VT, FF and CR from the ends of a value).
+    A value is everything after the colon without the final line end, folds as CRLF. Only SP and
+    HTAB are white space (dkimpy's function also strips VT, FF and CR from the ends of a value).
     """
     if not relaxed:
         return b"".join([b"%b:%b\r\n" % field for field in fields])
@@ -58,7 +61,7 @@ def _relaxed_value(value: bytes) -> bytes:
 
 @functools.lru_cache(maxsize=256)
 def public_key(record: KeyRecord, min_rsa_bits: int) -> PublicKey:
-    """The key of a record. Raises `DkimSyntaxError` if it is broken, too short or too long."""
+    """The key in a record. Raises `DkimSyntaxError` if it is broken, too short or too long."""
     if record.key_type == "ed25519":
         if len(record.data) != 32:
             raise DkimSyntaxError("an Ed25519 key must have 32 octets")
@@ -79,7 +82,7 @@ def public_key(record: KeyRecord, min_rsa_bits: int) -> PublicKey:
 
 
 def verify(key: PublicKey, header_hash: "hashlib._Hash", signature: bytes) -> bool:
-    """Whether `signature` over the header hash was made with the other half of `key`."""
+    """Whether `signature` of `header_hash` was made with the private half of `key`."""
     if key.key_type == "ed25519":
         return _verify_ed25519(key.octets, header_hash.digest(), signature)
     # RFC 8017 section 8.2.2. dkimpy's own function goes from octets to numbers and back octet by
@@ -92,7 +95,7 @@ def verify(key: PublicKey, header_hash: "hashlib._Hash", signature: bytes) -> bo
 
 @functools.cache
 def _padding(size: int) -> bytes:
-    """What stands before the SHA-256 hash in an opened RSA signature of `size` octets."""
+    """The octets before the SHA-256 hash in a decrypted RSA signature of `size` octets."""
     empty = hashlib.sha256()
     encoded: bytes = crypto.EMSA_PKCS1_v1_5_encode(empty, size)
     return encoded.removesuffix(empty.digest())

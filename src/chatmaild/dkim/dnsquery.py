@@ -1,8 +1,8 @@
-"""Asks recursive name servers for records: what goes over the wire, and whom to ask when.
+"""Asks recursive name servers for records: which server to ask when, and what to send.
 
-A server is asked with EDNS first (RFC 6891), so that a key needs no TCP. If it answers FORMERR or
-NOTIMP, or nothing at all, it is asked without EDNS (section 6.2.2) for a while. A truncated answer
-is fetched again by TCP.
+The first query to a server uses EDNS (RFC 6891), so that a key needs no TCP. If it answers FORMERR
+or NOTIMP, or nothing at all, queries go without EDNS (section 6.2.2) for a while. A truncated
+answer is fetched again by TCP.
 """
 
 import os
@@ -14,7 +14,7 @@ from typing import Any
 from chatmaild.errors import ChatmaildError
 from chatmaild.slimimport import absent
 
-# Neither TLS nor an HTTP client, for transports that are not used here: 18 MB of memory.
+# No TLS and no HTTP client: they take 18 MB of memory, for transports that are not used here.
 # (dnspython 2.7 looks for HTTP clients without importing them, and can be told not to.)
 with absent("ssl", "httpx", "requests"):
     try:
@@ -34,41 +34,46 @@ with absent("ssl", "httpx", "requests"):
     import dns.rdatatype
 
 EDNS_PAYLOAD = 1232
-"""Octets that an answer by UDP may have and still pass every path in one piece."""
+"""Octets in an answer by UDP; larger ones may be fragmented on the way."""
 
 EDNS_AGAIN = 900
-"""Seconds until a server that understood no EDNS is asked with it again."""
+"""Seconds until EDNS is tried again with a server that did not understand it."""
 
 MAX_ANSWER = 8192
-"""Octets of TXT records kept of one answer; records beyond that are dropped."""
+"""Octets of TXT records kept from one answer; records beyond that are dropped."""
 
 _NO_EDNS = (dns.rcode.FORMERR, dns.rcode.NOTIMP, dns.rcode.BADVERS)
 
 
 class DnsTrouble(ChatmaildError):
-    """No server could tell; the text says what became of each."""
+    """No server gave an answer; the text says what went wrong with each."""
 
 
 @dataclass
 class Server:
+    """A recursive name server, and what was learnt about it."""
+
     address: str
+    """Its network address."""
     port: int = 53
     plain_until: float = 0.0
-    """Until then it is asked without EDNS; by the clock of the event loop."""
+    """When to try EDNS again, in seconds by the clock of the event loop."""
 
 
 @dataclass(frozen=True)
 class Answer:
+    """What the DNS holds at a name."""
+
     records: tuple[bytes, ...]
-    """The records of the type that was asked for, TXT as its text, others as a zone file has them;
-    none if the name has none, or is not there."""
+    """The records of the type asked for: TXT as its text, others as in a zone file. Empty if there
+    are none, or no such name."""
     ttl: int
     """Seconds."""
 
 
 @dataclass
 class _Asked:
-    """What became of one server during one lookup."""
+    """One server during one lookup, and the outcome so far."""
 
     server: Server
     edns: bool
@@ -83,9 +88,11 @@ class _Asked:
 
 async def ask(servers: Sequence[Server], name: str, *, seconds: float, patience: float,
               tcp_only: bool = False, kind: str = "TXT") -> Answer:
-    """What the servers say of `name`, its records of type `kind`. Each server is asked in turn and
-    waited for `patience` seconds, again and again, for `seconds` in all. Raises `DnsTrouble` if
-    none of them can tell."""
+    """Look up the records of `name` of the type `kind`.
+
+    Asks each server in turn and waits `patience` seconds for it, round after round, for `seconds`
+    in all. Raises `DnsTrouble` if none of them gives an answer.
+    """
     now = asyncio.get_running_loop().time
     end = now() + seconds
     every = [_Asked(server, server.plain_until <= now()) for server in servers]
@@ -106,7 +113,7 @@ async def ask(servers: Sequence[Server], name: str, *, seconds: float, patience:
 
 async def _ask_one(one: _Asked, question: tuple[dns.name.Name, dns.rdatatype.RdataType],
                    seconds: float, tcp_only: bool) -> Answer | None:
-    """Ask one server once. Returns its answer; None if there is none, and then `one` notes why."""
+    """Ask one server once. Returns None without a usable answer, and notes the cause in `one`."""
     with_edns = one.edns
     query = dns.message.make_query(*question, use_edns=0 if with_edns else False,
                                    payload=EDNS_PAYLOAD if with_edns else None)
@@ -130,11 +137,11 @@ async def _ask_one(one: _Asked, question: tuple[dns.name.Name, dns.rdatatype.Rda
 
 async def _exchange(server: Server, query: dns.message.QueryMessage, seconds: float, tcp_only: bool
                     ) -> dns.message.QueryMessage:
-    """The response, by UDP, and by TCP where that is cut."""
+    """The response by UDP, or by TCP if that was truncated."""
     if not tcp_only:
         family = socket.AF_INET6 if ":" in server.address else socket.AF_INET
         try:
-            # Connected, so that the kernel drops what others send and tells of a closed port.
+            # Connected, so that the kernel drops packets of others and reports a closed port.
             backend: Any = dns.asyncbackend.get_backend("asyncio")
             async with await backend.make_socket(
                     family, socket.SOCK_DGRAM, destination=(server.address, server.port)) as sock:
@@ -147,15 +154,15 @@ async def _exchange(server: Server, query: dns.message.QueryMessage, seconds: fl
 
 
 def _as_answer(message: dns.message.Message) -> dns.message.QueryMessage:
-    """Raises `dns.exception.FormError` if it is no answer to a query (an UPDATE, say)."""
+    """Raises `dns.exception.FormError` if it does not answer a query (but an UPDATE, say)."""
     if not isinstance(message, dns.message.QueryMessage):
         raise dns.exception.FormError
     return message
 
 
 def _is_referral(message: dns.message.QueryMessage) -> bool:
-    """Whether the server only names others that may know, as one without recursion does. That
-    must not count as "there is no such name"."""
+    """Whether the server only refers to other servers, as one without recursion does. That must
+    not count as "there is no such name"."""
     return (not message.answer and not message.flags & (dns.flags.RA | dns.flags.AA)
             and any(rrset.rdtype == dns.rdatatype.NS for rrset in message.authority))
 
@@ -171,7 +178,7 @@ def _answer(message: dns.message.QueryMessage) -> Answer:
 
 
 def texts(rdatas: Iterable[Any]) -> tuple[bytes, ...]:
-    """The TXT records, each with its character strings joined; `MAX_ANSWER` octets at most."""
+    """The TXT records, each with its character strings joined, up to `MAX_ANSWER` octets in all."""
     found, size = [], 0
     for rdata in rdatas:
         text = b"".join(rdata.strings)

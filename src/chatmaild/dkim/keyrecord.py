@@ -1,4 +1,4 @@
-"""DKIM key records: the text of a TXT record -> a key and what it may be used for.
+"""DKIM key records: the text of a TXT record -> a key, and what it may be used for.
 
 Source: RFC 6376 section 3.6.1, RFC 8463 section 4.
 """
@@ -20,13 +20,13 @@ class KeyRecord:
     data: bytes
     """The decoded `p=`."""
     testing: bool
-    """Flag `t=y`: the domain tries DKIM out. It makes a valid signature no less valid."""
+    """Flag `t=y`: the domain is testing DKIM. A valid signature is valid all the same."""
     exact_identity: bool
     """Flag `t=s`: the domain of `i=` must be `d=` itself."""
 
 
 def parse_key_record(record: bytes) -> KeyRecord:
-    """The key in the text of a TXT record. Raises `DkimSyntaxError`."""
+    """Parse the text of a TXT record. Raises `DkimSyntaxError`, also for a revoked key."""
     if len(record) > MAX_RECORD:
         raise DkimSyntaxError(f"a key record of more than {MAX_RECORD} octets")
     tags = TagList(record)

@@ -1,7 +1,7 @@
-"""Modular exponentiation by OpenSSL: seven times faster than Python's own `pow`, for RSA.
+"""Modular exponentiation by OpenSSL, for RSA: seven times faster than Python's own `pow`.
 
-The functions come from the libcrypto that hashlib has loaded in any case, so that they cost no
-memory, and their names and types are the same since OpenSSL 1.0. Other threads run meanwhile.
+The functions are in the libcrypto that hashlib loads anyway, so they cost no memory. Their names
+and types have not changed since OpenSSL 1.0. Other threads run meanwhile.
 """
 
 import ctypes
@@ -9,9 +9,9 @@ from collections.abc import Callable
 from ctypes import c_char_p, c_int, c_void_p
 from typing import Any
 
-import _hashlib  # type: ignore[import]    # a part of CPython that nobody has typed
+import _hashlib  # type: ignore[import]    # a part of CPython without types
 
-_library = ctypes.CDLL(_hashlib.__file__)   # finds symbols in what it is linked with, too
+_library = ctypes.CDLL(_hashlib.__file__)   # also finds the symbols of libraries it is linked with
 
 
 def _function(name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
@@ -29,9 +29,9 @@ _to_octets = _function("BN_bn2binpad", c_int, c_void_p, c_char_p, c_int)
 
 
 def power(base: bytes, exponent: bytes, modulus: bytes) -> bytes:
-    """``base ** exponent % modulus``, all of them big-endian; as long as `modulus`.
+    """``base ** exponent % modulus``, all of them big-endian; the result is as long as `modulus`.
 
-    `modulus` must be odd. No secrets: it takes longer for some numbers than for others.
+    `modulus` must be odd. Not for secret numbers: the time that it takes depends on them.
     """
     result = ctypes.create_string_buffer(len(modulus))
     context = _new_context()

@@ -1,29 +1,31 @@
-"""The host's name servers, from the text of resolv.conf(5), as glibc takes them from there."""
+"""The host's name servers, from the text of resolv.conf(5), read as glibc reads it."""
 
 import ipaddress
 import re
 from dataclasses import dataclass
 
 DEFAULT = "127.0.0.1"
-"""Asked where no server is named."""
+"""The server if none is named."""
 
 MAX_SERVERS = 3
-"""glibc looks at no more (MAXNS)."""
+"""Name servers that are used, as in glibc (MAXNS)."""
 
 _LINE = re.compile(r"(nameserver|options)[ \t]+(.*)")
 
 
 @dataclass(frozen=True)
 class ResolvConf:
+    """What resolv.conf(5) says."""
+
     servers: tuple[str, ...]
-    """Network addresses, in the order in which they are to be asked."""
+    """Network addresses, in the order to ask them; at least one."""
     tcp_only: bool
     """``options use-vc``."""
 
 
 def parse(text: str) -> ResolvConf:
-    """Takes any text. Passes over what glibc passes over: a name instead of an address, unknown
-    words, keywords that are not at the beginning of their line."""
+    """Read any text. Ignores what glibc ignores: a name in place of an address, unknown words,
+    keywords that are not at the beginning of their line."""
     servers: list[str] = []
     options: set[str] = set()
     for line in text.split("\n"):

@@ -1,6 +1,6 @@
-"""Records from the DNS: keys for threads that must not wait long, anything for commands.
+"""Looks up records in the DNS: keys for threads that must not wait long, anything for commands.
 
-One thread runs an asyncio loop for all lookups. The callers, in threads of libmilter, wait for
+One thread runs an asyncio loop for all lookups. The callers, threads of libmilter, wait for the
 results under limits. A process of Postfix's smtpd waits with each of them, so the limits protect
 everybody else's mail.
 """
@@ -24,31 +24,35 @@ with absent("ssl"):
 RESOLV_CONF = Path("/etc/resolv.conf")
 
 MAX_TTL = 86400
+"""Seconds for which records are kept at most."""
+
 MAX_NEGATIVE_TTL = 60
 """Seconds for which a missing key is remembered; its owner may be about to publish it."""
 
 FAILURE_TTL = 30
-"""Seconds for which a name that got no answer is not asked for again."""
+"""Seconds for which a name that got no answer is not looked up again."""
 
 Records = tuple[bytes, ...] | None
-"""The TXT records of a name; none if it has none; None if the DNS could not tell."""
+"""The TXT records of a name; empty if it has none; None if the DNS gave no answer."""
 
 
 @dataclass(frozen=True)
 class Limits:
+    """How long callers wait, and how much a resolver keeps."""
+
     seconds: float = 4.5
-    """That all lookups of one message may take together: with all else they stay below 5."""
+    """For all lookups of one message together, so that with all else it takes less than 5."""
     patience: float = 1.5
-    """Seconds until a server that does not answer is asked again, or the next one is."""
+    """Seconds to wait for a server before the next one is asked, or the same again."""
     short_wait: float = 0.5
-    """Seconds: nearly every answer has come by then."""
+    """Seconds in which nearly every answer comes."""
     waiting: int = 50
-    """Callers that wait at once; half of Postfix's default_process_limit, which they would
-    exhaust."""
+    """Callers that wait at the same time: half of Postfix's default_process_limit, which they
+    must not exhaust."""
     waiting_long: int = 20
     """Callers that may wait longer than `short_wait`."""
     lookups: int = 200
-    """Lookups under way at once, waited for or not."""
+    """Lookups under way at the same time, whether or not a caller waits."""
     names: int = 2000
     """Names in the cache."""
 
@@ -58,7 +62,7 @@ class Resolver:
 
     def __init__(self, servers: tuple[tuple[str, int], ...] = (), limits: Limits = Limits(),
                  resolv_conf: Path = RESOLV_CONF, clock: Callable[[], float] = time.monotonic):
-        """`servers` are (address, port); none means those of the host, from `resolv_conf`."""
+        """`servers` are (address, port); without any, those in `resolv_conf` are asked."""
         self._limits = limits
         self._clock = clock
         self._servers = _Servers(servers, resolv_conf)
@@ -66,14 +70,15 @@ class Resolver:
         self._cache: OrderedDict[str, tuple[float, Records]] = OrderedDict()
         self._running: dict[str, futures.Future[Records]] = {}
         self.counts = {"cached": 0, "found": 0, "none": 0, "failed": 0}
-        """How often a name was in the cache, or a lookup ended with records, without, or with
-        nothing that the DNS could tell."""
+        """How many names were in the cache, and how many lookups ended with records, with none,
+        or without an answer."""
         self._waiting = threading.Semaphore(limits.waiting)
         self._waiting_long = threading.Semaphore(limits.waiting_long)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def look_up(self, names: Iterable[str]) -> dict[str, Records]:
-        """What the DNS holds at `names`; blocks for `Limits.seconds` at most."""
+        """The TXT records at `names`. Blocks for `Limits.seconds` at most; a name without an
+        answer by then has None."""
         deadline = time.monotonic() + self._limits.seconds
         known: dict[str, Records] = {}
         pending: dict[str, futures.Future[Records]] = {}
@@ -91,7 +96,7 @@ class Resolver:
                         for name, future in pending.items()}
 
     def _wait(self, every: Collection[futures.Future[Records]], deadline: float) -> None:
-        """Wait for `every` until `deadline` (monotonic), or less long if many wait already."""
+        """Wait for `every` until `deadline` (monotonic), or not as long if many wait already."""
         pending = [future for future in every if not future.done()]
         if not pending or not self._waiting.acquire(blocking=False):
             return
@@ -107,14 +112,14 @@ class Resolver:
             self._waiting.release()
 
     def _future(self, name: str) -> futures.Future[Records]:
-        """The lookup of a name, begun if need be. Needs the lock."""
+        """The lookup of a name, started if none is under way. The caller holds the lock."""
         if name in self._running:
             return self._running[name]
         if self._loop is None:
             self._loop = _started_loop()
         while len(self._running) >= self._limits.lookups:
-            # The oldest gives way: what gets an answer got it long ago, and whoever has a dead
-            # zone must not keep the keys of everybody else from being looked up.
+            # Cancel the oldest: it is the least likely to get an answer, and a dead zone must not
+            # keep others from looking up the keys they need.
             self._running.pop(next(iter(self._running))).cancel()
         future = asyncio.run_coroutine_threadsafe(self._fetch(name), self._loop)
         self._running[name] = future
@@ -127,10 +132,10 @@ class Resolver:
             records = answer.records
             ttl = min(answer.ttl, MAX_TTL if records else MAX_NEGATIVE_TTL)
         except DnsTrouble:
-            pass  # that the DNS could not tell is an answer too, and kept for a while
+            pass  # remember for a while that the DNS gave no answer
         finally:
             with self._lock:
-                if self._running.pop(name, None):   # else it gave way, and nothing is known
+                if self._running.pop(name, None):   # else it was cancelled, and nothing is known
                     self.counts[_word(records)] += 1
                     self._cache[name] = (self._clock() + ttl, records)
                     self._cache.move_to_end(name)
@@ -145,8 +150,8 @@ class Resolver:
 
 
 class _Servers:
-    """The servers to ask: those configured, or those of resolv.conf, which may change while we
-    run. What was learnt about them is kept until it does."""
+    """The servers to ask: those configured, or those in resolv.conf. That file may change while
+    we run; until it does, what was learnt about the servers is kept."""
 
     def __init__(self, configured: tuple[tuple[str, int], ...], path: Path):
         self._path = path
@@ -156,7 +161,7 @@ class _Servers:
         self._tcp_only = False
 
     def current(self) -> tuple[list[Server], bool]:
-        """The servers, and whether they want to be asked by TCP alone."""
+        """The servers, and whether to ask them by TCP only."""
         if not self._is_configured:
             stamp = _stamp(self._path)
             if stamp != self._made_from:
@@ -169,7 +174,8 @@ class _Servers:
 
 def explain_trouble(name: str, servers: tuple[tuple[str, int], ...] = (),
                     resolv_conf: Path = RESOLV_CONF) -> str:
-    """What each server answered to one lookup, in words for people; "" if it was answered."""
+    """Look up `name` once and tell in words why no server answered; "" if one did. Takes
+    `Limits.seconds` at most."""
     limits = Limits()
     found, tcp_only = _Servers(servers, resolv_conf).current()
     try:
@@ -186,8 +192,8 @@ Question = tuple[str, str]
 
 def ask_all(questions: Iterable[Question], servers: tuple[tuple[str, int], ...] = (),
             resolv_conf: Path = RESOLV_CONF) -> dict[Question, tuple[str, ...] | DnsTrouble]:
-    """The records that answer each question, or why nobody could tell. For commands; takes
-    `Limits.seconds` at most, however many they are."""
+    """Look up many records at once, for commands. Returns for each question its records as in a
+    zone file (TXT as its text), or why no server answered. Takes `Limits.seconds` at most."""
     limits = Limits()
     found, tcp_only = _Servers(servers, resolv_conf).current()
 
@@ -215,7 +221,7 @@ def _has_result(future: futures.Future[Records]) -> bool:
 
 
 def _started_loop() -> asyncio.AbstractEventLoop:
-    """A loop that runs in a thread of its own. Raises RuntimeError if there can be no thread."""
+    """A loop in a thread of its own. Raises RuntimeError if the thread cannot be started."""
     loop = asyncio.new_event_loop()
     try:
         threading.Thread(target=loop.run_forever, name="dns", daemon=True).start()

@@ -6,35 +6,38 @@ from dataclasses import dataclass
 import authres  # type: ignore[import]    # comes without types
 
 MAX_OCTETS = 3072
-"""Of all fields of a message that are read. What a verifier writes is far shorter, and authres,
-which copies what is left for each token, takes a time that grows with the square of the length."""
+"""Octets read of all these fields of a message together. Real verifiers write far less. authres
+copies the rest of the text at each token, so its time grows with the square of the length."""
 
 _BEGINNING = re.compile(rb"[ \t\r\n]*([A-Za-z0-9._-]+)(?:[ \t\r\n]+1)?[ \t\r\n]*;")
 
 
 @dataclass(frozen=True)
 class DkimResult:
+    """One result of the method ``dkim`` (RFC 8601 section 2.7.1)."""
+
     result: str
     """``pass``, ``fail``, ``none``, ``temperror`` and so on, lower case."""
     domain: str | None
-    """`header.d`, lower case."""
+    """`header.d`, lower case; None unless there is exactly one."""
 
 
 def authserv_id(value: bytes) -> str:
-    """The authserv-id of a field, lower case, where it stands as verifiers write it; else "".
+    """The authserv-id of a field, lower case; "" unless it is written plainly, as verifiers do.
 
-    Comments and quotes around it, which RFC 8601 allows, hide the field of a stranger from
-    whatever should remove it.
+    RFC 8601 also allows comments and quotes around it. A stranger could use them to hide a forged
+    field from the programs that should remove it.
     """
     match = _BEGINNING.match(value)
     return match[1].decode("ascii").lower() if match else ""
 
 
 def dkim_results(value: bytes) -> tuple[DkimResult, ...] | None:
-    """What a field says of DKIM before it comes to speak of anything else; None if unreadable.
+    """The results of DKIM at the beginning of a field, before any other method; None if the field
+    cannot be read.
 
-    Results of SPF quote what the client said in HELO and MAIL. rspamd puts it in a comment where
-    a parenthesis ends it, so that everything behind may be the client's invention.
+    Results of SPF quote what the client said in HELO and MAIL. rspamd puts it into a comment,
+    which a parenthesis ends, so all that follows may be the client's invention.
     """
     if len(value) > MAX_OCTETS:
         return None

@@ -1,7 +1,7 @@
 """DKIM-Signature fields: octets -> values.
 
-Source: RFC 6376 section 3.5, RFC 8301 (no SHA-1) and RFC 8463 (Ed25519). Stricter than these in
-one point: `l=`, which leaves the end of a body unsigned, is refused.
+Sources: RFC 6376 section 3.5, RFC 8301 (no SHA-1) and RFC 8463 (Ed25519). Stricter in one point:
+`l=`, which leaves the end of a body unsigned, is refused.
 """
 
 import re
@@ -15,7 +15,7 @@ MAX_FIELD = 8192
 """Octets in a DKIM-Signature field; real ones have less than 2,000."""
 
 ALGORITHMS = {b"rsa-sha256": "rsa", b"ed25519-sha256": "ed25519"}
-"""The signature algorithms that are verified, with the type of their key."""
+"""The signature algorithms that can be verified, and the type of key of each."""
 
 ENDLESS = 10 ** 12
 """Seconds since 1970 that stand for any later time (RFC 6376 section 3.5, `x=`)."""
@@ -38,18 +38,18 @@ class Signature:
     relaxed_headers: bool
     relaxed_body: bool
     signed_fields: tuple[bytes, ...]
-    """`h=`, lower case, in the order given; a field may stand there more often than it exists."""
+    """`h=`, lower case, in the order given; may name a field more often than it exists."""
     body_hash: bytes
     value: bytes
     """The decoded `b=`."""
     identity_domain: str
-    """The domain of `i=`, which is `d=` or below it."""
+    """The domain of `i=`: that of `d=`, or one below it."""
     timestamp: int | None
-    """`t=`, seconds since 1970; None if it does not say when it was made."""
+    """`t=`, when it was made, in seconds since 1970; None if it does not say."""
     expiration: int | None
     """`x=`, seconds since 1970; None if it never expires."""
     unsigned: bytes
-    """The field's value with an empty `b=`, as it was signed."""
+    """The value of the field with an empty `b=`, which is what was signed."""
 
     @property
     def key_name(self) -> str:
@@ -58,17 +58,17 @@ class Signature:
 
 
 def claimed_domain(field: bytes) -> str | None:
-    """The `d=` of a field, lower case, however broken the rest is; None without a usable one."""
+    """The `d=` of a field, lower case, even if the rest is broken; None if it names no domain."""
     domain = taglist.first_value(field[:MAX_FIELD], b"d")
     return domain.decode("ascii").lower() if address.is_domain(domain) else None
 
 
 def is_quotable(field: bytes) -> bool:
-    """Whether `d=`, `s=`, `i=`, `a=` and `b=` hold nothing that ends a value or a result where a
-    verifier quotes them in Authentication-Results.
+    """Whether a verifier can quote `d=`, `s=`, `i=`, `a=` and `b=` in Authentication-Results
+    without a character that would end the value or the result.
 
-    OpenDKIM writes `i=` there decoded, so that ``=3B`` begins another result, of anything. A field
-    of more than `MAX_FIELD` octets, which `parse_signature` refuses too, is not worth the work.
+    OpenDKIM decodes `i=` there, so ``=3B`` in it begins another result of the sender's choice.
+    False for a field of more than `MAX_FIELD` octets, which `parse_signature` refuses as well.
     """
     if len(field) > MAX_FIELD:
         return False
@@ -83,7 +83,7 @@ def is_quotable(field: bytes) -> bool:
 
 
 def parse_signature(field: bytes) -> Signature:
-    """The signature in the value of a DKIM-Signature field. Raises `DkimSyntaxError`."""
+    """Parse the value of a DKIM-Signature field. Raises `DkimSyntaxError`."""
     if len(field) > MAX_FIELD:
         raise DkimSyntaxError(f"a signature of more than {MAX_FIELD} octets")
     tags = TagList(field)
@@ -116,7 +116,7 @@ def _check_version_and_methods(tags: TagList) -> None:
 
 
 def _canonicalization(tags: TagList) -> tuple[bool, bool]:
-    """Whether the header's is relaxed, and the body's."""
+    """Whether the canonicalization of the headers is relaxed, and that of the body."""
     headers, _, body = tags.get("c", b"simple/simple").partition(b"/")
     try:
         return _CANONICALIZATION[headers], _CANONICALIZATION[body or b"simple"]
@@ -133,7 +133,7 @@ def _key_place(tags: TagList) -> tuple[str, str]:
 
 
 def _identity_domain(tags: TagList, domain: str) -> str:
-    """The domain of `i=`, which is `domain` itself without one."""
+    """The domain of `i=`; `domain` without an `i=`."""
     identity = tags.get("i", b"@" + domain.encode())
     _, at, found = identity.lower().rpartition(b"@")
     if not at or not (b"." + found).endswith(b"." + domain.encode()):
@@ -142,7 +142,7 @@ def _identity_domain(tags: TagList, domain: str) -> str:
 
 
 def _signed_fields(tags: TagList) -> tuple[bytes, ...]:
-    """The names of `h=`. What is no name of a field stands for none, and is signed as such."""
+    """The names in `h=`. Anything that cannot be a name matches no field, and does no harm."""
     tags.required("h")
     names = tuple(name.lower() for name in tags.items("h"))
     if b"from" not in names:

@@ -1,9 +1,9 @@
 """Tag lists, ``name=value; name=value``: the form of signatures and of key records.
 
-Source: RFC 6376 section 3.2, read as widely as dkimpy and OpenDKIM both read it, because what
-both take for valid is in use: names need only begin with a letter, white space is whatever C's
-isspace(3) calls so, and in the base64 of a key other characters mean nothing (RFC 2045 section
-6.8), such as the quotes that people paste into records.
+Source: RFC 6376 section 3.2. This reader accepts whatever dkimpy and OpenDKIM both accept, since
+domains depend on it: a name need only begin with a letter, white space is that of C's isspace(3),
+and other characters in the base64 of a key are ignored (RFC 2045 section 6.8), such as the quotes
+that people paste into records.
 """
 
 import binascii
@@ -19,14 +19,14 @@ _BLANKS = re.compile(rb"[ \t\r\n\x0b\x0c]+")
 
 
 class DkimSyntaxError(ChatmaildError, ValueError):
-    """A signature or a key record that cannot be used; the text says why, without addresses."""
+    """A signature or a key record is not usable; the text says why, and names no address."""
 
 
 class TagList:
-    """The tags of one list, each in the order given and with the white space around it gone."""
+    """The tags of one list, without the white space around names and values."""
 
     def __init__(self, text: bytes):
-        """Raises `DkimSyntaxError` if this is no tag list, or one with a name twice."""
+        """Raises `DkimSyntaxError` if this is not a tag list, or if it has a name twice."""
         self._values: dict[bytes, bytes] = {}
         specs = text.split(b";")
         if not specs[-1].strip(WHITE_SPACE):
@@ -44,24 +44,24 @@ class TagList:
         return name.encode() in self._values
 
     def get(self, name: str, default: bytes = b"") -> bytes:
-        """The value of a tag; `default` where it is missing."""
+        """The value of a tag; `default` if it is missing."""
         return self._values.get(name.encode(), default)
 
     def required(self, name: str) -> bytes:
-        """The value of a tag. Raises `DkimSyntaxError` where it is missing or empty."""
+        """The value of a tag. Raises `DkimSyntaxError` if it is missing or empty."""
         value = self.get(name)
         if not value:
             raise DkimSyntaxError(f"{name}= is missing or empty")
         return value
 
     def items(self, name: str, default: bytes = b"") -> tuple[bytes, ...]:
-        """The items of a list with colons; empty ones are left out."""
+        """The items of a value that is a list with colons, without empty ones."""
         items = (item.strip(WHITE_SPACE) for item in self.get(name, default).split(b":"))
         return tuple(item for item in items if item)
 
     def base64(self, name: str, strict: bool = True) -> bytes:
-        """The octets of a value in base64. If not `strict`, characters that are not of its
-        alphabet are passed over. Raises `DkimSyntaxError` if the value is missing or cut."""
+        """The decoded octets of a value in base64. Unless `strict`, characters outside its
+        alphabet are ignored. Raises `DkimSyntaxError` if the value is missing or truncated."""
         value = without_blanks(self.required(name))
         try:
             if strict and not _BASE64.match(value):
@@ -72,7 +72,7 @@ class TagList:
 
 
 def first_value(text: bytes, name: bytes) -> bytes:
-    """The first value of that name, in whatever is between semicolons; b"" without one."""
+    """The first value of the tag `name`, even if `text` is not a tag list; b"" without one."""
     for spec in text.split(b";"):
         found, _, value = spec.partition(b"=")
         if found.strip(WHITE_SPACE) == name:
@@ -81,7 +81,7 @@ def first_value(text: bytes, name: bytes) -> bytes:
 
 
 def with_empty_value(text: bytes, name: bytes) -> bytes:
-    """`text` with the values of that name deleted, and the white space around them."""
+    """`text` without the values of the tags `name` and the white space around them."""
     specs = text.split(b";")
     for index, spec in enumerate(specs):
         found, _, _ = spec.partition(b"=")
@@ -91,4 +91,5 @@ def with_empty_value(text: bytes, name: bytes) -> bytes:
 
 
 def without_blanks(value: bytes) -> bytes:
+    """`value` without any `WHITE_SPACE`."""
     return _BLANKS.sub(b"", value)

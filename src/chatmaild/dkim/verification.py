@@ -1,8 +1,8 @@
-"""Is a message really from the domain that its From field names?
+"""Tells whether a message is really from the domain that its From field names.
 
-`DkimCheck` answers from the message's own signatures (RFC 6376) and fetches no keys itself: it
-names those it needs, and is given what the DNS said. The one aligned signature that is valid
-decides; aligned means that `d=` equals the domain of From exactly.
+`DkimCheck` verifies the message's own signatures (RFC 6376). It fetches no keys: it names those it
+needs, and the caller hands in what the DNS said. One valid aligned signature is enough; aligned
+means that `d=` equals the domain of From exactly.
 """
 
 import contextlib
@@ -21,40 +21,44 @@ from chatmaild.dkim.signature import Signature
 from chatmaild.dkim.taglist import DkimSyntaxError
 
 MAX_SIGNATURES = 5
-"""Aligned signatures that are looked at; honest senders use one or two."""
+"""Aligned signatures that are verified; honest senders use one or two."""
 
 CLOCK_DRIFT = 300
-"""Seconds that `x=` may have passed before a signature counts as expired, and that `t=` may be
-ahead of our clock."""
+"""Seconds that `x=` may lie in the past and `t=` in the future by our clock."""
 
 _FIELD_NAME = re.compile(rb"[!-9;-~]+\Z")
 
 key_record = functools.lru_cache(maxsize=256)(keyrecord.parse_key_record)
 
 Fields = Sequence[tuple[bytes, bytes]]
-"""Header fields from top to bottom: the name, and all behind the colon with folds as CRLF."""
+"""Header fields from top to bottom: the name, and all after the colon, with folds as CRLF."""
 
 Keys = Mapping[str, tuple[bytes, ...] | None]
-"""What the DNS holds at each name: TXT records, none, or None where it could not tell."""
+"""The TXT records at each name, which may be none; None where the DNS gave no answer."""
 
 
 class State(Enum):
+    """Whether a message is authentic."""
+
     VALID = "valid"
     INVALID = "invalid"
     UNKNOWN = "unknown"
-    """It cannot be told now: the DNS gave no answer, or the signature is from the future."""
+    """Nobody can tell now: the DNS gave no answer, say, or the signature is from the future."""
 
 
 @dataclass(frozen=True)
 class Authenticity:
+    """A verdict, and what decided it."""
+
     state: State
     code: str
     """What decided, for the log."""
     detail: str
-    """The same in words, for people. No address, nothing from the message."""
+    """The same in words for people, without addresses or anything from the message."""
 
     @classmethod
     def invalid(cls, code: str, detail: str) -> "Authenticity":
+        """The verdict that a message is not authentic."""
         return cls(State.INVALID, code, detail)
 
 
@@ -65,20 +69,21 @@ _DNS_TROUBLE = Authenticity(State.UNKNOWN, "dns-trouble", "the DNS did not answe
 
 
 _BEST_FIRST = ("valid", "signature-in-future", "signature-wrong", "key-unusable")
-"""The possible outcomes of a key record."""
+"""The codes that the check with one key record can end with."""
 
 
 class SignatureCheck:
-    """One signature of a message, judged step by step."""
+    """The check of one signature of a message."""
 
     def __init__(self, fields: Fields, index: int, signature: Signature, now: float):
+        """`signature` is the field at `index`; `now` is in seconds since 1970."""
         self.signature = signature
         self.header_hash = hashlib.sha256(canonical_headers(fields, index, signature))
         self.expired = (
             signature.expiration is not None and signature.expiration + CLOCK_DRIFT < now
         )
-        # RFC 6376 section 3.5 lets verifiers ignore it. It may be our clock that is wrong, and
-        # who is deferred instead of refused loses no mail by it.
+        # RFC 6376 section 3.5 lets verifiers ignore such a signature. But our clock may be wrong,
+        # and mail that is deferred instead of refused is not lost.
         self.in_future = (
             signature.timestamp is not None and signature.timestamp - CLOCK_DRIFT > now
         )
@@ -86,7 +91,8 @@ class SignatureCheck:
     def judge(
         self, body_hash: bytes, records: tuple[bytes, ...] | None, min_rsa_bits: int
     ) -> Authenticity:
-        """The verdict on this signature, the steps that need no key first."""
+        """The verdict on this signature. `records` are those at its key's name; None if the DNS
+        gave no answer. Checks that need no key come first."""
         if self.expired:
             return Authenticity.invalid("signature-expired", "the signature has expired (x=)")
         if body_hash != self.signature.body_hash:
@@ -96,13 +102,13 @@ class SignatureCheck:
         if not records:
             return Authenticity.invalid("no-key", "the DNS has no key of that name")
         # RFC 6376 section 3.6.2.2 leaves open what several records mean. Their order changes from
-        # answer to answer, so a verdict that is the same each time has to look at all of them;
-        # those of other kinds, which a wildcard puts there, do not count beside a key.
+        # answer to answer, so only a look at all of them gives the same verdict each time. Records
+        # of other kinds, which a wildcard puts there, do not count beside a key.
         return min([self._judge_with(record, min_rsa_bits) for record in records],
                    key=lambda found: _BEST_FIRST.index(found.code))
 
     def _judge_with(self, text: bytes, min_rsa_bits: int) -> Authenticity:
-        """The verdict by one TXT record."""
+        """The verdict with the key in one TXT record."""
         try:
             record = key_record(text)
             key = crypto.public_key(record, min_rsa_bits)
@@ -119,10 +125,11 @@ class SignatureCheck:
 
 
 class DkimCheck:
-    """The check of one message: made at the end of its header, fed its body, asked once."""
+    """The check of one message: make it at the end of the header, call `body` with the chunks,
+    `finish`, then `result`."""
 
     def __init__(self, fields: Fields, from_domain: str, now: float, min_rsa_bits: int):
-        """`from_domain` is the domain of From in lower case; `now` is seconds since 1970."""
+        """`from_domain` is the domain of From in lower case; `now` is in seconds since 1970."""
         self._min_rsa_bits = min_rsa_bits
         self._signatures: list[SignatureCheck] = []
         self._problem = Authenticity.invalid("no-signature", "there is no signature")
@@ -147,11 +154,12 @@ class DkimCheck:
         }
 
     def body(self, chunk: bytes) -> None:
+        """The next octets of the body, with CRLF line ends."""
         for body in self._bodies.values():
             body.update(chunk)
 
     def finish(self) -> frozenset[str]:
-        """Ends the body; returns the names of the keys that can still make a difference."""
+        """The body is over. Returns the DNS names of the keys that are still needed."""
         self._digests = {relaxed: body.digest() for relaxed, body in self._bodies.items()}
         return frozenset(
             check.signature.key_name for check in self._signatures
@@ -160,7 +168,7 @@ class DkimCheck:
         )
 
     def result(self, keys: Keys) -> Authenticity:
-        """The verdict, after `finish`."""
+        """The verdict; call this after `finish`, with the records at the names it returned."""
         verdicts = [
             check.judge(self._digests[check.signature.relaxed_body],
                         keys.get(check.signature.key_name), self._min_rsa_bits)
@@ -174,26 +182,26 @@ class DkimCheck:
 
 
 def canonical_headers(fields: Fields, index: int, signature: Signature) -> bytes:
-    """What `b=` was computed over: the fields of `h=`, and the signature at `index` itself.
+    """The octets that `b=` signs: the fields in `h=`, and the signature at `index` itself.
 
-    A name in `h=` stands for the lowest field of that name that was not yet taken; where there
-    is none left it stands for nothing (RFC 6376 section 5.4.2). The signature itself was not
-    there yet when they were taken.
+    A name in `h=` stands for the lowest field of that name that was not taken yet, or for nothing
+    if none is left (RFC 6376 section 5.4.2). The signature itself is never among them: it did not
+    exist yet.
     """
     left: dict[bytes, list[tuple[bytes, bytes]]] = {name: [] for name in signature.signed_fields}
     for position, field in enumerate(fields):
-        name = field[0].lower().rstrip(b" \t")     # mail programs take "To : x" for a To
+        name = field[0].lower().rstrip(b" \t")     # mail programs read "To : x" as a To
         if name in left and position != index:
             left[name].append(field)
     signed = [left[name].pop() for name in signature.signed_fields if left[name]]
     signed.append((fields[index][0], signature.unsigned))
-    # Without its line end, says the RFC; whoever signs and verifies takes blanks away as well.
+    # The RFC wants no line end here; the programs that sign and verify remove blanks as well.
     return crypto.canonical_headers(signature.relaxed_headers, signed).rstrip()
 
 
 def from_literal(literal: NetworkAddress, client: str) -> Authenticity:
-    """The verdict on an address at the literal of a network address. It has no name in the DNS
-    and so no key; it counts if the connecting `client` has that address."""
+    """The verdict on a From address whose domain is an address literal. It has no name in the DNS
+    and so no key; it is authentic if the connecting `client` has that network address."""
     with contextlib.suppress(ValueError):
         connecting = ipaddress.ip_address(client)
         if literal in (connecting, getattr(connecting, "ipv4_mapped", None)):
@@ -205,12 +213,12 @@ def from_literal(literal: NetworkAddress, client: str) -> Authenticity:
 def from_results(fields: Fields, authserv_id: str, from_domain: str) -> Authenticity:
     """The verdict of the verifier `authserv_id`, which this host runs (RFC 8601).
 
-    A verifier writes its field above everything that came from outside, so the topmost field
-    under its name that speaks of DKIM is its own, and those below it are forged or stale.
+    A verifier writes its field above everything that came from outside. So the topmost field under
+    its name with a result of DKIM is its own; those below are forged or stale.
     """
     for name, value in fields:
         if not _FIELD_NAME.match(name):
-            # OpenDKIM lets a message with "X : y" pass, with the results that it came with.
+            # OpenDKIM leaves a message with "X : y" alone, and the results that it came with.
             return Authenticity.invalid(
                 "verifier-no-pass", f"a header field whose name {authserv_id} may not understand")
         if name.lower().strip() == b"dkim-signature" and not dkim_signature.is_quotable(value):
@@ -234,8 +242,8 @@ def from_results(fields: Fields, authserv_id: str, from_domain: str) -> Authenti
             "verifier-no-pass", f"{authserv_id} found no valid signature of the From domain")
     if any(name.lower() == b"dkim-signature" and dkim_signature.claimed_domain(value) == from_domain
            for name, value in fields):
-        # The verifier is down, comes after us or has another name, and the sender has done their
-        # part: a fault of this host must not lose their mail.
+        # The sender has done their part. The verifier is down, comes after us or has another name:
+        # a fault of this host, which must not lose their mail.
         return Authenticity(State.UNKNOWN, "verifier-silent",
                             f"no DKIM result of {authserv_id}, though there is a signature")
     return Authenticity.invalid("verifier-silent", f"no DKIM result of {authserv_id}")

@@ -12,7 +12,7 @@ from chatmaild.dkim.dnsquery import texts
 from chatmaild.errors import UsageError
 
 MAX_LINKS = 8
-"""Of a chain of aliases."""
+"""Aliases (CNAME) that are followed from one name."""
 
 
 class ZoneFile:
@@ -34,6 +34,7 @@ class ZoneFile:
             ) from None
 
     def look_up(self, names: Iterable[str]) -> dict[str, tuple[bytes, ...]]:
+        """The TXT records at `names`; empty where the file has none."""
         return {name: self._records(dns.name.from_text(name)) for name in names}
 
     def _records(self, name: dns.name.Name) -> tuple[bytes, ...]:
