@@ -170,7 +170,7 @@ def receive(host, content):
 def test_what_belongs_into_no_mailbox_is_left_out_and_told(new, entry):
     found, complaints = receive(new, archive((f"{ALICE}/cur/{MESSAGE}", b"hello"), entry))
     assert [moved.messages for moved in found] == [1] and len(complaints) == 1
-    assert "belongs into no mailbox" in complaints[0]
+    assert "does not belong in a mailbox" in complaints[0]
     below = Path(new.path, "mail").rglob("*")
     assert not [path for path in below if path.is_symlink() or path.name in ("evil", "x")]
 

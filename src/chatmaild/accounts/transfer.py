@@ -63,7 +63,7 @@ def receive(
                         step()
                     yield StoreError(str(error))
     except (tarfile.TarError, EOFError) as error:
-        raise StoreError(f"no tar archive, or a damaged one: {error}") from None
+        raise StoreError(f"not a tar archive, or a damaged one: {error}") from None
 
 
 class _Member(tarfile.TarInfo):
@@ -154,7 +154,7 @@ class _Arrival:
             self._messages += 1
             self._step()
         else:
-            self._complain(f"{member.name}: belongs into no mailbox; left out")
+            self._complain(f"{member.name}: does not belong in a mailbox; left out")
 
     def _make_folder(self, new: str, folder: str) -> None:
         if folder not in self._made:

@@ -69,7 +69,7 @@ def public_key(record: KeyRecord, min_rsa_bits: int) -> PublicKey:
     try:
         material = crypto.parse_public_key(record.data)
     except (crypto.UnparsableKeyError, AssertionError, IndexError):
-        raise DkimSyntaxError("the key record's p= is no RSA key") from None
+        raise DkimSyntaxError("the key record's p= is not an RSA key") from None
     bits = material["modulus"].bit_length()
     if bits < min_rsa_bits:
         raise DkimSyntaxError(f"an RSA key of {bits} bits, less than {min_rsa_bits}")

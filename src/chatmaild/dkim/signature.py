@@ -128,7 +128,7 @@ def _key_place(tags: TagList) -> tuple[str, str]:
     """Domain and selector."""
     domain, selector = tags.required("d"), tags.required("s")
     if not address.is_domain(domain) or not address.is_domain(selector + b"._domainkey." + domain):
-        raise DkimSyntaxError("d= and s= make no domain name")
+        raise DkimSyntaxError("d= and s= do not form a domain name")
     return domain.decode("ascii").lower(), selector.decode("ascii").lower()
 
 
@@ -163,6 +163,6 @@ def _time(tags: TagList, name: str) -> int | None:
         return None
     value = tags.get(name)
     if not _DIGITS.match(value):
-        raise DkimSyntaxError(f"{name}= is no time")
+        raise DkimSyntaxError(f"{name}= is not a time")
     digits = value.lstrip(b"0")
     return int(digits or b"0") if len(digits) <= 12 else ENDLESS

@@ -64,7 +64,7 @@ class Authenticity:
 
 _VALID = Authenticity(State.VALID, "valid", "the signature is valid")
 _FUTURE = Authenticity(State.UNKNOWN, "signature-in-future",
-                       "by the clock of this host it will be signed in the future (t=)")
+                       "by the clock of this host it was signed in the future (t=)")
 _DNS_TROUBLE = Authenticity(State.UNKNOWN, "dns-trouble", "the DNS did not answer for the key")
 
 
@@ -207,7 +207,7 @@ def from_literal(literal: NetworkAddress, client: str) -> Authenticity:
         if literal in (connecting, getattr(connecting, "ipv4_mapped", None)):
             return Authenticity(State.VALID, "valid", "the client has the address that From names")
     return Authenticity.invalid("client-not-literal",
-                                "the client has not the network address that From names")
+                                "the client does not have the network address that From names")
 
 
 def from_results(fields: Fields, authserv_id: str, from_domain: str) -> Authenticity:
