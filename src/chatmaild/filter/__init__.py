@@ -1,4 +1,4 @@
-"""Decides whether Postfix takes a message: whose mail it is, which rules hold, what is answered.
+"""Decides whether Postfix takes a message: whose mail it is, which rules apply, what to answer.
 
     Postfix -> milter (the protocol) -> transaction (whose mail?)
             -> recipients (who takes what?)

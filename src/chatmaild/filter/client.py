@@ -1,11 +1,11 @@
-"""Who is connected."""
+"""The SMTP client of a transaction."""
 
 import enum
 from dataclasses import dataclass
 
 
 class Direction(enum.Enum):
-    """What a client without a login is taken for: one of ours, or a stranger."""
+    """Which of the two filters runs: that for submissions, or that for mail of strangers."""
 
     OUTGOING = "outgoing"
     INCOMING = "incoming"
@@ -13,13 +13,15 @@ class Direction(enum.Enum):
 
 @dataclass(frozen=True)
 class Client:
-    """A session: the network address ("" for a unix socket or unknown), per transaction the SASL
-    login ("" without one), when it connected, in seconds of the monotonic clock, and the version
-    of TLS in use ("" without); or, if `is_local`, a message that a program of this host gave to
-    sendmail(1), or a bounce."""
+    """A client as Postfix describes it at MAIL."""
 
     network_address: str = ""
+    """"" for a unix socket, or if unknown."""
     login: str = ""
+    """The SASL login, "" without one."""
     connected: float = 0.0
+    """When it connected, in seconds of the monotonic clock."""
     is_local: bool = False
+    """Whether there was no SMTP: a program of this host used sendmail(1), or it is a bounce."""
     tls: str = ""
+    """The version of TLS in use, "" without."""

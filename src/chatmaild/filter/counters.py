@@ -10,7 +10,7 @@ BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 
 
 class Counters:
-    """Of one process. Threads of libmilter add to it: a lock and an addition a message each."""
+    """The counters of one process. Any thread may add to them."""
 
     def __init__(self) -> None:
         self.verdicts = Counter(
@@ -32,6 +32,7 @@ class Counters:
         self._seconds.add(direction, seconds)
 
     def metrics(self, dns: Dns) -> Iterator[Metric]:
+        """All of them, for Prometheus, with those of `dns`."""
         for counter in (self.verdicts, self.errors, self._messages, self._octets):
             yield counter.metric()
         yield self._seconds.metric()

@@ -1,4 +1,4 @@
-"""Message headers of outgoing mail: which stay, what they may say, and what happens to the others.
+"""Message headers of outgoing mail: which stay, how much text they may hold, which are removed.
 
 Only the headers of the message itself are touched, never those of its MIME parts.
 """
@@ -18,6 +18,7 @@ MAX_HEADERS = 1000
 """Header lines in one message."""
 
 SUBJECT = "[...]"
+"""Replaces the Subject of encrypted mail."""
 
 _HIDDEN_SUBJECTS = (b"...", b"[...]")
 _MIME = ("mime-version", "content-type", "content-transfer-encoding")
@@ -35,7 +36,7 @@ _DATE = re.compile(
     rb"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[ \t\r\n]+[0-9]{4}[ \t\r\n]+"
     rb"[0-2][0-9]:[0-5][0-9](?::[0-6][0-9])?[ \t\r\n]+(?:[-+][0-9]{4}|GMT|UTC?)", re.I
 )
-# Apple Mail names itself there; the comment goes.
+# Apple Mail names itself in a comment, which is removed.
 _MIME_VERSION = re.compile(rb"1\.0[ \t\r\n]*(?:\((?:Mac OS X Mail|Apple Message framework|"
                            rb"iPhone Mail|iPad Mail)[ v0-9A-F.()\\]{0,40}\))?")
 _BETWEEN_ADDRESSES = re.compile(rb"[\s<>(),:;\"]+")
@@ -43,8 +44,8 @@ _BETWEEN_ADDRESSES = re.compile(rb"[\s<>(),:;\"]+")
 
 @dataclass(frozen=True)
 class Cleaned:
-    """`text`: octets of free text in the headers that stay. `named`: how many recipients they
-    name. `changes` remove the other headers."""
+    """`text` is the octets of free text in the headers that stay, `named` how many recipients
+    they name. `changes` remove the other headers."""
 
     text: int
     named: int
@@ -54,9 +55,9 @@ class Cleaned:
 def clean(headers: Headers, recipients: frozenset[bytes], budget: int) -> Cleaned:
     """What to change in the headers of an encrypted message, and how much text remains.
 
-    `recipients` are the addresses that the message goes to, in lower case. Nothing is counted
-    beyond `budget` and what all of them add to it. A From after the first goes. Raises `Refusal`
-    for another header twice that may be there once, and for an Autocrypt header whose key is none.
+    `recipients` are the addresses that the message goes to, in lower case. Counting stops beyond
+    `budget` octets and what all recipients add to it. Removes a From after the first. Raises
+    `Refusal` for any other header that must not repeat, and for an Autocrypt header without a key.
     """
     cleaning = _Cleaning(recipients, budget + MAX_TEXT_PER_RECIPIENT * len(recipients))
     for written, name, index, value in _numbered(headers):
@@ -76,8 +77,8 @@ def clean(headers: Headers, recipients: frozenset[bytes], budget: int) -> Cleane
 
 
 def clean_exempt(headers: Headers) -> Cleaned:
-    """The same for mail that may pass unencrypted: its Subject and its MIME headers stay as they
-    are, and nothing is counted."""
+    """The same for mail that may pass unencrypted: Subject and MIME headers stay as they are, and
+    nothing is counted. Raises `Refusal` for a header that must not repeat."""
     changes = [HeaderChange(written, index, None)
                for written, name, index, _ in _numbered(headers)
                if name not in _ONCE and not name.startswith((*_FAMILIES, "content-"))
@@ -86,15 +87,16 @@ def clean_exempt(headers: Headers) -> Cleaned:
 
 
 def without_repeated_from(headers: Headers) -> Headers:
-    """The headers but for a From after the first, which `clean` makes go; names in lower case."""
+    """The headers (names in lower case) without those that `clean` removes: every From after the
+    first."""
     first = next((index for index, (name, _) in enumerate(headers) if name == "from"), 0)
     return [header for index, header in enumerate(headers)
             if header[0] != "from" or index == first]
 
 
 def _numbered(headers: Headers) -> list[tuple[str, str, int, bytes]]:
-    """Each header as (name as written, in lower case, how many of that name came before it and it,
-    value). Raises `Refusal` for what may not be there at all. A second From is the caller's.
+    """Each header as (name as written, name in lower case, number among those of this name from 1,
+    value). Raises `Refusal` for one that must not be there. The caller deals with a second From.
     """
     counts: dict[str, int] = {}
     found = []
@@ -110,7 +112,7 @@ def _numbered(headers: Headers) -> list[tuple[str, str, int, bytes]]:
 
 
 class _Cleaning:
-    """Counts and collects; each method takes headers of one kind."""
+    """Counts text and collects changes; each method takes headers of one kind."""
 
     def __init__(self, recipients: frozenset[bytes], most: int):
         self.text = 0
@@ -123,19 +125,19 @@ class _Cleaning:
         self._changes.append(HeaderChange(written, index, value))
 
     def key(self, written: str, name: str, index: int, value: bytes) -> None:
-        """A key. A header that recipients must ignore is removed: nobody would miss it."""
+        """A key. Removes a header that recipients must ignore: nobody would miss it."""
         header = autocryptkey.read(value, self._most - self.text)
         if header is None:
             self.change(written, index, None)
             return
         gossip = name == "autocrypt-gossip"
-        # One for each recipient: many small ones could hide as much text as a large one.
+        # There is one for each recipient: many small ones could hide as much text as a large one.
         self.text += max(MAX_TEXT_PER_RECIPIENT if gossip else 0, header.text)
         if gossip and header.address in self._recipients:
             self._named.add(header.address)
 
     def fixed(self, written: str, name: str, index: int, value: bytes) -> None:
-        """A value that is one of few, or is replaced by one."""
+        """A value of a fixed form; replaces it where it must be another one."""
         stripped = value.strip()
         plain = _outer_blanks(value) <= 1
         if name == "subject":
@@ -150,8 +152,8 @@ class _Cleaning:
             self.change(written, index, "1.0")
 
     def free(self, name: str, value: bytes) -> None:
-        """Names, addresses, identifiers: all of it counts, and the name where it is the client's.
-        """
+        """Names, addresses, identifiers: all of the value counts, and the name if the client chose
+        it."""
         self.text += len(value.strip()) + _outer_blanks(value)
         if name not in _ONCE:
             self.text += len(name)
@@ -160,11 +162,11 @@ class _Cleaning:
                 self._recipients.intersection(_BETWEEN_ADDRESSES.split(value.lower())))
 
     def done(self) -> Cleaned:
-        # From the last to the first, so that the index of those still to be changed stays true.
+        # From the last to the first, so that the numbers of those before it stay right.
         return Cleaned(self.text, len(self._named), tuple(reversed(self._changes)))
 
 
 def _outer_blanks(value: bytes) -> int:
-    """White space around a value, beyond the one blank that stands behind the colon."""
+    """How much white space is around a value, beyond the one blank after the colon."""
     blanks = len(value) - len(value.strip())
     return blanks - 1 if value[:1] == b" " else blanks

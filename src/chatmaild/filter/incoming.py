@@ -1,6 +1,6 @@
 """The rules for incoming mail: may this message, which no chat user sent, go to chat users?
 
-It must be authentic, and end-to-end encrypted unless none of its recipients asks for that.
+It must be authentic. If one of its recipients wants encrypted mail only, it must be encrypted.
 """
 
 import ipaddress
@@ -18,7 +18,7 @@ from chatmaild.message import mediatype
 from chatmaild.message.reader import Content, Headers, Kind, Limits, MessageReader, lower_names
 from chatmaild.message.refusal import Refusal
 
-if TYPE_CHECKING:   # megabytes that a service for outgoing mail need not load
+if TYPE_CHECKING:   # a filter for outgoing mail saves megabytes
     from chatmaild.dkim.verification import Authenticity, DkimCheck, Fields
 
 _BLANKS = b" \t\r\n"
@@ -31,8 +31,8 @@ class Incoming:
     """The rules for one message; the interface is `transaction.Rules`."""
 
     def __init__(self, config: Config, recipients: Recipients, client: Client, sender_path: str):
-        """`recipients` is complete by the time of `wanted`; `sender_path` is the reverse-path as
-        in SMTP."""
+        """`recipients` must be complete when `wanted` is asked. `sender_path` is the reverse-path
+        as in SMTP."""
         self._config = config
         self._client = client
         self._sender = address.strip_path(sender_path)
@@ -49,12 +49,12 @@ class Incoming:
 
     @property
     def wanted(self) -> bool:
-        """Whether a chat user is among the recipients, so that the message has to be seen."""
+        """Whether there is a chat user among the recipients, so that the rules apply."""
         return self._recipients.chat
 
     def headers(self, headers: Headers, now: float) -> Verdict | None:
-        """The verdict, if the headers already decide. `now` in seconds since 1970."""
-        # Mail programs take "From : x" for a second From.
+        """The verdict if the headers decide, else None. `now` is in seconds since 1970."""
+        # Mail programs read "From : x" as a From.
         lowered = [(name.rstrip(" \t"), value) for name, value in lower_names(headers)]
         sender = from_address(lowered)
         if sender is None:
@@ -84,13 +84,14 @@ class Incoming:
                 received, from_domain, now, config.dkim_min_rsa_bits)
 
     def body(self, chunk: bytes) -> None:
+        """The next octets of the body, with CRLF line ends."""
         if self.reader:
             self.reader.feed(chunk)
         if self._dkim:
             self._dkim.body(chunk)
 
     def finish(self) -> Asking[Verdict]:
-        """The verdict on the whole message; may ask for DKIM keys."""
+        """The verdict on the whole message. May ask for DKIM keys."""
         content = self.reader.finish() if self.reader else None
         if refused := self._refused_content(content):
             return refused
@@ -118,7 +119,7 @@ class Incoming:
                        offset=content.offset)
 
     def _report_fault(self) -> str:
-        """Why this multipart/report is no delivery report (RFC 3464); "" if it is one."""
+        """Why this multipart/report is not a delivery report (RFC 3464); "" if it is one."""
         if self._sender:
             return "report-with-sender"
         if self._from.rpartition("@")[0].lower() != "mailer-daemon":
@@ -136,9 +137,11 @@ class Incoming:
 
 
 def from_address(headers: Headers) -> str | None:
-    """The address of the From header, names in lower case; None unless there is exactly one From
-    (or the same line again, as Delta Chat 1.142 writes it) with exactly one address. A comment
-    behind a bare address, as cron writes it, is allowed."""
+    """The address in From; None unless there is exactly one From with exactly one address.
+
+    Names of `headers` are in lower case. The same line may come again, as Delta Chat 1.142 writes
+    it. A comment after a bare address is allowed, as cron writes it.
+    """
     found = [value for name, value in headers if name == "from"]
     if len(set(found)) != 1 or len(found[0]) > address.MAX_MAILBOX:
         return None

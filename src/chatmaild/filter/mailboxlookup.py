@@ -1,15 +1,14 @@
-"""Looks up what is known of a chat address: in the store, or by asking a service that sees the
-store.
+"""Looks up a chat address: in the store, or by asking a service that can read the store.
 
-The outgoing filter runs as a user who sees no mailbox. It asks ``chatmaild recipients``, which
-does, by one lookup in the dict protocol. The key is a prefix and the address:
+The outgoing filter runs as a user who cannot read mailboxes. It asks ``chatmaild recipients``,
+which can, by one lookup in the dict protocol. The key is a prefix and the address:
 
     shared/mailbox/ADDRESS   may mail go there?    STATE, or N (not found) for unknown
     shared/account/ADDRESS   whose login is it?    STATE ENDED [RATE BURST]
 
-STATE is unknown, blocked, open or enforcing. ENDED is when an earlier account of this address was
-removed, in seconds of CLOCK_MONOTONIC, or ``-``. RATE and BURST are there for accounts that have a
-max_user_send_per_minute or max_user_send_burst_size of their own; ``-`` for the domain's.
+STATE is unknown, blocked, open or enforcing. ENDED is when an earlier account with this address was
+removed, in seconds of CLOCK_MONOTONIC, or ``-``. RATE and BURST follow if the account has its own
+max_user_send_per_minute or max_user_send_burst_size; ``-`` stands for that of the domain.
 """
 
 import logging
@@ -28,10 +27,10 @@ SOCKET = Path("/run/chatmaild/recipients.sock")
 MAILBOX, ACCOUNT = b"shared/mailbox/", b"shared/account/"
 
 TIMEOUT = 2
-"""Seconds for an answer; Postfix waits 5 for ours."""
+"""Seconds to wait for an answer; Postfix waits 5 for ours."""
 
 MAX_ANSWER = 200
-"""Octets."""
+"""Octets in an answer."""
 
 _NAMES = {MailboxState.UNKNOWN: b"unknown", MailboxState.BLOCKED: b"blocked",
           MailboxState.OPEN: b"open", MailboxState.ENFORCING: b"enforcing"}
@@ -39,7 +38,7 @@ _STATES = {name: state for state, name in _NAMES.items()}
 
 
 class Seen:
-    """For processes that see the store. Raises `StoreError` if the disk cannot tell."""
+    """For processes that can read the store. Methods raise `StoreError` if reading fails."""
 
     def __init__(self, mailboxes: Mailboxes):
         self._mailboxes = mailboxes
@@ -73,7 +72,7 @@ def _state(mailbox: Mailbox | None) -> MailboxState:
 
 
 def _rate(mailbox: Mailbox) -> tuple[int | None, int | None]:
-    """How fast it may send, None for as its domain says; so too if its settings are unreadable."""
+    """The account's own rate and burst; None for that of the domain, and if they are unreadable."""
     try:
         own = mailbox.settings()
     except StoreError as error:
@@ -83,16 +82,18 @@ def _rate(mailbox: Mailbox) -> tuple[int | None, int | None]:
 
 
 def _without_address(error: StoreError, what: str = "a mailbox cannot be looked at") -> StoreError:
-    """The text begins with a path that holds the address."""
+    """The same error with another beginning in place of the path, which holds the address."""
     _, _, trouble = str(error).partition(":")
     return StoreError(f"{what}:{trouble}")
 
 
 class Told:
-    """For processes that do not see it. Raises `StoreError` if there is no answer within
-    `TIMEOUT`. If the socket has never existed, no such service is set up: then every address
-    counts as an account that takes encrypted mail only, and Dovecot refuses unknown ones at
-    delivery."""
+    """For processes that cannot read it. Methods raise `StoreError` without an answer within
+    `TIMEOUT`.
+
+    While the socket has never existed, the service is not set up. Then every address counts as an
+    account that takes encrypted mail only, and Dovecot refuses unknown ones at delivery.
+    """
 
     def __init__(self, path: Path = SOCKET):
         self._path = str(path)
@@ -159,8 +160,8 @@ class Told:
 
 
 class Among:
-    """For those who see the store of a host among others: whoever has no mailbox here may have one
-    elsewhere, as ``chatmaild recipients`` tells."""
+    """For processes that can read the store, on one of several hosts of a domain: asks
+    ``chatmaild recipients`` about every address that has no mailbox here."""
 
     def __init__(self, seen: Seen, told: Told):
         self._seen, self._told = seen, told
@@ -177,16 +178,16 @@ class Among:
 
 
 def mailbox_answer(state: MailboxState) -> bytes:
-    """What `Told.mailbox` understands."""
+    """The answer for `Told.mailbox`."""
     if state is MailboxState.UNKNOWN:
         return dictproto.NOT_FOUND
     return dictproto.found(_NAMES[state])
 
 
 def account_answer(account: Account) -> bytes:
-    """What `Told.account` understands. Never N, which a service of before this key answers."""
+    """The answer for `Told.account`. Never N: older services that lack this key answer so."""
     known: list[float | None] = [account.ended]
-    if account.per_minute or account.burst:     # a filter of before these is told when it matters
+    if account.per_minute or account.burst:     # an older filter fails only where they matter
         known += [account.per_minute, account.burst]
     words = " ".join("-" if each is None else repr(each) for each in known)
     return dictproto.found(b"%b %b" % (_NAMES[account.state], words.encode("ascii")))

@@ -1,14 +1,14 @@
-"""The milter protocol, by libmilter: what Postfix says becomes calls of a `Transaction`, and its
+"""The milter protocol, by libmilter: commands of Postfix become calls of a `Transaction`, and its
 verdicts become answers.
 
 Knows nothing about mail. libmilter calls from changing threads, one at a time per session, so all
-state is in the `_Session`, which libmilter's context of the connection keeps. Any error in here is
-a temporary failure: mail is neither lost nor let through.
+state is in the `_Session`, which libmilter keeps with the connection. Any error in here is a
+temporary failure: mail is neither lost nor let through.
 
-Each callback costs every message its time, so these are plain functions for the C module `milter`,
-and not methods behind the classes of `Milter`. Postfix sends no more than is needed, and waits for
-an answer in a few places only: at MAIL, RCPT, the end of headers and the end of the message; and at
-DATA on port 25, where most mail need not be seen at all.
+Every message pays for each callback, so these are plain functions for the C module `milter`, and
+not methods behind the classes of `Milter`. Postfix sends no more than is needed, and waits for an
+answer in a few places only: at MAIL, RCPT, the end of headers and the end of the message; and at
+DATA on port 25, where most mail needs no look at all.
 """
 
 from __future__ import annotations  # milter.milterContext is a name for type checkers only
@@ -39,7 +39,7 @@ MTA_TIMEOUT = 600
 """Seconds that libmilter waits for Postfix's next command before it drops the session."""
 
 MAX_HEADER_OCTETS = 512 * 1024
-"""Octets in all headers of a message; more are refused unread."""
+"""Octets in all headers of a message; a message with more is refused unread."""
 
 _ACTIONS = milter.CHGHDRS | milter.SETSYMLIST
 _PROTOCOL = (milter.P_NOHELO | milter.P_NOUNKNOWN | milter.P_NR_CONN | milter.P_NR_HDR
@@ -51,7 +51,7 @@ _MACROS = {milter.M_ENVFROM: "{auth_authen} {mail_addr} {tls_version}",
 
 @dataclass(frozen=True)
 class Site:
-    """One reading of the configuration, and the world that goes with it."""
+    """The configuration as it was read, and the world that goes with it."""
 
     config: Config
     direction: Direction
@@ -59,8 +59,8 @@ class Site:
 
 
 class Server:
-    """What all sessions share; `site` and `label` may be replaced at any time, and hold for the
-    transactions that begin then."""
+    """What all sessions share. `site` and `label` may be replaced at any time; new ones apply to
+    transactions that begin later."""
 
     def __init__(self, site: Site, label: logs.AddressLabel):
         self.site = site
@@ -71,7 +71,7 @@ class Server:
         """Sessions with a transaction under way."""
 
     def serve(self, fd: int) -> None:
-        """Accept on the listening socket `fd` until libmilter gives up or is told to stop."""
+        """Accept connections on the listening socket `fd` until libmilter stops or gives up."""
         milter.set_flags(_ACTIONS)
         milter.set_exception_policy(milter.TEMPFAIL)
         milter.set_connect_callback(_connect)
@@ -89,8 +89,7 @@ class Server:
         milter.main()
 
     def _negotiate(self, ctx: milter.milterContext, options: list[int]) -> int:
-        """Ask Postfix for nothing that is not needed; wait for no answer that is always the same.
-        """
+        """Ask Postfix to send only what is needed, and not to wait where all answers are alike."""
         session = _Session(self)
         ctx.setpriv(session)
         self.sessions.add(session)
@@ -100,14 +99,14 @@ class Server:
         options[0] &= _ACTIONS
         wanted = _PROTOCOL
         if self.site.direction is Direction.OUTGOING:
-            wanted |= milter.P_NODATA   # nearly all is a chat user's, and has to be seen
+            wanted |= milter.P_NODATA   # nearly all is chat users' mail, and has to be read
         session.protocol = options[1] = options[1] & wanted
         options[2] = options[3] = 0
         return milter.CONTINUE
 
 
 class _Session:
-    """One connection from Postfix, and of its messages the one under way."""
+    """One connection from Postfix, and its message under way."""
 
     __slots__ = ("server", "site", "protocol", "network_address", "is_local", "connected",
                  "transaction", "sender", "queue_id", "headers", "header_octets", "body_octets",
@@ -141,7 +140,7 @@ def _connect(ctx: milter.milterContext, hostname: str, family: int,
     try:
         if isinstance(address, tuple):
             session.network_address = address[0]
-            # cleanup(8) plays a client for mail that came without SMTP (Postfix: MILTER_README)
+            # cleanup(8) acts as the client for mail that came without SMTP (MILTER_README)
             session.is_local = address[1] == 0 and address[0] in ("127.0.0.1", "::1")
     except Exception:
         _failed(session)
@@ -173,7 +172,7 @@ def _mail(ctx: milter.milterContext, path: bytes, *parameters: bytes) -> int:
 def _recipient(ctx: milter.milterContext, path: bytes, *parameters: bytes) -> int:
     session = ctx.getpriv()
     try:
-        # Where Postfix takes it, also out of forms like user%chat.example@mail.example.
+        # Where Postfix delivers it, also for forms like user%chat.example@mail.example.
         resolved = _macro(ctx, "{rcpt_addr}") or path.decode("utf-8", "surrogateescape")
         found = run(session.transaction.recipient(resolved), session.site.world)
         return milter.CONTINUE if found is None else _answer(ctx, session, found)
@@ -255,21 +254,21 @@ def _abort(ctx: milter.milterContext) -> int:
 
 def _close(ctx: milter.milterContext) -> int:
     session = ctx.getpriv()
-    if session is not None:     # None: it never came to a negotiation
+    if session is not None:     # None: the connection ended before the negotiation
         session.reset()
         session.server.sessions.discard(session)
     return milter.CONTINUE
 
 
 def _end(ctx: milter.milterContext, session: _Session, found: Verdict) -> int:
-    """The answer that ends the transaction."""
+    """Carry out a verdict, and end the transaction."""
     answer = _answer(ctx, session, found)
     session.reset()
     return answer
 
 
 def _answer(ctx: milter.milterContext, session: _Session, found: Verdict) -> int:
-    """Carry out a verdict, and write it down if the message is to or from one of ours."""
+    """Carry out a verdict, and log it if the message is to or from a chat user."""
     assert session.transaction
     direction = session.transaction.direction
     if direction:
@@ -289,9 +288,9 @@ def _refused(ctx: milter.milterContext, reply: verdicts.Reply) -> int:
 
 
 def _failed(session: _Session) -> None:
-    """Remember the exception being handled; Postfix waits for no answer now."""
+    """Log the exception being handled, and remember it for the next answer."""
     error = sys.exception()
-    if isinstance(error, ChatmaildError):   # a part of ours is down, say, and each message tells
+    if isinstance(error, ChatmaildError):   # an expected one, such as a service that is down
         log.error("%s: %s; deferred", session.queue_id, error)
     else:
         log.exception("%s: unexpected error, deferred", session.queue_id)
@@ -300,7 +299,7 @@ def _failed(session: _Session) -> None:
 
 
 def _deferred(ctx: milter.milterContext, session: _Session) -> int:
-    """The answer to an exception, the one being handled or an earlier one."""
+    """Answer with a temporary failure, for the exception being handled or an earlier one."""
     if not session.broken:
         _failed(session)
     session.reset()
@@ -308,8 +307,8 @@ def _deferred(ctx: milter.milterContext, session: _Session) -> int:
 
 
 def _macro(ctx: milter.milterContext, name: str) -> str:
-    """The value of a macro of Postfix; "" without one. Addresses may hold any octets that the
-    client sent; it is not our business to refuse them."""
+    """The value of a Postfix macro; "" without one. Addresses may hold any octets that the client
+    sent: refusing them is not our business."""
     try:
         return ctx.getsymval(name) or ""
     except UnicodeDecodeError as error:
@@ -325,11 +324,12 @@ def _size(parameters: tuple[bytes, ...]) -> int:
 
 
 def wait_until_serving() -> None:
-    """Return when libmilter is at work and its signal thread sleeps in sigwait(3).
+    """Return when libmilter runs and its signal thread sleeps in sigwait(3), after 2 seconds at
+    the latest.
 
-    That thread waits for our signals too. Once it sleeps, the kernel prefers the main thread;
-    before that, it could take a signal away from it. It is the only thread but the main one that
-    does not block SIGTERM.
+    That thread waits for our signals too. While it sleeps, the kernel prefers the main thread;
+    before that it could take a signal away. Besides the main thread it is the only one that does
+    not block SIGTERM.
     """
     deadline = time.monotonic() + 2
     while time.monotonic() < deadline:

@@ -13,15 +13,17 @@ from chatmaild.message.reader import Headers, Kind, Limits, MessageReader, lower
 from chatmaild.message.refusal import Refusal
 
 MAX_SESSION = 86_400
-"""Seconds that a session may be old. Ended accounts are remembered longer."""
+"""Seconds that a session may last. Ended accounts are remembered longer."""
 
 
 def check_login(account: Account, client: Client, now: float, domain: DomainConfig
                 ) -> Verdict | None:
-    """Whether the session's login belongs to the account as it is now. No milter learns when
-    somebody logged in, only when they connected, which was earlier. A sender in
-    `passthrough_senders` may have an account elsewhere. `now` is in seconds of the monotonic
-    clock."""
+    """The verdict if the session's login is not that of the account as it is now, else None.
+
+    A milter does not learn when somebody logged in, only when they connected, which was earlier. A
+    sender in `passthrough_senders` may have their account elsewhere. `now` is in seconds of the
+    monotonic clock.
+    """
     if account.state is MailboxState.BLOCKED:
         return Verdict("sender-blocked", replies.NO_ACCOUNT)
     if account.ended is not None and client.connected <= account.ended <= now:
@@ -35,10 +37,12 @@ def check_login(account: Account, client: Client, now: float, domain: DomainConf
 
 
 def check_from(headers: Headers, sender: str) -> Verdict | None:
-    """Exactly one From, of exactly one address, the sender's; and no Sender but theirs.
+    """The verdict unless there is exactly one From, with the sender's address alone, and no Sender
+    but theirs; else None.
 
-    Delta Chat 1.142 repeats From in the handshakes that it sends in clear: the same line twice is
-    one. Names of `headers` are in lower case."""
+    Delta Chat 1.142 repeats From in handshakes in cleartext: the same line twice counts as one.
+    Names of `headers` are in lower case.
+    """
     found = [value for name, value in headers if name == "from"]
     if len(set(found)) != 1:
         return Verdict("from-missing" if not found else "from-twice", replies.WRONG_FROM)
@@ -58,7 +62,7 @@ def check_from(headers: Headers, sender: str) -> Verdict | None:
 
 
 def matches(patterns: frozenset[str], mail_address: str) -> bool:
-    """Whether an address is listed, itself or by its @domain."""
+    """Whether `patterns`, in lower case, list the address or its @domain."""
     if not patterns:
         return False
     lowered = mail_address.lower()
@@ -66,11 +70,11 @@ def matches(patterns: frozenset[str], mail_address: str) -> bool:
 
 
 class Outgoing:
-    """The rules for one message of a chat user, after its envelope sender was found right; the
-    interface is `transaction.Rules`. Call `recipient` for each recipient first."""
+    """The rules for one message of a chat user whose envelope sender is right. The interface is
+    `transaction.Rules`; call `recipient` for each recipient first."""
 
     wanted = True
-    """Whether headers and body have to be seen."""
+    """Always: the rules need the whole message."""
 
     def __init__(self, domain: DomainConfig, sender: str):
         self._domain = domain
@@ -83,12 +87,13 @@ class Outgoing:
         self.reader: MessageReader | None = None
 
     def recipient(self, path: str) -> None:
+        """Add a recipient that was accepted; `path` as in SMTP."""
         recipient = address.strip_path(path).lower()
         self._recipients.add(recipient)
         self._all_listed &= matches(self._domain.passthrough_recipients, recipient)
 
     def headers(self, headers: Headers, now: float) -> Verdict | None:
-        """The verdict, if the headers already decide."""
+        """The verdict if the headers decide, else None."""
         self._size = 4 * len(headers) + sum(map(len, chain.from_iterable(headers)))
         lowered = lower_names(headers)
         if refused := self._too_large() or check_from(lowered, self._sender):
@@ -122,6 +127,7 @@ class Outgoing:
         return None
 
     def body(self, chunk: bytes) -> None:
+        """The next octets of the body, with CRLF line ends."""
         self._size += len(chunk)
         if self.reader:
             self.reader.feed(chunk)

@@ -11,16 +11,19 @@ if TYPE_CHECKING:
 
 
 class AccountLookup(Protocol):
-    """What `mailboxlookup` offers. Both methods raise `StoreError` if they cannot tell."""
+    """One of the classes in `mailboxlookup`. Both methods raise `StoreError` if they cannot tell.
+    """
 
-    def mailbox(self, address: str) -> MailboxState: ...
+    def mailbox(self, address: str) -> MailboxState:
+        """The state of the mailbox that mail to `address` is delivered to."""
 
-    def account(self, address: str) -> Account: ...
+    def account(self, address: str) -> Account:
+        """The account that logs in as `address`."""
 
 
 class Dns:
-    """The resolver of a process: its thread, its limits and its cache outlive a reload of the
-    configuration that leaves the servers as they are. May be used by several threads."""
+    """The resolver of a process, with its thread, limits and cache. It is kept when the
+    configuration is read again, unless the servers change. Any thread may call it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -28,7 +31,7 @@ class Dns:
         self._resolver: "Resolver | None" = None
 
     def resolver(self, servers: tuple[tuple[str, int], ...]) -> "Resolver":
-        """For these name servers, (address, port); those of the host if there are none."""
+        """The resolver for these name servers, (address, port); without any, those of the host."""
         # Loaded when first needed: a filter that verifies no signatures saves 10 MB.
         from chatmaild.dkim.resolver import Resolver
         with self._lock:
@@ -37,25 +40,26 @@ class Dns:
             return self._resolver
 
     def counts(self) -> dict[str, int]:
-        """How often which result came of a lookup; empty before the first one."""
+        """`Resolver.counts`; empty before the first lookup."""
         with self._lock:
             return dict(self._resolver.counts) if self._resolver else {}
 
 
 class Senders:
-    """`Rates` for several threads."""
+    """`Rates`, but any thread may call it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._rates = Rates()
 
     def allow(self, sender: str, now: float, per_minute: int, burst: int) -> bool:
+        """As `Rates.allow`."""
         with self._lock:
             return self._rates.allow(sender, now, per_minute, burst)
 
 
 class Outside:
-    """`questions.World`, one for each configuration."""
+    """The `questions.World` of a running filter; make one for each configuration."""
 
     def __init__(self, accounts: AccountLookup, senders: Senders, dns: Dns,
                  dns_servers: tuple[tuple[str, int], ...]):
@@ -66,4 +70,5 @@ class Outside:
         self._dns_servers = dns_servers
 
     def keys(self, names: frozenset[str]) -> Keys:
+        """The TXT records at these names. Blocks as long as `Resolver.look_up`."""
         return self._dns.resolver(self._dns_servers).look_up(names)

@@ -1,10 +1,10 @@
-"""What the rules ask of the world, as values: they yield a question and are sent the answer.
+"""The questions that the rules ask, as values: a rule yields a question and is sent the answer.
 
     rule --question--> run --asks--> World (a disk, the DNS, a test)
     rule <--answer---- run <---------
 
-So the rules run without a thread, a socket or a clock. The milter, the command filter-test and the
-tests each bring a world of their own.
+So the rules need no thread, socket or clock. The milter, the command filter-test and the tests each
+bring a world of their own.
 """
 
 import enum
@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 Keys = Mapping[str, tuple[bytes, ...] | None]
-"""TXT records by name; None for what cannot be found out now."""
+"""TXT records by name; None where the DNS gave no answer."""
 
 T = TypeVar("T")
 
 
 class MailboxState(enum.Enum):
-    """What mail to an address meets."""
+    """Whether an address takes mail, and which."""
 
     UNKNOWN = "unknown"
     BLOCKED = "blocked"
@@ -29,9 +29,11 @@ class MailboxState(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Whose login it is. `ended` is when an earlier account of the same address was removed, in
-    seconds of the monotonic clock; None: not within `MARK_LIFETIME` of `accounts.lifecycle`.
-    `per_minute` and `burst` say how fast it may send, where that is otherwise than in its domain.
+    """The account behind a login.
+
+    `ended` is when an earlier account with the same address was removed, in seconds of the
+    monotonic clock; None if none was within `accounts.lifecycle.MARK_LIFETIME`. `per_minute` and
+    `burst` are its own limits on sending; None for those of its domain.
     """
 
     state: MailboxState
@@ -41,8 +43,8 @@ class Account:
 
 
 class World(Protocol):
-    """Who answers. Each method may block for a limited time, and raises `StoreError` (or whatever
-    else) if it cannot tell."""
+    """Answers the questions. Each method may block for a limited time. Those about accounts raise
+    `StoreError` if they cannot tell."""
 
     def mailbox(self, address: str) -> MailboxState:
         """The state of the mailbox that mail to `address` is delivered to."""
@@ -51,57 +53,73 @@ class World(Protocol):
         """The account that logs in as `address`."""
 
     def may_send(self, sender: str, now: float, per_minute: int, burst: int) -> bool:
-        """Count a message of `sender`; False if it is one too many."""
+        """Count a message of `sender` at `now` (seconds of the monotonic clock); False if it is
+        one too many."""
 
     def keys(self, names: frozenset[str]) -> Keys:
-        """The TXT records of these names."""
+        """The TXT records at these names."""
 
 
 class Question(Protocol):
-    def put_to(self, world: World) -> Any: ...
+    """One question, of which each class below is a kind."""
+
+    def put_to(self, world: World) -> Any:
+        """Ask `world`, and return its answer."""
 
 
 Asking = Generator[Question, Any, T]
-"""A step of the rules: yields questions, is sent the answers, returns its result."""
+"""A step of the rules: it yields questions, is sent the answers, and returns its result."""
 
 
 @dataclass(frozen=True, slots=True)
 class MailboxOf:
+    """The state of the mailbox that mail to `address` is delivered to."""
+
     address: str
 
     def put_to(self, world: World) -> MailboxState:
+        """See `World.mailbox`."""
         return world.mailbox(self.address)
 
 
 @dataclass(frozen=True, slots=True)
 class AccountOf:
+    """The account that logs in as `address`."""
+
     address: str
 
     def put_to(self, world: World) -> Account:
+        """See `World.account`."""
         return world.account(self.address)
 
 
 @dataclass(frozen=True, slots=True)
 class LeaveToSend:
+    """Whether `sender` may send a message at `now`; the fields are those of `Rates.allow`."""
+
     sender: str
     now: float
     per_minute: int
     burst: int
 
     def put_to(self, world: World) -> bool:
+        """See `World.may_send`."""
         return world.may_send(self.sender, self.now, self.per_minute, self.burst)
 
 
 @dataclass(frozen=True, slots=True)
 class KeysAt:
+    """The TXT records at `names`."""
+
     names: frozenset[str]
 
     def put_to(self, world: World) -> Keys:
+        """See `World.keys`."""
         return world.keys(self.names)
 
 
 def run(step: Asking[T], world: World) -> T:
-    """The result of a step whose questions `world` answers."""
+    """Run a step, let `world` answer its questions, and return its result."""
     try:
         question = next(step)
         while True:

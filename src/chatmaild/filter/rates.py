@@ -1,15 +1,15 @@
-"""How fast each sender may send."""
+"""Limits how fast each sender may send."""
 
 from chatmaild import cellrate
 
 SWEEP_ABOVE = 10_000
-"""Senders remembered before those that are idle again are forgotten."""
+"""Senders that are remembered before idle ones are forgotten."""
 
 
 class Rates:
     """For each sender the theoretical arrival time of their next message (see `cellrate`).
 
-    One per process. Whoever has threads must not call it from two of them at a time.
+    One per process; two threads must not call it at the same time.
     """
 
     def __init__(self) -> None:
@@ -17,9 +17,9 @@ class Rates:
         self._sweep_at = SWEEP_ABOVE
 
     def allow(self, sender: str, now: float, per_minute: int, burst: int) -> bool:
-        """Whether `sender` may send a message at `now` (seconds of a clock that never goes back).
+        """Count a message of `sender` at `now`, in seconds of a clock that never goes back.
 
-        A refused message does not count.
+        False if it is one too many; then it does not count. `burst` messages may come at once.
         """
         arrival = cellrate.next_arrival(self._arrivals.get(sender, now), now, 60 / per_minute,
                                         burst)
@@ -31,7 +31,7 @@ class Rates:
         return True
 
     def _sweep(self, now: float) -> None:
-        """Forget senders whose time has passed: to us they are like new."""
+        """Forget senders whose time has passed: they are like new ones."""
         self._arrivals = {sender: arrival for sender, arrival in self._arrivals.items()
                           if arrival > now}
         self._sweep_at = max(SWEEP_ABOVE, 2 * len(self._arrivals))

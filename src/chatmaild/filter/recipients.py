@@ -1,8 +1,8 @@
 """Decides who may get this mail: the recipients of one transaction.
 
-There are two classes of recipients, chat and ordinary, with different rules for their mail. So a
-stranger's transaction holds recipients of one class only: the first one decides, and those of the
-other class are deferred to the next transaction.
+Different rules apply to mail for chat users and for ordinary recipients. So a stranger's
+transaction has recipients of one class only: the first one decides, and those of the other class
+are deferred to another transaction.
 """
 
 from chatmaild import address
@@ -13,15 +13,16 @@ from chatmaild.filter.questions import Asking, MailboxOf, MailboxState
 from chatmaild.filter.replies import Verdict
 
 ROLES = frozenset(("postmaster", "abuse"))
-"""Local parts that must reach a person (RFC 5321 section 4.5.1, RFC 2142): while no account has
-the name, they are ordinary recipients and the admin's own business."""
+"""Local parts that must reach a person (RFC 5321 section 4.5.1, RFC 2142). Unless an account has
+the name, they are ordinary recipients, and where their mail goes is up to the admin."""
 
 
 class Recipients:
-    """Call `add` for each; `chat` and `enforcing` are about those that were accepted."""
+    """Call `add` for each recipient; `chat` and `enforcing` are about those that were accepted."""
 
     def __init__(self, config: Config, split: bool, in_clear: bool = False):
-        """`split` is for senders who did not log in; `in_clear` for strangers without TLS."""
+        """`split`: accept one class of recipients only, for a sender who did not log in.
+        `in_clear`: the sender is a stranger without TLS."""
         self._config = config
         self._in_clear = in_clear
         self._split = split
@@ -32,7 +33,8 @@ class Recipients:
         """Whether one of them takes encrypted mail only."""
 
     def add(self, path: str) -> Asking[Verdict | None]:
-        """None if mail may go there, else the verdict on this recipient."""
+        """The verdict if this recipient is refused, else None. `path` is the forward-path as in
+        SMTP."""
         recipient = address.strip_path(path)
         domain = self._config.domain_of(recipient)
         if domain is None:

@@ -1,8 +1,8 @@
-"""What is decided about a message or a recipient, and the words that the SMTP client gets.
+"""Verdicts on messages and recipients, and the replies that the SMTP client gets.
 
-The replies are the whole of what a sender learns from us: what to do, never how we are built.
-Delta Chat looks for "Invalid Unencrypted Mail" in the text of a refusal, and takes a text that
-begins with "5.5.0" for a fault that passes; both are held by a test.
+The replies are all that a sender learns from us: what to do, never how we are built. Delta Chat
+looks for "Invalid Unencrypted Mail" in the text of a refusal, and takes a text that begins with
+"5.5.0" for a temporary fault; a test holds both.
 """
 
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ TROUBLE = Reply("451", "4.3.0", "Temporary trouble on our side, try again later"
 
 @dataclass(frozen=True)
 class HeaderChange:
-    """Replace (`value`) or delete (`value` None) the `index`-th header of that name, from 1."""
+    """Replace the `index`-th header of that name, from 1, or delete it if `value` is None."""
 
     name: str
     index: int
@@ -47,8 +47,10 @@ class HeaderChange:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`reply` None: accepted, with `changes` to be made to the headers. `reason` is a code for
-    the log and never quotes the message. `offset` is a place in the body, where one is to blame.
+    """The decision about a message or a recipient.
+
+    Without a `reply` it is accepted, with `changes` to the headers. `reason` is a code for the
+    log, and never quotes the message. `offset` is the place in the body that is to blame, if any.
     """
 
     reason: str
@@ -58,11 +60,12 @@ class Verdict:
 
     @property
     def accepted(self) -> bool:
+        """Whether it is neither deferred nor refused."""
         return self.reply is None
 
     @property
     def word(self) -> str:
-        """accept, defer or refuse."""
+        """``accept``, ``defer`` or ``refuse``, for the log."""
         if self.reply is None:
             return "accept"
         return "defer" if self.reply.code[0] == "4" else "refuse"

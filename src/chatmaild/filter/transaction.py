@@ -1,7 +1,7 @@
-"""Finds out whose mail it is: one SMTP transaction from MAIL to the end of its data, as values.
+"""Decides which rules apply: one SMTP transaction from MAIL to the end of its data, as values.
 
 A transaction is outgoing if its login or its envelope sender is in a chat domain. Otherwise it is
-incoming if a recipient is in a chat domain. All other mail is none of our business.
+incoming if a recipient is in a chat domain. All other mail passes without a verdict of ours.
 """
 
 from typing import Protocol
@@ -19,32 +19,34 @@ from chatmaild.message.reader import Headers, MessageReader
 
 
 class Rules(Protocol):
-    """What `Transaction` asks of a rule set, in this order. A verdict ends the transaction."""
+    """A set of rules. `Transaction` calls its methods in this order; a verdict ends it."""
 
     reader: MessageReader | None
-    """Reads the content, if it matters what that is."""
+    """Reads the content, if the rules depend on it."""
 
     @property
     def wanted(self) -> bool:
-        """Asked after the last recipient; False: accept without a look at the message."""
+        """Asked after the last recipient. False: accept the message without reading it."""
 
     def headers(self, headers: Headers, now: float) -> Verdict | None:
-        """`now` in seconds since 1970."""
+        """The verdict if the headers decide, else None. `now` is in seconds since 1970."""
 
-    def body(self, chunk: bytes) -> None: ...
+    def body(self, chunk: bytes) -> None:
+        """The next octets of the body, with CRLF line ends."""
 
-    def finish(self) -> Asking[Verdict]: ...
+    def finish(self) -> Asking[Verdict]:
+        """The verdict on the whole message."""
 
 
 _NOT_OURS = Verdict("not-ours")
 
 
 class Transaction:
-    """Call `mail`, `recipient` for each, `data`, `headers`, `body` with the chunks, `finish`.
+    """Call `mail`, `recipient` for each of them, `data`, `headers`, `body` with the chunks, and
+    `finish`.
 
-    Each answers None (go on) or the verdict; after one for the whole message no more methods are
-    called. A verdict of `recipient` concerns that recipient only. What returns `Asking` is run by
-    `questions.run`, with a world that answers.
+    Each returns a verdict, or None to go on. A verdict of `recipient` is on that recipient only;
+    after any other one call nothing more. Pass whatever returns `Asking` to `questions.run`.
     """
 
     __slots__ = ("direction", "_config", "_rules", "_outgoing", "_is_of_host", "_is_local",
@@ -52,25 +54,25 @@ class Transaction:
 
     def __init__(self, config: Config):
         self.direction = ""
-        """"outgoing", "incoming", or "" while it is nobody's business."""
+        """``outgoing``, ``incoming``, or "" while no rules of ours apply."""
         self._config = config
         self._rules: Rules | None = None
         self._outgoing: Outgoing | None = None
-        self._is_of_host = False    # who logged in, or is a local program, and is no chat user
+        self._is_of_host = False    # an ordinary user who logged in, or a local program
         self._is_local = False
         self._sender = ""
         self._recipients: Recipients | None = None
 
     @property
     def reader(self) -> MessageReader | None:
-        """What reads the content, if it matters what that is."""
+        """Reads the content, if the rules depend on it."""
         return self._rules.reader if self._rules else None
 
     def mail(self, path: str, client: Client, size: int, now: float,
              resolved: str = "") -> Asking[Verdict | None]:
-        """MAIL FROM. `path` as SMTP has it, `resolved` what the MTA makes of it (user%domain and
-        domain!user are user@domain); `size` in octets as declared, 0 if not; `now` of the
-        monotonic clock."""
+        """MAIL FROM. `path` is as in SMTP; `resolved` is the address the MTA makes of it
+        (user%domain and domain!user are user@domain). `size` is the declared one in octets, 0
+        without; `now` is in seconds of the monotonic clock."""
         if client.login and self._config.domain_of(client.login):
             self.direction = "outgoing"
             return (yield from self._mail_of_chat_user(path, client, size, now))
@@ -108,12 +110,12 @@ class Transaction:
         return None
 
     def recipient(self, path: str) -> Asking[Verdict | None]:
-        """RCPT TO. A chat address without an account is refused, whoever writes to it. The sender's
-        own address is not looked up: they have an account, and their other devices get a copy of
+        """RCPT TO. Refuses a chat address without an account, whoever writes to it. Does not look
+        up the sender's own address: they have an account, and their other devices get a copy of
         all they send.
 
-        Local mail may go to everybody, whom Dovecot knows or refuses: were one recipient refused
-        here, Postfix would keep the message for all of them.
+        Lets local mail go to every address, and leaves refusing to Dovecot: if one recipient were
+        refused here, Postfix would keep the message for all of them.
         """
         if self._is_local:
             return None
@@ -127,8 +129,8 @@ class Transaction:
         return refused
 
     def data(self) -> Verdict | None:
-        """The last recipient was named; the message follows. From here on `direction` is empty
-        if the mail is none of our business."""
+        """All recipients were named; the message follows. From here on `direction` is empty if no
+        rules of ours apply."""
         assert self._rules
         if self._rules.wanted:
             self.direction = self.direction or "incoming"
@@ -137,7 +139,7 @@ class Transaction:
         return None if self._is_of_host else _NOT_OURS
 
     def headers(self, headers: Headers, now: float) -> Verdict | None:
-        """`now` in seconds since 1970."""
+        """All headers of the message. `now` is in seconds since 1970."""
         assert self._rules
         if self._rules.wanted:
             return self._rules.headers(headers, now)
@@ -149,10 +151,11 @@ class Transaction:
         return _NOT_OURS
 
     def body(self, chunk: bytes) -> None:
+        """The next octets of the body, with CRLF line ends."""
         assert self._rules
         self._rules.body(chunk)
 
     def finish(self) -> Asking[Verdict]:
-        """The whole message was seen."""
+        """The message is over. Returns the verdict on it."""
         assert self._rules
         return self._rules.finish()
