@@ -2,7 +2,9 @@
 
 import argparse
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from chatmaild.accounts.entries import Entries
 from chatmaild.accounts.invites import MAX_TOKENS, Invitation
@@ -14,6 +16,8 @@ from chatmaild.config.config import Config, DomainConfig
 from chatmaild.console import Console, counted
 from chatmaild.daemon import privileges
 from chatmaild.errors import StoreError, UsageError
+
+Result = TypeVar("Result")
 
 DAYS = 14
 """Days for which an invitation works unless told otherwise."""
@@ -43,12 +47,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("list", "list the invitations that nobody has used yet")
     command = add("revoke", "take back what is left of one batch")
     command.add_argument("batch", metavar="BATCH", help="as printed by create and list")
+    command.add_argument("--web", type=Path, metavar="DIRECTORY",
+                         help="remove the pages of the batch, too, from the web site there")
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     config = inifile.load(args.config)
-    if args.action == "create" and args.web:
-        return _create_pages(args, config, console)
+    if args.action != "list" and args.web:
+        action = {"create": _create_pages, "revoke": _revoke_pages}[args.action]
+        return action(args, config, console)
     action = {"create": _create, "list": _list, "revoke": _revoke}[args.action]
     privileges.become(config.mail_user)
     return action(args, config, console)
@@ -66,6 +73,10 @@ def _domain(args: argparse.Namespace, config: Config) -> DomainConfig:
     if domain is None:
         raise UsageError(f"{args.domain}: no chat domain; they are {names or 'not configured yet'}")
     return domain
+
+
+def _domains(args: argparse.Namespace, config: Config) -> Sequence[str]:
+    return [_domain(args, config).name] if args.domain else config.mail_domains
 
 
 def _create(args: argparse.Namespace, config: Config, console: Console) -> int:
@@ -129,40 +140,38 @@ def _create_pages(args: argparse.Namespace, config: Config, console: Console) ->
         raise UsageError(f"signup = open for {domain.name}: nobody needs an invitation; the page "
                          f"for everybody is made by: chatmaild web {args.web}")
     site = pages.Site(facts.of(domain, config), pages.languages(args.language), args.templates)
-    batch, invitations = _made_by_mail_user(domain, args.uses, args.days, config)
+    batch, invitations = _as_mail_user(config, _made, domain, args.uses, args.days, config)
     until = _day(int(time.time()) + args.days * 86_400)
     web.become_owner(args.web)
     paths = invitation.write(args.web, [
         site.invitation(links.login(one.address, one.password), until) for one in invitations
-    ], until)
+    ], batch, until)
     addresses = [f"https://{domain.name}/{path}" for path in paths]
     for address in addresses:
         console.line(address)
     if console.is_terminal:
         console.line(f"Batch {batch}: each page makes one account until {until}. To take back: "
-                     f"chatmaild invite revoke {batch}; chatmaild web {args.web} removes pages "
-                     "whose day has passed.")
+                     f"chatmaild invite revoke --web {args.web} {batch}; chatmaild web "
+                     f"{args.web} removes pages whose day has passed.")
     console.result({"batch": batch, "domain": domain.name, "days": args.days,
                     "pages": addresses})
     return 0
 
 
-def _made_by_mail_user(domain: DomainConfig, uses: int, days: int, config: Config
-                       ) -> tuple[str, list[Invitation]]:
-    """Run `_made` in a child process, so that this one keeps its rights."""
+def _as_mail_user(config: Config, function: Callable[..., Result], *arguments: object) -> Result:
+    """Call a function in a child process of mail_user, so that this one keeps its rights."""
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
     privileges.known_user(config.mail_user)
     with ProcessPoolExecutor(1, multiprocessing.get_context("fork"), privileges.become,
                              (config.mail_user,)) as pool:
-        return pool.submit(_made, domain, uses, days, config).result()
+        return pool.submit(function, *arguments).result()
 
 
 def _list(args: argparse.Namespace, config: Config, console: Console) -> int:
-    domains = [_domain(args, config).name] if args.domain else config.mail_domains
     invites = Entries(config).invites(Mailboxes(config))
     now = time.time()
-    found = [batch for domain in domains for batch in invites.batches(domain)]
+    found = [batch for domain in _domains(args, config) for batch in invites.batches(domain)]
     console.table(
         ("BATCH", "DOMAIN", "LEFT", "MADE", "WORKS UNTIL"),
         [(batch.id, batch.domain, f"{batch.left:,}", _day(batch.created),
@@ -178,14 +187,30 @@ def _list(args: argparse.Namespace, config: Config, console: Console) -> int:
 
 
 def _revoke(args: argparse.Namespace, config: Config, console: Console) -> int:
-    domains = [_domain(args, config).name] if args.domain else config.mail_domains
+    return _revocation(args.batch, _revoked(_domains(args, config), args.batch, config), 0, console)
+
+
+def _revoke_pages(args: argparse.Namespace, config: Config, console: Console) -> int:
+    """Revoke the invitations of a batch, and remove the pages of all, as the site's owner."""
+    from chatmaild.admin.web import command as web, invitation
+    count = _as_mail_user(config, _revoked, _domains(args, config), args.batch, config)
+    web.become_owner(args.web)
+    return _revocation(args.batch, count, invitation.remove(args.web, args.batch), console)
+
+
+def _revoked(domains: Sequence[str], batch: str, config: Config) -> int:
     invites = Entries(config).invites(Mailboxes(config))
-    count = sum(invites.revoke(domain, args.batch) for domain in domains)
-    if not count:
-        raise StoreError(f"{args.batch}: no such batch, or all of it is used; see: chatmaild "
-                         "invite list")
+    return sum(invites.revoke(domain, batch) for domain in domains)
+
+
+def _revocation(batch: str, count: int, pages: int, console: Console) -> int:
+    """Print what was revoked. Raises `StoreError` if there was nothing."""
+    if not count and not pages:
+        raise StoreError(f"{batch}: no such batch, or all of it is used; see: chatmaild invite list")
     console.line(f"{counted(count, 'invitation')} taken back")
-    console.result({"batch": args.batch, "revoked": count})
+    if pages:
+        console.line(f"{counted(pages, 'page')} removed")
+    console.result({"batch": batch, "revoked": count, "pages": pages})
     return 0
 
 

@@ -99,7 +99,7 @@ def test_a_page_for_an_invitation(site, invite):
     assert code == 0 and len(addresses) == 2
     for address in addresses:
         path = address.removeprefix(f"https://{DOMAIN}/")
-        assert re.fullmatch(r"invitation/\d{4}-\d\d-\d\d-[\w-]{22}\.html", path)
+        assert re.fullmatch(r"invitation/\d{4}-\d\d-\d\d-\w+-[\w-]{22}\.html", path)
         text = site.page(path)
         assert 'href="dclogin:' in text and "noindex" in text and '<html lang="de">' in text
         assert '"../style.css"' in text
@@ -112,7 +112,7 @@ def test_a_page_for_an_invitation(site, invite):
 
 def test_pages_of_invitations_go_when_their_day_has_passed(site, invite):
     address = invite()[1].strip()
-    old = site.root / "invitation/2020-01-01-AAAAAAAAAAAAAAAAAAAAAA.html"
+    old = site.root / "invitation/2020-01-01-batch-AAAAAAAAAAAAAAAAAAAAAA.html"
     old.write_text("old")
     (site.root / "invitation/other.html").write_text("mine")
     site.web()
@@ -120,6 +120,19 @@ def test_pages_of_invitations_go_when_their_day_has_passed(site, invite):
     assert (code, old.exists()) == (0, False), out
     assert (site.root / address.removeprefix(f"https://{DOMAIN}/")).exists()
     assert (site.root / "invitation/other.html").exists()
+
+
+def test_pages_of_revoked_invitations_go_at_once(site, invite):
+    batch, other = (json.loads(invite("--json", "--uses", uses)[1]) for uses in ("2", "1"))
+    site.call("invite", "revoke", other["batch"])
+    code, out, _ = site.call("invite", "revoke", "--web", str(site.root), batch["batch"])
+    assert (code, out) == (0, "2 invitations taken back\n2 pages removed\n")
+    left = [path.name for path in (site.root / "invitation").iterdir()]
+    assert left == [other["pages"][0].rpartition("/")[2]]
+    assert json.loads(site.call("invite", "revoke", "--json", "--web", str(site.root),
+                                other["batch"])[1])["pages"] == 1
+    code, _, err = site.call("invite", "revoke", "--web", str(site.root), batch["batch"])
+    assert code == 1 and "no such batch" in err
 
 
 @pytest.mark.parametrize("signup, arguments, words", [

@@ -66,11 +66,14 @@ def of(domain: DomainConfig, config: Config) -> Facts:
 
 
 def size(octets: int) -> str:
-    """Return a size with its unit: a power of 1024 if it is a whole multiple, else of 1000."""
+    """Return a size with its unit: a power of 1024 if it is a whole multiple, else of 1000.
+
+    A no-break space is between them, so that no line ends there.
+    """
     for unit, length in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
         if octets >= length and octets % length == 0:
-            return f"{octets // length} {unit}"
+            return f"{octets // length}\N{NO-BREAK SPACE}{unit}"
     for unit, length in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if octets >= length:
-            return f"{octets / length:.3g} {unit}"
-    return f"{octets} B"
+            return f"{octets / length:.3g}\N{NO-BREAK SPACE}{unit}"
+    return f"{octets}\N{NO-BREAK SPACE}B"

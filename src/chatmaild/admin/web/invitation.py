@@ -1,4 +1,4 @@
-"""Pages for invitations: DIRECTORY/invitation/DAY-RANDOM.html, until that day has passed.
+"""Pages for invitations: DIRECTORY/invitation/DAY-BATCH-RANDOM.html, until that day has passed.
 
 Whoever knows the name of such a page has the login on it. So the name cannot be guessed, and the
 web server must not list the directory.
@@ -17,14 +17,14 @@ from chatmaild.errors import StoreError
 
 PLACE = "invitation"
 
-NAME = re.compile(r"(\d{4}-\d\d-\d\d)-[A-Za-z0-9_-]{22}\.html\Z", re.ASCII)
+NAME = re.compile(r"(\d{4}-\d\d-\d\d)-([a-z0-9]+)-[A-Za-z0-9_-]{22}\.html\Z", re.ASCII)
 
 SECRET = 16
 """Octets of the name that nobody can guess."""
 
 
-def write(directory: Path, pages: Sequence[bytes], until: str) -> list[str]:
-    """Write each page, valid until that day (YYYY-MM-DD).
+def write(directory: Path, pages: Sequence[bytes], batch: str, until: str) -> list[str]:
+    """Write each page of a batch, valid until that day (YYYY-MM-DD).
 
     Returns the paths below `directory`. Raises `StoreError`.
     """
@@ -35,7 +35,7 @@ def write(directory: Path, pages: Sequence[bytes], until: str) -> list[str]:
             place.mkdir()
             place.chmod(0o711)
         for page in pages:
-            name = f"{until}-{secrets.token_urlsafe(SECRET)}.html"
+            name = f"{until}-{batch}-{secrets.token_urlsafe(SECRET)}.html"
             atomic.write_file(str(place / name), page, 0o644)
             paths.append(f"{PLACE}/{name}")
     except OSError as error:
@@ -46,7 +46,23 @@ def write(directory: Path, pages: Sequence[bytes], until: str) -> list[str]:
 def overdue(directory: Path, now: float) -> list[Path]:
     """Return the pages of invitations that expired before `now` (seconds since the epoch)."""
     today = time.strftime("%Y-%m-%d", time.gmtime(now))
+    return [path for path, day, _ in _pages(directory) if day < today]
+
+
+def remove(directory: Path, batch: str) -> int:
+    """Remove the pages of a batch; return how many. Raises `StoreError`."""
+    due = [path for path, _, its in _pages(directory) if its == batch]
+    for path in due:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(f"{path}: {error.strerror}") from None
+    return len(due)
+
+
+def _pages(directory: Path) -> list[tuple[Path, str, str]]:
+    """Return path, last day and batch of each page; none if the directory cannot be read."""
     with contextlib.suppress(OSError):
-        return sorted(directory / PLACE / name for name in os.listdir(directory / PLACE)
-                      if (match := NAME.match(name)) and match[1] < today)
+        return [(directory / PLACE / name, match[1], match[2])
+                for name in sorted(os.listdir(directory / PLACE)) if (match := NAME.match(name))]
     return []
