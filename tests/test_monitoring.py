@@ -24,6 +24,17 @@ RULES = MONITORING / "rules.yml"
 BOARD = json.loads((MONITORING / "board.json").read_text())
 EXPRESSIONS = [target["expr"] for panel in BOARD["panels"] for target in panel["targets"]]
 
+KNOWN = {
+    "panel": {"id", "type", "title", "description", "datasource", "gridPos", "fieldConfig",
+              "targets", "options"},
+    "stat": {"reduceOptions", "colorMode", "graphMode", "textMode", "justifyMode", "orientation",
+             "wideLayout", "showPercentChange", "percentChangeColorMode"},
+    "timeseries": {"legend", "tooltip"},
+    "legend": {"calcs", "displayMode", "placement", "showLegend"},
+    "target": {"refId", "datasource", "expr", "legendFormat"},
+}
+"""What the types of Grafana's package @grafana/schema (13.2) ask for, of which the board has all."""
+
 CASES = """\
 rule_files: [rules.yml]
 evaluation_interval: 1m
@@ -92,6 +103,39 @@ def test_alerts_come_when_they_should_and_not_before(promtool, tmp_path):
                                                rules))
     (tmp_path / "cases.yml").write_text(CASES)
     told(promtool, "test", "rules", tmp_path / "cases.yml")
+
+
+def test_grafana_takes_each_panel():
+    source = {"type": "prometheus", "uid": "${datasource}"}
+    for panel in BOARD["panels"]:
+        assert panel.keys() == KNOWN["panel"], panel["title"]
+        assert panel["options"].keys() == KNOWN[panel["type"]], panel["title"]
+        assert set(panel["options"].get("legend", KNOWN["legend"])) == KNOWN["legend"]
+        for target in panel["targets"]:
+            assert target.keys() == KNOWN["target"], panel["title"]
+            assert panel["datasource"] == target["datasource"] == source
+
+
+def test_the_board_is_as_its_linter_wants_it():
+    """grafana/dashboard-linter; but people may edit it, and need not choose job and instance."""
+    variable, = BOARD["templating"]["list"]
+    assert (variable["name"], variable["label"]) == ("datasource", "Data source")
+    for panel in BOARD["panels"]:
+        assert panel["title"] and panel["description"].endswith("."), panel["title"]
+        assert panel["targets"] and panel["fieldConfig"]["defaults"]["unit"], panel["title"]
+        assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
+    for text in EXPRESSIONS:
+        for counter in re.findall(r"(?:(\w+)\()?chatmaild_\w+_total", text):
+            assert counter in ("rate", "increase"), text
+
+
+def test_no_panel_covers_another():
+    places = [panel["gridPos"] for panel in BOARD["panels"]]
+    squares = [(x, y) for place in places
+               for x in range(place["x"], place["x"] + place["w"])
+               for y in range(place["y"], place["y"] + place["h"])]
+    assert len(set(squares)) == len(squares) and max(x for x, _ in squares) < 24
+    assert len({panel["id"] for panel in BOARD["panels"]}) == len(places)
 
 
 def test_prometheus_takes_each_expression_of_the_board(promtool, tmp_path):
