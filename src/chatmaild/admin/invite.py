@@ -187,7 +187,8 @@ def _list(args: argparse.Namespace, config: Config, console: Console) -> int:
 
 
 def _revoke(args: argparse.Namespace, config: Config, console: Console) -> int:
-    return _revocation(args.batch, _revoked(_domains(args, config), args.batch, config), 0, console)
+    count = _revoked(_domains(args, config), args.batch, config)
+    return _revocation(args.batch, count, 0, console)
 
 
 def _revoke_pages(args: argparse.Namespace, config: Config, console: Console) -> int:
@@ -206,7 +207,8 @@ def _revoked(domains: Sequence[str], batch: str, config: Config) -> int:
 def _revocation(batch: str, count: int, pages: int, console: Console) -> int:
     """Print what was revoked. Raises `StoreError` if there was nothing."""
     if not count and not pages:
-        raise StoreError(f"{batch}: no such batch, or all of it is used; see: chatmaild invite list")
+        raise StoreError(f"{batch}: no such batch, or all of it is used; see: chatmaild invite "
+                         "list")
     console.line(f"{counted(count, 'invitation')} taken back")
     if pages:
         console.line(f"{counted(pages, 'page')} removed")
