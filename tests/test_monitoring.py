@@ -33,7 +33,7 @@ KNOWN = {
     "legend": {"calcs", "displayMode", "placement", "showLegend"},
     "target": {"refId", "datasource", "expr", "legendFormat"},
 }
-"""What the types of Grafana's package @grafana/schema (13.2) ask for, of which the board has all."""
+"""What the types in Grafana's package @grafana/schema (13.2) demand, of which the board has all."""
 
 CASES = """\
 rule_files: [rules.yml]
