@@ -5,10 +5,12 @@ import os
 import pwd
 import re
 import sys
+import tempfile
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from website import DOMAIN
+from website import DOMAIN, Site
 
 from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.config import inifile
@@ -68,18 +70,18 @@ def test_without_jinja_only_the_pages_are_missed(site, invite, monkeypatch):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-def test_the_owner_of_the_directory_owns_the_pages(site, tmp_path):
-    """In a process of its own, as it gives its rights away."""
+def test_the_owner_of_the_directory_owns_the_pages(capsys):
+    """In a process of its own, which gives its rights away; pytest's directories are private."""
     owner = pwd.getpwnam("www-data")
-    for path in (tmp_path, *tmp_path.parents):
-        if path.stat().st_mode & 0o005 != 0o005 and path != path.parent:
-            path.chmod(path.stat().st_mode | 0o055)
-    os.chown(site.root, owner.pw_uid, owner.pw_gid)
-    child = os.fork()
-    if child == 0:
-        os._exit(site.web()[0])
-    assert os.waitpid(child, 0)[1] == 0
-    assert (site.root / "index.html").stat().st_uid == owner.pw_uid
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        site = Site(Path(directory), capsys)
+        os.chown(site.root, owner.pw_uid, owner.pw_gid)
+        child = os.fork()
+        if child == 0:
+            os._exit(site.web()[0])
+        assert os.waitpid(child, 0)[1] == 0
+        assert (site.root / "index.html").stat().st_uid == owner.pw_uid
 
 
 @pytest.fixture
