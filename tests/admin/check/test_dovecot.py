@@ -280,6 +280,22 @@ def test_lmtp_socket_that_every_user_may_write_to(release):
         assert mail(release, edit=edit) == {"lmtp-mode": "failure"}
 
 
+@pytest.mark.parametrize("lines, expected", [
+    ("port = 24", {"lmtp-port": "failure"}),
+    ("{address} = *\n    port = 24", {"lmtp-port": "failure"}),
+    ("{address} = 192.0.2.1, ::\n    port = 24", {"lmtp-port": "failure"}),
+    ("{address} = 127.0.0.1\n    port = 24", {"lmtp-port": "warning"}),
+    ("{address} = 127.0.0.1\n    port = 0", {}),
+    ("", {}),
+])
+def test_a_port_of_lmtp_is_a_way_past_every_filter(release, lines, expected):
+    """All of the host may write there, or all of the world, as no unix_listener lets them."""
+    lines = lines.format(address="address" if release == "bookworm" else "listen")
+    insert = replaced(r"(^service lmtp \{\n)",
+                      rf"\1  inet_listener lmtp {{\n    {lines}\n  }}\n")
+    assert mail(release, edit=insert) == expected
+
+
 def test_service_that_ends_sessions_is_missing(release):
     edit = replaced(r"service chatmaild-sessions", "service something-else")
     assert mail(release, edit=edit) == {"sessions": "failure"}

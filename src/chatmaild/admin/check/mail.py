@@ -6,11 +6,15 @@ from collections.abc import Callable, Iterable, Iterator
 from chatmaild.admin.check import hostfiles, processes
 from chatmaild.admin.check.findings import Finding, failure, ok, warning
 from chatmaild.admin.check.hostfiles import Identity
+from chatmaild.admin.check.others import LMTP_PORT
 from chatmaild.admin.servers.doveconf import Block, Dovecot
 from chatmaild.admin.servers.usernames import keeps_domain
 from chatmaild.admin.wiring import kernel as limits
 from chatmaild.admin.wiring.observation import INOTIFY, SYSCTL
 from chatmaild.config.config import Config
+
+EVERY_ADDRESS = frozenset({"*", "::", "[::]", "0.0.0.0"})
+"""What has Dovecot listen on all addresses of the host."""
 
 MANY_CLIENTS = 1000
 """Connections that imap-login should be able to hold: phones stay connected."""
@@ -32,6 +36,7 @@ def check(
     yield from _valid_ids(dovecot, identify(config.mail_user))
     yield from _capabilities(dovecot)
     yield from _lmtp_sockets(dovecot)
+    yield from _lmtp_ports(dovecot, config.directory is not None)
     yield from _sessions(dovecot)
     yield from _chroot(dovecot)
     yield from processes.check(dovecot, config)
@@ -125,6 +130,23 @@ def _lmtp_sockets(dovecot: Dovecot) -> Iterator[Finding]:
                           "into any mailbox, in anybody's name",
                           f"service lmtp {{\n  unix_listener {listener.name} {{\n    mode = 0600\n"
                           "  }\n}")
+
+
+def _lmtp_ports(dovecot: Dovecot, is_one_of_several: bool) -> Iterator[Finding]:
+    """Find ports of lmtp: no password or filter stands between those and the mailboxes."""
+    for listener in dovecot.service("lmtp").all("inet_listener"):
+        port = listener.get("port", "0")
+        if port == "0" or is_one_of_several and port == LMTP_PORT:
+            continue
+        place = f"{dovecot.path}: service lmtp: inet_listener {listener.name}".rstrip()
+        value = listener.get("address") or listener.get("listen") or dovecot.get("listen") or "*"
+        addresses = set(value.replace(",", " ").split())
+        text = (f"port {port} at {value}: whoever reaches it can write into any mailbox, in "
+                "anybody's name")
+        cure = ("# Postfix delivers by lmtp:unix:private/dovecot-lmtp instead\n"
+                f"service lmtp {{\n  inet_listener {listener.name or 'lmtp'} {{\n"
+                "    port = 0\n  }\n}")
+        yield (failure if addresses & EVERY_ADDRESS else warning)("lmtp-port", place, text, cure)
 
 
 def _sessions(dovecot: Dovecot) -> Iterator[Finding]:
