@@ -2,8 +2,9 @@
 random. `OUTGOING` are programs that people submit with, `INCOMING` are others whose mail arrives.
 
 Each takes a `random.Random` and the armored message, and returns (headers, body) as the milter
-sees them. What Debian has and needs no window is run itself, see `realprograms`; the others are
-made again from their source or from their mail.
+sees them. What Debian has and needs no window is run itself, see `realprograms`. Sylpheed, Claws
+Mail and Evolution's library were run once, and their mail is in data/programs; what they draw is
+from their source. The others are made again from their source or from their mail.
 """
 
 import calendar
@@ -74,27 +75,26 @@ def sylpheed(draw: random.Random, armored: bytes) -> Message:
 
 
 def claws(draw: random.Random, armored: bytes) -> Message:
-    """Claws Mail's own of that function: no date, 23 characters."""
+    """Claws Mail's own of that function (src/common/utils.c): no date, 23 characters."""
     boundary = f"Encrypt_/{drawn(draw, ALNUM + '+_./=', 23)}"
-    return framed(draw, boundary, TYPE_1, NAMED.replace(b"; ", b";\r\n ") + INLINE.replace(
-        b"; ", b";\r\n "), armored,
-        content_type='multipart/encrypted; protocol="application/pgp-encrypted";\n'
-                     ' boundary="{}"')
+    return framed(draw, boundary, TYPE_1, TYPE_2, armored,
+                  content_type='multipart/encrypted; boundary="{}";\n'
+                               ' protocol="application/pgp-encrypted"')
 
 
 def evolution(draw: random.Random, armored: bytes) -> Message:
     """Camel: base64 of an MD5 sum; the description is in the person's language."""
     boundary = "=-" + drawn(draw, BASE64, draw.choice([20, 21, 22])) + draw.choice(["", "=="])
     described = draw.choice([
-        b"This is an encrypted message part",
+        b"This is an encrypted message part", b"This is a digitally encrypted message part",
         b"=?UTF-8?Q?Dies_ist_ein_verschl=C3=BCsselter_Nachrichtenteil?=",
         b"=?UTF-8?Q?Ceci_est_une_partie_de_message_chiffr=C3=A9e?=",
         "Это зашифрованная часть сообщения".encode(),
     ])
+    transfer = draw.choice([b"", b"Content-Transfer-Encoding: 7bit\r\n"])
     return framed(
-        draw, boundary, TYPE_1 + b"Content-Transfer-Encoding: 7bit\r\n",
-        NAMED.replace(b"; ", b"; ") + b"Content-Description: " + described
-        + b"\r\nContent-Transfer-Encoding: 7bit\r\n", armored,
+        draw, boundary, TYPE_1 + transfer,
+        NAMED + b"Content-Description: " + described + b"\r\n" + transfer, armored,
         content_type='multipart/encrypted; protocol="application/pgp-encrypted";\n\tboundary="{}"')
 
 
@@ -103,6 +103,7 @@ def mutt(draw: random.Random, armored: bytes) -> Message:
     return framed(
         draw, drawn(draw, BASE64, 16), TYPE_1 + b"Content-Disposition: attachment\r\n",
         TYPE_2 + b'Content-Disposition: attachment; filename="msg.asc"\r\n', armored,
+        before=b"\r\n",
         content_type='multipart/encrypted; protocol="application/pgp-encrypted";\n\tboundary="{}"',
         more=(("Content-Disposition", b"inline"),))
 
@@ -285,12 +286,12 @@ def outlook(draw: random.Random, armored: bytes) -> Message:
 
 
 def gateway(draw: random.Random, armored: bytes) -> Message:
-    """Gateways write a few words before the first part, and long parameters."""
+    """Gateways write a few words before the first part, and parameters as long as a line may be."""
     words = draw.choice([b"This message was encrypted by the gateway of Example Ltd.",
                          b"Diese Nachricht ist verschl\xc3\xbcsselt.", b"a " * 127])
     return framed(
         draw, drawn(draw, HEXADECIMAL, 40), TYPE_1, TYPE_2, armored, before=words + b"\r\n\r\n",
-        content_type='multipart/encrypted; x-gateway="' + "mail " * 300 + '";\n'
+        content_type='multipart/encrypted; x-gateway="' + "mail " * 180 + '";\n'
                      + " " * 100 + 'protocol="application/pgp-encrypted"; boundary="{}"')
 
 

@@ -77,6 +77,13 @@ class NetworkHost(Host):
     def takes_cleartext(self, address: str) -> None:
         self.chatmaild("accounts", "set", address, "--incoming-cleartext", "yes")
 
+    def take_messages_of(self, octets: int) -> None:
+        """Raise both limits, Postfix's and ours."""
+        stock.postconf("-e", {"message_size_limit": str(octets)})
+        self.reload_postfix()
+        self.configure(re.sub("^#?max_message_size = .*", f"max_message_size = {octets}",
+                              self.ini.read_text(), flags=re.MULTILINE))
+
     def submit(self, user: str, password: str, sender: str, recipients: list[str],
                message: bytes) -> None:
         """Send as a user of this host; the message is accepted when this returns."""

@@ -2,21 +2,21 @@
 not."""
 
 import email
+import random
 import re
 import smtplib
 import uuid
 
 import chatmessages
 import dkimkit
-import goodmessages
 import openpgpmessages
+import programs
 import pytest
 from network.sites import PHONES, PLAIN
 from rig.host import PASSWORD
 from rig.stock import ORDINARY_USERS
 
 BOB = f"bob@{PLAIN.domain}"
-ARMORED = re.compile(rb"-----BEGIN PGP MESSAGE-----.*?-----END PGP MESSAGE-----\r\n", re.DOTALL)
 
 
 @pytest.fixture(params=["one", "two"])
@@ -58,11 +58,10 @@ def cleartext(sender, to, subject="Hello"):
     return said, message
 
 
-def encrypted(sender, to, body=None):
-    body = body or openpgpmessages.mime_body(openpgpmessages.gpg_symmetric())
-    boundary = re.match(rb"(?s).*?--([^\r\n]+)\r\n", body)[1].decode()
+def encrypted(sender, to):
     return with_headers(sender, to, 'multipart/encrypted; protocol="application/pgp-encrypted";\r\n'
-                        f' boundary="{boundary}"', body)
+                        f' boundary="{openpgpmessages.BOUNDARY}"',
+                        openpgpmessages.mime_body(openpgpmessages.gpg_symmetric()))
 
 
 def test_cleartext_comes_to_whom_allows_it(home, person, bob_sends):
@@ -80,12 +79,16 @@ def test_other_cleartext_goes_back_to_its_sender(home, plain, person, bob_sends,
     expect("milter-reject: END-OF-MESSAGE", "refuse reason=", "status=bounced")
 
 
-@pytest.mark.parametrize("program", list(goodmessages.clients()))
+@pytest.mark.parametrize("program", programs.INCOMING)
 def test_encrypted_mail_of_every_program(home, person, bob_sends, program):
-    body = ARMORED.sub(openpgpmessages.crlf(openpgpmessages.gpg_symmetric()),
-                       goodmessages.clients()[program])
-    mark, message = encrypted(BOB, person, body)
-    bob_sends(person, message)
+    """By gpg, in the form of the program."""
+    mark = str(uuid.uuid4())
+    armored = openpgpmessages.gpg_symmetric()
+    drawn, body = programs.INCOMING[program](random.Random(program), armored)
+    own = {"From": BOB, "To": person, "Message-ID": f"<{mark}@localhost>"}
+    headers = dict(drawn) | {name: value.encode() for name, value in own.items()}
+    bob_sends(person, b"".join(name.encode() + b": " + value.replace(b"\n", b"\r\n") + b"\r\n"
+                               for name, value in headers.items()) + b"\r\n" + body)
     assert home.inbox(person, mark)
 
 
