@@ -72,3 +72,17 @@ def test_without_the_database_an_account_is_blocked_here_and_the_admin_is_told(
         directory_server.start()
     assert one.command("reconcile")[0] == 0
     assert json.loads(directory_server.sql("SELECT to_json(blocked) FROM account"))
+
+
+def test_a_list_of_all_hosts(hosts, accounts):
+    one, two = hosts
+    accounts(one, "create", ADDRESS), accounts(two, "create", "another12@chat.example")
+    accounts(two, "block", "another12@chat.example")
+    for host in hosts:
+        assert accounts(host, "list", "--everywhere")[1].splitlines() == [
+            "another12@chat.example\ttwo.example\tblocked", f"{ADDRESS}\tone.example\tok"]
+    assert accounts(one, "list", "--everywhere", "--names", "--match", "other")[1] == (
+        "another12@chat.example\n")
+    assert json.loads(accounts(two, "list", "--everywhere", "--json")[1])[1] == {
+        "address": ADDRESS, "node": "one.example", "blocked": False, "moving": None}
+    assert accounts(one, "list", "--everywhere", "--sort", "size")[0] == 2

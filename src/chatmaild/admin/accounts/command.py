@@ -49,6 +49,8 @@ def _configure_looking(actions: _Actions) -> None:
     command.add_argument("--reverse", action="store_true", help="the other way round")
     command.add_argument("--names", action="store_true",
                          help="print addresses only, without a look into the mailboxes")
+    command.add_argument("--everywhere", action="store_true",
+                         help="those of all hosts that share the chat domains, and where they live")
     actions.add("show", "show one account", looking.show, "address")
 
 

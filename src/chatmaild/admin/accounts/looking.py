@@ -9,6 +9,7 @@ from typing import Any
 
 from chatmaild.accounts import contents
 from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
+from chatmaild.admin.accounts import everywhere
 from chatmaild.admin.accounts.finding import find
 from chatmaild.config.config import Config
 from chatmaild.console import Console, octets
@@ -56,6 +57,8 @@ def list_all(args: argparse.Namespace, config: Config, console: Console) -> int:
                          + (", ".join(config.mail_domains) or "not configured yet"))
     domains = [args.domain.lower()] if args.domain else config.mail_domains
     matches = _matcher(args.match)
+    if args.everywhere:
+        return everywhere.list_all(domains, matches, args, config, console)
     if args.names:
         return _names(domains, matches, config, console)
     problems: list[str] = []
