@@ -90,6 +90,22 @@ zone:
             process.kill()
 
 
+def _bound(address: str, port: int, with_tcp: bool) -> tuple[socket.socket, socket.socket | None]:
+    """Sockets for UDP and TCP on the same port; for port 0 on one that is free for both."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    while True:
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+        sock.bind((address, port))
+        if not with_tcp:
+            return sock, None
+        try:
+            return sock, socket.create_server((address, sock.getsockname()[1]), family=family)
+        except OSError as error:
+            sock.close()
+            if port or error.errno != errno.EADDRINUSE:
+                raise
+
+
 class Stranger:
     """A server that answers every question by `answer`: a message, octets, or None for silence.
     By TCP it answers by `by_tcp`; without one nothing listens there. `asked` counts the questions
@@ -100,14 +116,10 @@ class Stranger:
         self._answer = answer
         self._by_tcp = by_tcp
         self.asked = self.asked_by_tcp = 0
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        self._sock = socket.socket(family, socket.SOCK_DGRAM)
-        self._sock.bind((address, port))
+        self._sock, self._listener = _bound(address, port, with_tcp=by_tcp is not None)
         self.port = self._sock.getsockname()[1]
         self._threads = [threading.Thread(target=self._serve, daemon=True)]
-        self._listener: socket.socket | None = None
-        if by_tcp:
-            self._listener = socket.create_server((address, self.port), family=family)
+        if self._listener:
             self._threads.append(threading.Thread(target=self._serve_tcp, daemon=True))
 
     def __enter__(self) -> "Stranger":
