@@ -218,7 +218,7 @@ def test_a_database_that_is_not_there_is_an_error_at_once(tmp_path):
 
 @pytest.mark.parametrize("text, problem", [
     ("", "must hold one line"), ("host=a\nhost=b\n", "must hold one line"),
-    (None, "No such file"), ("# a comment\nno connection string\n", "no such thing")])
+    (None, "No such file"), ("# a comment\nno connection string\n", "not a valid one")])
 def test_a_file_without_a_connection_string_is_named(tmp_path, text, problem):
     path = Path(tmp_path / "directory.conf")
     if text is not None:

@@ -177,7 +177,7 @@ def test_what_belongs_into_no_mailbox_is_left_out_and_told(new, entry):
 
 @pytest.mark.parametrize("entry, said", [
     ((f"{ALICE}/password", b"plain"), "no hash"), ((f"{ALICE}/password", b"{X}" * 2000), "no hash"),
-    ((f"{ALICE}/settings", b"a = b"), "nothing that an account"),
+    ((f"{ALICE}/settings", b"a = b"), "not a setting"),
 ])
 def test_an_account_that_cannot_work_is_not_made_and_the_next_one_is(new, entry, said):
     found, _ = receive(new, archive(entry, (f"{BOB}/password", HASH.encode())))

@@ -2,9 +2,10 @@
 
     first login -> signup (may it be created?) -> mailboxes.create -> passwordhash
                 -> lifecycle (made aside, renamed into place, moved aside, removed)
-    every file and directory name in a mailbox: layout        invitations: invites
-    what a mailbox holds, for people: contents
+    the names of all files and directories in a mailbox: layout    invitations: invites
+    archives of a mailbox: contents (out), transfer (in)
+    one domain on several hosts: directory (who lives where), entries (kept in step), departure
 
-An account is a directory with a password file; nothing else about it is stored.
+An account is a directory with a password file; nothing else about it is stored on this host.
 May import `disk`, `config` and `errors`.
 """

@@ -26,13 +26,15 @@ _CHUNK = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Usage:
+    """How much a mailbox holds."""
+
     messages: int
     octets: int
     """Before compression, as the quota counts."""
 
 
 def usage(home: str) -> Usage:
-    """Count what the mailbox at `home` holds; nothing if there is none. Raises `StoreError`."""
+    """Count the messages of the mailbox at `home`; zero if there is none. Raises `StoreError`."""
     messages = octets = 0
     for directory, _, name in walk(home):
         size = maildirname.size(name)
@@ -83,12 +85,13 @@ def _unless_link() -> Iterator[None]:
 
 STATE = ("password", "enforceE2EEincoming", "blocked", "settings", "metadata.json", "subscriptions",
          "dovecot-uidlist", "dovecot-keywords")
-"""Files of a mailbox that make it the same account elsewhere, for clients too."""
+"""Files of a mailbox that another host needs to go on with the account, unnoticed by clients."""
 
 FOLDER_STATE = ("maildirfolder", "dovecot-uidlist", "dovecot-keywords")
+"""The same for each folder in it."""
 
 MAX_STATE = 64 << 20
-"""Octets of each of these; a line of dovecot-uidlist has about a hundred."""
+"""Octets in each of these files; a line of dovecot-uidlist has about a hundred."""
 
 
 def export(
@@ -97,7 +100,7 @@ def export(
 ) -> int:
     """Write the mailbox to `out` as a tar archive of a Maildir below `root`.
 
-    Returns the number of messages; see `add`, which writes them. Raises `StoreError`, and OSError
+    Returns the number of messages. For the arguments see `add`. Raises `StoreError`, and OSError
     if writing to `out` fails.
     """
     with archive_to(out) as archive:
@@ -113,14 +116,14 @@ def add(
     archive: tarfile.TarFile, home: str, root: str, complain: Callable[[str], None],
     step: Callable[[], None], extra: Mapping[str, bytes] | None,
 ) -> int:
-    """Add the messages of the mailbox at `home` to an archive; returns their number.
+    """Add the messages of the mailbox at `home` to an archive, and return their number.
 
-    Calls `complain` with each message that cannot be read, and writes the others. Calls `step`
-    once for each message.
+    Calls `complain` with a line about each message that cannot be read, and adds the others. Calls
+    `step` after each message. Decompresses messages that Dovecot compressed, so that any mail
+    program can read them. Raises `StoreError`, and OSError if writing the archive fails.
 
-    Messages that Dovecot compressed are decompressed, so that any mail program can read them.
-    `extra` maps file names to contents: with it the archive is the whole account, and holds these
-    files and those of `STATE` too. Without it the archive has no secrets.
+    `extra` maps file names to contents. With it the archive has these files and those in `STATE`
+    too, and so is the whole account. Without it there are no secrets in the archive.
     """
     count = 0
     known: set[str] = set()
@@ -170,7 +173,7 @@ class _Unreadable(Exception):
 
 
 def _add_folder(archive: tarfile.TarFile, path: str, known: set[str]) -> None:
-    """Add the three directories of a Maildir, which it needs even if they are empty."""
+    """Add a folder and its three directories, which a Maildir needs even if they are empty."""
     if path not in known:
         known.add(path)
         for directory in (path, *(f"{path}/{kind}" for kind in maildir.SUBDIRECTORIES)):

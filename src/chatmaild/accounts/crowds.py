@@ -1,17 +1,20 @@
 """Tells when to count the open sessions of an account that logs in again and again.
 
-A count asks Dovecot about everybody, which is too much for each login. So it is due once in a fixed
-number of logins of one account. An account exceeds its limit by at most that many sessions.
+A count makes Dovecot list the sessions of everybody, which is too much work for each login. So one
+is due after a fixed number of logins of one account, and no account can exceed its limit by more
+sessions than that.
 """
 
 EVERY = 20
-"""Logins of one account."""
+"""Logins of one account between two counts."""
 
 MAX_ACCOUNTS = 10_000
 """Accounts remembered at a time; beyond that all counts begin anew."""
 
 
 class Crowds:
+    """The logins of each account since its sessions were counted. For one thread."""
+
     def __init__(self) -> None:
         self._logins: dict[str, int] = {}
 

@@ -1,7 +1,7 @@
 """Keeps a mailbox whole, and out of everybody's reach, while it moves to another host.
 
-It waits beside the other mailboxes under a name of its own, where no login and no delivery finds
-it. Meanwhile the directory says that the account is on its way, so both wait.
+It waits beside the other mailboxes under a special name, where no login and no delivery finds it.
+Meanwhile logins and deliveries are deferred, because the directory says that the account is moving.
 """
 
 import os
@@ -21,9 +21,9 @@ def path_of(home: str) -> str:
 
 
 def hide(home: str) -> bool:
-    """Take the mailbox out of reach, unless it is already; False if there is none.
+    """Take the mailbox out of reach, unless it is so already; False if there is none.
 
-    Adds to it what a session has meanwhile made in its place. Raises `StoreError`.
+    Adds messages that a session has since saved in its old place. Raises `StoreError`.
     """
     hidden = path_of(home)
     try:
@@ -44,7 +44,7 @@ def hide(home: str) -> bool:
 
 
 def _add(late: str, hidden: str) -> None:
-    """Move the messages of `late`, delivered or saved at that moment, into `hidden`."""
+    """Move the messages in `late`, which were delivered or saved meanwhile, into `hidden`."""
     for directory, _, names in os.walk(late):
         if os.path.basename(directory) not in ("new", "cur"):
             continue

@@ -1,8 +1,8 @@
-"""The directory of a chat domain on several hosts: who has an address, and where it lives.
+"""The directory of chat domains on several hosts: which addresses exist, and where each lives.
 
-It is a PostgreSQL database, with whatever replication its owner has set up. The primary decides who
-has an address. The disk of the home has the mailbox, and the directory is never asked about an
-account that is there. Only the primary can tell that an address is unknown: a standby may lag.
+It is a PostgreSQL database, with any replication its owner has set up. The mailbox is on the disk
+of the host where the address lives; that host never asks the directory about it. The primary alone
+decides whether an address exists, since a standby may lag.
 """
 
 import contextlib
@@ -17,16 +17,17 @@ from chatmaild.config.config import Config
 from chatmaild.errors import ConfigError, DirectoryError
 
 LIMIT = 0.8
-"""Seconds that one host of the database may take. The Lua file waits for 2, a standby may have to
-be asked after the primary, and a hash takes its time."""
+"""Seconds to wait for one host of the database. The Lua file waits for 2 in all: for the primary,
+perhaps a standby, and a password hash."""
 
 LINES = 4
-"""Connections that a service keeps to the primary, and so questions at a time."""
+"""Connections that a service keeps to the primary: it can ask so many questions at a time."""
 
 PATIENCE = 10.0
-"""The same for commands and the daily run, which may take longer."""
+"""Seconds that commands and the daily run wait instead of `LIMIT`."""
 
 STANDBY = "prefer-standby"
+"""What libpq calls a host that may lag, or else the primary."""
 
 BATCH = 10_000
 """Rows in one transaction of a command."""
@@ -38,17 +39,20 @@ class Entry:
 
     address: str
     node: str
-    """Its name, as in certificates."""
+    """The name of that host, as in certificates."""
     ip: str
+    """Its network address."""
     is_own: bool
-    """Whether it lives on this host, as far as the directory says."""
+    """Whether it is this host."""
     hash: str | None
+    """Of the password; None if the address is only kept from use."""
     blocked: bool
     cleartext: bool
+    """Whether it takes mail that is not encrypted."""
     moving: str | None
-    """The host that it is on its way to."""
+    """The host that it is moving to."""
     leaving: bool
-    """Whether its home was about to delete it."""
+    """Whether its host was about to delete it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +64,12 @@ class Node:
     accepts: bool
     """Whether new accounts are made there."""
     accounts: int
+    """How many addresses live there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Who has an address after a claim."""
+    """The result of a claim: who has the address now."""
 
     entry: Entry
     made: bool
@@ -91,10 +96,9 @@ class Uninvited(Exception):
 
 
 class Directory:
-    """The directory as the host `node` sees it. Threads may share it.
+    """The directory, for the host `node`. Threads may share it.
 
-    Every method may raise `DirectoryError`: if the database has not answered for `patience`
-    seconds, nor its standby for as long again.
+    Every method raises `DirectoryError` if the database does not answer within `patience` seconds.
     """
 
     def __init__(self, conninfo: str, node: str, lines: int = LINES, patience: float = LIMIT):
@@ -147,7 +151,10 @@ class Directory:
     # -- for services ------------------------------------------------------------------------
 
     def find(self, address: str) -> Entry | None:
-        """Return the entry of `address`; None if the primary says that there is none."""
+        """Return the entry of `address`; None if the primary says that there is none.
+
+        Asks a standby if the primary does not answer, for `patience` seconds more.
+        """
         def work(cursor: Any) -> Entry | None:
             return self._entry(cursor, address)
 
@@ -156,17 +163,17 @@ class Directory:
         except DirectoryError:
             if found := self._standby.ask(work, self._patience):
                 return self._entry_or_none(found)
-            raise       # it may have been made since
+            raise       # the standby may not know it yet
 
     def claim(self, address: str, hash: str, password: bytes = b"", invited: bool = True,
               now: float = 0) -> Claim:
         """Claim `address` for this host, if it is free, with the password hash `hash`.
 
-        A host that accepts no new accounts claims it for another host. Unless they are `invited`
-        already, people's `password` must begin with a token, which the same transaction spends;
-        else this raises `Uninvited`. `now` is in seconds since the epoch. When this returns the
-        claim is on the disk; also on the standby's, if synchronous_commit says so for the role
-        or the database (PostgreSQL: Write Ahead Log settings).
+        A host that accepts no new accounts claims it for another host. Unless `invited`, the
+        `password` must begin with the token of an invitation, which the same transaction spends;
+        otherwise this raises `Uninvited`. `now` is in seconds since the epoch. When this returns,
+        the claim is on the disk of the primary, and on that of the standby too if the setting
+        synchronous_commit of the role or the database says so.
         """
         values = {"address": address, "hash": hash, "own": self.node, "now": int(now),
                   "domain": address.rpartition("@")[2], "token": token_hash(password)}
@@ -198,7 +205,7 @@ class Directory:
     def release(self, address: str, keep_blocked: bool = False) -> None:
         """Free `address` after `leave`, when it has no mailbox here any more.
 
-        With `keep_blocked` it stays taken, as blocked. If somebody got it meanwhile, it is theirs.
+        With `keep_blocked` it stays taken, as blocked. Does nothing if somebody else has it by now.
         """
         if keep_blocked:
             self._change("UPDATE account SET leaving = false, blocked = true, hash = NULL"
@@ -216,7 +223,10 @@ class Directory:
     # -- for commands ------------------------------------------------------------------------
 
     def put(self, rows: Sequence[tuple[str, str | None, bool, bool]]) -> list[str]:
-        """Do `update` for many addresses; returns those that live elsewhere."""
+        """Do `update` for many addresses, and return those that live elsewhere.
+
+        `rows` are the arguments of `update`.
+        """
         def work(cursor: Any) -> list[str]:
             cursor.execute("SELECT id FROM node WHERE name = %s", (self.node,))
             own = cursor.fetchone()
@@ -279,9 +289,9 @@ class Directory:
                                  "status")
 
     def begin_move(self, address: str, target: str) -> bool:
-        """Mark `address`, which lives here, as on its way to the host `target`.
+        """Mark `address`, which lives here, as moving to the host `target`.
 
-        False if it lives elsewhere, or is on its way to another host.
+        False if it lives elsewhere, or is moving to another host.
         """
         return bool(self._execute(
             "UPDATE account SET moving = t.id FROM node t, node n WHERE account.address = "
@@ -290,7 +300,7 @@ class Directory:
             {"address": address, "own": self.node, "target": target}))
 
     def end_move(self, address: str, target: str) -> bool:
-        """Make `target` the home of `address`; False if it was not on its way there."""
+        """Note that `address` lives on `target` now; False if it was not moving there."""
         return bool(self._execute(
             "UPDATE account SET node = t.id, moving = NULL FROM node t, node n WHERE "
             "account.address = %(address)s AND account.node = n.id AND n.name = %(own)s AND "
@@ -312,7 +322,7 @@ class Directory:
         self._primary.ask(work, 60)
 
     def invitations(self, domain: str) -> list[tuple[str, int, int, int]]:
-        """Return batch, creation, expiry and unused number of each batch; oldest first."""
+        """Return each batch as (name, created, expires, number of unused ones), oldest first."""
         def work(cursor: Any) -> list[tuple[str, int, int, int]]:
             cursor.execute("SELECT batch, created, expires, count(*) FROM invitation WHERE domain ="
                            " %s GROUP BY batch, created, expires ORDER BY created", (domain,))

@@ -29,7 +29,7 @@ PAUSE = 1.0
 """Seconds between two attempts to connect."""
 
 IDLE = 20.0
-"""Seconds after which a connection that nobody used is looked at."""
+"""Seconds without use after which a connection is tested."""
 
 OPTIONS = {
     "connect_timeout": str(CONNECT_TIMEOUT), "application_name": "chatmaild",
@@ -38,15 +38,15 @@ OPTIONS = {
     "options": "-c statement_timeout=5000 -c lock_timeout=3000 "
                "-c idle_in_transaction_session_timeout=5000",
 }
-"""Where the connection string does not say otherwise."""
+"""Options of libpq, unless the connection string has others."""
 
 Work = Callable[[Any], Any]
-"""Is given a cursor in a transaction of its own, which is committed when it returns. It may be
-given another one, later, if the first connection was lost."""
+"""Called with a cursor in a transaction of its own, which is committed when it returns. Called
+again, with another cursor, if the connection was lost."""
 
 
 def conninfo(path: os.PathLike[str]) -> str:
-    """Read the connection string of libpq in the file at `path`. Raises `DirectoryError`."""
+    """Read libpq's connection string from the file at `path`. Raises `DirectoryError`."""
     try:
         with open(path, encoding="utf-8") as file:
             lines = [line.strip() for line in file if line.strip() and line.strip()[0] != "#"]
@@ -61,9 +61,9 @@ def conninfo(path: os.PathLike[str]) -> str:
 
 
 class Lines:
-    """`count` connections of one kind, each with a thread.
+    """`count` connections of one kind, each with a thread. Threads may share them.
 
-    `target` chooses among the hosts in the connection string (target_session_attrs of libpq).
+    `target` chooses among the hosts in the connection string (libpq's target_session_attrs).
     """
 
     def __init__(self, conninfo: str, target: str, count: int):
@@ -76,15 +76,15 @@ class Lines:
 
     @property
     def trouble(self) -> str:
-        """Why the database cannot be asked; "" if it can, or if that is unknown yet."""
+        """Why the database cannot be reached; "" if it can, or if that is unknown yet."""
         reasons = [line.trouble for line in self._lines]
         return "" if "" in reasons else reasons[0]
 
     def ask(self, work: Work, seconds: float) -> Any:
-        """Return the result of `work`.
+        """Run `work` in a transaction, and return its result.
 
-        Raises `DirectoryError` after `seconds` at the latest, and at once if the database cannot be
-        reached.
+        Raises `DirectoryError` without a result after `seconds`, and at once if the database cannot
+        be reached. Passes on what `work` raises.
         """
         if reason := self.trouble:
             raise DirectoryError(reason)
@@ -114,8 +114,8 @@ def _arguments(conninfo: str, target: str) -> dict[str, str]:
     try:
         given: dict[str, str] = psycopg2.extensions.parse_dsn(conninfo)
     except psycopg2.ProgrammingError as error:
-        # its text repeats a part of the string, which may hold a password
-        raise DirectoryError("the connection string of the directory is no such thing; see "
+        # libpq's error quotes a part of the string, which may hold a password
+        raise DirectoryError("the connection string of the directory is not a valid one; see "
                              "libpq's manual, 'Connection Strings'") from error
     return OPTIONS | given | {"target_session_attrs": target}
 
@@ -170,7 +170,7 @@ class _Line(threading.Thread):
         self._closing.set()
 
     def cut(self, job: _Job) -> None:
-        """Cancel `job`, for which nobody waits any more, by ending the connection."""
+        """Cancel `job`, whose result nobody waits for any more, by ending the connection."""
         with self._lock:
             if self._current is job and self._connection is not None:
                 with contextlib.suppress(OSError), socket.socket(
@@ -226,7 +226,7 @@ class _Line(threading.Thread):
             if self._connection.closed or isinstance(
                     error, (self._driver.OperationalError, self._driver.InterfaceError)):
                 self._disconnect()
-            # further lines, the details, may hold values of a row
+            # the further lines (details) may hold values of a row
             return None, DirectoryError("directory: " + str(error).partition("\n")[0])
-        except Exception as error:      # what the caller raised in there is theirs
+        except Exception as error:      # raised by `work`: pass it on to the caller
             return None, error

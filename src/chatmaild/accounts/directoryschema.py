@@ -1,7 +1,7 @@
-"""The tables of the directory: which address lives on which host.
+"""Creates the tables of the directory: which address lives on which host.
 
-The owner of the database or a superuser may run `STATEMENTS` again at any time: existing rows stay.
-The two roles can log in once somebody gives them a password or a line in pg_hba.conf.
+`STATEMENTS` may be run again at any time, by the owner of the database or a superuser; existing
+rows stay. The two roles can log in once an admin gives them a password or a line in pg_hba.conf.
 """
 
 from typing import Any
@@ -10,10 +10,11 @@ from chatmaild.accounts.directorylines import PRIMARY, Lines
 from chatmaild.errors import DirectoryError
 
 VERSION = 1
-"""What this release reads and writes; kept in the table chatmaild_directory."""
+"""The version of the tables that this release knows; theirs is in the table chatmaild_directory."""
 
 OURS, POSTFIX = "chatmaild", "chatmaild_postfix"
-"""Roles: ours only changes rows; that of Postfix reads where an address lives, and no hash."""
+"""Roles: ours may only change rows; that of Postfix may read where an address lives, but no hash.
+"""
 
 
 def _role(name: str) -> str:
@@ -35,7 +36,7 @@ STATEMENTS = (
         name text NOT NULL UNIQUE,
         address inet NOT NULL UNIQUE,
         accepts boolean NOT NULL DEFAULT true)""",
-    # Without a hash it is an address that is kept from being made: blocked.
+    # A row without a hash keeps a blocked address from being created.
     """CREATE TABLE IF NOT EXISTS account (
         address text PRIMARY KEY,
         node integer NOT NULL REFERENCES node,
@@ -62,7 +63,7 @@ STATEMENTS = (
 def init(conninfo: str) -> int:
     """Make the tables and roles, or bring them up to date; may be repeated.
 
-    Needs the owner of the database or a superuser. Returns the new version. Raises
+    `conninfo` must be of the owner of the database or a superuser. Returns the new version. Raises
     `DirectoryError`.
     """
     lines = Lines(conninfo, PRIMARY, 1)
@@ -79,6 +80,6 @@ def init(conninfo: str) -> int:
     finally:
         lines.close(wait=True)
     if version != VERSION:
-        raise DirectoryError(f"directory: its tables are of version {version}, and this chatmaild "
+        raise DirectoryError(f"directory: its tables have version {version}, but this chatmaild "
                              f"knows {VERSION}: upgrade it here")
     return version

@@ -1,9 +1,9 @@
 """Records when accounts (or their passwords) ended, so that no session goes on as the next owner.
 
 A session stays logged in when its account is removed, and the address may soon be somebody else's.
-Beside the mailboxes of a domain, `.ended-ADDRESS` holds the time when that address last ended, in
-seconds of CLOCK_MONOTONIC. No session is older than the boot, and no step of the wall clock moves
-that time.
+Beside the mailboxes of a domain, `.ended-ADDRESS` holds when an account with that address last
+ended, in seconds of CLOCK_MONOTONIC: no session is older than the boot, and no step of the wall
+clock changes that time.
 """
 
 import os
@@ -12,7 +12,7 @@ import time
 from chatmaild.accounts.layout import explain
 
 LIFETIME = 2 * 86_400
-"""Seconds that a mark is kept; sessions must not get that old."""
+"""Seconds that a mark is kept; no session may last that long."""
 
 _PREFIX = ".ended-"
 
@@ -20,8 +20,8 @@ _PREFIX = ".ended-"
 def mark(home: str) -> bool:
     """Record that the account in the mailbox `home`, or its password, has just ended.
 
-    Call this under the lock of the domain. False if the disk takes no file: go on with the
-    removal, which makes room, and try again then.
+    Call this under the lock of the domain. False if the disk takes no file, since it is full, say:
+    go on with the removal, which makes room, and try again then.
     """
     path = _path(home)
     try:
@@ -34,10 +34,10 @@ def mark(home: str) -> bool:
 
 
 def time_of(home: str) -> float | None:
-    """Return when the last account of that address ended, in seconds of CLOCK_MONOTONIC.
+    """Return when the last account with that address ended, in seconds of CLOCK_MONOTONIC.
 
-    None if there is no mark. A mark from before the last boot may be any time. Raises
-    `StoreError`.
+    None if there is no mark. A mark from before the last boot means nothing, and may lie in the
+    future. Raises `StoreError`.
     """
     try:
         return _read(_path(home))
@@ -48,7 +48,7 @@ def time_of(home: str) -> float | None:
 
 
 def forget_old(directory: str) -> None:
-    """Remove old marks, which no session needs any more, in the directory of a domain.
+    """Remove the marks in the directory of a domain that are older than any session.
 
     Call this under the lock of the domain. Raises OSError.
     """
@@ -71,4 +71,4 @@ def _read(path: str) -> float | None:
         try:
             return float(file.read(100))
         except ValueError:
-            return None     # a power loss may have emptied it, and ended the sessions
+            return None     # a power loss emptied it, and ended all sessions

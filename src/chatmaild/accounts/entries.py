@@ -1,7 +1,7 @@
-"""Keeps the directory in step with the mailboxes here, which commands and the daily run change.
+"""Keeps the directory in step with the mailboxes here when commands and the daily run change them.
 
 On a host that is alone every method does nothing. Each raises `DirectoryError` if the directory
-cannot be asked.
+does not answer.
 """
 
 import contextlib
@@ -15,6 +15,7 @@ from chatmaild.config.config import Config
 from chatmaild.errors import DirectoryError, StoreError
 
 Row = tuple[str, str | None, bool, bool]
+"""The arguments of `Directory.update`: address, hash, blocked, cleartext."""
 
 
 class Entries:
@@ -50,16 +51,16 @@ class Entries:
             self.directory.forget_invitations(domain, now)
 
     def assert_home(self, mailbox: Mailbox) -> None:
-        """Raise `StoreError` if the account lives on another host: it has to be changed there."""
+        """Raise `StoreError` if the account lives on another host, where it has to be changed."""
         if self.directory and not mailbox.exists():
             entry = self.directory.find(mailbox.address)
             if entry and not entry.is_own:
                 raise StoreError(f"{mailbox.address}: lives on {entry.node}; do it there")
 
     def claim(self, mailbox: Mailbox, hash: str) -> None:
-        """Claim the address before an admin makes the account here.
+        """Claim the address for an account that an admin makes here.
 
-        Raises `StoreError` if somebody has the address.
+        Raises `StoreError` if it is taken or blocked.
         """
         if self.directory and not self.directory.claim(mailbox.address, hash).made:
             entry = self.directory.find(mailbox.address)
@@ -68,7 +69,7 @@ class Entries:
                              "is blocked there")
 
     def changed(self, mailbox: Mailbox) -> None:
-        """Update the entry after the password, or a marker of the mailbox, has changed."""
+        """Update the entry after the password or a marker of the mailbox changed."""
         if self.directory is None:
             return
         try:
@@ -83,9 +84,9 @@ class Entries:
 
     @contextlib.contextmanager
     def deleting(self, mailbox: Mailbox) -> Iterator[None]:
-        """Enclose the deletion of a mailbox.
+        """Delete the mailbox within this context, and the entry is deleted with it.
 
-        If we are killed within, the next login, or ``directory reconcile``, settles the entry.
+        If we are killed within, the next login or ``directory reconcile`` mends the entry.
         """
         directory = self.directory
         if directory is None:
@@ -110,7 +111,7 @@ def _only_here(mailbox: Mailbox, error: DirectoryError) -> DirectoryError:
 
 
 def row_of(mailbox: Mailbox) -> Row | None:
-    """Return the row that a mailbox here should have; None for no row. Raises `StoreError`."""
+    """Return the row that a mailbox here should have; None if none. Raises `StoreError`."""
     hash, blocked = mailbox.hash(), mailbox.is_blocked()
     if hash is None and not blocked:
         return None

@@ -1,8 +1,8 @@
-"""Invitations: tokens with which a password must begin where `signup = invite`.
+"""Invitations: with `signup = invite`, the password of a new account must begin with a token.
 
-Each token has one file, mailboxes_dir/DOMAIN/.invites/HASH, named by its SHA-256, so that nobody
-can sign up with the content of a disk or a backup. `Mailbox.create` moves the file into the new
-mailbox in the step that creates it: the account is made and the token spent, or neither.
+Each token has a file, mailboxes_dir/DOMAIN/.invites/HASH, named by its SHA-256, so that nobody can
+sign up with what they find on a disk or in a backup. `Mailbox.create` moves the file into the new
+mailbox: the account is made and the token spent in one step, or neither.
 """
 
 import contextlib
@@ -22,16 +22,16 @@ from chatmaild.disk import atomic
 from chatmaild.errors import UsageError
 
 TOKEN_LENGTH = 20
-"""Characters of 5 random bits each: 100 bits."""
+"""Characters, of 5 random bits each: 100 bits."""
 
 SECRET_LENGTH = 12
-"""Characters of the password behind the token, 60 bits that nobody else ever knew."""
+"""Characters of the password after the token: 60 bits that are stored nowhere but in its hash."""
 
 MAX_TOKENS = 10_000
-"""In one batch."""
+"""Tokens in one batch."""
 
 UNFINISHED_FOR = 3600
-"""Seconds after which a file that is no invitation will not become one."""
+"""Seconds after which an incomplete file of an invitation counts as abandoned."""
 
 _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 _DIRECTORY = ".invites"
@@ -39,7 +39,7 @@ _DIRECTORY = ".invites"
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
-    """A login that works once as a signup and from then on as the account's."""
+    """A login that creates the account the first time, and is that of the account from then on."""
 
     address: str
     password: str
@@ -75,10 +75,10 @@ class Invites:
 
     def create(self, domain: DomainConfig, uses: int, days: int, now: float
                ) -> tuple[str, list[Invitation]]:
-        """Make `uses` invitations for `days` days. Returns the id of their batch, and them.
+        """Make `uses` invitations. Returns the id of their batch, and the invitations.
 
-        They expire `days` days after the end of today (UTC): with `days` = 1 they work until the
-        next midnight but one. Raises `UsageError`, `StoreError`.
+        They expire `days` days after the end of today (UTC): with `days` = 1 at the end of
+        tomorrow. `now` is in seconds since the epoch. Raises `UsageError`, `StoreError`.
         """
         if not 1 <= uses <= MAX_TOKENS:
             raise UsageError(f"an invitation can have from 1 to {MAX_TOKENS} uses")
@@ -117,7 +117,7 @@ class Invites:
         return Invitation(mailbox.address, token + _random(secret))
 
     def claim(self, domain: str, password: bytes, now: float) -> str | None:
-        """Return the file to claim for an account with this password; None without an invitation.
+        """Return the `claim` for `Mailbox.create` with this password; None without an invitation.
 
         `now` is in seconds since the epoch. Raises `StoreError` if the disk cannot be read.
         """
@@ -145,9 +145,9 @@ class Invites:
         return len(_remove(due))
 
     def sweep(self, domain: str, now: float, dry_run: bool = False) -> list[str]:
-        """Remove expired invitations, and half-written files of a killed `create`.
+        """Remove expired invitations, and incomplete files of a killed `create`.
 
-        Returns their paths. Raises `StoreError`.
+        Returns their paths; with `dry_run` it removes nothing. Raises `StoreError`.
         """
         due = [path for path, record in self._files(domain)
                if (record.expires <= now if record else _is_abandoned(path, now))]
@@ -174,7 +174,7 @@ class Invites:
 
 
 def _is_abandoned(path: str, now: float) -> bool:
-    """Whether `path`, which is no invitation, is a file begun long ago."""
+    """Whether `path`, which is not an invitation, is a file that was begun long ago."""
     try:
         info = os.lstat(path)
     except FileNotFoundError:
@@ -183,7 +183,7 @@ def _is_abandoned(path: str, now: float) -> bool:
 
 
 def _remove(paths: list[str]) -> list[str]:
-    """Remove these invitations. Returns those that were not spent meanwhile."""
+    """Remove these files. Returns those that were still there, not spent meanwhile."""
     removed = []
     for path in paths:
         try:
@@ -197,7 +197,7 @@ def _remove(paths: list[str]) -> list[str]:
 
 
 def _read(path: str) -> _Record | None:
-    """Read the record in `path`; None if it is spent, incomplete, or no invitation."""
+    """Read the record in `path`; None if it is spent, incomplete, or not an invitation."""
     try:
         with open(path, "rb") as file:
             record = json.loads(file.read(4096))

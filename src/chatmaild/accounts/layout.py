@@ -1,8 +1,8 @@
-"""The files of a mailbox, and the errors of the disk.
+"""The files of a mailbox, and what the errors of the disk mean.
 
-A mailbox is an account once it holds `password`, the hash in Dovecot's form. The modification
-time of that file is the last login, to the day in UTC. Empty files are markers:
-`enforceE2EEincoming` (cleartext mail is refused) and `blocked` (nobody logs in, nothing is
+A mailbox is an account once it has a file `password`, with the hash in Dovecot's form. The
+modification time of that file is the last login, to the day in UTC. Empty files are markers:
+`enforceE2EEincoming` (cleartext mail is refused) and `blocked` (nobody can log in, nothing is
 delivered, nothing is created). This is the layout of a chatmail relay.
 """
 
@@ -18,11 +18,12 @@ BLOCKED = "blocked"
 _ASIDE = ".aside-"
 
 DAY = 86_400
-"""Seconds; the grain in which logins are remembered."""
+"""Seconds; logins are recorded to the day."""
 
 
 def has(home: str, name: str) -> bool:
-    """Whether the mailbox `home` holds `name`. Raises `StoreError` if the disk fails."""
+    """Whether there is a file `name` in the mailbox `home`. Raises `StoreError` if the disk fails.
+    """
     try:
         os.stat(f"{home}/{name}")
     except FileNotFoundError:
@@ -45,7 +46,7 @@ def assert_domain_directory(home: str) -> None:
 
 
 def explain(path: str, error: OSError) -> StoreError:
-    """Return the error for a refusal of the disk, with the way out."""
+    """Return an error that says what to do about `error` at `path`."""
     ways_out = {
         errno.ENOENT: "; mount or restore the directory, or restart chatmaild-doveauth, which "
                       "makes those of domains",
@@ -59,7 +60,7 @@ def explain(path: str, error: OSError) -> StoreError:
 
 
 def aside(home: str) -> str:
-    """Return the path to which the mailbox `home` moves while, under the lock, its fate is open."""
+    """Return where the mailbox `home` is while `Mailbox.delete` decides whether to keep it."""
     parent, address = os.path.split(home)
     return f"{parent}/{_ASIDE}{address}"
 
@@ -67,8 +68,8 @@ def aside(home: str) -> str:
 def is_aside(home: str) -> bool:
     """Whether the mailbox `home` has been moved aside.
 
-    Raises `StoreError` if the disk fails: if it counted as absent, the account might be made anew,
-    and nobody would own the mailbox aside.
+    Raises `StoreError` if the disk fails: if the mailbox counted as absent then, somebody could
+    make the account anew, and the mailbox aside would be lost.
     """
     try:
         os.lstat(aside(home))
@@ -80,6 +81,6 @@ def is_aside(home: str) -> bool:
 
 
 def home_of(path: str) -> str | None:
-    """Return the `home` whose `aside` is `path`; None if there is none."""
+    """Return the mailbox `home` for which `aside` returns `path`; None if there is none."""
     parent, name = os.path.split(path)
     return f"{parent}/{name.removeprefix(_ASIDE)}" if name.startswith(_ASIDE) else None

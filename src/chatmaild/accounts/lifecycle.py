@@ -1,8 +1,8 @@
 """Creates and deletes mailboxes, each as a whole, even if we are killed.
 
-Entries beside the mailboxes of a domain that begin with a dot are ours: accounts in the making and
-mailboxes on their way out. `sweep` removes those that a killed process left. A mailbox that was
-moved aside without a decision goes back to its place.
+Names with a dot beside the mailboxes of a domain are ours: accounts in the making, and mailboxes
+that are being removed. `sweep` removes those that a killed process left. A mailbox that was moved
+aside and not decided upon goes back to its place.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ class Creation(enum.Enum):
     EXISTS = enum.auto()
     BLOCKED = enum.auto()
     CLAIM_GONE = enum.auto()
-    """The file to use up is missing, or already used."""
+    """The file `claim` is missing: somebody used it up."""
 
 
 def create(home: str, password_hash: str, now: float, claim: str | None) -> Creation:
@@ -77,7 +77,10 @@ def inherit_owner(parent: str, *paths: str) -> None:
 
 
 def put_in_place(home: str, new: str, claim: str | None = None) -> Creation:
-    """Rename `new`, complete and synced, to the mailbox `home`, unless there is an account."""
+    """Rename `new`, complete and synced, to the mailbox `home`, unless there is an account.
+
+    For `claim` see `Mailbox.create`. Raises `StoreError`, OSError.
+    """
     parent = os.path.dirname(home)
     removed = None
     with settled(home):
@@ -127,19 +130,22 @@ def delete(home: str, block: bool, keep: Callable[[str], bool] | None) -> bool:
         atomic.sync_directory(parent)
         _remove_tree(removed)
         if not marked:
-            with atomic.locked(parent):     # now there is room, and the next owner has to wait
+            with atomic.locked(parent):     # now there is room; the lock keeps a next owner away
                 endings.mark(home)
     except OSError as error:
         raise explain(home, error) from None
     if os.path.lexists(removed):
-        raise StoreError(f"{removed}: all that is left of {os.path.basename(home)}, and it could "
-                         "not be removed; see to whom it belongs")
+        raise StoreError(f"{removed}: the rest of {os.path.basename(home)}, which could not be "
+                         "removed; see who owns it")
     return existed
 
 
 @contextlib.contextmanager
 def settled(home: str) -> Iterator[None]:
-    """Hold the lock of the domain of `home`, with the mailbox where it belongs."""
+    """Hold the lock of the domain, after putting the mailbox `home` back if it was moved aside.
+
+    Raises `StoreError`, OSError.
+    """
     with atomic.locked(os.path.dirname(home)):
         _put_back(home)
         yield
@@ -167,10 +173,10 @@ def recover_all(directory: str) -> None:
 
 
 def _put_back(home: str) -> None:
-    """Undo a move aside, ours or that of a killed process. Under the lock of the domain.
+    """Undo a move aside, our own or that of a killed process. Needs the lock of the domain.
 
-    Meanwhile a connected client may have caused Dovecot to make the directory anew. An account, or
-    a block, that is there now is newer, and stays.
+    Dovecot may have made the directory anew for a connected client; that gives way. An account or a
+    block that is there by now is newer, and stays.
     """
     if is_aside(home):
         if os.path.lexists(home):
@@ -186,25 +192,25 @@ def _is_in_the_way(home: str) -> bool:
 
 
 def _move_out(path: str) -> str:
-    """Move the mailbox at `path` out: it is gone from here on, even if we are killed."""
+    """Rename the mailbox at `path` to be removed: it is gone from now on, even if we are killed."""
     removed = _own_name(os.path.dirname(path), _REMOVED)
     os.rename(path, removed)
     return removed
 
 
 def _empty(home: str) -> str:
-    """Move everything but the marker out, the hash first."""
+    """Move everything but `BLOCKED` out of the mailbox to be removed, the hash first."""
     removed = _own_name(os.path.dirname(home), _REMOVED)
     os.mkdir(removed, 0o700)
     for name in sorted(os.listdir(home), key=lambda name: name != PASSWORD):
         if name != BLOCKED:
-            with contextlib.suppress(FileNotFoundError):    # a lock file of Dovecot's, say
+            with contextlib.suppress(FileNotFoundError):    # such as a lock file of Dovecot
                 os.rename(f"{home}/{name}", f"{removed}/{name}")
     return removed
 
 
 def mark(home: str, name: str) -> None:
-    """Put the marker `name` into the mailbox, durably; make the mailbox if it is missing."""
+    """Create the marker `name`, durably, and the mailbox if it is missing. Raises OSError."""
     with contextlib.suppress(FileExistsError):
         os.mkdir(home, 0o700)
     with contextlib.suppress(FileExistsError):
@@ -214,7 +220,7 @@ def mark(home: str, name: str) -> None:
 
 
 def unmark(home: str, name: str) -> bool:
-    """Remove the marker `name`, durably; False if it was not there."""
+    """Remove the marker `name`, durably; False if it was not there. Raises OSError."""
     try:
         os.unlink(f"{home}/{name}")
     except FileNotFoundError:
@@ -236,7 +242,7 @@ def sweep(directory: str, now: float, dry_run: bool) -> list[str]:
                 for path in left:
                     _undo(path)
                 due = []
-                if homes:   # what gave way has one of our names now
+                if homes:   # directories that gave way have one of our names now
                     left = _left_by_us(directory)
             due += [path for path in left if os.path.lexists(path) and _is_rubbish(path, now)]
         if not dry_run:
@@ -260,16 +266,16 @@ def _own_name(parent: str, prefix: str) -> str:
 
 
 def _claimed(new: str, claim: str) -> str:
-    """Return the path of the file `claim` in a new mailbox; its name encodes its origin."""
+    """Return the path of the file `claim` in the new mailbox; its name tells where it was."""
     directory, name = os.path.split(claim)
     return f"{new}/{_CLAIM}{os.path.basename(directory)}-{name}"
 
 
 def _restore_claim(new: str) -> None:
-    """Put back a claim that an unfinished creation took.
+    """Put back the claim that an unfinished creation took.
 
-    Call this under the lock of the domain, or as the maker of `new`: then no creation is between
-    taking its claim and the rename that makes it final.
+    Call this under the lock of the domain, or in the process that made `new`, so that no creation
+    is between taking its claim and putting the mailbox in place.
     """
     try:
         claimed = [name for name in os.listdir(new) if name.startswith(_CLAIM)]
@@ -277,20 +283,20 @@ def _restore_claim(new: str) -> None:
         return
     for name in claimed:
         directory, _, original = name.removeprefix(_CLAIM).partition("-")
-        with contextlib.suppress(FileNotFoundError):    # an admin removed everything around it
+        with contextlib.suppress(FileNotFoundError):    # an admin removed its directory
             os.rename(f"{new}/{name}", f"{os.path.dirname(new)}/{directory}/{original}")
 
 
 def spent_claims(home: int) -> list[str]:
-    """Return the spent claims in an open mailbox, left by a creation killed at its very end.
+    """Return the names of spent claims in an open mailbox, which may be removed.
 
-    They are names of files that may be removed. Raises OSError.
+    A creation that was killed at its very end left them. Raises OSError.
     """
     return [name for name in os.listdir(home) if name.startswith(_CLAIM)]
 
 
 def _undo(path: str) -> None:
-    """Undo what a killed process began and did not finish. Under the lock of the domain."""
+    """Undo what a killed process did not finish. Needs the lock of the domain."""
     if home := home_of(path):
         _put_back(home)
     elif os.path.basename(path).startswith(_NEW):
@@ -310,7 +316,7 @@ def _is_rubbish(path: str, now: float) -> bool:
 
 
 def _remove_tree(path: str) -> None:
-    """Remove `path` and everything below it, never through a link. Errors leave the rest."""
+    """Remove `path` and everything below it, never through a link; leave what cannot be removed."""
     with contextlib.suppress(FileNotFoundError):
         if stat.S_ISDIR(os.lstat(path).st_mode):
             directories.remove_tree(path)

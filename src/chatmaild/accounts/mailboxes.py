@@ -1,6 +1,6 @@
-"""The account store: mailboxes_dir/DOMAIN/ADDRESS/; layout.py describes the files in it.
+"""The account store: mailboxes_dir/DOMAIN/ADDRESS/. For the files in it see layout.py.
 
-All calls block: most for a few system calls; `create`, `delete` and `sweep` wait for the disk.
+All calls block: most for a few system calls, those that write until the data is on the disk.
 Nothing is cached.
 """
 
@@ -21,10 +21,10 @@ from chatmaild.disk import atomic
 from chatmaild.errors import StoreError
 
 MAX_HASH = 4096
-"""Octets in a `password` file that are read."""
+"""Octets in a `password` file; a larger one is an error."""
 
 _NAME = re.compile(r"[a-z0-9_][a-z0-9._-]{0,63}@", re.ASCII)
-"""Names that can have a mailbox at all; signup decides what a new one may be called."""
+"""Names that can have a mailbox at all; `signup` decides which names a new one may have."""
 
 
 class Mailbox:
@@ -47,7 +47,7 @@ class Mailbox:
     def hash(self) -> str | None:
         """Return the password hash with its {SCHEME}; None if there is no such account.
 
-        Raises `StoreError` if the disk fails, or if the file holds no hash.
+        Raises `StoreError` if the disk fails, or if there is no hash in the file.
         """
         try:
             fd = os.open(f"{self.home}/{PASSWORD}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -68,13 +68,16 @@ class Mailbox:
             found = ""
         if not found or len(content) == MAX_HASH:
             raise StoreError(f"{self.home}/password: holds no password hash; restore it, or "
-                             "delete the account so that the next login makes it anew")
+                             "delete the account, so that the next login creates it again")
         return found
 
     def usable_hash(self) -> str | None:
-        """Return the hash for a login; None if there is no such account, or it is blocked."""
+        """Return the hash for a login; None if there is no such account, or it is blocked.
+
+        Raises `StoreError` as `hash` does.
+        """
         found = self.hash()
-        # access(2) tells no error from absence, but the same directory was just read
+        # access(2) cannot tell an error from absence, but the same directory was just read
         return found if found and not os.access(f"{self.home}/{BLOCKED}", os.F_OK) else None
 
     def exists(self) -> bool:
@@ -82,14 +85,15 @@ class Mailbox:
         if has(self.home, PASSWORD):
             return True
         if is_aside(self.home):
-            raise StoreError(f"{self.home}: chatmaild expire looks at it, or was killed then; a "
-                             "login or its next run puts it back")
-        return has(self.home, PASSWORD)     # put back between the two looks
+            raise StoreError(f"{self.home}: chatmaild expire is looking at it, or was killed while "
+                             "it did; a login or its next run puts it back")
+        return has(self.home, PASSWORD)     # it may have been put back between the two looks
 
     def ended(self) -> float | None:
-        """Return when an account of this address ended, in seconds of CLOCK_MONOTONIC.
+        """Return when the last account with this address ended, in seconds of CLOCK_MONOTONIC.
 
-        None if it did not within `endings.LIFETIME`, or before a reboot. Raises `StoreError`.
+        None if none did within `endings.LIFETIME`. A time before the last boot means nothing, and
+        may lie in the future. Raises `StoreError`.
         """
         return endings.time_of(self.home)
 
@@ -98,13 +102,17 @@ class Mailbox:
         return has(self.home, BLOCKED)
 
     def enforces_encryption(self) -> bool:
-        """Whether cleartext mail to this address is refused; true also without a mailbox."""
+        """Whether cleartext mail to this address is refused, as it is without an account.
+
+        Raises `StoreError` if the disk fails.
+        """
         return has(self.home, ENFORCE_ENCRYPTION) or not self.exists()
 
     def last_login(self) -> int | None:
-        """Return the day of the last login as its first second (UTC, since the epoch).
+        """Return the first second (UTC, since the epoch) of the day of the last login.
 
-        None without an account. A new account counts as logged in on the day it was made.
+        None without an account. A new account counts as logged in on the day it was made. Raises
+        `StoreError`.
         """
         try:
             seen = os.stat(self._path(PASSWORD)).st_mtime
@@ -118,8 +126,8 @@ class Mailbox:
     def set_last_login(self, seconds: float, now: float) -> None:
         """Record a login at `seconds` since the epoch; never creates anything.
 
-        A time in the future counts as `now`. A day before the recorded one is ignored, unless that
-        one is in the future itself (the clock was wrong once).
+        A time in the future counts as `now`. A day before the recorded one is ignored, unless the
+        recorded one is in the future itself (the clock was wrong once). Raises `StoreError`.
         """
         known = self.last_login()
         day = int(min(seconds, now)) // DAY * DAY
@@ -136,22 +144,22 @@ class Mailbox:
         """Make the account, durably, with the marker that refuses cleartext mail.
 
         The mailbox is made aside and put in place by one rename, so that it appears as a whole. A
-        directory without `password` in its way belongs to nobody, and is removed as by `delete`.
-        `claim`, for example an invitation, is the path of a file in a directory beside the
-        mailboxes. The same step uses it up; if we are killed before, `sweep` puts it back.
+        directory without `password` in its place belongs to nobody, and is removed as by `delete`.
+        `claim` is the path of a file in a directory beside the mailboxes, an invitation for
+        example. The same step uses it up; if we are killed before, `sweep` puts it back.
 
         Raises `StoreError`, also if the disk is full; then nothing half-made is left.
         """
         return lifecycle.create(self.home, password_hash, now, claim)
 
     def delete(self, block: bool = False, keep: Callable[[str], bool] | None = None) -> bool:
-        """Remove account and mail together; False if there was nothing, or it was kept.
+        """Remove account and mail; False if there was nothing, or it was kept.
 
         Without `block` one rename removes both, so that they end at the same moment. With it, the
-        marker comes first and stays, so that no login can make the address anew in between.
-        `keep`, if given, is called with the directory once that is out of everybody's reach, and
-        decides: if it returns true, the mailbox is put back. If we are killed before that,
-        `recover`, `create` or `sweep` puts it back. Raises `StoreError`.
+        address is blocked first and stays so, and no login can create it again meanwhile. `keep`
+        is called with the directory once that is out of everybody's reach; if it returns true, the
+        mailbox is put back. If we are killed before, `recover`, `create` or `sweep` puts it back.
+        Raises `StoreError`.
         """
         return lifecycle.delete(self.home, block, keep)
 
@@ -238,7 +246,7 @@ class Mailboxes:
         self._delimiters = config.recipient_delimiter
 
     def find(self, address: str) -> Mailbox | None:
-        """Return the mailbox of `address`; None if it is no valid address of a chat domain.
+        """Return the mailbox of `address`; None if that is not a valid address of a chat domain.
 
         Takes any text: the result is always a path below the domain's directory.
         """
@@ -250,11 +258,11 @@ class Mailboxes:
         return Mailbox(address, domain, f"{self.root}/{domain.name}/{address}")
 
     def find_recipient(self, address: str) -> Mailbox | None:
-        """Return the mailbox for mail to `address`: ``name+detail@`` is ``name@``."""
+        """Return the mailbox for mail to `address`: for ``name+detail@`` that of ``name@``."""
         return self.find(without_detail(address, self._delimiters))
 
     def of_domain(self, name: str) -> Iterator[Mailbox]:
-        """Yield each mailbox directory of the chat domain `name`, accounts or not, in no order.
+        """Yield each mailbox of the chat domain `name`, account or not, in no particular order.
 
         Raises `StoreError` if the directory of the domain cannot be read.
         """
@@ -272,8 +280,8 @@ class Mailboxes:
     def prepare(self, known: Container[str] = ()) -> None:
         """Make the missing directories of domains, except `known` ones, which existed before.
 
-        Those may be on a disk that is not mounted: with empty ones every account would be unknown.
-        Raises `StoreError`.
+        Those may be on a disk that is not mounted: empty directories in their place would make
+        every account unknown. Raises `StoreError`.
         """
         try:
             if not os.path.isdir(self.root):
@@ -293,10 +301,10 @@ class Mailboxes:
         lifecycle.recover_all(f"{self.root}/{domain}")
 
     def sweep(self, domain: str, now: float, dry_run: bool = False) -> list[str]:
-        """Remove what killed processes left half-made or half-deleted; returns the paths.
+        """Remove what killed processes left half-made or half-deleted, and return the paths.
 
-        Files that may still be in the making stay for `MAX_RUBBISH_AGE` seconds. `dry_run` changes
-        nothing; the paths then include a mailbox that would give way to one moved aside. Raises
-        `StoreError`.
+        Files that may still be in the making stay for `lifecycle.MAX_RUBBISH_AGE` seconds.
+        `dry_run` changes nothing; the paths then include mailboxes that would give way to one that
+        was moved aside. Raises `StoreError`.
         """
         return lifecycle.sweep(f"{self.root}/{domain}", now, dry_run)

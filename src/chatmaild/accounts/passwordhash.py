@@ -1,6 +1,6 @@
 """Makes password hashes in Dovecot's form, by the system's libcrypt.
 
-Python 3.13 has no crypt module any more. So this calls libcrypt (libxcrypt in Debian) through
+Python 3.13 has no crypt module any more, so this calls libcrypt (libxcrypt in Debian) through
 ctypes, which lets other threads run meanwhile.
 """
 

@@ -1,8 +1,8 @@
-"""Ends the IMAP sessions of accounts that are gone or blocked, or have too many.
+"""Ends the IMAP sessions of accounts that are gone or blocked, or that have too many.
 
-Dovecot runs ``chatmaild end-sessions`` as root for whoever may connect to `SOCKET`: mail_user only
-(service chatmaild-sessions in 05-chatmaild.conf). So neither the daily run nor the commands for
-accounts need root for this.
+Dovecot runs ``chatmaild end-sessions`` as root for those who may connect to `SOCKET`, which is
+mail_user alone (service chatmaild-sessions in 05-chatmaild.conf). So neither the daily run nor the
+commands for accounts need root for this.
 """
 
 import os
@@ -14,22 +14,23 @@ from chatmaild.errors import StoreError
 SOCKET = "/run/dovecot/chatmaild-sessions"
 
 MAX_ADDRESSES = 32
-"""In one request; Dovecot's script service reads at most 16 KiB."""
+"""Addresses in one request; Dovecot's script service reads at most 16 KiB."""
 
 PATIENCE = 20.0
-"""Seconds to wait for Dovecot."""
+"""Seconds to wait for Dovecot, for each request."""
 
 
 def end_above(limit: int, address: str, path: str = SOCKET) -> None:
-    """End all sessions of `address` if it has more than `limit`. Raises `StoreError` like `end`."""
+    """End all sessions of `address` if it has more than `limit`. Raises `StoreError` as `end` does.
+    """
     _ask([f"--above={limit}", address], path)
 
 
 def end(addresses: Sequence[str], path: str = SOCKET) -> None:
-    """End all sessions of `addresses`, after their accounts are gone or blocked.
+    """End all sessions of `addresses`; call this after their accounts are gone or blocked.
 
-    Returns when that is done. Raises `StoreError`, which says what is still open, if Dovecot cannot
-    be reached or fails.
+    Returns when the sessions have ended. Raises `StoreError`, with what the admin can do, if
+    Dovecot cannot be reached or fails. Does nothing if Dovecot does not run.
     """
     for start in range(0, len(addresses), MAX_ADDRESSES):
         _ask(addresses[start:start + MAX_ADDRESSES], path)
@@ -50,8 +51,8 @@ def _ask(arguments: Sequence[str], path: str) -> None:
             while chunk := connection.recv(4096):
                 answer = (answer + chunk)[-2:]
     except OSError as error:
-        raise StoreError(f"{path}: {error.strerror or error}; who is connected stays so until the "
-                         "connection ends, or: doveadm kick ADDRESS") from None
+        raise StoreError(f"{path}: {error.strerror or error}; clients stay connected until they "
+                         "hang up, or: doveadm kick ADDRESS") from None
     if answer != b"+\n":
         raise StoreError(f"{path}: sessions could not be ended, see the log of Dovecot; or: "
                          "doveadm kick ADDRESS")

@@ -1,7 +1,7 @@
 """The settings in which one account differs from its domain: the file `settings` in its mailbox.
 
 Each line is ``key = value``, with names and values as in chatmaild.ini. dovecot/chatmaild.lua reads
-the quota from it too. No client can write there: over IMAP every name begins with a dot.
+the quota from it too. No client can write it: folders made over IMAP have names with a dot.
 """
 
 import dataclasses
@@ -16,16 +16,18 @@ from chatmaild.errors import StoreError
 SETTINGS = "settings"
 
 MAX_SIZE = 4096
-"""Octets of the file."""
+"""Octets in the file."""
 
 KEYS = ("max_mailbox_size", "max_user_send_per_minute", "max_user_send_burst_size",
         "delete_mails_after", "delete_large_after")
-"""What an account can have for itself."""
+"""The settings that an account can have of its own."""
 
 DAYS = ("delete_mails_after", "delete_large_after")
-"""Shorter than the domain's only: users are promised that nothing is kept longer."""
+"""Those that can only be shorter than the domain's: users are promised that nothing stays longer.
+"""
 
 Settings = Mapping[str, int]
+"""By key: octets for a size, days for `DAYS`."""
 
 
 def value(key: str, text: str) -> int:
@@ -74,7 +76,7 @@ def parse(content: bytes) -> Settings:
     for line in content.decode("ascii").splitlines():
         key, equals, text = map(str.strip, line.partition("="))
         if not equals or key not in KEYS:
-            raise ValueError(f"{key!r} is nothing that an account can have for itself")
+            raise ValueError(f"{key!r} is not a setting that an account can have of its own")
         try:
             found[key] = value(key, text)
         except ValueError as error:
@@ -88,7 +90,7 @@ def render(settings: Settings) -> bytes:
 
 
 def applied(domain: DomainConfig, settings: Settings) -> DomainConfig:
-    """Return the domain's settings, as changed by an account's own.
+    """Return the settings of `domain` with those of one account in their place.
 
     Large messages are never kept longer than the others.
     """

@@ -1,4 +1,5 @@
-"""Invitations to a chat domain on several hosts: the directory holds them, each host takes them."""
+"""Invitations to a chat domain on several hosts: in the directory, so that every host takes them.
+"""
 
 from collections.abc import Sequence
 
@@ -16,11 +17,14 @@ class SharedInvites(Invites):
 
     def keep(self, domain: str, batch: str, tokens: Sequence[str], created: int, expires: int
              ) -> None:
+        """See `Invites.keep`. Raises `DirectoryError`."""
         self._shared.invite(domain, batch, [token.encode() for token in tokens], created, expires)
 
     def batches(self, domain: str) -> list[Batch]:
+        """See `Invites.batches`. Raises `DirectoryError`."""
         return [Batch(batch, domain, created, expires, left)
                 for batch, created, expires, left in self._shared.invitations(domain)]
 
     def revoke(self, domain: str, batch: str) -> int:
+        """See `Invites.revoke`. Raises `DirectoryError`."""
         return self._shared.revoke(domain, batch)

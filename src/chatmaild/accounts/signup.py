@@ -1,6 +1,6 @@
 """Decides whether an account may be created.
 
-Pure: the state of the host and the time are arguments. The rules apply at creation only, never to
+The caller hands in the state of the host and the time. The rules apply at creation only, never to
 an account that exists.
 """
 
@@ -15,21 +15,23 @@ from chatmaild import cellrate
 from chatmaild.config.config import Config, DomainConfig
 
 MAX_PASSWORD = 511
-"""Octets; from 512 on libxcrypt makes no hash."""
+"""Octets; libxcrypt makes no hash of 512 or more."""
 
 AUTOMATIC_PASSWORD = 23
-"""Octets in the password of an account that a client made by itself, which tell that it did."""
+"""Octets in the password of an account that a client made by itself: the sign of such an account.
+"""
 
 MAX_CLIENTS = 65_536
-"""Client prefixes remembered at a time, 100 octets each; beyond that the oldest is forgotten."""
+"""Networks of clients remembered at a time, 100 octets each; beyond that the oldest is forgotten.
+"""
 
 HOUR = 3600.0
 
 _NEW_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]|\.(?=[a-z0-9_-]))*", re.ASCII)
-"""A dot-atom of RFC 5321 in the characters that need no care anywhere."""
+"""A Dot-string of RFC 5321, of characters that are special nowhere."""
 
 _UNUSABLE = re.compile(rb"[\x00\x01\t\r\n]")
-"""Octets that Dovecot never hands over in a password: the owner could not come back."""
+"""Octets that Dovecot never passes on in a password: the owner could never log in again."""
 
 
 class Denial(enum.Enum):
@@ -58,17 +60,17 @@ class Denial(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class HostState:
-    """The state of the host; None for unknown values."""
+    """The state of the host; None where it is unknown."""
 
     switched_off: bool
     load: float | None
-    """Average of the last minute, for each processor."""
+    """Average of the last minute, divided by the number of processors."""
     available_memory: int | None
     """Octets."""
     free_disk: int
     """Octets."""
     free_inodes: int | None
-    """None on a file system that makes them as it goes."""
+    """None also on a file system that makes them as needed."""
 
 
 def judge_request(
@@ -111,11 +113,12 @@ def judge_host(host: HostState, config: Config) -> Denial | None:
 
 
 class Limits:
-    """Limits accounts per hour: from one client network, and on the whole host.
+    """Limits how many accounts are made in an hour: from one client's network, and on the whole
+    host.
 
-    Each limit is a generic cell rate (GCRA): that many at once, then evenly over the hour. Only a
-    keyed hash of a client's network (IPv4 /24, IPv6 /48) is kept, in memory, for at most an hour;
-    the key ends with the process.
+    Each limit is a generic cell rate (GCRA): that many at once, then evenly over the hour. Of a
+    client's network (IPv4 /24, IPv6 /48) only a keyed hash is kept, in memory, for an hour at
+    most; the key is gone when the process ends. For one thread.
     """
 
     def __init__(self) -> None:
@@ -125,14 +128,13 @@ class Limits:
 
     @property
     def clients(self) -> frozenset[bytes]:
-        """The keyed hashes of the networks of the clients that count now."""
+        """The keyed hashes of the networks that are remembered now."""
         return frozenset(self._clients)
 
     def try_client(self, client: bytes, per_hour: int, now: float) -> bool:
         """Count an attempt of `client`, an IP address as text; False if it is one too many.
 
-        No address at all, or loopback, is not limited. `now` is in seconds of any clock that
-        never goes back.
+        "" and loopback are not limited. `now` is in seconds of any clock that never goes back.
         """
         network = _network(client)
         if network is None:
@@ -145,7 +147,7 @@ class Limits:
         return due is not None
 
     def try_host(self, client: bytes, per_hour: int, now: float) -> bool:
-        """Count a creation; False if it is one too many. Loopback is not limited here either."""
+        """Count a creation; False if it is one too many. Exempts the same clients."""
         if _network(client) is None:
             return True
         due = cellrate.next_arrival(self._host, now, HOUR / per_hour, per_hour)

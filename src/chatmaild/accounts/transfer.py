@@ -1,8 +1,8 @@
-"""Imports accounts from elsewhere: from a tar archive, as `contents.add` writes it.
+"""Imports accounts from a tar archive like those that `contents.add` writes.
 
-Each account is made aside and put in place as a whole, so that a login or a delivery finds either
-all of it or nothing. The archive is not trusted: only names that belong in a mailbox are written,
-and never through a link.
+Each account is made aside and put in place as a whole, so that a login or a delivery finds all of
+it or nothing. The archive is not trusted: only names that belong in a mailbox are written, and
+never through a link.
 """
 
 import io
@@ -25,7 +25,8 @@ from chatmaild.errors import StoreError, UsageError
 
 _CHUNK = 1 << 16
 _TOUCH = 60
-"""Seconds after which a mailbox in the making is touched, so that no sweep takes it for rubbish."""
+"""Seconds after which a mailbox in the making is touched, so that no sweep takes it for abandoned.
+"""
 
 _MAX_NAME = 255
 """Octets in a file name."""
@@ -33,12 +34,12 @@ _MAX_NAME = 255
 
 @dataclass(frozen=True)
 class Moved:
-    """One account that came in."""
+    """One account that was imported."""
 
     mailbox: Mailbox
     messages: int
     without_password: bool
-    """The archive had none, so that the one asked for it was taken."""
+    """Whether the archive had no hash, so that `make_hash` made one."""
 
 
 def receive(
@@ -48,10 +49,10 @@ def receive(
     """Make the accounts in the archive `source`, which may be compressed.
 
     `find` returns the mailbox for the first part of the names, or raises `UsageError`. `make_hash`
-    returns the hash for an account that comes without one. `complain` is called with entries that
-    belong in no mailbox. Yields each account, or the reason why it cannot be made. Raises
-    `StoreError` if `source` is no archive, or is cut short; the account under way is not made
-    then.
+    returns the hash for an account that comes without one. Calls `complain` with a line about each
+    entry that does not belong in a mailbox, and `step` after each message. Yields each account, or
+    the reason why it cannot be made. Raises `StoreError` if `source` is not an archive, or is cut
+    short; the account under way is not made then.
     """
     try:
         with tarfile.open(fileobj=source, mode="r|*", tarinfo=_Member) as archive:
@@ -67,7 +68,7 @@ def receive(
 
 
 class _Member(tarfile.TarInfo):
-    """Notes the end of the archive, since tarfile takes one cut short for a whole one."""
+    """Notes the end of the archive, since tarfile takes a truncated one for complete."""
 
     @classmethod
     def fromtarfile(cls, tarfile_: Any) -> "_Member":
@@ -89,7 +90,7 @@ def _root(member: tarfile.TarInfo) -> str:
 
 
 class _Refused(Exception):
-    """An account that cannot be made here; others can."""
+    """This account cannot be made here; others can."""
 
 
 class _Arrival:
@@ -120,11 +121,11 @@ class _Arrival:
             atomic.write_new_file(f"{new}/{PASSWORD}", hashed.encode("ascii") + b"\n", mtime=login)
             if not came:    # only mail, without the account's own files: treat it as a new account
                 lifecycle.mark(new, ENFORCE_ENCRYPTION)
-            os.sync()       # all of it, before it has its name
+            os.sync()       # all of it must be on the disk before it gets its name
             done = lifecycle.put_in_place(self._mailbox.home, new)
         if done is not Creation.DONE:
             self._assert_free()
-            raise _Refused(f"{self._mailbox.address}: somebody made it at this moment")
+            raise _Refused(f"{self._mailbox.address}: somebody has just created it")
         return Moved(self._mailbox, self._messages, without_password=not came)
 
     def _assert_free(self) -> None:
