@@ -8,6 +8,7 @@ from chatmaild.errors import ConfigError, StoreError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     parser.add_argument("--keep", action="store_true",
                         help="keep a copy of it, for services that start while it is broken")
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but what is wrong")
@@ -15,6 +16,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
+    """Check the file, and keep a copy with ``--keep``. Raises `ConfigError`."""
     try:
         config = inifile.load(args.config)
     except ConfigError as error:

@@ -18,6 +18,7 @@ from chatmaild.errors import StoreError, UsageError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
     def add(name: str, help: str, run: Callable[..., int]) -> argparse.ArgumentParser:
@@ -57,6 +58,7 @@ def _lead_to_another_host(command: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
+    """Run the chosen action. Returns the exit status."""
     config = inifile.load(args.config)
     act: Callable[[argparse.Namespace, Config, Console], int] = args.act
     return act(args, config, console)

@@ -38,6 +38,7 @@ _HEADER = re.compile(rb"([!-9;-~]+)[ \t]*:(.*)\Z", re.DOTALL)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     parser.add_argument("file", metavar="FILE", help="a message, or - for standard input")
     parser.add_argument("--direction", choices=[d.value for d in Direction],
                         default=Direction.OUTGOING.value, help="default: outgoing")
@@ -52,6 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
+    """Judge the message and print why. Returns the exit status."""
     config = _configuration(args.config)
     headers, body, body_at = _split(_line_ends(_read(args.file)))
     signatures: list[Report] = []
@@ -76,7 +78,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 class _World:
     """The world outside the rules.
 
-    DKIM keys come from the DNS or a file. The states of chat users' mailboxes come from the store
+    DKIM keys come from the DNS or a file. The states of chat users' mailboxes come from the disk
     if this user may see it, else from chatmaild-recipients; if neither tells, they count as
     enforcing. `found` keeps the states by address, None for unknown ones. Nothing is counted, and
     every sender counts as having an account.
@@ -171,7 +173,8 @@ def _line_ends(raw: bytes) -> bytes:
 def _split(message: bytes) -> tuple[Headers, bytes, int]:
     """Return headers, body, and the offset of the body.
 
-    As in Postfix, a line that is no header ends the headers. An mbox line before them is none.
+    As in Postfix, the first line that is not a header ends them. An mbox line before them is
+    skipped.
     """
     headers: list[tuple[str, bytes]] = []
     at = message.find(b"\r\n") + 2 if message.startswith((b"From ", b">From ")) else 0

@@ -24,6 +24,7 @@ DAYS = 14
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
     def add(name: str, help: str) -> argparse.ArgumentParser:
@@ -52,6 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
+    """Run the chosen action. Returns the exit status."""
     config = inifile.load(args.config)
     if args.action != "list" and args.web:
         action = {"create": _create_pages, "revoke": _revoke_pages}[args.action]

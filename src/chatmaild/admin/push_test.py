@@ -22,6 +22,7 @@ MEANINGS = {
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     parser.add_argument("address", metavar="ADDRESS", help="of a chat user")
     parser.add_argument("--notifier", metavar="PATH", type=Path, default=notifierclient.SOCKET,
                         help=f"the notifier's socket (default: {notifierclient.SOCKET})")
@@ -29,6 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
+    """Ring each device once. Returns the exit status."""
     config = inifile.load(args.config)
     mailbox = Mailboxes(config).find(args.address)
     if mailbox is None:

@@ -31,12 +31,14 @@ BAR = 40
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     parser.add_argument("--textfile", type=Path, metavar="FILE",
                         help="write Prometheus metrics for node_exporter there, print nothing")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead")
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
+    """Print the report. Returns 1 if something could not be read."""
     loaded = lastgood.load(args.config, args.last_good)
     config = loaded.config
     if not args.textfile:

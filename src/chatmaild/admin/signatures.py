@@ -101,6 +101,7 @@ def _text(digest: bytes) -> str:
 
 
 def as_json(report: Report) -> dict[str, Any]:
+    """Return the report for ``--json``."""
     return {
         "aligned": report.aligned,
         "valid": report.verdict.state is State.VALID,

@@ -31,8 +31,8 @@ QUIET = 1.0
 """Seconds after a ring until the next one of the same account."""
 
 CLOSEST = 0.02
-"""Seconds between looks for new arrivals of the same account. A device that is online may fetch
-and delete a message at once, and the others shall ring all the same; so this is no longer."""
+"""Seconds between looks for new arrivals of the same account. It is so short because a device that
+is online may fetch and delete a message at once, and the other devices must ring all the same."""
 
 _NEVER = float("-inf")
 

@@ -1,4 +1,4 @@
-"""The protocol between metadata and notifier: one JSON object per line, over a unix socket.
+"""The protocol between metadata and notifier: one JSON array per line, over a unix socket.
 
     metadata -> notifier   Announce (these tokens have news), Probe (send one now, tell me)
     notifier -> metadata   Stored (up to this number, on disk), Gone (the gateway knows it no

@@ -231,8 +231,8 @@ class Expiry:
     def _no_account(self, mailbox: Mailbox, fd: int, deadlines: Deadlines) -> None:
         """Expire a mailbox without `password`: its mail by age, as everywhere, and then itself.
 
-        An account appears in one step, so this is none in the making. It still gets some time, for
-        people who set one up by hand.
+        An account appears in one step, so this is not one that is just being made. It still gets
+        some time, for people who set one up by hand.
         """
         def made(moved: str) -> bool:
             return any(os.path.lexists(f"{moved}/{name}") for name in (PASSWORD, BLOCKED))

@@ -9,6 +9,7 @@ from chatmaild.daemon import privileges
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     actions = _Actions(parser)
     _configure_looking(actions)
     _configure_changing(actions)
@@ -97,6 +98,7 @@ def _configure_moving(actions: _Actions) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
+    """Run the chosen action. Returns the exit status."""
     config = inifile.load(args.config)
     if not args.opens_files:
         privileges.become(config.mail_user)

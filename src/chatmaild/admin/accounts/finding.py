@@ -19,7 +19,7 @@ def find(config: Config, address: str) -> Mailbox:
 
 
 def find_account(config: Config, address: str) -> Mailbox:
-    """Return the mailbox of that name. Raises `UsageError` without an account, `StoreError`."""
+    """Return the mailbox of that name. Raises `UsageError`; `StoreError` if it is no account."""
     mailbox = find(config, address)
     if not mailbox.exists():
         Entries(config).assert_home(mailbox)

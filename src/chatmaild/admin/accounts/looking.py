@@ -125,6 +125,7 @@ def _state(account: dict[str, Any]) -> str:
 
 
 def show(args: argparse.Namespace, config: Config, console: Console) -> int:
+    """Print one account. Returns the exit status."""
     mailbox = find(config, args.address)
     if not mailbox.exists() and not mailbox.is_blocked():
         raise StoreError(f"{mailbox.address}: there is no such account")

@@ -40,6 +40,7 @@ CURES = {
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     parser.add_argument("--live", action="store_true",
                         help="also log in with a throw-away address, send with it, and remove it")
     parser.add_argument("--dns", action="store_true",
@@ -60,6 +61,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
+    """Check this host. Returns 1 if anything failed or could not be looked at."""
     try:
         loaded = lastgood.load(args.config, args.last_good)
         config, problems = loaded.config, loaded.problems

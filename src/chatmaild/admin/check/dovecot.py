@@ -13,7 +13,7 @@ from chatmaild.config.config import Config
 CONFIG_FILE = "/etc/dovecot/conf.d/05-chatmaild.conf"
 
 MAIN_LUA = "/usr/share/chatmaild/chatmaild.lua"
-"""What the file that Dovecot names loads in turn."""
+"""The main part, which the Lua file named in Dovecot's configuration loads."""
 
 AUTH_MODULE = "/usr/lib/dovecot/modules/auth/libauthdb_lua.so"
 LUA_SOCKET = "/usr/lib/*/lua/5.4/socket/unix.so"
@@ -36,10 +36,11 @@ def lua_file(database: Block) -> str:
 
 
 MASTER = "chatmaild-master"
-"""The second passdb for Dovecot 2.4, which only master users of the host get to."""
+"""The second passdb on Dovecot 2.4; only logins of the host's master users reach it."""
 
 
 def is_ours(database: Block) -> bool:
+    """Whether it is our passdb or userdb; the one for master users does not count."""
     return "chatmaild" in lua_file(database) and database.name != MASTER
 
 

@@ -36,20 +36,25 @@ class Finding:
     """The exact lines to write or to run, one or several; empty when there are none."""
 
     def as_dict(self) -> dict[str, str]:
+        """Return the fields for ``--json``."""
         return dataclasses.asdict(self)
 
 
 def ok(code: str, place: str, text: str) -> Finding:
+    """Make a finding of `Level.OK`."""
     return Finding(Level.OK, code, place, text)
 
 
 def warning(code: str, place: str, text: str, cure: str = "") -> Finding:
+    """Make a finding of `Level.WARNING`."""
     return Finding(Level.WARNING, code, place, text, cure)
 
 
 def unseen(code: str, place: str, text: str, cure: str = "") -> Finding:
+    """Make a finding of `Level.UNSEEN`."""
     return Finding(Level.UNSEEN, code, place, text, cure)
 
 
 def failure(code: str, place: str, text: str, cure: str = "") -> Finding:
+    """Make a finding of `Level.FAILURE`."""
     return Finding(Level.FAILURE, code, place, text, cure)

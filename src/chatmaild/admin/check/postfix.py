@@ -1,4 +1,4 @@
-"""Does each service of Postfix that takes chat mail ask our filter, and does it take effect?"""
+"""Does each service of Postfix that takes chat mail ask our filter, and can nothing undo that?"""
 
 from collections.abc import Iterator
 

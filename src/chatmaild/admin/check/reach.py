@@ -16,7 +16,7 @@ TIMEOUT = 8
 """Seconds that a server may take to answer."""
 
 SOON = 14 * 86400
-"""Seconds that a certificate should have left; of a short-lived one a quarter of its time."""
+"""Seconds that a certificate should still be valid; a quarter of its life if it is short-lived."""
 
 MAX_POLICY = 65536
 """Octets of an MTA-STS policy."""

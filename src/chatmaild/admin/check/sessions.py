@@ -1,6 +1,6 @@
-"""Finds what the host does in a chat user's session and no userdb field can turn off.
+"""Finds what the host does in a chat user's session although no userdb field can turn it off.
 
-That is a script that runs after each login, and copies of the dialogue.
+That is a script after each login, or a copy of the dialogue.
 """
 
 import re

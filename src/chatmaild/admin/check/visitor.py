@@ -40,6 +40,7 @@ class Visitor:
 
     @property
     def address(self) -> str:
+        """The mail address of the account, which is its login too."""
         return self.mailbox.address
 
     @property

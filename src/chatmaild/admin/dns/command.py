@@ -24,6 +24,7 @@ HEADINGS = {
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     parser.add_argument("domain", nargs="?", metavar="DOMAIN",
                         help="a chat domain (default: all of them)")
     parser.add_argument("--plain", action="store_true",
@@ -57,6 +58,7 @@ def _server(text: str) -> tuple[tuple[str, int], ...]:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
+    """Print the rows. Returns the exit status."""
     config = inifile.load(args.config)
     domains = _domains(args.domain, config)
     host = observation.observe(postconf.observe(), domains, tuple(args.address))
@@ -93,7 +95,7 @@ def _domains(name: str | None, config: Config) -> tuple[str, ...]:
 
 
 def _as_published(host: Host, server: tuple[tuple[str, int], ...], notes: list[str]) -> Host:
-    """Return the host with the addresses that the DNS has for its name: it sees none itself."""
+    """Return a host that sees no public address, with those that the DNS has for its name."""
     answers = Answers(resolver.ask_all([(host.name, kind) for kind in ADDRESSES], server))
     found = answers.addresses(host.name)
     notes.append(

@@ -20,6 +20,8 @@ LookUp = Callable[[str, str], tuple[str, ...]]
 
 
 class Result(enum.Enum):
+    """What a record says about an address."""
+
     PASS = "pass"
     FAIL = "fail"
     """Not allowed: fail, softfail or neutral, and what no term matches."""

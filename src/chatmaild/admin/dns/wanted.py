@@ -87,12 +87,13 @@ class Host:
     keys: Mapping[str, tuple[SigningKey, ...]] = field(default_factory=dict)
     """By chat domain."""
     unreadable: tuple[str, ...] = ()
-    """Why further keys could not be had, a sentence each."""
+    """Why other keys could not be read, a sentence each."""
     relay: str = ""
     """Through which its mail leaves (`relayhost`), if not by itself."""
 
     @property
     def has_public_name(self) -> bool:
+        """Whether others can find the name in the DNS."""
         return "." in self.name and not self.name.endswith(_PRIVATE)
 
 
@@ -121,6 +122,7 @@ def addresses(name: str, host: Host, group: Group = Group.NEEDED) -> Iterator[Ro
 
 
 def address_type(address: Address) -> str:
+    """Return the type of the record that holds `address`."""
     return "A" if address.version == 4 else "AAAA"
 
 

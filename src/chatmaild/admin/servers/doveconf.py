@@ -25,6 +25,7 @@ class Block:
     blocks: list["Block"] = field(default_factory=list)
 
     def get(self, key: str, default: str = "") -> str:
+        """Return the setting `key` in this block itself."""
         return self.values.get(key, default)
 
     def all(self, kind: str) -> Iterator["Block"]:
@@ -46,12 +47,15 @@ class Dovecot:
 
     @property
     def is_23(self) -> bool:
+        """Whether the configuration is in the language of 2.3, which 2.4 replaced."""
         return self.version < (2, 4)
 
     def get(self, key: str, default: str = "") -> str:
+        """Return the global setting `key`."""
         return self.tree.get(key, default)
 
     def service(self, name: str) -> Block:
+        """Return the block ``service name``; an empty one if there is none."""
         return self.tree.block("service", name)
 
     def for_protocol(self, protocol: str, key: str, default: str = "") -> str:

@@ -28,6 +28,7 @@ class Milter:
 
     @property
     def is_ours(self) -> bool:
+        """Whether it is one of our two filters."""
         return self.socket_name in (OUTGOING, INCOMING)
 
 

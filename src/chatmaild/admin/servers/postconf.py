@@ -93,6 +93,7 @@ class Postfix:
         return self.parameters.get(name, "")
 
     def is_on(self, name: str, service: Service | None = None) -> bool:
+        """Whether the value that holds is "yes"."""
         return self.get(name, service) == "yes"
 
     def words(self, name: str, service: Service | None = None) -> list[str]:
@@ -100,6 +101,7 @@ class Postfix:
         return split(self.get(name, service))
 
     def service(self, name: str) -> Service | None:
+        """Return the service called `name`, such as ``submission/inet``; None if there is none."""
         return next((service for service in self.services if service.name == name), None)
 
     def servers(self) -> list[Service]:

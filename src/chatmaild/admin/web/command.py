@@ -17,6 +17,7 @@ from chatmaild.errors import StoreError, UsageError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     parser.add_argument("directory", type=Path, metavar="DIRECTORY",
                         help="root of the domain's web site")
     parser.add_argument("--check", action="store_true",
@@ -40,6 +41,7 @@ def _name(text: str) -> str:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
+    """Write the pages, or with ``--check`` compare them. Returns the exit status."""
     from chatmaild.admin.web import pages
     config = inifile.load(args.config)
     domain = chosen(args.domain, config)

@@ -42,6 +42,7 @@ class Facts:
 
 
 def of(domain: DomainConfig, config: Config) -> Facts:
+    """Return the facts for the pages of `domain`."""
     uri = domain.metadata_admin or ""
     return Facts(
         domain=domain.name,

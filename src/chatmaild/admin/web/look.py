@@ -8,6 +8,7 @@ OWN_TEMPLATES = Path("/etc/chatmaild/web")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     parser.add_argument("--language", action="append", default=[], metavar="LL",
                         help="may be given several times, the first one for the start page "
                         "(default: all there are, English first)")

@@ -15,6 +15,7 @@ class Changes:
 
     def parameter(self, name: str, value: str, why: str,
                   cures: tuple[str, ...] = ()) -> Iterator[Step]:
+        """Set a parameter of main.cf, unless it has the value."""
         was = self.host.main.get(name)
         holds = was if was is not None else self.host.defaults.get(name)
         yield from self._make(Kind.PARAMETER, self.host.main_cf, name, was, holds, value, why,
@@ -22,6 +23,7 @@ class Changes:
 
     def option(self, service: str, name: str, value: str, why: str,
                cures: tuple[str, ...] = ()) -> Iterator[Step]:
+        """Set an ``-o`` option of a service in master.cf, unless it has the value."""
         was = self.host.options.get(service, {}).get(name)
         yield from self._make(Kind.OPTION, self.host.master_cf, f"{service}/{name}", was, was,
                               value, why, cures)
@@ -35,6 +37,7 @@ class Changes:
 
     def service(self, name: str, line: str, why: str,
                 cures: tuple[str, ...] = ()) -> Iterator[Step]:
+        """Write a line of master.cf, unless it is there."""
         was = self.host.lines.get(name)
         yield from self._make(Kind.SERVICE, self.host.master_cf, name, was, was, line, why, cures)
 

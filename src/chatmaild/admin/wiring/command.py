@@ -11,6 +11,7 @@ from chatmaild.errors import UsageError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     parser.add_argument("--apply", action="store_true", help="carry the plan out")
     parser.add_argument("--own-submission", metavar="ADDRESS", default="",
                         help="give chat submission services of its own at this address")
@@ -18,6 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
+    """Show the plan, and carry it out with ``--apply``. Returns the exit status."""
     config = inifile.load(args.config)
     if not config.mail_domains:
         raise UsageError(f"{args.config}: mail_domains is empty: name a chat domain first")

@@ -165,7 +165,7 @@ def _folded(value: str) -> str:
 def _without_ours(step: Step, holds: str) -> str | None:
     """Return a list that somebody has changed, without the words that we added.
 
-    None if it is no such list.
+    None if it is not a list, or not one of ours with words added.
     """
     before, after, words = split(step.was or ""), split(step.now or ""), split(holds)
     ours = [word for word in after if word not in before]

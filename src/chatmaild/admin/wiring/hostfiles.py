@@ -11,7 +11,7 @@ TEMPORARY = ".chatmaild-wiring"
 """Behind the name of a file that is being written."""
 
 MODE = 0o644
-"""Of a file that was not there; those that were keep mode and owner."""
+"""Mode of a new file. A file that was there keeps its mode and owner."""
 
 
 def read(paths: list[str]) -> Files:

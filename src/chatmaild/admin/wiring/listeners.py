@@ -20,4 +20,5 @@ def listeners(dovecot: Dovecot, service: str) -> Iterator[tuple[str, Block]]:
 
 
 def lmtp_listeners(dovecot: Dovecot) -> list[str]:
+    """Return the paths at which Dovecot takes mail by LMTP."""
     return [where for where, _ in listeners(dovecot, "lmtp")]

@@ -55,14 +55,17 @@ class Host:
 
     @property
     def main_cf(self) -> str:
+        """Its path."""
         return f"{self.postfix.directory}/main.cf"
 
     @property
     def master_cf(self) -> str:
+        """Its path."""
         return f"{self.postfix.directory}/master.cf"
 
     @property
     def conf_d(self) -> str:
+        """The directory that Debian's dovecot.conf includes."""
         return f"{os.path.dirname(self.dovecot.path)}/conf.d"
 
     def raw(self, name: str, service: str = "") -> str:

@@ -131,6 +131,7 @@ def _protocol(changes: Changes, service: Service) -> Iterator[Step]:
 
 
 def identifier(service: Service) -> str:
+    """Return a name for `service` that may be part of a parameter's name."""
     return re.sub(r"\W+", "_", service.address).strip("_").lower()
 
 

@@ -20,6 +20,7 @@ _KINDS = ("client", "helo", "sender", "recipient", "relay")
 
 def plan(changes: Changes, config: Config,
          submission: list[Service]) -> Iterator[Step | Obstacle]:
+    """Plan how mail for the chat domains gets to Dovecot, and who may send from them."""
     host = changes.host
     missing = []
     for domain in config.mail_domains:

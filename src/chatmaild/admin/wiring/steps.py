@@ -42,6 +42,7 @@ class Step:
     """Codes of the findings of `chatmaild check` that it mends."""
 
     def as_dict(self) -> dict[str, object]:
+        """Return the fields for ``--json``."""
         return dataclasses.asdict(self)
 
     def describe(self) -> list[str]:

@@ -10,11 +10,13 @@ from chatmaild.errors import UsageError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     parser.add_argument("--apply", action="store_true", help="give back what is shown without it")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
+    """Show what would be given back, or give it back with ``--apply``."""
     if os.geteuid() != 0:
         raise UsageError("run as root")
     with record.alone():
