@@ -77,7 +77,7 @@ class Console:
     def confirm(self, question: str) -> bool:
         """Ask a person; true only for "y" or "yes". Raises `UsageError` without a terminal."""
         if not sys.stdin.isatty():
-            raise UsageError("nobody to ask: say --yes to go ahead without a question")
+            raise UsageError("there is no terminal to ask at: --yes goes ahead without a question")
         print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 

@@ -106,8 +106,8 @@ def test_a_move_can_be_given_up(directory_server, hosts):
 
 @pytest.mark.parametrize("address, node, words", [
     ("nobody123@chat.example", "two.example", "not in the directory"),
-    (ADDRESS, "one.example", "no other host"), (ADDRESS, "three.example", "no other host"),
-    ("x@other.example", "two.example", "no address of a chat domain")])
+    (ADDRESS, "one.example", "not another host"), (ADDRESS, "three.example", "not another host"),
+    ("x@other.example", "two.example", "not in a chat domain")])
 def test_what_cannot_move_is_told_why(hosts, address, node, words):
     one, _ = hosts
     full(one)

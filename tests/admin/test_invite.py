@@ -88,12 +88,12 @@ def test_open_domain_needs_no_token(command):
 @pytest.mark.parametrize("arguments, text", [
     (("create",), "--domain"),
     (("create", "--domain", "closed.example"), "signup = closed"),
-    (("create", "--domain", "elsewhere.example"), "no chat domain"),
+    (("create", "--domain", "elsewhere.example"), "not a chat domain"),
     (("create", "--domain", INVITE, "--uses", "0"), "--uses"),
     (("create", "--domain", INVITE, "--uses", "99999"), "--uses"),
     (("create", "--domain", INVITE, "--days", "0"), "--days"),
     (("create", "--domain", INVITE, "--days", "99999"), "--days"),
-    (("list", "--domain", "elsewhere.example"), "no chat domain"),
+    (("list", "--domain", "elsewhere.example"), "not a chat domain"),
 ])
 def test_what_cannot_be_done(command, arguments, text):
     code, out, err = command(*arguments)

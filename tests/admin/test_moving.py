@@ -117,7 +117,7 @@ def test_a_relays_domain_comes_as_it_is(old, new, alice, tmp_path):
     (relay / "echo@other.example" / "cur").mkdir(parents=True)
     (relay / "doveauth.lock").touch()
     code, out, err = new.accounts("import", relay)
-    assert code == 1 and "echo@other.example: no address of a chat domain" in err
+    assert code == 1 and "echo@other.example: not in a chat domain" in err
     assert out == f"{ALICE}: 2 messages\n{BOB}: 0 messages\n"
     assert new.find(BOB).last_login() == (NOW - 40 * DAY) // DAY * DAY
     assert snapshot(new.find(ALICE)) == snapshot(alice)

@@ -89,23 +89,23 @@ def test_a_value_may_hold_equal_signs_and_no_comment_follows_it():
     ("[chatmaild]\nlog_addresses = perhaps", "must be yes or no"),
     ("[chatmaild]\nmax_mailbox_size = 5 parrots", "must be a size such as 500M"),
     ("[chatmaild]\nmax_mailbox_size = 1025T", "must be at most 1024T"),
-    ("[chatmaild]\ndelete_mails_after\u00a0= 3", ":2: U+00A0: looks like a blank and is none"),
+    ("[chatmaild]\ndelete_mails_after\u00a0= 3", ":2: U+00A0: looks like a blank but is not one"),
     ("[chatmaild]\nmailboxes_dir = mail", "must be an absolute path"),
     ("[chatmaild]\nmail_user = ../root", "must be the name of a user"),
-    ("[chatmaild]\nmail_domains = chat..example", "is no domain name"),
+    ("[chatmaild]\nmail_domains = chat..example", "is not a domain name"),
     ("[chatmaild]\nmail_domains = bücher.example", "xn--"),
-    ("[chatmaild]\nmail_domains = a/../b", "is no domain name"),
+    ("[chatmaild]\nmail_domains = a/../b", "is not a domain name"),
     ("[chatmaild]\npassthrough_senders = someone", "is neither an address nor @domain"),
     ("mail_domains = a.example", ":1: a key before the first section; begin with [chatmaild]"),
     ("[chatmail]\n", ":1: [chatmail]: must be [chatmaild] or [domain NAME]"),
     ("[chatmaild", "must be [chatmaild] or [domain NAME]"),
-    ("[chatmaild]\n[chatmaild]", ":2: [chatmaild]: this section was there before"),
-    ("[chatmaild]\nmail_user = a\nmail_user = b", ":3: mail_user: given before, in line 2"),
+    ("[chatmaild]\n[chatmaild]", ":2: [chatmaild]: this section is there twice"),
+    ("[chatmaild]\nmail_user = a\nmail_user = b", ":3: mail_user: already set in line 2"),
     ("[chatmaild]\npassthrough_senders = a@b.example\n  c@d.example\n",
      ":3: 'c@d.example': expected 'key = value' on one line (values cannot continue"),
     ("[domain a.example]\nsignup = open", "a.example is not among mail_domains"),
     ("[chatmaild]\nmail_domains = a.example\n[domain a.example]\nmail_user = x",
-     ":4: mail_user: holds for the host, so it belongs in [chatmaild]"),
+     ":4: mail_user: is a setting of the host, so it belongs in [chatmaild]"),
     ("[chatmaild]\nmail_domains = a.example\nusername_min_length = 12",
      "username_min_length (12) is larger than username_max_length (9)"),
     (b"[chatmaild]\nmail_user = \xff", ":2: not valid UTF-8"),
@@ -147,7 +147,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
 def test_a_huge_file_is_not_read(tmp_path):
     path = tmp_path / "huge.ini"
     path.write_bytes(b"#" * (inifile.MAX_FILE_SIZE + 1))
-    with pytest.raises(ConfigError, match="no file of ours"):
+    with pytest.raises(ConfigError, match="not a file of ours"):
         inifile.load(path)
 
 

@@ -28,7 +28,7 @@ def move(args: argparse.Namespace, config: Config, directory: Directory, console
     """Move one account to another host, or cancel that. Returns the exit status."""
     mailbox = Mailboxes(config).find(args.address)
     if mailbox is None:
-        raise UsageError(f"{args.address}: no address of a chat domain")
+        raise UsageError(f"{args.address}: not in a chat domain")
     if args.cancel:
         directory.cancel_move(mailbox.address)
         departure.put_back(mailbox.home)
@@ -44,8 +44,8 @@ def move(args: argparse.Namespace, config: Config, directory: Directory, console
 def drain(args: argparse.Namespace, config: Config, directory: Directory, console: Console) -> int:
     """Move all accounts of this host; new ones are made on other hosts from now on."""
     if args.node not in {node.name for node in directory.nodes()} - {config.node}:
-        raise UsageError(f"{args.node}: no other host of the directory; see: chatmaild directory "
-                         "status")
+        raise UsageError(f"{args.node}: not another host of the directory; see: chatmaild "
+                         "directory status")
     if not args.dry_run:
         directory.accept(config.node, False)
     leaving = _Departure(args, config, directory)
@@ -125,7 +125,7 @@ class _Departure:
             why = printable(problems[0]) if problems else (
                 f"{' '.join(command)} failed with exit code {process.returncode}")
             raise StoreError(f"{mailbox.address}: has not arrived, and waits: {why}. Run it again, "
-                             f"or if {node} has no mailbox of it: chatmaild directory move "
+                             f"or if {node} has no mailbox for it: chatmaild directory move "
                              f"--cancel {mailbox.address} {node}")
 
     def _forget(self, mailbox: Mailbox) -> None:
@@ -140,7 +140,7 @@ def _why_not(entry: Entry | None, node: str) -> str:
         return f"lives on {entry.node}; move it from there"
     if entry.moving:
         return f"is on its way to {entry.moving}"
-    return f"{node} is no other host of the directory; see: chatmaild directory status"
+    return f"{node} is not another host of the directory; see: chatmaild directory status"
 
 
 def receive(args: argparse.Namespace, config: Config, directory: Directory, console: Console
@@ -148,7 +148,7 @@ def receive(args: argparse.Namespace, config: Config, directory: Directory, cons
     """Run the other end of `move`: take an account from standard input."""
     mailbox = Mailboxes(config).find(args.address)
     if mailbox is None:
-        raise UsageError(f"{args.address}: no address of a chat domain")
+        raise UsageError(f"{args.address}: not in a chat domain")
     entry = directory.find(mailbox.address)
     if entry is None or entry.moving != config.node:
         raise StoreError(f"{mailbox.address}: is not on its way to {config.node}")

@@ -68,7 +68,7 @@ def _init(args: argparse.Namespace, config: Config, console: Console) -> int:
     if args.connection is None and config.directory is None:
         raise UsageError("--connection is missing, and chatmaild.ini has no directory")
     version = directoryschema.init(args.connection or conninfo(_file(config)))
-    console.line(f"the directory is there, its tables are of version {version}. Give the roles "
+    console.line(f"the directory is ready, with tables of version {version}. Give the roles "
                  "chatmaild and chatmaild_postfix their passwords, then on each host: chatmaild "
                  "directory join IP")
     console.result({"version": version})
@@ -137,9 +137,9 @@ class _Result:
 
     def show(self, console: Console, dry_run: bool) -> int:
         for address in self.elsewhere:
-            console.error(f"{address}: has a mailbox here, but lives elsewhere by the directory")
+            console.error(f"{address}: has a mailbox here, but lives elsewhere in the directory")
         for address in self.missing:
-            console.error(f"{address}: lives here by the directory, but has no mailbox; its next "
+            console.error(f"{address}: is here in the directory, but has no mailbox; its next "
                           "login makes an empty one (--release-missing gives it up)")
         for problem in self.problems:
             console.error(problem)

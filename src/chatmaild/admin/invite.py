@@ -73,7 +73,8 @@ def _domain(args: argparse.Namespace, config: Config) -> DomainConfig:
                          f"{config.path}: mail_domains names no chat domain yet")
     domain = config.domains.get(args.domain.lower())
     if domain is None:
-        raise UsageError(f"{args.domain}: no chat domain; they are {names or 'not configured yet'}")
+        raise UsageError(f"{args.domain}: not a chat domain; those are "
+                         f"{names or 'not configured yet'}")
     return domain
 
 

@@ -34,7 +34,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     config = inifile.load(args.config)
     mailbox = Mailboxes(config).find(args.address)
     if mailbox is None:
-        raise UsageError(f"{args.address}: no address in one of mail_domains "
+        raise UsageError(f"{args.address}: not in one of mail_domains "
                          f"({' '.join(config.mail_domains) or 'which is empty'})")
     privileges.become(config.mail_user)
     if not mailbox.exists():

@@ -115,23 +115,23 @@ _PACKETS = {
 _CONTENT = _group(_told(replies.UNENCRYPTED), _A_PROGRAM, {
     "cleartext": "The message is not encrypted.",
     "not-encrypted": "The message is not encrypted.",
-    "protocol": "multipart/encrypted is of another protocol than OpenPGP.",
+    "protocol": "multipart/encrypted names another protocol than OpenPGP's.",
     "boundary": "The boundary is missing, longer than 70 characters, or has characters that it "
                 "may not have.",
     "content-type": "Content-Type has a parameter or a charset that is not known.",
-    "content-type-twice": "Content-Type is there more than once.",
+    "content-type-twice": "There is more than one Content-Type.",
     "content-type-syntax": "Content-Type does not follow the grammar.",
     "content-type-too-long": "Content-Type is too long.",
     "content-type-blanks": "Content-Type has more than 70 octets of white space.",
     "content-type-parameter-twice": "Content-Type has a parameter more than once.",
-    "content-transfer-encoding-twice": "Content-Transfer-Encoding is there more than once.",
-    "transfer-encoding": "Content-Transfer-Encoding is none that may be here.",
+    "content-transfer-encoding-twice": "There is more than one Content-Transfer-Encoding.",
+    "transfer-encoding": "Content-Transfer-Encoding names one that is not allowed here.",
     "text-before-first-part": "Text that no known program writes stands before the first part.",
-    "text-in-version-part": "The first part says something else than `Version: 1`.",
+    "text-in-version-part": "The first part says something other than `Version: 1`.",
     "text-before-armor": "Text stands before the armor.",
     "text-in-armor": "Text stands in the armor.",
-    "text-after-armor": "Text stands behind the armor.",
-    "text-after-last-part": "Text stands behind the last part.",
+    "text-after-armor": "Text stands after the armor.",
+    "text-after-last-part": "Text stands after the last part.",
     "line-without-cr": "A line does not end with CRLF, or has a CR, LF or NUL in it.",
     "line-too-long": "A line is longer than 998 octets.",
     "too-many-lines": "There are thousands of lines with next to nothing in them.",
@@ -149,8 +149,8 @@ _CONTENT = _group(_told(replies.UNENCRYPTED), _A_PROGRAM, {
     "armor-header": "The armor has headers that it may not have.",
     "armor-line-length": "The lines of the armor are not of one width of 40 to 76 characters.",
     "armor-checksum": "The checksum of the armor is malformed.",
-    "not-a-packet": "In the armor is something else than OpenPGP packets.",
-    "no-packets": "Nothing is in the armor.",
+    "not-a-packet": "The armor holds something other than OpenPGP packets.",
+    "no-packets": "The armor is empty.",
     "packet-truncated": "The last OpenPGP packet is cut short.",
     "partial-length": "A session-key packet has partial lengths.",
     "first-partial-length": "The first partial length is below 512 octets.",
@@ -177,13 +177,13 @@ _CONTENT = _group(_told(replies.UNENCRYPTED), _A_PROGRAM, {
     "session-key-unknown-length": "A session-key packet of an unknown algorithm is too short or "
                                   "too long.",
     "session-key-is-text": "What should be key material is text.",
-    "securejoin-header": "A Secure-Join header is too long, has other characters than it may "
-                         "have, or keeps company that it may not keep.",
-    "securejoin-twice": "A Secure-Join header is there more than once.",
+    "securejoin-header": "A Secure-Join header is too long, has characters that it may not "
+                         "have, or stands beside a header that may not be there.",
+    "securejoin-twice": "There is more than one Secure-Join header of a kind.",
     "securejoin-step": "Secure-Join names a step that must be encrypted.",
     "securejoin-parts": "A securejoin request is not one part of text.",
-    "securejoin-not-text": "A securejoin request is no plain text.",
-    "securejoin-text": "A securejoin request says something else than its header.",
+    "securejoin-not-text": "A securejoin request is not plain text.",
+    "securejoin-text": "A securejoin request says something other than its header.",
     "securejoin-too-long": "A securejoin request is too long.",
     "setup-too-long": "An Autocrypt Setup Message is too long.",
     "setup-parts": "An Autocrypt Setup Message has other parts than it must have.",
@@ -192,9 +192,9 @@ _CONTENT = _group(_told(replies.UNENCRYPTED), _A_PROGRAM, {
     "setup-not-by-code": "An Autocrypt Setup Message is not encrypted by one setup code.",
     "mime-version": "MIME-Version is not 1.0.",
     "header-name": "The name of a header has a blank in it.",
-    "header-twice": "A header that RFC 5322 allows once is there more than once.",
-    "autocrypt-key": "The key in an Autocrypt header is no key.",
-    "autocrypt-key-is-text": "In place of the numbers of an Autocrypt key stands text.",
+    "header-twice": "There is more than one of a header that RFC 5322 allows once.",
+    "autocrypt-key": "The key in an Autocrypt header is not one.",
+    "autocrypt-key-is-text": "An Autocrypt key has text where its numbers belong.",
 })
 _CONTENT |= _group(_told(replies.UNENCRYPTED), _A_PROGRAM, {
     f"packet-{name}": f"The armor holds a packet that may not be there: {what}."
@@ -208,11 +208,11 @@ _CONTENT |= {
         "The headers have more than 512 KiB or 1,000 lines.", _told(replies.UNENCRYPTED), NOTHING),
     **_group(_told(replies.UNENCRYPTED), "The reporting server is set up unusually; its admin can "
              "mend it.", {
-        "report-with-sender": "A multipart/report has an envelope sender, so it is no delivery "
-                              "report.",
+        "report-with-sender": "A multipart/report has an envelope sender, so it is not a "
+                              "delivery report.",
         "report-not-from-mailer-daemon": "A multipart/report is not from mailer-daemon.",
         "report-not-auto-submitted": "A multipart/report does not say Auto-Submitted.",
-        "report-of-other-type": "A multipart/report is no delivery report.",
+        "report-of-other-type": "A multipart/report is not a delivery report.",
     }),
 }
 

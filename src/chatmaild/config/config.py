@@ -96,7 +96,7 @@ class DomainConfig:
             if days > MAX_RETENTION and not self.allow_long_retention:
                 found.append(
                     f"{key} = {days}: users are promised deletion within {MAX_RETENTION} days; "
-                    "allow_long_retention = yes says that yours were told otherwise"
+                    "set allow_long_retention = yes if yours know that it takes longer"
                 )
         return found
 
@@ -151,7 +151,7 @@ class Config:
         """Keys of the host that contradict each other, one sentence each."""
         if bool(self.directory) != bool(self.node):
             return ["directory and node belong together: set node to the name of this host, or "
-                    "none of the two"]
+                    "neither"]
         if self.incoming_authenticity.startswith("authentication-results") and not self.authserv_id:
             return [
                 f"incoming_authenticity = {self.incoming_authenticity}: authserv_id must say whose "

@@ -58,7 +58,7 @@ def read(path: Path) -> bytes:
             [f"{path}: {error.strerror}; name another file with -c or CHATMAILD_CONFIG"]
         ) from None
     if len(raw) > MAX_FILE_SIZE:
-        raise ConfigError([f"{path}: larger than {MAX_FILE_SIZE} bytes, so no file of ours"])
+        raise ConfigError([f"{path}: larger than {MAX_FILE_SIZE} bytes, so not a file of ours"])
     return raw
 
 
@@ -120,8 +120,8 @@ class _Reader:
             if not line or line[0] in "#;":
                 continue
             if odd := _ODD_BLANKS.search(line):
-                self._problem(number, f"U+{ord(odd[0]):04X}: looks like a blank and is none; type "
-                              "it anew")
+                self._problem(number, f"U+{ord(odd[0]):04X}: looks like a blank but is not one; "
+                              "retype it")
                 continue
             if line[0] == "[":
                 current = self._open_section(number, line, sections)
@@ -138,7 +138,7 @@ class _Reader:
                 key, _, value = line.partition("=")
                 key = key.strip()
                 if key in current:
-                    self._problem(number, f"{key}: given before, in line {current[key].number}")
+                    self._problem(number, f"{key}: already set in line {current[key].number}")
                 current[key] = _Line(number, value.strip())
         return sections
 
@@ -151,7 +151,7 @@ class _Reader:
             self._problem(number, f"{line}: must be [chatmaild] or [domain NAME]")
             return {}
         if name in sections:
-            self._problem(number, f"[{name}]: this section was there before")
+            self._problem(number, f"[{name}]: this section is there twice")
         return sections.setdefault(name, {})
 
     def _check_keys(self, lines: Mapping[str, _Line], known: Mapping[str, object],
@@ -160,7 +160,7 @@ class _Reader:
             if key in known:
                 continue
             if key in elsewhere:
-                self._problem(line.number, f"{key}: holds for the host, so it belongs in "
+                self._problem(line.number, f"{key}: is a setting of the host, so it belongs in "
                               "[chatmaild], not in a domain's section")
                 continue
             import difflib

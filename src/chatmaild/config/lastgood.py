@@ -43,8 +43,8 @@ def load(path: Path, copy: Path) -> Loaded:
         except (OSError, ConfigError):
             raise error from None
         return Loaded(config, (*error.problems,
-                               f"{path}: not used until it is mended and reloaded; the "
-                               f"configuration of {since} is, kept in {copy}"))
+                               f"{path}: not used until it is mended and reloaded; until "
+                               f"then the configuration of {since} holds, kept in {copy}"))
 
 
 def _load_copy(path: Path, copy: Path) -> tuple[Config, str]:

@@ -121,7 +121,7 @@ def domain_names(text: str) -> tuple[str, ...]:
     for name in names:
         if not address.is_domain(name.encode("utf-8", "replace")):
             raise ValueError(
-                f"{name!r} is no domain name (write international names in their xn-- form)"
+                f"{name!r} is not a domain name (write international names in their xn-- form)"
             )
     return names
 
@@ -161,7 +161,7 @@ def networks(text: str) -> tuple[Network, ...]:
             found.append(ipaddress.ip_network(f"{_unbracketed(host)}{slash}{length}"))
         except ValueError:
             raise ValueError(
-                f"{item!r} is no network such as 192.0.2.0/24 or [2001:db8::]/32"
+                f"{item!r} is not a network such as 192.0.2.0/24 or [2001:db8::]/32"
             ) from None
     return tuple(found)
 
@@ -174,9 +174,9 @@ def servers(text: str) -> tuple[tuple[str, int], ...]:
         try:
             found.append((str(ipaddress.ip_address(_unbracketed(host))), int(port) if at else 53))
         except ValueError:
-            raise ValueError(f"{item!r} is no address such as 127.0.0.1 or ::1@5353") from None
+            raise ValueError(f"{item!r} is not an address such as 127.0.0.1 or ::1@5353") from None
         if not 0 < found[-1][1] < 65536:
-            raise ValueError(f"{item!r} names no port from 1 to 65535")
+            raise ValueError(f"{item!r}: the port must be from 1 to 65535")
     return tuple(found)
 
 

@@ -118,7 +118,7 @@ class PushQueue:
         for suffix in ("", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
                 os.rename(self._path + suffix, aside + suffix)
-        log.error("%s is damaged (%s): kept as %s, begun anew; notifications that were waiting "
+        log.error("%s is damaged (%s): kept as %s, a new one begun; notifications that waited "
                   "are lost, messages are not", self._path, " ".join(str(error).split()), aside)
 
     def _explain(self, error: sqlite3.Error) -> StoreError:

@@ -42,8 +42,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     found = [mailboxes.find(address) for address in args.addresses]
     addresses = [mailbox.address for mailbox in found if mailbox]
     if len(addresses) < len(found):
-        raise UsageError("ADDRESS: not one of a chat domain, so none of our business; "
-                         "mail_domains in chatmaild.ini lists those")
+        raise UsageError("ADDRESS: not in a chat domain; mail_domains in chatmaild.ini lists "
+                         "those")
     if args.above is not None:
         addresses = [address for address in addresses if _count(address) > args.above]
         for address in addresses:

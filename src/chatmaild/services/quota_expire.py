@@ -43,8 +43,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
         raise UsageError(f"TARGET_MB {args.target}: must be from 0 to {MAX_TARGET}")
     mailbox = Mailboxes(config).find(args.address)
     if mailbox is None:
-        raise UsageError("ADDRESS: not one of a chat domain, so none of our business; "
-                         "mail_domains in chatmaild.ini lists those")
+        raise UsageError("ADDRESS: not in a chat domain; mail_domains in chatmaild.ini lists "
+                         "those")
     privileges.become_owner(config.mailboxes_dir)
 
     who = label(mailbox.address)

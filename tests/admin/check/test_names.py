@@ -67,7 +67,7 @@ OTHER_KEY = "v=DKIM1; k=rsa; p=" + dkimkit.rsa(1024).record.decode().partition("
     (DOMAIN, "A", "198.51.100.1", "dns-address", "failure", "but to 198.51.100.1"),
     (DOMAIN, "TXT", "v=spf1 ip4:198.51.100.1 -all", "dns-spf", "failure", "192.0.2.1"),
     (DOMAIN, "TXT", "v=spf2 mx -all", "dns-spf", "failure", "none"),
-    (f"s1._domainkey.{DOMAIN}", "TXT", OTHER_KEY, "dns-dkim", "failure", "another key"),
+    (f"s1._domainkey.{DOMAIN}", "TXT", OTHER_KEY, "dns-dkim", "failure", "not the key"),
     (f"s1._domainkey.{DOMAIN}", "TXT", "v=DKIM1; p=", "dns-dkim", "failure", "revoked"),
     (f"_dmarc.{DOMAIN}", "TXT", "v=DMARC1; sp=none", "dns-dmarc", "failure", "no policy"),
     (f"_dmarc.{DOMAIN}", "TXT", "v=DMARC1; p=none", "dns-dmarc", "warning", "forged"),

@@ -76,7 +76,7 @@ def test_public_addresses_behind_nat_are_given(command, host):
 def test_a_name_that_others_cannot_find_is_said_offline(command, monkeypatch):
     short = with_parameters(postfix("bookworm"), myhostname="mail")
     monkeypatch.setattr(postconf, "observe", lambda: short)
-    assert "; Postfix is called mail, which others cannot find" in command()[1]
+    assert "; Postfix calls itself mail, which others cannot find" in command()[1]
 
 
 def test_what_could_not_be_had_is_said(command, tmp_path):
@@ -86,9 +86,9 @@ def test_what_could_not_be_had_is_said(command, tmp_path):
 
 
 @pytest.mark.parametrize("arguments, words", [
-    (("elsewhere.example",), "no chat domain"),
-    (("--address", "mail.example.org"), "no address"),
-    (("--server", "ns.example.org"), "no address"),
+    (("elsewhere.example",), "not a chat domain"),
+    (("--address", "mail.example.org"), "not an address"),
+    (("--server", "ns.example.org"), "not an address"),
 ])
 def test_wrong_usage(command, capsys, arguments, words):
     try:

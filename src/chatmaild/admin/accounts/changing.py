@@ -85,7 +85,7 @@ def _password(args: argparse.Namespace, config: Config, mailbox: Mailbox) -> byt
         raise UsageError(f"the password must have from {lenient.password_min_length} to "
                          f"{signup.MAX_PASSWORD} octets, none of them a control character")
     if refusal and not mailbox.exists():
-        raise UsageError(f"{mailbox.address}: no name that a new account can have")
+        raise UsageError(f"{mailbox.address}: not a name that a new account can have")
     return secret
 
 
@@ -165,7 +165,7 @@ def delete(args: argparse.Namespace, config: Config, console: Console) -> int:
     """Delete each account with its mail, tokens and sessions. Returns the exit status."""
     tokens, entries = DeviceTokens(config.push_tokens_dir), Entries(config)
     names = ", ".join(find(config, address).address for address in args.addresses)
-    if not args.yes and not console.confirm(f"Delete {names} and all mail in there?"):
+    if not args.yes and not console.confirm(f"Delete {names} with all mail?"):
         console.line("nothing deleted")
         console.result([])
         return 1

@@ -69,8 +69,8 @@ def _configure_changing(actions: _Actions) -> None:
     actions.add("unblock", "undo block", changing.unblock, "addresses")
     command = actions.add("delete", "delete account and mail", changing.delete, "addresses")
     command.add_argument("--block", action="store_true",
-                         help="keep the address from being made anew by the next login; one that "
-                         "is blocked stays so in any case")
+                         help="block the address, so that no login makes it anew; one that is "
+                         "blocked already stays so without this")
     command.add_argument("--yes", action="store_true", help="do not ask")
     command = actions.add("set", "change an account", changing.set_up, "address")
     command.add_argument("--incoming-cleartext", choices=("yes", "no"),
@@ -94,7 +94,7 @@ def _configure_moving(actions: _Actions) -> None:
                          help="what \"export\" wrote (-: standard input), or a directory: a "
                          "mailbox, or one of a chatmail relay's domains")
     command.add_argument("address", nargs="?", metavar="ADDRESS",
-                         help="what the account is to be called (default: as it is there)")
+                         help="the new name of the account (default: the old one)")
 
 
 def run(args: argparse.Namespace, console: Console) -> int:

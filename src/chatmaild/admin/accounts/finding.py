@@ -10,11 +10,11 @@ def find(config: Config, address: str) -> Mailbox:
     """Return the mailbox of that name, which need not exist. Raises `UsageError`."""
     mailbox = Mailboxes(config).find(address)
     if mailbox is None and config.domain_of(address):
-        raise UsageError(f"{address}: no name that a mailbox can have: up to 64 of a-z 0-9 . _ -, "
-                         "and the first a letter, a digit or _")
+        raise UsageError(f"{address}: not a name that a mailbox can have: up to 64 of a-z 0-9 . _ "
+                         "-, the first of them a letter, a digit or _")
     if mailbox is None:
         domains = ", ".join(config.mail_domains) or "none is configured"
-        raise UsageError(f"{address}: no address of a chat domain ({domains})")
+        raise UsageError(f"{address}: not in a chat domain ({domains})")
     return mailbox
 
 

@@ -53,7 +53,7 @@ def _day(seconds: int | None) -> str | None:
 def list_all(args: argparse.Namespace, config: Config, console: Console) -> int:
     """List the accounts. Returns the exit status: 1 if one could not be read."""
     if args.domain is not None and args.domain.lower() not in config.domains:
-        raise UsageError(f"{args.domain}: no chat domain; they are "
+        raise UsageError(f"{args.domain}: not a chat domain; those are "
                          + (", ".join(config.mail_domains) or "not configured yet"))
     domains = [args.domain.lower()] if args.domain else config.mail_domains
     matches = _matcher(args.match)
@@ -140,7 +140,7 @@ def show(args: argparse.Namespace, config: Config, console: Console) -> int:
     console.line(f"incoming cleartext  {_YES_NO[account['incoming_cleartext']]}")
     console.line(f"password scheme     {scheme or '-'}")
     for key, value in account["settings"].items():
-        console.line(f"of its own          {key} = {value}")
+        console.line(f"own setting         {key} = {value}")
     console.line(f"mailbox             {account['home']}")
     console.result({**account, "password_scheme": scheme})
     return 0

@@ -159,8 +159,8 @@ def _homes(path: str) -> list[str]:
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None
     if not homes:
-        raise UsageError(f"{path}: neither a mailbox nor a directory of such, which are called "
-                         "name@domain")
+        raise UsageError(f"{path}: neither a mailbox nor a directory of mailboxes, which are "
+                         "called name@domain")
     return homes
 
 

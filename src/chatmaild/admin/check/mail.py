@@ -152,8 +152,8 @@ def _lmtp_ports(dovecot: Dovecot, is_one_of_several: bool) -> Iterator[Finding]:
 def _sessions(dovecot: Dovecot) -> Iterator[Finding]:
     listener = dovecot.service("chatmaild-sessions").block("unix_listener", "chatmaild-sessions")
     if not listener.values:
-        yield failure("sessions", f"{dovecot.path}: service chatmaild-sessions", "is missing: who "
-                      "is connected to an account that is deleted or blocked stays so",
+        yield failure("sessions", f"{dovecot.path}: service chatmaild-sessions", "is missing: "
+                      "whoever is connected stays so when their account is deleted or blocked",
                       "take it from 05-chatmaild.conf among the examples, then: doveadm reload")
 
 

@@ -57,7 +57,7 @@ def _mx(domain: str, host: Host, answers: Answers) -> Iterator[Finding]:
                           "must not be (RFC 2181 section 10.3)", row)
     here = [name for name in names if _is_here(name, host, answers)]
     if not here:
-        yield failure("dns-mx", place, f"leads to {', '.join(names)}, and so not to this host",
+        yield failure("dns-mx", place, f"leads to {', '.join(names)}, not to this host",
                       row)
         return
     for name in here:
@@ -86,8 +86,8 @@ def _leads_here(name: str, host: Host, answers: Answers) -> Iterator[Finding]:
             if row.kind in {address_type(a) for a in own if a.version in missing}]
     strange = [str(address) for address in published if address not in own]
     if not own:
-        yield failure("dns-address", place, f"neither seen on this host nor published for "
-                      f"{host.name} is an address: say --address",
+        yield failure("dns-address", place, f"this host sees no public address of its own, "
+                      f"and the DNS has none for {host.name}: give --address",
                       f"{name}. IN A (this host's public address)")
     elif missing:
         kinds = " and ".join(dict.fromkeys(row.kind for row in rows))

@@ -41,7 +41,7 @@ def _spf(domain: str, host: Host, answers: Answers) -> Finding:
     if not found:
         return failure(code, place, "none: large providers take no mail from the domain", row)
     if len(found) > 1:
-        return failure(code, place, f"there are {len(found)} of them, so that none counts "
+        return failure(code, place, f"there are {len(found)} of them, so none counts "
                        "(RFC 7208 section 4.5)", row)
     if host.relay:
         return ok(code, place, f"{found[0]} (mail leaves through {host.relay}, which it has to "
@@ -63,7 +63,7 @@ def _dkim(domain: str, host: Host, answers: Answers) -> Iterator[Finding]:
     keys = host.keys.get(domain, ())
     if not keys and not host.unreadable:
         yield warning("dns-dkim", f"{domain} DKIM", "no key found that OpenDKIM or rspamd signs "
-                      "with here: whether others can verify the signatures, a message has to show",
+                      "with here, so only a message can show whether others can verify it",
                       "chatmaild check --dns --live; for signing see other-milters.md")
     for key in keys:
         yield _key(domain, key, answers)
@@ -86,8 +86,8 @@ def _key(domain: str, key: SigningKey, answers: Answers) -> Finding:
         return failure(code, place, f"there are {len(published)} records; others may take any of "
                        "them (RFC 6376 section 3.6.2.2)", row.bind())
     if not _same_key(published[0], parse_key_record(key.record.encode())):
-        return failure(code, place, f"is another key than {key.source}, with which this host "
-                       "signs: every other chatmail server refuses its mail", row.bind())
+        return failure(code, place, f"is not the key that this host signs with, {key.source}: "
+                       "every other chatmail server refuses its mail", row.bind())
     return ok(code, place, f"is the key that this host signs with, {key.source}")
 
 
@@ -106,7 +106,7 @@ def _dmarc(domain: str, answers: Answers) -> Finding:
     found = [text for text in answers.of(row.name, "TXT")
              if tags(text.partition(";")[0]).get("v") == "dmarc1"]
     if len(found) != 1:
-        return failure(code, place, f"there are {len(found)} of them, so that none counts" if found
+        return failure(code, place, f"there are {len(found)} of them, so none counts" if found
                        else "none: others do not know that all mail of the domain is signed",
                        row.bind())
     policy = tags(found[0]).get("p", "")

@@ -184,7 +184,7 @@ def judge_policy(text: str, names: list[str], place: str) -> Finding:
     good = "\n".join(["version: STSv1", "mode: enforce", *(f"mx: {name}" for name in names),
                       "max_age: 604800"])
     if known.get("version") != "stsv1" or known.get("mode") not in ("enforce", "testing", "none"):
-        return failure("dns-mta-sts-policy", place, "is no policy: version or mode is missing",
+        return failure("dns-mta-sts-policy", place, "is not a policy: version or mode is missing",
                        good)
     strange = [name for name in names if not any(
         name == pattern or pattern.startswith("*.") and name.partition(".")[2] == pattern[2:]

@@ -46,7 +46,7 @@ def configure_host(parser: argparse.ArgumentParser) -> None:
 def _address(text: str) -> Address:
     address = parse(text)
     if address is None:
-        raise argparse.ArgumentTypeError(f"{text}: no address such as 192.0.2.1 or 2001:db8::1")
+        raise argparse.ArgumentTypeError(f"{text}: not an address such as 192.0.2.1 or 2001:db8::1")
     return address
 
 
@@ -64,8 +64,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     host = observation.observe(postconf.observe(), domains, tuple(args.address))
     notes = list(host.unreadable)
     if not host.has_public_name:
-        notes.append(f"Postfix is called {host.name}, which others cannot find: set myhostname in "
-                     "main.cf to a name such as mail.example.org, and run this again")
+        notes.append(f"Postfix calls itself {host.name}, which others cannot find: set myhostname "
+                     "in main.cf to a name such as mail.example.org, and run this again")
     if not host.addresses:
         host = _as_published(host, args.server, notes)
     found = {domain: wanted.rows(domain, host) for domain in domains}
@@ -89,7 +89,7 @@ def _domains(name: str | None, config: Config) -> tuple[str, ...]:
     if name is None and not config.mail_domains:
         raise UsageError(f"{config.path}: mail_domains names no chat domain yet")
     if name is not None and name.lower() not in config.domains:
-        raise UsageError(f"{name}: no chat domain; they are "
+        raise UsageError(f"{name}: not a chat domain; those are "
                          f"{', '.join(config.mail_domains) or 'not configured yet'}")
     return (name.lower(),) if name else config.mail_domains
 
@@ -99,9 +99,9 @@ def _as_published(host: Host, server: tuple[tuple[str, int], ...], notes: list[s
     answers = Answers(resolver.ask_all([(host.name, kind) for kind in ADDRESSES], server))
     found = answers.addresses(host.name)
     notes.append(
-        f"no public address is seen on this host: taken are those of {host.name} in the DNS"
-        if found else f"no public address is seen on this host, nor has {host.name} one in the "
-        "DNS: say --address, or A, AAAA and PTR rows are missing below")
+        f"this host sees no public address of its own; the rows have those of {host.name} in DNS"
+        if found else "this host sees no public address of its own, and the DNS has none for "
+        f"{host.name}: give --address, or A, AAAA and PTR rows are missing below")
     return Host(host.name, found, host.keys, host.unreadable, host.relay)
 
 

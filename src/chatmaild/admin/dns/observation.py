@@ -72,7 +72,7 @@ def _record(file: KeyFile, unreadable: list[str]) -> str:
         return ""
     public = done.stdout.partition("-----BEGIN PUBLIC KEY-----")[2].partition("-----END")[0]
     if not public:
-        unreadable.append(f"{file.path}: no private key that can be read here "
+        unreadable.append(f"{file.path}: not a private key that can be read here "
                           f"({''.join(complaint) or 'openssl pkey'})")
         return ""
     return key_record(base64.b64decode(public))

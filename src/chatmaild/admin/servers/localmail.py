@@ -23,12 +23,12 @@ def obstacle(postfix: Postfix, domains: Collection[str]) -> tuple[str, str, str]
     if postfix.get("myorigin").lower() in domains:
         return ("main.cf: myorigin", f"is {postfix.get('myorigin')}: programs of this host and its "
                 "bounces write as users of the chat domain, which nobody else may do",
-                "myorigin = a domain of this host that is no chat domain")
+                "myorigin = a domain of this host that is not a chat domain")
     for service in (None, *postfix.servers()):
         transport = postfix.get("content_filter", service).partition(":")[0]
         filtering = postfix.service(f"{transport}/unix")
         if filtering is not None and filtering.command == "pipe":
             return (f"master.cf: {filtering.name}", "this content filter gives mail back by "
-                    "sendmail(1), chat users' among it, which then has no login any more",
+                    "sendmail(1), that of chat users too, and their login is lost on the way",
                     "a content filter that gives mail back by SMTP: postconf(5), content_filter")
     return "", "", ""

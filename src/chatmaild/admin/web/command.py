@@ -36,7 +36,7 @@ def _name(text: str) -> str:
     try:
         name, = domain_names(text.removesuffix("."))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text}: no name such as mx.example.org") from None
+        raise argparse.ArgumentTypeError(f"{text}: not a name such as mx.example.org") from None
     return name
 
 
@@ -87,7 +87,7 @@ def become_owner(path: Path) -> None:
 
 def _check(place: Path, files: dict[str, bytes], console: Console) -> int:
     found = directory.differences(place, files)
-    found += [f"{path.relative_to(place)}: an invitation that works no more"
+    found += [f"{path.relative_to(place)}: an invitation that no longer works"
               for path in invitation.overdue(place, time.time())]
     for text in found:
         console.line(text)
@@ -111,7 +111,7 @@ def _conclude(args: argparse.Namespace, told: facts.Facts, files: dict[str, byte
               changed: list[str], console: Console) -> None:
     notes = []
     if not told.admin_uri:
-        notes.append("the pages name nobody to write to: set metadata_admin in chatmaild.ini")
+        notes.append("the pages do not say whom to write to: set metadata_admin in chatmaild.ini")
     if policy := files.get(mailconfig.MTA_STS_PATH):
         notes.append(f'to announce the policy: _mta-sts.{told.domain}. IN TXT "v=STSv1; '
                      f'id={mailconfig.policy_id(policy)}"')
