@@ -242,9 +242,12 @@ SLOW = {
 @pytest.mark.parametrize("field", SLOW.values(), ids=SLOW)
 def test_results_of_any_length_and_number_are_soon_judged(field, size):
     fields = [field[:size]] * (240_000 // size)
-    began = time.thread_time()
-    assert results(*fields, PASS) is State.INVALID
-    assert in_time(time.thread_time() - began, 0.02)
+    took = []
+    for _ in range(3):
+        began = time.thread_time()
+        assert results(*fields, PASS) is State.INVALID
+        took.append(time.thread_time() - began)
+    assert in_time(min(took), 0.02)
 
 
 def by_rspamd(*found):
