@@ -5,13 +5,16 @@
 
 import json
 import shutil
+import signal
 import socketserver
 import subprocess
 import threading
 from pathlib import Path
 
 from network.agent import AUTHORITY, NetworkHost, main
+from rig import processes
 from rig.debian import own_suite
+from rig.dovecot import PROGRAMS
 from rig.until import until
 
 EXAMPLES = Path("/usr/share/doc/chatmaild/examples/several-hosts")
@@ -82,6 +85,28 @@ class ClusterHost(NetworkHost):
         found = json.loads(self.chatmaild("check", "--json", check=False).stdout)["findings"]
         return [f"{each['place']}: {each['text']}" for each in found
                 if each["code"].startswith(code) and each["level"] != "ok"]
+
+    def move_twice(self, address: str, node: str) -> bool:
+        """Move it by two commands at a time; again if both gave way. Whether one said it did."""
+        command = ["chatmaild", "directory", "move", "--rsh", self.rsh, address, node]
+        both = [subprocess.Popen(command) for _ in range(2)]
+        codes = [process.wait() for process in both]
+        return 0 in codes or subprocess.run(command).returncode == 0
+
+    def freeze_dovecot(self) -> None:
+        """All of Dovecot stops, and still seems to listen."""
+        self._frozen = processes.running(*PROGRAMS)
+        for process in self._frozen:
+            process.signal(signal.SIGSTOP)
+
+    def thaw_dovecot(self) -> None:
+        for process in self._frozen:
+            process.signal(signal.SIGCONT)
+
+    def trust_in_postfix(self, authorities: str = str(AUTHORITY)) -> None:
+        """Whoever these authorities have certified gets mail."""
+        self.run("postconf", "-e", f"lmtp_tls_CAfile={authorities}")
+        self.reload_postfix()
 
     def _write_table(self, databases: list[str]) -> None:
         text = (EXAMPLES / "chat-home.cf").read_text()

@@ -1,11 +1,13 @@
 """One chat domain on Debian 12 and 13: what people see, whichever host they connect to."""
 
+import concurrent.futures
 import contextlib
 import imaplib
 import itertools
 import smtplib
 import socket
 import ssl
+import threading
 
 import chatmessages
 import pytest
@@ -163,6 +165,68 @@ def test_an_account_moves_between_the_releases_with_its_mail(cluster, connect):
     assert connect.messages(cluster.right, anna) == 3 and cluster.left.has_mailbox(anna)
 
 
+def test_mail_and_logins_during_moves(cluster, connect):
+    """Whoever cannot be served meanwhile comes back; nothing is lost, nothing arrives twice."""
+    anna, bert = connect.person(cluster.left), connect.person(cluster.right)
+    sent, moved = [], threading.Event()
+
+    def talk():
+        for host in itertools.cycle((cluster.left, cluster.right)):
+            if moved.is_set():
+                return
+            connect.send(host, bert, anna)
+            sent.append(host)
+            in_luck(lambda: connect.imap(host, anna).logout())
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        talking = pool.submit(talk)
+        try:
+            cluster.left.move(anna, cluster.right.site.name)
+            cluster.right.move(anna, cluster.left.site.name)
+        finally:
+            moved.set()
+        talking.result()
+    until(lambda: len(cluster.left.listing(anna)) >= len(sent), "all mail")
+    assert len(cluster.left.listing(anna)) == len(sent) > 1
+    assert not cluster.right.has_mailbox(anna)
+
+
+def test_two_moves_of_one_account_at_once(cluster, connect):
+    anna = connect.person(cluster.left)
+    connect.send(cluster.left, anna, anna)
+    until(lambda: connect.messages(cluster.left, anna) == 1, "the mail")
+    before = cluster.left.listing(anna)
+    assert cluster.left.move_twice(anna, cluster.right.site.name)
+    assert cluster.right.listing(anna) == before and not cluster.left.has_mailbox(anna)
+    assert connect.messages(cluster.left, anna) == 1
+
+
+def test_a_host_that_hangs_holds_up_only_its_own(cluster, connect):
+    anna, bert = connect.person(cluster.left), connect.person(cluster.right)
+    cluster.right.freeze_dovecot()
+    try:
+        assert "UNAVAILABLE" in connect.refusal(cluster.left, bert)
+        connect.imap(cluster.left, anna).logout()
+        connect.send(cluster.left, anna, bert)
+        connect.send(cluster.left, anna, anna)
+        until(lambda: connect.messages(cluster.left, anna) == 1, "mail at the home that works")
+    finally:
+        cluster.right.thaw_dovecot()
+    until(lambda: in_luck(lambda: connect.messages(cluster.left, bert) == 1), "mail that waited")
+
+
+def test_mail_waits_while_a_certificate_does_not_hold(cluster, connect):
+    anna, bert = connect.person(cluster.left), connect.person(cluster.right)
+    cluster.left.trust_in_postfix("/etc/ssl/certs/ca-certificates.crt")
+    try:
+        connect.send(cluster.left, anna, bert)
+        cluster.left.wait_for_log("Server certificate not verified")
+        assert connect.messages(cluster.right, bert) == 0
+    finally:
+        cluster.left.trust_in_postfix()
+    until(lambda: connect.messages(cluster.right, bert) == 1, "the mail that waited")
+
+
 def test_check_tells_of_a_host_that_it_cannot_trust(cluster):
     assert cluster.left.findings("directory-peer", "/etc/ssl/certs/ca-certificates.crt") != []
     assert cluster.left.findings("directory-peer") == []
@@ -186,5 +250,4 @@ def test_without_the_primary_people_go_on_and_newcomers_wait(cluster, connect):
 
 def in_luck(attempt):
     with contextlib.suppress(imaplib.IMAP4.error):
-        attempt()
-        return True
+        return attempt() is not False

@@ -15,7 +15,7 @@ CONFIGURATION = tuple(map(Path, ("/etc/dovecot", "/usr/share/chatmaild/chatmaild
                                  "/etc/chatmaild/auth.lua")))
 PORTS = (143, 993)
 _PID = Path("/run/dovecot/master.pid")
-_PROGRAMS = ("/usr/sbin/dovecot", "/usr/lib/dovecot")
+PROGRAMS = ("/usr/sbin/dovecot", "/usr/lib/dovecot")
 _PATIENCE = 10
 """Seconds that Dovecot's processes get to end by themselves when their master has ended."""
 
@@ -56,7 +56,7 @@ def stop(run: Command) -> None:
 def kill() -> None:
     """No process of Dovecot is left, whatever state they were in."""
     def gone() -> bool:
-        left = processes.running(*_PROGRAMS)
+        left = processes.running(*PROGRAMS)
         for process in left:
             process.kill()
         return not left
@@ -93,7 +93,7 @@ def _master() -> processes.Process | None:
         process = processes.look(int(_PID.read_text()))
     except (OSError, ValueError):
         return None
-    return process if process and process.program == _PROGRAMS[0] else None
+    return process if process and process.program == PROGRAMS[0] else None
 
 
 def greets() -> bool:

@@ -38,9 +38,13 @@ class Process:
 
     def kill(self) -> None:
         """SIGKILL, if it is still there."""
+        self.signal(signal.SIGKILL)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, if it is still there."""
         if look(self.pid) == self:
             with suppress(ProcessLookupError):      # it ended since that look
-                os.kill(self.pid, signal.SIGKILL)
+                os.kill(self.pid, number)
 
 
 def look(pid: int) -> Process | None:
