@@ -15,8 +15,8 @@ def test_reloading_the_configuration_leaves_no_thread_behind_and_forgets_no_key(
         def found():
             return kept.resolver((("127.0.0.1", server.port),)).look_up(["none.example"])
         assert found() == {"none.example": ()}
-        threads = threading.active_count()
+        threads = set(threading.enumerate())
         for _ in range(5):
             assert found() == {"none.example": ()}
         assert server.asked == 1
-        assert threading.active_count() == threads
+        assert set(threading.enumerate()) <= threads

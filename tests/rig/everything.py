@@ -26,27 +26,27 @@ def integration(suite: str, part: int) -> Stage:
     return Stage(f"integration on {suite} {part}/{PARTS}",
                  ("tests/rig/enter", "--suite", suite, "--", *PYTEST, "tests/integration",
                   "--part", f"{part}/{PARTS}"),
-                 budget=2400, cores=0.25, after=("the real client", "Debian releases"))
+                 budget=3600, cores=0.25, after=("the real client", "Debian releases"))
 
 
 STAGES = (
     Stage("style", ("sh", "-c", f"{PYTHON} -m flake8 src tests bench && {PYTHON} -m mypy"),
-          budget=300),
+          budget=900),
     Stage("the real client", ("tests/rig/venv", "client"), budget=900, cores=0.5),
     Stage("the fuzzer", ("tests/rig/venv", "fuzzer"), budget=900, cores=0.5),
     Stage("Debian releases", (PYTHON, "tests/rig/releases.py", *SUITES), budget=2400, cores=0.5),
     *(integration(suite, part) for part in range(1, PARTS + 1) for suite in SUITES),
-    Stage("container", (*PYTEST, "tests/container"), budget=2400, cores=0.5,
+    Stage("container", (*PYTEST, "tests/container"), budget=3600, cores=0.5,
           after=("the real client", "Debian releases")),
-    Stage("unit", (*PYTEST, "-m", UNIT, "tests"), budget=1200),
+    Stage("unit", (*PYTEST, "-m", UNIT, "tests"), budget=2400),
     Stage("network", (*PYTEST, "tests/network/test_talk.py", "tests/network/test_kinds.py"),
-          budget=900,       # all of it: make test-network
+          budget=1800,      # all of it: make test-network
           after=("the real client", "Debian releases")),
     Stage("several hosts", (*PYTEST, "tests/cluster", "-k", "not moves and not blocked"),
-          budget=900, cores=0.5, after=("Debian releases",)),     # all of it: make test-cluster
-    Stage("profiles", (PYTHON, "tests/rig/profile_runs", "--fast"), budget=900, cores=0.5,
+          budget=1800, cores=0.5, after=("Debian releases",)),    # all of it: make test-cluster
+    Stage("profiles", (PYTHON, "tests/rig/profile_runs", "--fast"), budget=1800, cores=0.5,
           after=("Debian releases",)),      # all of them: make test-profiles
-    Stage("fuzz", (*PYTEST, "-m", "fuzz", "tests"), budget=600, after=("the fuzzer",)),
+    Stage("fuzz", (*PYTEST, "-m", "fuzz", "tests"), budget=1800, after=("the fuzzer",)),
 )
 
 
