@@ -55,7 +55,7 @@ class Host:
 
     def deliver(self, address, *args):
         self.rcpt(address)
-        self.save(address, *args)
+        return self.save(address, *args)
 
     def ring(self, mailbox, done):
         self.rung.append(mailbox.address)
@@ -84,8 +84,29 @@ def host(tmp_path):
     return Host(tmp_path)
 
 
+@pytest.fixture
+def seen(monkeypatch):
+    """The messages that were found in mailboxes."""
+    look, found = newmail.saved_since, set()
+
+    def looking(*args):
+        messages = look(*args)
+        found.update(map(Path, messages.values()))
+        return messages
+
+    monkeypatch.setattr(newmail, "saved_since", looking)
+    return found
+
+
 def run(scenario):
     asyncio.run(scenario())
+
+
+def let_pass(seconds):
+    """Put the clock of the event loop forward."""
+    loop = asyncio.get_running_loop()
+    now = loop.time
+    loop.time = lambda: now() + seconds
 
 
 def test_a_message_rings_once_however_late_it_comes(host):
@@ -145,33 +166,35 @@ def test_messages_are_found_wherever_the_client_has_put_them(host):
     assert newmail.saved_since(str(host.home(BOB)), now) == {}
 
 
-def test_a_burst_rings_at_once_and_when_it_is_over(host, monkeypatch):
-    monkeypatch.setattr(expectation, "QUIET", 0.8)
+QUIET = 300
+"""Seconds, so that they do not end by themselves."""
+
+
+def test_a_burst_rings_at_once_and_when_it_is_over(host, monkeypatch, seen):
+    monkeypatch.setattr(expectation, "QUIET", QUIET)
 
     async def scenario():
         async with host.running():
             host.deliver(ALICE)
             await host.until_rung(ALICE)
             for _ in range(20):
-                host.deliver(ALICE)
+                last = host.deliver(ALICE)
                 await asyncio.sleep(0.002)
+            await host.until(lambda: last in seen)
+            assert host.rung == [ALICE]
+            let_pass(QUIET)
             await host.until_rung(ALICE, ALICE)
-            for count in 1, 2:              # his quiet time begins after hers and ends after it
-                host.deliver(BOB)
-                await host.until_rung(ALICE, ALICE, *[BOB] * count)
+            host.deliver(BOB)
+            await host.until_rung(ALICE, ALICE, BOB)
+            last = host.deliver(BOB)
+            await host.until(lambda: last in seen)
+            let_pass(QUIET)     # hers is over as well, and she has nothing to ring for
+            await host.until_rung(ALICE, ALICE, BOB, BOB)
     run(scenario)
 
 
-def test_a_message_that_another_device_takes_away_at_once_rings(host, monkeypatch):
-    monkeypatch.setattr(expectation, "QUIET", 2)
-    look, found = newmail.saved_since, []
-
-    def looking(*args):
-        messages = look(*args)
-        found.extend(map(str, messages.values()))
-        return messages
-
-    monkeypatch.setattr(newmail, "saved_since", looking)
+def test_a_message_that_another_device_takes_away_at_once_rings(host, monkeypatch, seen):
+    monkeypatch.setattr(expectation, "QUIET", QUIET)
 
     async def scenario():
         async with host.running():
@@ -179,9 +202,10 @@ def test_a_message_that_another_device_takes_away_at_once_rings(host, monkeypatc
             await host.until_rung(ALICE)
             host.rcpt(ALICE)
             path = host.save(ALICE)
-            await host.until(lambda: str(path) in found)
+            await host.until(lambda: path in seen)
             assert host.rung == [ALICE]     # it is quiet still
             path.unlink()
+            let_pass(QUIET)
             await host.until_rung(ALICE, ALICE)
     run(scenario)
 
