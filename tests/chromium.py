@@ -3,13 +3,13 @@
 import json
 import shutil
 import subprocess
-import time
 import urllib.request
 from collections import deque
 from pathlib import Path
 from typing import Any
 
 import websocket
+from rig.until import until
 
 PROGRAM = shutil.which("chromium")
 
@@ -41,17 +41,20 @@ class Chromium:
             raise
 
     def _connect(self, noted: Path) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while not (noted.exists() and noted.read_text().count("\n")):
-            assert self._process.poll() is None, "Chromium has ended"
-            assert time.monotonic() < deadline, "Chromium does not listen"
-            time.sleep(0.05)
+        until(lambda: self._process.poll() is not None
+              or noted.exists() and noted.read_text().count("\n"), "Chromium to listen", PATIENCE)
+        assert self._process.poll() is None, "Chromium has ended"
         port = noted.read_text().split("\n")[0]
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list") as answer:
-            page = next(one for one in json.load(answer) if one["type"] == "page")
+        page = until(lambda: self._page(port), "Chromium to open a page", PATIENCE)
         self._socket = websocket.create_connection(page["webSocketDebuggerUrl"], timeout=PATIENCE)
         for domain in ("Page", "Network", "Runtime", "Log", "Accessibility"):
             self.call(f"{domain}.enable")
+        self.call("Page.setLifecycleEventsEnabled", enabled=True)
+
+    @staticmethod
+    def _page(port: str) -> dict[str, Any] | None:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list") as answer:
+            return next((one for one in json.load(answer) if one["type"] == "page"), None)
 
     def close(self) -> None:
         self._process.terminate()
@@ -90,8 +93,10 @@ class Chromium:
         self.call("Emulation.setEmulatedMedia", features=[
             {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
         self._events.clear()
-        self.call("Page.navigate", url=address)
-        while not any(event.get("method") == "Page.loadEventFired" for event in self._events):
+        loader = self.call("Page.navigate", url=address)["loaderId"]
+        loaded = {"name": "load", "loaderId": loader}      # not the page before, which may be late
+        while not any(event.get("method") == "Page.lifecycleEvent"
+                      and loaded.items() <= event["params"].items() for event in self._events):
             self._note(json.loads(self._socket.recv()))
 
     def value(self, expression: str) -> Any:

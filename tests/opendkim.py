@@ -78,6 +78,8 @@ class Signer:
     systemctl(1) and apt-get(1), which that host has not, are stood in for.
     """
 
+    _SOCKET = Path("/var/spool/postfix/opendkim/opendkim.sock")
+
     def __init__(self, directory: Path):
         directory.mkdir()
         for name, script in (("systemctl", SYSTEMCTL % DAEMON), ("apt-get", "#!/bin/sh\n")):
@@ -99,6 +101,8 @@ class Signer:
                                   stdout=output, stderr=output)
             output.seek(0)
             assert done.returncode == 0, output.read().decode()
+        if "systemctl restart" in block:    # which returns before it listens
+            until(lambda: _listens(self._SOCKET), "OpenDKIM to listen")
 
     def record(self, name: str, timeout: float = 5) -> bytes:
         """What the last line of the recipe shows for the DNS; made for `dkim.verify`."""
@@ -116,15 +120,16 @@ def _daemon(directory: Path, configuration: str, path: Path):
     command = [DAEMON, "-f", "-x", directory / "opendkim.conf"]
     with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
         try:
-            def listens() -> bool:
-                assert process.poll() is None, process.stderr.read()
-                with socket.socket(socket.AF_UNIX) as client:
-                    return client.connect_ex(str(path)) == 0
-
-            until(listens, "OpenDKIM to listen")
+            until(lambda: process.poll() is not None or _listens(path), "OpenDKIM to listen")
+            assert process.poll() is None, process.stderr.read()
             yield
         finally:
             process.kill()  # on SIGTERM libmilter takes five seconds
+
+
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
 
 
 def sign(path: Path, message: bytes) -> bytes:

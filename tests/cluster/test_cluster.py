@@ -112,7 +112,7 @@ def test_mail_finds_its_home_from_everywhere(cluster, connect):
             (cluster.left, bert, anna), (cluster.right, bert, anna)):
         connect.send(host, sender, recipient)
     for host, person in itertools.product((cluster.left, cluster.right), (anna, bert)):
-        until(lambda: connect.messages(host, person) == 2, f"the mail of {person}", 60)
+        until(lambda: connect.messages(host, person) == 2, f"the mail of {person}", 120)
     assert not cluster.right.has_mailbox(anna) and not cluster.left.has_mailbox(bert)
 
 
@@ -145,7 +145,7 @@ def test_an_account_moves_between_the_releases_with_its_mail(cluster, connect):
     anna, bert = connect.person(cluster.left), connect.person(cluster.right)
     for _ in range(2):
         connect.send(cluster.left, bert, anna)
-    until(lambda: connect.messages(cluster.left, anna) == 2, "the mail", 60)
+    until(lambda: connect.messages(cluster.left, anna) == 2, "the mail", 120)
     with connect.imap(cluster.left, anna) as imap:
         imap.select()
         imap.store("1", "+FLAGS", r"\Seen")
@@ -160,7 +160,7 @@ def test_an_account_moves_between_the_releases_with_its_mail(cluster, connect):
     with connect.imap(cluster.left, anna) as imap:
         assert imap.status("INBOX", "(UIDVALIDITY UIDNEXT)") == validity
     connect.send(cluster.left, bert, anna)
-    until(lambda: connect.messages(cluster.left, anna) == 3, "mail at the new home", 60)
+    until(lambda: connect.messages(cluster.left, anna) == 3, "mail at the new home", 120)
     cluster.right.move(anna, cluster.left.site.name)
     assert connect.messages(cluster.right, anna) == 3 and cluster.left.has_mailbox(anna)
 
@@ -239,13 +239,13 @@ def test_without_the_primary_people_go_on_and_newcomers_wait(cluster, connect):
     cluster.primary.kill()
     connect.imap(cluster.left, anna).logout()
     until(lambda: in_luck(lambda: connect.imap(cluster.right, anna).logout()),
-          "the standby to answer", 60)
+          "the standby to answer", 120)
     assert "UNAVAILABLE" in connect.refusal(cluster.left, f"newcomer1@{DOMAIN}")
     connect.send(cluster.right, bert, anna)
-    until(lambda: connect.messages(cluster.left, anna) == 1, "the mail", 60)
+    until(lambda: connect.messages(cluster.left, anna) == 1, "the mail", 120)
     cluster.standby.promote()
     until(lambda: in_luck(lambda: connect.imap(cluster.left, f"newcomer1@{DOMAIN}").logout()),
-          "the new primary to be found", 60)
+          "the new primary to be found", 120)
 
 
 def in_luck(attempt):

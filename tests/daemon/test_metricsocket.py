@@ -4,15 +4,20 @@ import os
 import socket
 
 import pytest
+from dnsservers import free_port
 
 from chatmaild.config.inifile import parse
 from chatmaild.daemon import metricsocket
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    monkeypatch.setattr(metricsocket, "PATIENCE", 60.0)
+
+
 @pytest.fixture(params=["unix", "inet"])
 def config(request, tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     where = f"unix:{tmp_path}" if request.param == "unix" else f"inet:{port}@127.0.0.1"
     return parse(f"[chatmaild]\nmetrics_listen = {where}\n".encode(), tmp_path / "chatmaild.ini")
 

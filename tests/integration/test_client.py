@@ -19,7 +19,7 @@ from chatmaild.filter.questions import run
 
 PASSWORD = "the clients' own secret"
 SIZE = 2_000_000
-PATIENCE = 75
+PATIENCE = 180
 """Seconds that a core may take to send, which limits itself to a few messages a minute."""
 
 
@@ -65,7 +65,7 @@ def test_a_large_file_arrives_whole(people, tmp_path):
     sender.create_chat(receiver).send_file(str(path))
     message = receiver.wait_for_incoming_msg()
     snapshot = until(lambda: (m := message.get_snapshot()).download_state == "Done" and m,
-                     "the whole file", 60)
+                     "the whole file", PATIENCE)
     assert Path(snapshot.file).read_bytes() == content
 
 
@@ -104,7 +104,8 @@ def _kinds(anna, bert, tmp_path):
         archive.writestr("index.html", "<html>hello</html>")
     yield "text", lambda: to_bert.send_text("hello")
     last = until(lambda: [message for message in to_anna.get_messages()
-                          if message.get_snapshot().text == "hello"], "the text at bert's")[-1]
+                          if message.get_snapshot().text == "hello"],
+                 "the text at bert's", PATIENCE)[-1]
     yield "reaction", lambda: last.send_reaction("\N{THUMBS UP SIGN}")
     yield "read receipt", lambda: last.mark_seen()
     yield "picture", lambda: to_anna.send_file(str(picture))

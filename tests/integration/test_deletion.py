@@ -47,7 +47,7 @@ def idle(imap):
 
 def read_until(imap, wanted):
     """Lines of the server up to the first that is `wanted`."""
-    imap.sock.settimeout(20)
+    imap.sock.settimeout(90)
     lines = [imap.readline()]
     while not wanted(lines[-1]):
         assert lines[-1].startswith(b"* ") and b"BYE" not in lines[-1], lines

@@ -279,7 +279,7 @@ def test_killed_nothing_is_lost(host, gateway, address, service):
     deliver_in_background = threading.Thread(target=deliver, args=(address,))
     deliver_in_background.start()
     host.services[service].start()
-    deliver_in_background.join(40)
+    deliver_in_background.join(60)
     assert gateway.next() == "phone-token"
 
 

@@ -11,6 +11,7 @@ import dnsservers
 import pytest
 from dnsservers import Stranger, reply
 from rig.files import kept, replace
+from rig.until import until
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 
@@ -72,8 +73,12 @@ def test_the_running_filter_asks_whom_the_file_names(host, person, text, address
     if address not in ("127.0.9.53", *dnsservers.loopbacks()):
         pytest.skip("no IPv6")
     with Stranger(key, address, port=53) as server:
-        assert answer(host, person, f"{abs(hash(text))}.example") == 250
-        assert server.asked == 1
+        def asks_once():
+            before = server.asked
+            domain = f"n{before}.{abs(hash(text))}.example"
+            assert answer(host, person, domain) == 250
+            return server.asked == before + 1
+        until(asks_once, "an answer to one question: one that is late is asked for again")
 
 
 @pytest.mark.parametrize("server", [

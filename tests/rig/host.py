@@ -166,7 +166,7 @@ class Host:
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
             # files, not pipes: a daemon that goes to the background would hold a pipe open
             done = subprocess.run(list(map(str, command)), input=text or "", text=True,
-                                  stdout=out, stderr=err, timeout=120, **who)
+                                  stdout=out, stderr=err, timeout=300, **who)
             for file in (out, err):
                 file.seek(0)
             done.stdout, done.stderr = out.read(), err.read()
