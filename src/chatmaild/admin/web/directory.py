@@ -61,7 +61,8 @@ def _write(directory: Path, files: Mapping[str, bytes]) -> list[str]:
     gone = [path for path in sorted(known.keys() - files.keys())
             if (old := there[path]) is not None and _digest(old) in known[path]]
     new = {path: [_digest(content)] for path, content in files.items()}
-    both = {path: [*new.get(path, ()), *known.get(path, ())] for path in new.keys() | known.keys()}
+    both = {path: list(dict.fromkeys([*new.get(path, ()), *known.get(path, ())]))
+            for path in new.keys() | known.keys()}
     temporaries = _staged(directory, {path: files[path] for path in changed})
     try:
         # If we are killed in the middle, the next run knows either content as ours.
