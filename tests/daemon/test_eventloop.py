@@ -14,7 +14,7 @@ SERVICE = """
 import sys
 from pathlib import Path
 from chatmaild.daemon import eventloop
-from chatmaild.daemon.configfile import ConfigFile
+from chatmaild.daemon.sighup import ConfigFile
 async def start():
     async def stop():
         print("stopped", flush=True)

@@ -3,7 +3,8 @@
     sockets      where it listens       systemd     what it tells systemd
     logs         what it says           privileges  who it is        owners  who owns what
     process      heap, CPU, descriptors, terminal
-    eventloop    an asyncio service from READY to the end -> configfile: chatmaild.ini, SIGHUP
+    eventloop    an asyncio service from READY to the end
+    sighup       chatmaild.ini at the start of a service, and again at SIGHUP
     dictserver   asyncio: connections, order of answers, limits -> dictproto: the lines
     takeover     a new process takes over from the one that runs, with its sessions
     workers      work shared among forked processes

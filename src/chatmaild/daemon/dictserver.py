@@ -17,7 +17,7 @@ from typing import Any
 
 from chatmaild.config.config import Config
 from chatmaild.daemon import dictproto, eventloop, logs, metricsocket, process, sockets
-from chatmaild.daemon.configfile import ConfigFile
+from chatmaild.daemon.sighup import ConfigFile
 from chatmaild.metrics import Metric, render
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from chatmaild.config.config import Config
 from chatmaild.daemon import systemd
-from chatmaild.daemon.configfile import ConfigFile
+from chatmaild.daemon.sighup import ConfigFile
 
 Stop = Callable[[], Awaitable[None]]
 """Winds a service down."""

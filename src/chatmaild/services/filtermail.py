@@ -23,7 +23,7 @@ from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.config.config import Config
 from chatmaild.console import Console
 from chatmaild.daemon import logs, metricsocket, process, sockets, systemd, takeover
-from chatmaild.daemon.configfile import ConfigFile
+from chatmaild.daemon.sighup import ConfigFile
 from chatmaild.errors import ChatmaildError
 from chatmaild.filter import milter
 from chatmaild.filter.client import Direction

@@ -17,7 +17,7 @@ from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
 from chatmaild.config.config import Config
 from chatmaild.console import Console
 from chatmaild.daemon import dictproto, dictserver, logs, privileges, sockets
-from chatmaild.daemon.configfile import ConfigFile
+from chatmaild.daemon.sighup import ConfigFile
 from chatmaild.errors import StoreError
 from chatmaild.metrics import Counter, Metric
 from chatmaild.retention import sessions

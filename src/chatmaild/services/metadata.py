@@ -19,7 +19,7 @@ from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
 from chatmaild.config.config import Config
 from chatmaild.console import Console
 from chatmaild.daemon import dictproto, dictserver, eventloop, logs, metricsocket, process, sockets
-from chatmaild.daemon.configfile import ConfigFile
+from chatmaild.daemon.sighup import ConfigFile
 from chatmaild.errors import StoreError, UsageError
 from chatmaild.metrics import Counter, render
 from chatmaild.push import arrivals

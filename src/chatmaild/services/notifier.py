@@ -16,7 +16,7 @@ import time
 from chatmaild.config.config import Config
 from chatmaild.console import Console
 from chatmaild.daemon import eventloop, metricsocket, sockets
-from chatmaild.daemon.configfile import ConfigFile
+from chatmaild.daemon.sighup import ConfigFile
 from chatmaild.disk import atomic
 from chatmaild.push import metrics as push_metrics, protocol
 from chatmaild.push.gateway import Gateway

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from chatmaild.config import lastgood
-from chatmaild.daemon.configfile import ConfigFile
+from chatmaild.daemon.sighup import ConfigFile
 from chatmaild.errors import ConfigError
 
 SRC = Path(__file__).parents[2] / "src"

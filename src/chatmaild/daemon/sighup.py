@@ -1,8 +1,8 @@
-"""chatmaild.ini as a service reads it: at its start, and again at each SIGHUP.
+"""Reads chatmaild.ini for a service: at each SIGHUP, and at its start.
 
-At its start a service goes by the last good configuration if the file is broken; at SIGHUP it keeps
-the one it has. Either way it says so in the log and in ``systemctl status`` until the file is in
-order again.
+If the file is broken, a service keeps the configuration it has at SIGHUP, and starts from the last
+good one. Either way it says so in the log and in ``systemctl status`` until the file is in order
+again. The signal itself arrives in `eventloop`, and for the filters in `services.filtermail`.
 """
 
 import argparse
@@ -27,18 +27,18 @@ class ConfigFile:
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> "ConfigFile":
-        """What the command line names."""
+        """Return the file and the copy that the command line names."""
         return cls(args.config, args.last_good)
 
     def load(self) -> Config:
-        """For the start. Raises `ConfigError` if there is not even a last good configuration."""
+        """Return the configuration to start with. Raises `ConfigError` without a last good one."""
         loaded = lastgood.load(self._path, self._copy)
         if loaded.problems:     # else silence: a filter's successor may not yet speak to systemd
             self._tell("on the last good configuration", loaded.problems)
         return loaded.config
 
     def reload(self, configure: Callable[[Config], None]) -> None:
-        """For SIGHUP: `configure` is called with the file read anew, unless it is broken."""
+        """Read the file again, at SIGHUP, and call `configure` with it unless it is broken."""
         try:
             configure(inifile.load(self._path))
         except ConfigError as error:
