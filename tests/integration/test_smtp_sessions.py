@@ -87,24 +87,40 @@ def test_an_envelope_that_is_no_utf8_passes_as_ever(host, port):
         host.reload_postfix()
 
 
+def by_bdat(smtp, sender, recipient, message, chunks):
+    """The code of the answer to the last of `chunks` chunks (RFC 3030)."""
+    smtp.mail(sender)
+    smtp.rcpt(recipient)
+    size = len(message) // chunks + 1
+    for at in range(0, len(message), size):
+        part = message[at:at + size]
+        last = " LAST" if at + size >= len(message) else ""
+        smtp.send(f"BDAT {len(part)}{last}\r\n".encode() + part)
+        code, _ = smtp.getreply()
+        assert last or code == 250
+    return code
+
+
 @pytest.mark.parametrize("chunks", [1, 3])
 def test_bdat_is_no_way_around(host, person, chunks):
-    """CHUNKING (RFC 3030): the filter sees the message as after DATA."""
+    """The filter sees the message as after DATA."""
     clear = chatmessages.cleartext(person, person, "hello")
     sealed = chatmessages.encrypted(person, person, "hello")
     with host.smtp(person, PASSWORD) as smtp:
         smtp.ehlo()
         assert "chunking" in smtp.esmtp_features
-        for message, expected in ((clear, 523), (sealed, 250)):
-            smtp.mail(person)
-            smtp.rcpt(person)
-            size = len(message) // chunks + 1
-            for at in range(0, len(message), size):
-                part = message[at:at + size]
-                last = " LAST" if at + size >= len(message) else ""
-                smtp.send(f"BDAT {len(part)}{last}\r\n".encode() + part)
-                code, _ = smtp.getreply()
-                assert code == (expected if last else 250)
+        assert by_bdat(smtp, person, person, clear, chunks) == 523
+        assert by_bdat(smtp, person, person, sealed, chunks) == 250
+
+
+def test_bdat_is_no_way_around_from_outside(host, person):
+    stranger = "alice@sender.example"
+    clear = chatmessages.cleartext(stranger, person, "hello")
+    sealed = chatmessages.encrypted(stranger, person, "hello")
+    with host.smtp(port=25, source=host.stranger) as smtp:
+        smtp.ehlo()
+        assert by_bdat(smtp, stranger, person, clear, 3) == 523
+        assert by_bdat(smtp, stranger, person, sealed, 3) == 554, "it is not signed"
 
 
 def test_binarymime_is_not_offered(host, person):
