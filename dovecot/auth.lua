@@ -20,7 +20,7 @@ local function content(path)
 end
 
 -- Whether `user` is in a chat domain, told with the least that can work: a mail_domains line in
--- the configuration; without one, what the main part wrote down when it last could read it.
+-- the configuration; without one, what the main part wrote down when it could last read it.
 local function is_chat(user)
   local domain = tostring(user):lower():match("@([a-z0-9._-]+)$")
   if not domain then return false end

@@ -1,12 +1,12 @@
 -- Passdb and userdb of the chat domains, for Dovecot 2.3 and 2.4 alike.
 --
 -- Accounts that exist are verified here, by the hash on disk, and need none of our daemons. Only a
--- first login asks chatmaild-doveauth to create the account. What chat users need otherwise than
--- others is returned for each of them, so that no global setting changes for anybody else.
+-- first login asks chatmaild-doveauth to create the account. Each lookup returns the settings that
+-- chat users need, so that no global setting changes for anybody else.
 --
 -- /etc/chatmaild/auth.lua loads this file and catches its errors. The result is a function that
--- takes the path of chatmaild.ini, and of the file that remembers which domains were in there, and
--- returns a table of functions.
+-- takes two paths, of chatmaild.ini and of the file that remembers its domains, and returns a table
+-- of functions.
 
 local RUN = "/run/chatmaild/"
 local ARRIVALS = RUN .. "arrivals/"
@@ -35,7 +35,7 @@ local function size(text)
   return math.tointeger(octets)
 end
 
--- The keys by section, by the grammar of config/inifile.py.
+-- Returns the keys by section. The grammar is that of config/inifile.py.
 local function sections(text)
   local found, current = {}, nil
   for line in (text:gsub("^\xef\xbb\xbf", "") .. "\n"):gmatch("([^\n]*)\n") do
@@ -60,7 +60,7 @@ end
 local function parse(text)
   local found = sections(text)
   local host = found.chatmaild or {}
-  -- Cut short or misspelt: everybody's mail would come back as "unknown user".
+  -- A file cut short, or a key misspelt: everybody's mail would come back as "unknown user".
   if not host.mail_domains then error("mail_domains: missing from [chatmaild]", 0) end
   local config = {
     root = host.mailboxes_dir or "/var/lib/chatmaild/mail",
@@ -68,7 +68,7 @@ local function parse(text)
     limits = {},
     push = {},
     server = {},
-    others = (host.directory or "") ~= "",     -- a host among others
+    others = (host.directory or "") ~= "",     -- one of several hosts
   }
   -- Dovecot expands "%" in what we return
   if not config.root:find("^/") or config.root:find("%%") then
@@ -131,7 +131,7 @@ local function reader(path, known)
       local good, result = pcall(parse, text)
       seen, config, reason = text, good and result or nil, path .. ": " .. tostring(result)
     end
-    if config then remember(known, config) end      -- another worker may have kept other ones
+    if config then remember(known, config) end      -- another worker may have kept older ones
     return config, not config and reason or nil
   end
 end
@@ -157,7 +157,7 @@ local function is_there(path)
   return nil, problem
 end
 
--- The hash; false if there is no such account, or it is blocked; nil and a reason else.
+-- The hash; false if there is no such account, or it is blocked; nil and a reason otherwise.
 local function stored_hash(home)
   local blocked, problem = is_there(home .. "/blocked")
   if blocked == nil then return nil, problem end
@@ -234,20 +234,20 @@ local function look_up(key, user, client)
   local request = "H3\t2\t0\t" .. escaped(client) .. "\tauth\nL" .. escaped(key) .. "\t"
                   .. escaped(user) .. "\n"
   local answer, problem = ask(request, start + LIMIT)
-  -- It restarted meanwhile; if it made the account nevertheless, the password shows that.
+  -- doveauth has restarted. Asking again is safe: if it had made the account, the hash decides.
   if problem == "closed" then answer, problem = ask(request, start + LIMIT) end
   if problem == "timeout" then paused_until = socket.gettime() + PAUSE end
   return answer, not answer and "doveauth: " .. problem or nil
 end
 
--- A text of doveauth's JSON; nil if there is none, or one that no hash and no name has.
+-- A string in doveauth's JSON; nil if it is missing, or has a backslash, as no hash or name has.
 local function member(answer, name)
   local text = answer:match('"' .. name .. '": "([^"]+)"')
   return text and not text:find("\\", 1, true) and text or nil
 end
 
--- Ask doveauth to create the account: true, false (refused), or nil and the reason; or where it
--- lives, and the hash there.
+-- Ask doveauth to create the account: true, false (refused), or nil and the reason; or, if it lives
+-- on another host, a table with that host and the hash.
 local function create(user, password, client)
   local key = 'shared/passdb/' .. quoted(password) .. '"' .. quoted(user)
   local answer, problem = look_up(key, user, client)
@@ -261,14 +261,14 @@ local function create(user, password, client)
   return {host = host, hostip = member(answer, "hostip"), hash = member(answer, "password")}
 end
 
--- On a host among others, ask about an account that is not on its disk: true (it is now), false
+-- On one of several hosts, ask about an account that is not on its disk: true (it is now), false
 -- (unknown), or nil and the reason.
 local function is_elsewhere(user)
   local answer, problem = look_up("shared/userdb/" .. user, user, "")
   local first = answer and answer:sub(1, 1)
   if first == "N" then return false end
   if first == "O" then return true end
-  return nil, problem or "the account lives on another host, or the directory is out"
+  return nil, problem or "the account lives on another host, or the directory does not answer"
 end
 
 -- What chat users get ------------------------------------------------------------------------
@@ -373,7 +373,7 @@ local function fields_2_3(fields, service, limits)
   end
 end
 
--- What a quota has by itself, in case that the host sets it for all of them.
+-- The defaults of a quota, in case the host sets others for all quotas.
 local WHOLE_QUOTA = {
   enforce = "yes", hidden = "no", ignore = "no", ignore_unlimited = "no",
   storage_grace = "0", storage_extra = "0", storage_percentage = "100",
@@ -407,7 +407,7 @@ local EMPTY_2_4 = {
   "mailbox_root_directory_name", "rawlog_dir", "sieve_script",
 }
 
--- Our namespace, in case that the host sets something for all of them.
+-- Our namespace, in case the host sets something else for all namespaces.
 local NAMESPACE = {
   namespace_type = "private", namespace_prefix = "", namespace_separator = ".",
   namespace_inbox = "yes", namespace_list = "yes", namespace_subscriptions = "yes",
@@ -441,11 +441,11 @@ end
 
 -- Push -----------------------------------------------------------------------------------------
 
--- Shows chatmaild-metadata by an empty file that `user` is about to get a message. Waits for nobody,
--- and needs no plugin of Dovecot's at a delivery, each of which costs several times as much. The file
--- is made elsewhere and renamed: we may be root, in a directory of the mail user, and a rename follows
--- no symbolic link there. More than a few pile up only if nobody takes them away; then these few
--- are enough for a look into the mailbox.
+-- Tells chatmaild-metadata, by an empty file, that `user` is about to get a message. This waits for
+-- nobody, and needs no plugin of Dovecot, which would cost several times as much at each delivery.
+-- The file is made elsewhere and renamed: we may be root, in a directory of the mail user, and a
+-- rename follows no symbolic link there. Files pile up only if nobody collects them; then a few
+-- are enough to have the mailbox looked at.
 local function expect_mail(user)
   for number = 1, MAX_EXPECTED do
     local path = ARRIVALS .. user .. "," .. WORKER .. "," .. number
@@ -464,7 +464,7 @@ end
 
 -- The requests -------------------------------------------------------------------------------
 
--- What has a login of chat users: Dovecot's own, and Postfix's submission.
+-- Where chat users may log in: IMAP, and Postfix's submission.
 local SERVICES = {imap = true, smtp = true}
 
 local function service_of(request)
@@ -473,15 +473,16 @@ end
 
 local answers = 0
 
--- A successful login. Dovecot 2.3 may remember it under a key of which userdb_once is a part: it
--- is empty when Dovecot looks there, and never the same when it writes. So every login is asked.
+-- A successful login. Dovecot 2.3 may cache it under a key that has userdb_once in it, which is
+-- empty when Dovecot looks a login up, and never the same when it stores one. So we are asked about
+-- every login.
 local function answer(user)
   answers = answers + 1
   return {user = user, userdb_once = WORKER .. answers}
 end
 
--- A login of an account that lives on another host. Postfix heeds no field of a proxy, so whoever
--- is let in here was verified here.
+-- A login of an account that lives on another host. Postfix ignores the proxy fields, so the
+-- password has to be verified here.
 local function elsewhere(request, password, user, home)
   if not (home.hash and home.hostip) then
     return auth.PASSDB_RESULT_INTERNAL_FAILURE, "doveauth: an answer that nobody understands"
@@ -517,7 +518,7 @@ return function(config_path, known_path)
   local function verify(request, password)
     local user, home = find(request)
     if not user then return auth.PASSDB_RESULT_PASSWORD_MISMATCH, "not a valid address" end
-    -- ManageSieve, POP3 and the like lead past the filter, or past what is deleted when
+    -- ManageSieve, POP3 and the like would bypass the filter, or the deletion of old mail
     if not SERVICES[service_of(request)] then
       return auth.PASSDB_RESULT_PASSWORD_MISMATCH, "chat users have IMAP and submission only"
     end
@@ -541,14 +542,14 @@ return function(config_path, known_path)
     if not hash then return auth.PASSDB_RESULT_INTERNAL_FAILURE, problem end
     local result, reason = request:password_verify(hash, password)
     if result == 1 then return auth.PASSDB_RESULT_OK, answer(user) end
-    -- Dovecot calls it a mismatch, too, if it does not know the scheme; nobody's password is wrong then
+    -- Dovecot also reports a mismatch for a scheme that it does not know; then no password is wrong
     if result == 0 and not tostring(reason):find("^Unknown scheme") then
       return auth.PASSDB_RESULT_PASSWORD_MISMATCH, "password mismatch"
     end
     return auth.PASSDB_RESULT_INTERNAL_FAILURE, home .. "/password: no hash that Dovecot knows"
   end
 
-  -- As stored_hash; on a host among others nobody is unknown who lives elsewhere.
+  -- As stored_hash; but on one of several hosts, an account that lives elsewhere is not unknown.
   local function known_hash(config, user, home)
     local hash, problem = stored_hash(home)
     if hash ~= false or problem == "blocked" or not config.others then return hash, problem end
@@ -583,10 +584,10 @@ return function(config_path, known_path)
     if service ~= "lmtp" then
       fields.imap_metadata, fields.last_login_precision = "yes", "s"
       fields.last_login_key = "last-login/" .. user
-      fields.imap_hibernate_timeout = "0"    -- whoever ends such a session on 2.3 ends others' too
+      fields.imap_hibernate_timeout = "0"    -- on 2.3, ending such a session ends others' too
       for key, value in pairs(config.server[domain]) do fields[key] = value end
     else
-      -- Where 2.3 delivers to folders, mail to name+folder would make them, and nobody sees it
+      -- Where 2.3 delivers to folders, mail to name+folder would make them, and nobody would see it
       if not request.protocol then fields.lda_mailbox_autocreate = "no" end
       if config.push[domain] then expect_mail(user) end
     end
