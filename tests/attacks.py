@@ -1,7 +1,7 @@
 """Messages that try to get text past the filter, by class, each with the text that would leak.
 
-`table()` holds (name, headers, body, secret): whoever passes such a message on must not pass on
-the secret. The same table runs against the rules, the milter and a real Postfix.
+`table()` holds (name, headers, body, secret): what passes such a message on must not pass on the
+secret. The same table runs against the rules, the milter and a real Postfix.
 """
 
 import functools

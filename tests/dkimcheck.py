@@ -1,4 +1,4 @@
-"""A signed message through the verification of ours, with keys from a table."""
+"""Verifies a signed message with our own code, with keys from a table."""
 
 import dkimkit
 

@@ -1,4 +1,4 @@
-"""A filtermail process of the tests' own."""
+"""A filtermail process that the tests start."""
 
 import os
 import re

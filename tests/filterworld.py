@@ -1,4 +1,4 @@
-"""A transaction of the filter's rules in a world that a test makes up."""
+"""Runs the filter's rules in a world that a test makes up."""
 
 from chatmaild.config.config import Config
 from chatmaild.filter.client import Client

@@ -1,5 +1,5 @@
-"""Messages as real clients write them, but for the ciphertext, which is made up where no program
-that makes it is at hand. `table()` holds (name, headers, body); all must pass outgoing."""
+"""Messages as real clients write them. Only the ciphertext is made up, where the program that
+would make it is not at hand. `table()` holds (name, headers, body); all must pass outgoing."""
 
 import functools
 import os

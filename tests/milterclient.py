@@ -1,6 +1,6 @@
 """The MTA's side of the milter protocol (version 6), for tests: what Postfix would send.
 
-Enough of it to run whole transactions, to cut them off anywhere and to send what no MTA sends.
+It can run whole transactions, cut them off anywhere, and send what no MTA sends.
 """
 
 import socket

@@ -1,4 +1,4 @@
-"""Every regular expression of the package, how it is applied, and texts that are hard for it."""
+"""Every regular expression of the package, how it is applied, and texts that it finds hard."""
 
 import ast
 import importlib

@@ -1,3 +1,5 @@
+"""The sessions of an account are counted now and then, not at every login."""
+
 from chatmaild.accounts.crowds import EVERY, MAX_ACCOUNTS, Crowds
 
 

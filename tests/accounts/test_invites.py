@@ -1,3 +1,5 @@
+"""An invitation makes one account, until its day; the disk does not know its token."""
+
 import errno
 import hashlib
 import os

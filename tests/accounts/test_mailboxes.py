@@ -1,3 +1,5 @@
+"""Mailboxes on disk: made and removed in one step, whoever races, dies or refuses."""
+
 import errno
 import multiprocessing
 import os

@@ -1,3 +1,5 @@
+"""Hashes that crypt(3) verifies, and what a password must not contain."""
+
 import subprocess
 import threading
 import time

@@ -1,3 +1,5 @@
+"""Who may have a new account: names, passwords, limits and the state of the host."""
+
 import hashlib
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""``chatmaild accounts``, as an admin calls it."""
+
 import gzip
 import io
 import json

@@ -1,3 +1,5 @@
+"""``chatmaild invite``, as an admin calls it."""
+
 import io
 import json
 import time

@@ -1,4 +1,4 @@
-"""`chatmaild report`: what it counts, and the three ways it tells."""
+"""`chatmaild report`: what it counts, and the three forms in which it shows that."""
 
 import json
 import os

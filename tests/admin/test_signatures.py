@@ -1,4 +1,4 @@
-"""filter-test explains the check of signatures."""
+"""filter-test explains how it verifies signatures."""
 
 import json
 

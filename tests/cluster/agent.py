@@ -1,4 +1,4 @@
-"""Inside a host among others that serve the same chat domain: see `network.agent`.
+"""Inside one of several hosts that serve the same chat domain: see `network.agent`.
 
     python3 -m cluster.agent SITE DESCRIPTOR
 """

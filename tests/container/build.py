@@ -1,4 +1,4 @@
-"""Building the package in a machine, the way `make deb` does."""
+"""Builds the package in a machine, as `make deb` does."""
 
 import shutil
 from pathlib import Path

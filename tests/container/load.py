@@ -1,4 +1,4 @@
-"""Users at work while something is done to the host: what happened to each of them is counted."""
+"""Users at work while something happens to the host; counts what each of them noticed."""
 
 import imaplib
 import itertools

@@ -1,3 +1,5 @@
+"""Invariant: whatever bytes come, each line is one value, however the bytes were cut."""
+
 import tracemalloc
 
 import pytest

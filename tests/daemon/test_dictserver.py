@@ -1,3 +1,5 @@
+"""The loop of the dict services over a real socket: order, limits and our own mistakes."""
+
 import asyncio
 import os
 import re

@@ -1,4 +1,4 @@
-"""What services say in the log, and how they call an address there."""
+"""What services say in the log, and how an address looks there."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""Services tell their metrics where metrics_listen says, and work without it."""
+"""Services serve their metrics where metrics_listen says, and work without it."""
 
 import os
 import socket

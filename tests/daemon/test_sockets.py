@@ -1,4 +1,4 @@
-"""The sockets on which services listen, and what is said when one cannot be had."""
+"""The sockets on which services listen, and the error when one cannot be opened."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""A tree goes as a whole, never through a link, and what cannot go is said and stays."""
+"""A tree is removed as a whole, never through a link; what cannot be removed stays, and counts."""
 
 import errno
 import os

@@ -1,3 +1,5 @@
+"""Modular powers are those of `pow`."""
+
 from hypothesis import given, strategies as st
 
 from chatmaild.dkim import modexp

@@ -1,7 +1,7 @@
 """Integration tests run inside a private host: ``sudo tests/rig/enter -- pytest FILE``.
 
-One host serves all of them. It is looked at before and after each test and each module: whoever
-left it changed fails by name, and it is made as it was, so that nobody fails for another's sake.
+One host serves all of them. It is compared before and after each test and each module: one that
+leaves it changed fails by name, and the host is restored, so that no other test fails instead.
 """
 
 import os

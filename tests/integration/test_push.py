@@ -1,4 +1,4 @@
-"""A delivery by a real Dovecot rings the phones of whom it is for, and nobody else's."""
+"""A delivery by a real Dovecot rings its recipient's phones, and nobody else's."""
 
 import contextlib
 import imaplib

@@ -1,4 +1,4 @@
-"""Tests with several hosts in a network of their own; the test process is in it as well.
+"""Tests with several hosts in a network of their own, which the test process joins.
 
     sudo /usr/bin/python3 -m pytest tests/network
 """

@@ -1,7 +1,7 @@
 """Phones: profiles in real Delta Chat cores of several versions.
 
-Whatever happens is waited for by asking the core again and again, within a limit, because the
-events of old cores and new ones differ.
+Tests wait by asking the core again and again, within a limit, because the events of old and new
+cores differ.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
 """One host as people have it: its ordinary users notice nothing, and removal gives all back.
 
-The steps of an admin's evening, in their order; which profile it is says CHATMAILD_PROFILE.
+The steps of an admin's evening, in their order; CHATMAILD_PROFILE names the profile.
 """
 
 import json

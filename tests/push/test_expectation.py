@@ -1,4 +1,4 @@
-"""When a mailbox is looked at and when its phones ring: each row of the table, and any order."""
+"""When to look into a mailbox and when to ring: each row of the table, in any order."""
 
 import pytest
 from hypothesis import given, strategies as st

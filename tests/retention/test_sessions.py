@@ -1,4 +1,4 @@
-"""What doveadm says about who is connected."""
+"""Who is connected, from the output of doveadm."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""Dovecot as a running server: what is true when it has started or stopped."""
+"""Dovecot as a running server: when it has started, and when it has stopped."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Who changes the shared host fails by name, and the host is made as it was for the others."""
+"""A test that leaves the shared host changed fails by name, and the host is restored."""
 
 import contextlib
 from collections.abc import Iterator

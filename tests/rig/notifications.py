@@ -1,4 +1,4 @@
-"""What a service tells its manager, as sd_notify(3) sends it: the manager's end."""
+"""Receives what a service tells its manager by sd_notify(3)."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""What became of each test, told by pytest while it runs; a plugin: ``pytest -p rig.outcomes``.
+"""A plugin, ``pytest -p rig.outcomes``, which reports what became of each test as it ends.
 
 The lines go to the open file whose number is in `FD`, one JSON object each, so that they survive
 whatever happens to pytest, and get out of a private host, which shares no files.

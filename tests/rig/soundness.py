@@ -1,4 +1,4 @@
-"""Whether the private host is as it was: looked at before and after each test, and mended.
+"""Compares the private host before and after each test, and mends it.
 
 What counts as the host: its configuration files, who listens on which port, which servers and
 services run, what is mounted, which processes there are, and Postfix's queue. A mailbox of a chat

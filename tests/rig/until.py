@@ -1,4 +1,4 @@
-"""Waiting for something to be so, never for time to pass."""
+"""Waits for a condition, never for time to pass."""
 
 import asyncio
 import time

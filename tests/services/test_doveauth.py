@@ -1,4 +1,4 @@
-"""doveauth over its socket, as the Lua file, a native client, and nobody we know would use it."""
+"""doveauth over its socket, as the Lua file uses it, a native client, and nobody we know."""
 
 import json
 import logging

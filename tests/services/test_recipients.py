@@ -1,4 +1,4 @@
-"""What the outgoing filter is told of a mailbox, from the disk through the socket."""
+"""What the outgoing filter learns about a mailbox, from the disk through the socket."""
 
 import json
 import socket

@@ -1,3 +1,5 @@
+"""``chatmaild check`` as a whole, and what it finds about chatmaild itself."""
+
 import json
 import os
 import pwd

@@ -1,3 +1,5 @@
+"""Does the DNS answer the incoming filter?"""
+
 import dataclasses
 
 import pytest

@@ -1,3 +1,5 @@
+"""Would another server accept the signature of a message that was delivered?"""
+
 import dkimkit
 import pytest
 from dkimcheck import NAME, NOW

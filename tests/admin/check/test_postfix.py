@@ -1,3 +1,5 @@
+"""Findings about Postfix, on the configurations that real hosts gave."""
+
 import dataclasses
 
 import pytest

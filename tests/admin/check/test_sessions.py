@@ -1,3 +1,5 @@
+"""Findings about what a host does in a chat user's session."""
+
 import pytest
 from captured import CONFIG, DOMAIN, RELEASES, bad, dovecot
 

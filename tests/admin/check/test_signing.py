@@ -1,3 +1,5 @@
+"""Is all mail of the host signed, its bounces included?"""
+
 import pytest
 from captured import RELEASES, bad, postfix, with_option, with_parameters
 

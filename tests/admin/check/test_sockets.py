@@ -1,3 +1,5 @@
+"""Do our services answer, as the users that Postfix and Dovecot ask as?"""
+
 import contextlib
 import grp
 import os

@@ -1,3 +1,5 @@
+"""Do our filter and Postfix trust the same clients?"""
+
 import dataclasses
 import ipaddress
 
