@@ -17,8 +17,7 @@ from chatmaild.config.config import Config
 from chatmaild.errors import ConfigError, DirectoryError
 
 LIMIT = 0.8
-"""Seconds to wait for one host of the database. The Lua file waits for 2 in all: for the primary,
-perhaps a standby, and a password hash."""
+"""Seconds to wait for one host of the database; the Lua file waits for 2 in all, with a hash."""
 
 LINES = 4
 """Connections that a service keeps to the primary: it can ask so many questions at a time."""
@@ -27,7 +26,6 @@ PATIENCE = 10.0
 """Seconds that commands and the daily run wait instead of `LIMIT`."""
 
 STANDBY = "prefer-standby"
-"""What libpq calls a host that may lag, or else the primary."""
 
 BATCH = 10_000
 """Rows in one transaction of a command."""
@@ -41,7 +39,6 @@ class Entry:
     node: str
     """The name of that host, as in certificates."""
     ip: str
-    """Its network address."""
     is_own: bool
     """Whether it is this host."""
     hash: str | None
@@ -151,10 +148,7 @@ class Directory:
     # -- for services ------------------------------------------------------------------------
 
     def find(self, address: str) -> Entry | None:
-        """Return the entry of `address`; None if the primary says that there is none.
-
-        Asks a standby if the primary does not answer, for `patience` seconds more.
-        """
+        """Return the entry of `address`, perhaps from a standby; None if the primary has none."""
         def work(cursor: Any) -> Entry | None:
             return self._entry(cursor, address)
 
@@ -171,9 +165,8 @@ class Directory:
 
         A host that accepts no new accounts claims it for another host. Unless `invited`, the
         `password` must begin with the token of an invitation, which the same transaction spends;
-        otherwise this raises `Uninvited`. `now` is in seconds since the epoch. When this returns,
-        the claim is on the disk of the primary, and on that of the standby too if the setting
-        synchronous_commit of the role or the database says so.
+        otherwise this raises `Uninvited`. `now` is in seconds since the epoch. The claim is then on
+        the disk of the primary; and of the standby, if synchronous_commit asks for that.
         """
         values = {"address": address, "hash": hash, "own": self.node, "now": int(now),
                   "domain": address.rpartition("@")[2], "token": token_hash(password)}
@@ -223,10 +216,7 @@ class Directory:
     # -- for commands ------------------------------------------------------------------------
 
     def put(self, rows: Sequence[tuple[str, str | None, bool, bool]]) -> list[str]:
-        """Do `update` for many addresses, and return those that live elsewhere.
-
-        `rows` are the arguments of `update`.
-        """
+        """Do `update` with each of `rows` as its arguments; returns those that live elsewhere."""
         def work(cursor: Any) -> list[str]:
             cursor.execute("SELECT id FROM node WHERE name = %s", (self.node,))
             own = cursor.fetchone()
