@@ -1,4 +1,4 @@
-"""Tells who is about to get mail, by a file for each message that Dovecot's auth makes before.
+"""Tells who is about to get mail: Dovecot's auth makes a file for each message before it comes.
 
 Dovecot's lmtp asks for the account at each RCPT. chatmaild.lua answers, and moves an empty file to
 DIRECTORY/ADDRESS,WHATEVER. We move it on to claimed/, and remove it there when the notification is
@@ -28,7 +28,7 @@ class Arrival:
     since: float
     """When it was announced, in seconds since the epoch; the message is saved later."""
     name: str
-    """Of its file."""
+    """The name of its file."""
 
 
 class Arrivals:

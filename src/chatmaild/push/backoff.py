@@ -31,7 +31,7 @@ def delay(failures: int, spread: float) -> float:
 
 
 class Breaker:
-    """How many requests may be under way: none while the gateway is down, few when it returns.
+    """Limits the requests under way: none while the gateway is down, few when it returns.
 
     Closed, up to `limit` requests run. `FAILURES_TO_OPEN` failures in a row open it: nothing is
     sent for a pause that grows from one opening to the next. Then a single request probes; each

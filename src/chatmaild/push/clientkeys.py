@@ -1,4 +1,4 @@
-"""Answers clients that read a chat domain's keys by IMAP METADATA. The admin configures the values.
+"""Answers clients that read a chat domain's keys by IMAP METADATA; the admin sets the values.
 
 /shared/comment and /shared/admin are not here: Dovecot itself answers them, from the fields of the
 Lua userdb.

@@ -41,7 +41,7 @@ class _Place(NamedTuple):
 
 
 class _Message(NamedTuple):
-    """A message that counts against the quota; they sort in the order of trimming."""
+    """A message that counts against the quota. Messages sort in the order of trimming."""
 
     saved: float
     folder: str
@@ -247,7 +247,7 @@ class Expunger:
             except FileNotFoundError:
                 complete = False
             except OSError as error:
-                if not complained:  # most likely the others fare the same
+                if not complained:  # most likely the others fail likewise
                     complained = True
                     self._complain(f"{place.path}/{name}", error)
             else:

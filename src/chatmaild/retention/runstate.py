@@ -21,7 +21,7 @@ LONGEST_GAP = 7 * 86_400
 """Seconds between two runs; a longer gap is a host that was off, or a clock that jumped."""
 
 DOUBT = 12 * 3600
-"""Seconds, less than from one day's run to the next."""
+"""Seconds for which a clock that jumped is doubted; less than from one day's run to the next."""
 
 
 @dataclass(frozen=True)

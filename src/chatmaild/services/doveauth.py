@@ -56,7 +56,7 @@ class DoveAuth(dictserver.Service):
                                 "Accounts made by their first login.", "domain")
         self._refused = Counter("chatmaild_signups_refused_total",
                                 "First logins that made no account.", "domain", "reason")
-        # A hash takes 2 ms of a core; more threads than cores would make all of them late.
+        # A hash takes 2 ms of a core; with more threads than cores all of them would be late.
         self._hashers = ThreadPoolExecutor(os.cpu_count() or 1, "hash")
         self._makers = ThreadPoolExecutor(MAKERS, "make")
         self._creating: dict[str, asyncio.Future[None]] = {}

@@ -25,7 +25,7 @@ NOBODY = 68
 """EX_NOHOST of sysexits.h, with which doveadm says that nobody was connected."""
 
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
-"""Without what Dovecot tells its services: doveadm would take itself for one."""
+"""Leaves out what Dovecot tells its services: with it doveadm would take itself for one."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

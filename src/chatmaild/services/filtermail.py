@@ -121,7 +121,7 @@ class Service:
         wakeup.setblocking(False)
         for each in _SIGNALS:
             signal.signal(each, lambda number, frame: None)
-        signal.set_wakeup_fd(wakeup.fileno())   # one octet per signal, which no race can lose
+        signal.set_wakeup_fd(wakeup.fileno())   # one octet per signal: no race can lose it
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         begin()
         metricsocket.serve(self._config, _NAMES[self._direction], self._metrics)

@@ -38,7 +38,7 @@ def _domain(postfix: Postfix, dovecot: Dovecot | None, domain: str) -> Iterator[
     for name in others:
         yield failure(
             "domain-elsewhere", f"{place}: {name}",
-            f"{domain} stands here, so its mail goes to "
+            f"{domain} is listed here, so its mail goes to "
             + ("system users" if name == "mydestination" else "aliases") + " instead of mailboxes",
             f"take {domain} out of {name}",
         )
@@ -135,7 +135,7 @@ def _aliases(postfix: Postfix, domain: str) -> Iterator[Finding]:
             target = postfix.look_up(name, key)
             if target and target.strip() not in (probe, f"@{domain}"):
                 yield failure("aliases", place,
-                              f"all mail to {domain} is turned over to {target}",
+                              f"all mail to {domain} is redirected to {target}",
                               f"take {key} out of the table")
                 break
     if not postfix.look_up("virtual_alias_maps", f"postmaster@{domain}"):

@@ -104,7 +104,8 @@ def _passdb(dovecot: Dovecot, config: Config) -> Iterator[Finding]:
         if cache != "0" and not _forgets(ours.get("args")):
             yield failure("passdb-cache", place,
                           "auth_cache_size is set: what was true of an address before its first "
-                          "login is remembered, and old passwords work on after block and delete",
+                          "login is remembered, and old passwords go on working after block and "
+                          "delete",
                           PASSDB_ARGS)
     elif cache != "0" and ours.get("use_cache") != "no":
         yield failure("passdb-cache", place,

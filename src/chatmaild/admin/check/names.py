@@ -95,8 +95,8 @@ def _leads_here(name: str, host: Host, answers: Answers) -> Iterator[Finding]:
         yield failure("dns-address", place, text + (
             f", but to {', '.join(strange)}" if strange else ""), _paste(rows))
     elif strange:
-        yield warning("dns-address", place, f"leads to {', '.join(strange)} too, which this host "
-                      "has not: who tries that address first may have to wait",
+        yield warning("dns-address", place, f"leads to {', '.join(strange)} too, not an address "
+                      "of this host: whoever tries it first may have to wait",
                       _paste(wanted.addresses(name, _with(host, own))))
     else:
         yield ok("dns-address", place, ", ".join(map(str, published)))
@@ -129,8 +129,8 @@ def _pointer(address: Address, host: Host, answers: Answers) -> Finding:
         return _untold("dns-ptr", place, said)
     found = [value.rstrip(".").lower() for value in answers.of(name, "PTR")]
     if not found:
-        return failure("dns-ptr", place, "the address has no name: many servers take no mail from "
-                       "it", row)
+        return failure("dns-ptr", place, "the address has no name, and many servers take no mail "
+                       "from such", row)
     good = [name for name in found if address in answers.addresses(name)]
     if not good:
         return failure("dns-ptr", place, f"its name {', '.join(found)} does not lead back to it",

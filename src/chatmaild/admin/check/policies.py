@@ -83,7 +83,7 @@ def _key(domain: str, key: SigningKey, answers: Answers) -> Finding:
     except DkimSyntaxError as error:
         return failure(code, place, f"cannot be used: {error}", row.bind())
     if len(published) > 1:
-        return failure(code, place, f"there are {len(published)} records; others may take any of "
+        return failure(code, place, f"there are {len(published)} records; others may use any of "
                        "them (RFC 6376 section 3.6.2.2)", row.bind())
     if not _same_key(published[0], parse_key_record(key.record.encode())):
         return failure(code, place, f"is not the key that this host signs with, {key.source}: "

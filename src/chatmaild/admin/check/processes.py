@@ -22,7 +22,7 @@ def _lmtp_user(dovecot: Dovecot, mail_user: str) -> Iterator[Finding]:
     user = dovecot.service("lmtp").get("user") or "root"
     if user not in ("root", "0", mail_user):
         yield failure("lmtp-process-user", f"{dovecot.path}: service lmtp",
-                      f"runs as {user}, whom Dovecot tells nothing of {mail_user}'s mailboxes: "
+                      f"runs as {user}, to whom Dovecot tells nothing of {mail_user}'s mailboxes: "
                       "mail to chat users has to wait (451)",
                       f"take the line user = {user} out of service lmtp: as root it becomes the "
                       "user of each mailbox")

@@ -24,8 +24,8 @@ def check(postfix: Postfix, config: Config) -> Iterator[Finding]:
                       "pass on to chat users is refused unless it is signed", wanted)
     if unknown and not has_tables:
         yield warning("trusted-networks-more", place,
-                      f"has {_names(unknown)}, which Postfix's mynetworks has not: from there "
-                      "anybody's name can be used", wanted)
+                      f"has {_names(unknown)}, which Postfix's mynetworks lacks: mail from there "
+                      "may bear anybody's name", wanted)
     if not untrusted and (not unknown or has_tables):
         yield ok("trusted-networks", place, "agrees with Postfix's mynetworks")
 

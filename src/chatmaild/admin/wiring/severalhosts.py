@@ -69,8 +69,8 @@ def _table(host: Host, config: Config) -> Iterator[Obstacle]:
         yield Obstacle(path, "is missing: Postfix asks the directory by it",
                        "copy chat-home.cf from the examples of several-hosts.md and fill it in")
     elif f"'{config.node}'" not in text:
-        yield Obstacle(path, f"its query does not leave this host, {config.node}, out: its mail "
-                       "would go in a circle", f"n.name <> '{config.node}'")
+        yield Obstacle(path, f"its query does not leave out this host, {config.node}: its mail "
+                       "would go round in circles", f"n.name <> '{config.node}'")
 
 
 # ---- Dovecot ------------------------------------------------------------------------------------
