@@ -1,14 +1,22 @@
-"""Fixtures for more than one unit test."""
+"""Fixtures and settings for more than one unit test."""
 
+import os
 import tempfile
 from pathlib import Path
 
 import postgresql
 import pytest
+from hypothesis import HealthCheck, settings
 from rig.skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401  (hooks)
 
 from chatmaild.accounts import directoryschema
 from chatmaild.disk import atomic
+
+# How long an example takes says nothing on a busy machine. In CI each run tries the same examples;
+# what others may find by chance is found, and mended, elsewhere.
+settings.register_profile("tests", deadline=None, derandomize=os.environ.get("CI") == "true",
+                          suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 
 @pytest.fixture(autouse=True)

@@ -75,7 +75,8 @@ def by_evil(identity, *lines):
 
 
 @settings(max_examples=300, deadline=None, derandomize=True,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])
+          suppress_health_check=[HealthCheck.function_scoped_fixture,
+                                 HealthCheck.too_slow])
 @given(st.sampled_from(IDENTITIES), st.lists(forged, max_size=4))
 @example(IDENTITIES[3], [])
 @example(IDENTITIES[0], [b"Authentication-Results: mx.example.org; " + PASS] * 3)

@@ -38,7 +38,8 @@ pytestmark = pytest.mark.skipif(
 
 # Drawn alike each time: what it finds must not depend on whose turn it is. More examples find more.
 many = settings(max_examples=400, deadline=None, derandomize=True,
-                suppress_health_check=[HealthCheck.function_scoped_fixture])
+                suppress_health_check=[HealthCheck.function_scoped_fixture,
+                                       HealthCheck.too_slow])
 
 
 @pytest.fixture(scope="module")
