@@ -18,7 +18,7 @@ from pathlib import Path
 from openpgpmessages import crlf, gpg_symmetric
 
 SENDER = "alice@chat.test"
-SECONDS = 60
+SECONDS = 180
 
 MUTTRC = """\
 set from = "{sender}"

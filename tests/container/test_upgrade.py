@@ -5,7 +5,7 @@ import shutil
 import smtplib
 
 import pytest
-from container.load import PASSWORD, Load, encrypted
+from container.load import PASSWORD, SENDERS, Load, encrypted
 from container.mailhost import CHAT_DOMAIN, INI, sh_blocks
 from container.test_install import ALICE, BOB, cleartext
 from rig.until import until
@@ -53,12 +53,14 @@ def test_answer_to_the_question_is_in_the_configuration(host):
 
 def assert_nothing_but_short_waits(outcomes):
     """A service of ours that starts anew on a busy machine takes longer than Dovecot or the filter
-    waits for it. That may put off a message or a new account, one in a hundred, and nothing else.
+    waits for it. That may put off a message or a new account, one in a hundred, or where there are
+    few, what each client does at either of the two restarts; and nothing else.
     """
     waits = {what for what in outcomes
              if what.startswith(("put off: 4", "first login failed: error: b'[UNAVAILABLE]"))}
     assert set(outcomes) - waits == {"sent", "login", "first login"}, outcomes
-    assert sum(outcomes[what] for what in waits) * 100 <= sum(outcomes.values()), outcomes
+    allowed = max(sum(outcomes.values()) // 100, 2 * (SENDERS + 1))
+    assert sum(outcomes[what] for what in waits) <= allowed, outcomes
 
 
 def test_upgrade_under_load_loses_nothing(host, package, repository):

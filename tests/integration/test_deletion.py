@@ -183,13 +183,13 @@ def test_dovecot_has_room_made_when_a_mailbox_fills_up(host, address):
 def test_nobody_is_removed_under_their_own_connection(host, address):
     """A client may have logged in months ago and be connected still, idle or not."""
     gone, other = host.new_person(), host.new_person()
-    for user in (address, gone):
-        os.utime(host.mailbox(user) / "password", (time.time() - 100 * DAY,) * 2)
+    os.utime(host.mailbox(address) / "password", (time.time() - 100 * DAY,) * 2)
     os.utime(host.mailbox(other) / "password", (time.time() - DAY,) * 2)    # logins are recorded
     connected = host.imap(address, PASSWORD)
     until(lambda: (host.mailbox(address) / "password").stat().st_mtime > time.time() - 2 * DAY,
           "the login is recorded")
-    os.utime(host.mailbox(address) / "password", (time.time() - 100 * DAY,) * 2)
+    for user in (address, gone):        # whose logins were before
+        os.utime(host.mailbox(user) / "password", (time.time() - 100 * DAY,) * 2)
     idle(connected)
     host.chatmaild("lastlogin", "--connected")
     host.chatmaild("expire", user="_chatmaild")

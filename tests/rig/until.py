@@ -8,7 +8,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], what: str, seconds: float = 60, pause: float = 0.01) -> T:
+def until(condition: Callable[[], T], what: str, seconds: float = 120, pause: float = 0.01) -> T:
     """The first true value of `condition`, asked every `pause` seconds; AssertionError naming
     `what` when it never comes."""
     deadline = time.monotonic() + seconds
@@ -20,7 +20,7 @@ def until(condition: Callable[[], T], what: str, seconds: float = 60, pause: flo
 
 
 async def until_async(
-    condition: Callable[[], T], what: str, seconds: float = 60, pause: float = 0.001
+    condition: Callable[[], T], what: str, seconds: float = 120, pause: float = 0.001
 ) -> T:
     """The same for code that runs in the event loop, which goes on meanwhile."""
     deadline = time.monotonic() + seconds
