@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from chatmaild.admin.check import hostfiles, processes
 from chatmaild.admin.check.findings import Finding, failure, ok, warning
 from chatmaild.admin.check.hostfiles import Identity
-from chatmaild.admin.check.others import LMTP_PORT
 from chatmaild.admin.servers.doveconf import Block, Dovecot
 from chatmaild.admin.servers.usernames import keeps_domain
 from chatmaild.admin.wiring import kernel as limits
 from chatmaild.admin.wiring.observation import INOTIFY, SYSCTL
+from chatmaild.admin.wiring.severalhosts import LMTP_PORT
 from chatmaild.config.config import Config
 
 EVERY_ADDRESS = frozenset({"*", "::", "[::]", "0.0.0.0"})
