@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from chatmaild.accounts import directorysql as sql
 from chatmaild.accounts.directorylines import PRIMARY, Lines, conninfo
 from chatmaild.accounts.invites import TOKEN_LENGTH
 from chatmaild.config.config import Config
@@ -71,21 +72,6 @@ class Claim:
     entry: Entry
     made: bool
     """Whether nobody had it before."""
-
-
-_ENTRY = """SELECT a.address, n.name, host(n.address), n.name = %(own)s, a.hash, a.blocked,
-    a.cleartext, m.name, a.leaving
-    FROM account a JOIN node n ON n.id = a.node LEFT JOIN node m ON m.id = a.moving """
-
-_CLAIM = """INSERT INTO account (address, node, hash)
-    SELECT %(address)s, id, %(hash)s FROM node WHERE name = %(own)s AND accepts
-    UNION ALL
-    (SELECT %(address)s, id, %(hash)s FROM node WHERE accepts AND NOT EXISTS
-        (SELECT FROM node WHERE name = %(own)s AND accepts) ORDER BY random() LIMIT 1)
-    ON CONFLICT (address) DO NOTHING"""
-
-_SPEND = """DELETE FROM invitation
-    WHERE token_hash = %(token)s AND domain = %(domain)s AND expires > %(now)s"""
 
 
 class Uninvited(Exception):
@@ -172,10 +158,10 @@ class Directory:
                   "domain": address.rpartition("@")[2], "token": token_hash(password)}
 
         def work(cursor: Any) -> Claim:
-            cursor.execute(_CLAIM, values)
+            cursor.execute(sql.CLAIM, values)
             made = cursor.rowcount == 1
             if made and not invited:
-                cursor.execute(_SPEND, values)
+                cursor.execute(sql.SPEND, values)
                 if cursor.rowcount != 1:
                     raise Uninvited
             entry = self._entry(cursor, address)
@@ -189,11 +175,11 @@ class Directory:
 
     def leave(self, address: str) -> None:
         """Note that `address` is about to be deleted here; call `release` or `stay` afterwards."""
-        self._change("UPDATE account SET leaving = true" + _OF_OWN, address)
+        self._change("UPDATE account SET leaving = true" + sql.OF_OWN, address)
 
     def stay(self, address: str) -> None:
         """Note that `address` is not deleted after all."""
-        self._change("UPDATE account SET leaving = false" + _OF_OWN, address)
+        self._change("UPDATE account SET leaving = false" + sql.OF_OWN, address)
 
     def release(self, address: str, keep_blocked: bool = False) -> None:
         """Free `address` after `leave`, when it has no mailbox here any more.
@@ -202,9 +188,9 @@ class Directory:
         """
         if keep_blocked:
             self._change("UPDATE account SET leaving = false, blocked = true, hash = NULL"
-                         + _OF_OWN + " AND leaving", address)
+                         + sql.OF_OWN + " AND leaving", address)
         else:
-            self._change("DELETE FROM account" + _OF_OWN + " AND leaving", address)
+            self._change("DELETE FROM account" + sql.OF_OWN + " AND leaving", address)
 
     def update(self, address: str, hash: str | None, blocked: bool, cleartext: bool) -> None:
         """Set the entry of `address` to what the disk here says; make it if it is missing.
@@ -223,14 +209,7 @@ class Directory:
             if own is None:
                 raise DirectoryError(f"directory: it has no node {self.node}; chatmaild directory "
                                      "join ADDRESS adds this host")
-            cursor.execute(
-                "INSERT INTO account AS a (address, node, hash, blocked, cleartext) "
-                "SELECT u.address, %s, u.hash, u.blocked, u.cleartext FROM unnest(%s::text[], "
-                "%s::text[], %s::boolean[], %s::boolean[]) AS u (address, hash, blocked, cleartext)"
-                " ON CONFLICT (address) DO UPDATE SET hash = excluded.hash, "
-                "blocked = excluded.blocked, cleartext = excluded.cleartext "
-                "WHERE a.node = excluded.node RETURNING a.address",
-                (own[0], *(list(column) for column in zip(*rows))))
+            cursor.execute(sql.PUT, (own[0], *(list(column) for column in zip(*rows))))
             here = {address for address, in cursor.fetchall()}
             return [address for address, *_ in rows if address not in here]
 
@@ -247,7 +226,7 @@ class Directory:
         condition += "" if everywhere else " AND n.name = %(own)s"
 
         def work(cursor: Any) -> list[Entry]:
-            cursor.execute(_ENTRY + condition + " ORDER BY a.address LIMIT %(batch)s",
+            cursor.execute(sql.ENTRY + condition + " ORDER BY a.address LIMIT %(batch)s",
                            {"own": self.node, "last": last, "batch": BATCH,
                             "suffix": "%@" + domain.replace("_", r"\_")})
             return [Entry(*row) for row in cursor.fetchall()]
@@ -259,8 +238,7 @@ class Directory:
     def nodes(self) -> list[Node]:
         """Return every host, with the number of addresses that live there."""
         def work(cursor: Any) -> list[Node]:
-            cursor.execute("SELECT n.name, host(n.address), n.accepts, count(a.address) FROM node n"
-                           " LEFT JOIN account a ON a.node = n.id GROUP BY n.id ORDER BY n.name")
+            cursor.execute(sql.NODES)
             return [Node(*row) for row in cursor.fetchall()]
 
         found: list[Node] = self._primary.ask(work, 60)
@@ -284,38 +262,29 @@ class Directory:
         False if it lives elsewhere, or is moving to another host.
         """
         return bool(self._execute(
-            "UPDATE account SET moving = t.id FROM node t, node n WHERE account.address = "
-            "%(address)s AND account.node = n.id AND n.name = %(own)s AND t.name = %(target)s AND "
-            "t.id <> n.id AND (account.moving IS NULL OR account.moving = t.id)",
-            {"address": address, "own": self.node, "target": target}))
+            sql.BEGIN_MOVE, {"address": address, "own": self.node, "target": target}))
 
     def end_move(self, address: str, target: str) -> bool:
         """Note that `address` lives on `target` now; False if it was not moving there."""
         return bool(self._execute(
-            "UPDATE account SET node = t.id, moving = NULL FROM node t, node n WHERE "
-            "account.address = %(address)s AND account.node = n.id AND n.name = %(own)s AND "
-            "account.moving = t.id AND t.name = %(target)s",
-            {"address": address, "own": self.node, "target": target}))
+            sql.END_MOVE, {"address": address, "own": self.node, "target": target}))
 
     def cancel_move(self, address: str) -> None:
         """Undo `begin_move`: `address` stays here."""
-        self._change("UPDATE account SET moving = NULL" + _OF_OWN, address)
+        self._change("UPDATE account SET moving = NULL" + sql.OF_OWN, address)
 
     def invite(self, domain: str, batch: str, tokens: Sequence[bytes], created: int, expires: int
                ) -> None:
         """Store invitations, by the hashes of their tokens. Times in seconds since the epoch."""
         def work(cursor: Any) -> None:
-            cursor.executemany(
-                "INSERT INTO invitation (token_hash, domain, batch, created, expires) "
-                "VALUES (%s, %s, %s, %s, %s)",
-                [(token_hash(token), domain, batch, created, expires) for token in tokens])
+            cursor.executemany(sql.INVITE, [(token_hash(token), domain, batch, created, expires)
+                                            for token in tokens])
         self._primary.ask(work, 60)
 
     def invitations(self, domain: str) -> list[tuple[str, int, int, int]]:
         """Return each batch as (name, created, expires, number of unused ones), oldest first."""
         def work(cursor: Any) -> list[tuple[str, int, int, int]]:
-            cursor.execute("SELECT batch, created, expires, count(*) FROM invitation WHERE domain ="
-                           " %s GROUP BY batch, created, expires ORDER BY created", (domain,))
+            cursor.execute(sql.INVITATIONS, (domain,))
             return list(cursor.fetchall())
         found: list[tuple[str, int, int, int]] = self._primary.ask(work, 60)
         return found
@@ -344,7 +313,7 @@ class Directory:
     # -- inside ------------------------------------------------------------------------------
 
     def _entry(self, cursor: Any, address: str) -> Entry | None:
-        cursor.execute(_ENTRY + "WHERE a.address = %(address)s",
+        cursor.execute(sql.ENTRY + "WHERE a.address = %(address)s",
                        {"own": self.node, "address": address})
         row = cursor.fetchone()
         return Entry(*row) if row else None
@@ -363,10 +332,6 @@ class Directory:
             return int(cursor.rowcount)
         count: int = self._primary.ask(work, self._patience)
         return count
-
-
-_OF_OWN = (" WHERE address = %(address)s"
-           " AND node = (SELECT id FROM node WHERE name = %(own)s)")
 
 
 def token_hash(password: bytes) -> str:
