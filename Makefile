@@ -78,8 +78,9 @@ deb:
 # One package for all releases and machines: it has no code that is compiled.
 .PHONY: repository
 REPOSITORY = build/repository
-repository: deb
+repository:
 	@[ -n "$(KEY)" ] && [ -n "$(URL)" ] || { echo "say KEY=FINGERPRINT URL=https://..." >&2; exit 2; }
+	@$(MAKE) deb
 	cd build/deb/chatmaild && dpkg-buildpackage -us -uc -S -d
 	debian/repository "$(KEY)" "$(URL)" "$(REPOSITORY)" build/chatmaild_*_all.deb build/deb/*.dsc build/deb/*.tar.*
 

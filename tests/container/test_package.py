@@ -39,6 +39,28 @@ def test_two_builds_are_the_same_bytes(workshop):
     assert digests[0] == digests[1]
 
 
+def test_the_repository_has_the_source_too(workshop):
+    directory = "/home/builder/source/chatmaild"
+    key = "source@packages.example.org"
+    build.unpack(workshop, directory)
+    build.build(workshop, directory, what="source")
+    workshop.shell(f"""
+        gpg --batch --quiet --passphrase '' --quick-generate-key {key} ed25519 sign never
+        cd {directory}/..
+        {TREE_INSIDE}/debian/repository {key} file:/srv/repository /srv/repository *.dsc *.tar.*
+        cp /srv/repository/chatmaild-archive-keyring.pgp /usr/share/keyrings/
+        alone="-o Dir::Etc::SourceList=/srv/repository/chatmaild.sources
+               -o Dir::Etc::SourceParts=/dev/null -o Dir::State::Lists=/srv/lists"
+        mkdir -p /srv/lists/partial /srv/source
+        cd /srv/source
+        apt-get $alone update
+        apt-get $alone source chatmaild
+        rm /usr/share/keyrings/chatmaild-archive-keyring.pgp
+    """)
+    found, = workshop.path("/srv/source").glob("chatmaild-*/debian/control")
+    assert found.read_bytes() == workshop.path(f"{directory}/debian/control").read_bytes()
+
+
 def test_autopkgtest(workshop, package):
     """debian/tests, run by the tool that Debian itself runs them with."""
     workshop.path("/root").joinpath(package.name).write_bytes(package.read_bytes())

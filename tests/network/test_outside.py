@@ -183,6 +183,38 @@ def test_a_bounce_comes_back_to_a_chat_user(home, plain, person, expect):
     expect("status=bounced", "reject: RCPT")
 
 
+def test_what_is_stored_about_the_path(hosts, home, person):
+    """Servers and times, and no address of the writer's phone."""
+    other = hosts["two" if home.site.key == "one" else "one"]
+    sender = other.new_person()
+    mark, message = encrypted(sender, person)
+    other.submit(sender, PASSWORD, sender, [person], message)
+    stored = email.message_from_bytes(home.inbox(person, mark))
+    assert stored.keys()[:5] == ["Return-Path", "Delivered-To", "Received", "Received",
+                                 "DKIM-Signature"]
+    delivered, received = stored.get_all("Received")
+    assert "with LMTP" in delivered and received.startswith(f"from {other.site.name} ")
+
+
+def test_a_bounce_goes_to_the_envelope_sender(hosts, plain, expect):
+    """Even to one who never wrote; it takes a mailbox that goes between RCPT and delivery."""
+    home, other = hosts["one"], hosts["two"]
+    person, sender = home.new_person(), other.new_person()
+    mark, message = encrypted(sender, person)
+    other.submit(sender, PASSWORD, sender, [person], message)
+    stored = home.inbox(person, mark)
+    signed = stored[stored.index(b"DKIM-Signature:"):]
+    home.run("postconf", "-e", "defer_transports=lmtp")
+    home.reload_postfix()
+    assert deliver(home, BOB, person, signed) == 250
+    home.chatmaild("accounts", "delete", "--yes", person)
+    home.run("postconf", "-X", "defer_transports")
+    home.reload_postfix()
+    home.run("postqueue", "-f")
+    assert person.encode() in plain.spool("bob", mark)
+    expect("status=deferred (deferred transport)", "status=bounced")
+
+
 def test_a_deleted_and_a_blocked_peer(hosts, home, person, expect):
     """Their host refuses them; the writer is told by the own host."""
     other = hosts["two" if home.site.key == "one" else "one"]
