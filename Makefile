@@ -1,4 +1,5 @@
 # make demo    the whole thing at work on a private host (root); KEEP=1 leaves it running
+# make demo HOSTS=2    one chat domain on two hosts with PostgreSQL (root)
 # make test    everything: unit tests, private hosts on both Debian releases, the real client (root)
 # make test-cluster    two hosts with one chat domain and a directory (root)
 # make test-network    all of it between several hosts in a network of their own (root)
@@ -20,8 +21,13 @@ help:
 	@sed -n 's/^# make/make/p' Makefile
 
 demo:
+ifeq ($(HOSTS),2)
+	@tests/rig/bootstrap test
+	@$(PYTHON) -B tests/cluster/demo.py
+else
 	@tests/rig/bootstrap demo
 	@KEEP=$(KEEP) tests/rig/enter $(if $(filter 1,$(KEEP)),--keep) -- $(PYTHON) tests/rig/demo.py
+endif
 
 demo-stop:
 	@tests/rig/enter --stop

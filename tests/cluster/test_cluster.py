@@ -5,80 +5,18 @@ import contextlib
 import imaplib
 import itertools
 import smtplib
-import socket
-import ssl
 import threading
 
-import chatmessages
 import pytest
-from cluster.conftest import STRANGER
-from network.sites import PHONES
+from cluster.clients import DOMAIN, Clients
+from cluster.cluster import STRANGER
 from rig.until import until
-
-DOMAIN = "chat.cluster.example"
-PASSWORD = "a secret of the cluster"
-_numbers = itertools.count(1)
 
 
 @pytest.fixture
 def connect(cluster):
     """Clients of the two hosts, by name."""
     return Clients(cluster)
-
-
-class Imap(imaplib.IMAP4_SSL):
-    """IMAP over TLS from an address of choice, which imaplib cannot do by itself."""
-
-    def __init__(self, site, source, context):
-        self._address, self._source = site.address, source
-        super().__init__(site.name, 993, ssl_context=context, timeout=120)
-
-    def _create_socket(self, timeout):
-        raw = socket.create_connection((self._address, self.port), timeout, (self._source, 0))
-        return self.ssl_context.wrap_socket(raw, server_hostname=self.host)
-
-
-class Clients:
-    def __init__(self, cluster):
-        self._context = ssl.create_default_context(cafile=str(cluster.authority))
-
-    def imap(self, host, user, password=PASSWORD, source=PHONES):
-        client = Imap(host.site, source, self._context)
-        try:
-            client.login(user, password)
-        except BaseException:
-            client.shutdown()
-            raise
-        return client
-
-    def smtp(self, host, user, password=PASSWORD, source=PHONES):
-        client = smtplib.SMTP_SSL(host.site.name, 465, context=self._context, timeout=120,
-                                  source_address=(source, 0))
-        try:
-            client.login(user, password)
-        except BaseException:
-            client.close()
-            raise
-        return client
-
-    def person(self, host):
-        """A new account, whose first login was at `host`."""
-        address = f"person{next(_numbers):03}@{DOMAIN}"
-        self.imap(host, address).logout()
-        return address
-
-    def send(self, host, sender, recipient):
-        with self.smtp(host, sender) as smtp:
-            smtp.sendmail(sender, [recipient], chatmessages.encrypted(sender, recipient, "hello"))
-
-    def messages(self, host, user):
-        with self.imap(host, user) as imap:
-            return int(imap.select()[1][0])
-
-    def refusal(self, host, user, password=PASSWORD):
-        with pytest.raises(imaplib.IMAP4.error) as caught:
-            self.imap(host, user, password, STRANGER)
-        return str(caught.value)
 
 
 def test_an_account_that_was_made_at_one_host_is_used_through_both(cluster, connect):

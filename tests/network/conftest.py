@@ -5,13 +5,10 @@
 
 import contextlib
 import os
-import shutil
 
-import dkimkit
 import pytest
 from network import phones, world
-from network.agent import Kit
-from network.hosts import RemoteHost
+from network.hosts import RemoteHost, missing_programs, running
 from network.sites import ONE, PLAIN, TWO
 
 RUNNING: dict[str, RemoteHost] = {}
@@ -28,10 +25,8 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def directory(request, tmp_path_factory):
     """We are in the network from here on."""
-    missing = [program for program in ("knotd", "opendkim", "mmdebstrap", "ip", "setpriv")
-               if not shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin")]
-    if os.geteuid() or missing:
-        text = f"needs root and {' '.join(missing) or 'nothing else'}"
+    if missing := missing_programs():
+        text = f"needs {' '.join(missing)}"
         pytest.fail(text) if os.environ.get("CI") == "true" else pytest.skip(text)
     old = any("old_core" in item.fixturenames for item in request.session.items)
     for kind in phones.KINDS if old else phones.KINDS[:1]:
@@ -45,23 +40,9 @@ def directory(request, tmp_path_factory):
 @pytest.fixture(scope="session")
 def hosts(directory):
     """All of them, by name, up and running."""
-    sites = [ONE, TWO, PLAIN]
-    authority = world.Authority(directory)
-    signers = {domain: dkimkit.rsa() for site in sites for domain in site.domains}
-    records = {domain: signer.record.decode() for domain, signer in signers.items()}
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(world.name_server(directory, sites, records))
-        running = {}
-        for site in sites:
-            host = running[site.key] = RemoteHost(site, directory / f"{site.key}.console")
-            stack.callback(host.end)
-            certificate, key = authority.issue(site)
-            host.begin(Kit(authority.certificate, certificate, key, {
-                domain: signers[domain].private.decode() for domain in site.domains}))
-        for host in running.values():
-            host.answer()
-        RUNNING.update(running)
-        yield running
+    with running(directory, [ONE, TWO, PLAIN]) as found:
+        RUNNING.update(found)
+        yield found
         RUNNING.clear()
 
 

@@ -1,15 +1,19 @@
 """The hosts of the network as tests see them, from outside."""
 
+import contextlib
 import multiprocessing.connection
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import dkimkit
+from network import world
 from network.agent import Kit
 from network.sites import NetworkSite
-from network.world import WITH_US
 
 BOOT = Path(__file__).with_name("boot.py")
 
@@ -22,7 +26,7 @@ class RemoteHost:
         self._calls, theirs = multiprocessing.connection.Pipe()
         with open(console, "wb") as output:
             self._process = subprocess.Popen(
-                [*WITH_US, sys.executable, BOOT, site.key, str(theirs.fileno())],
+                [*world.WITH_US, sys.executable, BOOT, site.key, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
                 pass_fds=[theirs.fileno()])
         self._end = os.pidfd_open(self._process.pid)
@@ -67,3 +71,34 @@ class RemoteHost:
                 self._process.kill()
                 self._process.wait()
                 os.close(self._end)
+
+
+@contextlib.contextmanager
+def running(directory: Path, sites: Iterable[NetworkSite]) -> Iterator[dict[str, RemoteHost]]:
+    """All these hosts by name, up and ready, with the names and certificates that they need.
+
+    `directory` is that of `world.enter`.
+    """
+    sites = list(sites)
+    authority = world.Authority(directory)
+    signers = {domain: dkimkit.rsa() for site in sites for domain in site.domains}
+    records = {domain: signer.record.decode() for domain, signer in signers.items()}
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(world.name_server(directory, sites, records))
+        hosts = {}
+        for site in sites:
+            host = hosts[site.key] = RemoteHost(site, directory / f"{site.key}.console")
+            stack.callback(host.end)
+            certificate, key = authority.issue(site)
+            host.begin(Kit(authority.certificate, certificate, key, {
+                domain: signers[domain].private.decode() for domain in site.domains}))
+        for host in hosts.values():
+            host.answer()
+        yield hosts
+
+
+def missing_programs() -> list[str]:
+    """What a machine lacks for such a network: programs, or the rights of root."""
+    programs = [program for program in ("knotd", "opendkim", "mmdebstrap", "ip", "setpriv")
+                if not shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin")]
+    return [*(["root"] if os.geteuid() else []), *programs]

@@ -16,6 +16,7 @@ sys.path[:0] = [str(TREE / "src"), str(TREE / "tests")]
 import chatmessages  # noqa: E402
 from rig.host import Host  # noqa: E402
 from rig.machine import OUTSIDE, REACHABLE  # noqa: E402
+from rig.steps import Unexpected, expect, show  # noqa: E402
 from rig.stock import ORDINARY_USERS  # noqa: E402
 
 from chatmaild import __version__  # noqa: E402
@@ -23,10 +24,6 @@ from chatmaild import __version__  # noqa: E402
 PASSWORD = "a password nobody knew"
 WORDS = "Meet me under the clock at noon"
 ALICE, BOB = "alice@example.org", "bob@example.org"
-
-
-class Unexpected(Exception):
-    """A server did not answer as it should; the text is what it said."""
 
 
 class Demo:
@@ -50,17 +47,17 @@ class Demo:
         yield "a message of 21 days is gone after expire", self.expire
 
     def new_over_imap(self) -> str:
-        _expect(not self.host.mailbox(self.anna).exists(), "the account existed before")
+        expect(not self.host.mailbox(self.anna).exists(), "the account existed before")
         with self.host.imap_connection() as imap:
             status, [text] = imap.login(self.anna, PASSWORD)
-        _expect(self.host.mailbox(self.anna).is_dir(), "there is no account")
+        expect(self.host.mailbox(self.anna).is_dir(), "there is no account")
         return f"{status} {text.decode().rpartition('] ')[2]}"
 
     def new_over_smtp(self) -> str:
-        _expect(not self.host.mailbox(self.bert).exists(), "the account existed before")
+        expect(not self.host.mailbox(self.bert).exists(), "the account existed before")
         with self.host.smtp() as smtp:
             reply = smtp.login(self.bert, PASSWORD)
-        _expect(self.host.mailbox(self.bert).is_dir(), "there is no account")
+        expect(self.host.mailbox(self.bert).is_dir(), "there is no account")
         return _reply(*reply)
 
     def send_encrypted(self) -> str:
@@ -70,7 +67,7 @@ class Demo:
         with self.host.imap(self.bert, PASSWORD) as imap:
             [message] = self.host.wait_for_mail(imap)
         words = chatmessages.decrypted(message, self.bert)
-        _expect(words == WORDS and WORDS.encode() not in message, "the message is another one")
+        expect(words == WORDS and WORDS.encode() not in message, "the message is another one")
         return f'OK, "{words}"'
 
     def send_clear(self) -> str:
@@ -93,7 +90,7 @@ class Demo:
     def ordinary_reads(self) -> str:
         with self.host.imap("bob", ORDINARY_USERS["bob"]) as imap:
             [message] = self.host.wait_for_mail(imap)
-        _expect(WORDS.encode() in message, "the message is another one")
+        expect(WORDS.encode() in message, "the message is another one")
         return f'OK, "{WORDS}"'
 
     def expire(self) -> str:
@@ -103,7 +100,7 @@ class Demo:
             self.host.chatmaild("expire", "--now", later, user="_chatmaild")
             imap.select()
             after = len(imap.search(None, "ALL")[1][0].split())
-        _expect((before, after) == (1, 0), f"{before} message(s) before, {after} after")
+        expect((before, after) == (1, 0), f"{before} message(s) before, {after} after")
         return f"{before} message before, {after} after"
 
     def _send(self, sender: str, message: bytes, expected: int) -> str:
@@ -115,28 +112,12 @@ def _transaction(smtp: smtplib.SMTP, sender: str, to: str, message: bytes, expec
     for reply in (smtp.mail(sender), smtp.rcpt(to), smtp.data(message)):
         if reply[0] != 250:
             break
-    _expect(reply[0] == expected, f"{_reply(*reply)} (expected {expected})")
+    expect(reply[0] == expected, f"{_reply(*reply)} (expected {expected})")
     return _reply(*reply)
 
 
 def _reply(code: int, text: bytes) -> str:
     return f"{code} {text.decode()}"
-
-
-def _expect(so: bool, otherwise: str) -> None:
-    if not so:
-        raise Unexpected(otherwise)
-
-
-def _run(description: str, step: Callable[[], str]) -> bool:
-    started = time.monotonic()
-    try:
-        reply, good = step(), True
-    except Exception as error:      # whatever it is, it was not as expected, and the rest goes on
-        reply, good = str(error).splitlines()[0], False
-    took = f"{time.monotonic() - started:.2f} s"
-    print(f"  {'ok ' if good else 'NOT'}  {description:<44} {took:>8}   {reply}", flush=True)
-    return good
 
 
 def _how_to_connect(demo: Demo) -> None:
@@ -166,7 +147,7 @@ def main() -> int:
     print(f"Postfix {postfix} and Dovecot {dovecot} were set up, and wired by the commands of "
           f"README.md, in {time.monotonic() - started:.1f} s\n", flush=True)
     demo = Demo(host)
-    results = [_run(*step) for step in demo.steps()]
+    results = [show(*step) for step in demo.steps()]
     print(f"\n{sum(results)} of {len(results)} as expected, in "
           f"{time.monotonic() - started:.1f} s.", flush=True)
     if not all(results):

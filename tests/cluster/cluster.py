@@ -1,0 +1,54 @@
+"""Two hosts with one chat domain, a PostgreSQL and its standby, in a network of their own."""
+
+import contextlib
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import postgresql
+from network import hosts, world
+from network.hosts import RemoteHost
+from network.sites import LEFT, PHONES, RESOLVER, RIGHT
+from rig import debian
+
+from chatmaild.accounts import directoryschema
+
+DATABASES = [RESOLVER, PHONES]
+"""Where the primary listens, and the standby."""
+STRANGER = "192.0.2.66"
+"""Where wrong passwords come from: Dovecot slows such an address down."""
+
+
+@dataclass
+class Cluster:
+    left: RemoteHost
+    right: RemoteHost
+    primary: postgresql.Server
+    standby: postgresql.Server
+    authority: Path
+    """The certificate that clients trust."""
+
+
+@contextlib.contextmanager
+def started(directory: Path) -> Iterator[Cluster]:
+    """All of it, up and ready; this process is in the network from then on."""
+    for site in (LEFT, RIGHT):
+        debian.cluster_root(site.suite)     # while there is a world to get it from
+    world.enter(directory)
+    subprocess.run(["ip", "address", "add", f"{STRANGER}/24", "dev", world.WIRE], check=True)
+    with (postgresql.server(listen=DATABASES[0]) as primary,
+          postgresql.server(primary, listen=DATABASES[1]) as standby,
+          hosts.running(directory, [LEFT, RIGHT]) as running):
+        directoryschema.init(primary.conninfo("postgres"))
+        _for_all(running, "join", DATABASES)
+        troubles = _for_all(running, "wire")    # once all are in the directory
+        assert troubles == [[], []], troubles
+        yield Cluster(running["left"], running["right"], primary, standby, directory / "ca.pem")
+
+
+def _for_all(running: dict[str, RemoteHost], method: str, *arguments: object) -> list[object]:
+    """What `method` gives on each host; it runs on all at a time."""
+    for host in running.values():
+        host.ask(method, *arguments)
+    return [host.answer() for host in running.values()]
