@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from chatmaild.accounts import signup
-from chatmaild.accounts.signup import Denial, HostState, Limits
+from chatmaild.accounts.signup import Denial, HostState, SignupLimits
 from chatmaild.config import inifile
 
 GOOD = b"good password"
@@ -111,7 +111,7 @@ def taken(limits, client, per_hour, now, tries):
 
 
 def test_a_client_network_has_so_many_an_hour():
-    limits = Limits()
+    limits = SignupLimits()
     assert taken(limits, b"192.0.2.1", 5, 1000.0, 10) == 5
     assert taken(limits, b"192.0.2.200", 5, 1000.0, 10) == 0, "the same /24"
     assert taken(limits, b"::ffff:192.0.2.7", 5, 1000.0, 10) == 0, "the same, written as IPv6"
@@ -122,7 +122,7 @@ def test_a_client_network_has_so_many_an_hour():
 
 
 def test_networks_of_ipv6():
-    limits = Limits()
+    limits = SignupLimits()
     assert taken(limits, b"2001:db8:1:2::3", 2, 0.0, 5) == 2
     assert taken(limits, b"2001:db8:1:ffff::", 2, 0.0, 5) == 0
     assert taken(limits, b"2001:db8:2::", 2, 0.0, 5) == 2
@@ -130,19 +130,19 @@ def test_networks_of_ipv6():
 
 @pytest.mark.parametrize("client", [b"", b"127.0.0.1", b"127.9.9.9", b"::1", b"::ffff:127.0.0.1"])
 def test_the_host_itself_is_not_limited(client):
-    limits = Limits()
+    limits = SignupLimits()
     assert taken(limits, client, 1, 0.0, 50) == 50
     assert all(limits.try_host(client, 1, 0.0) for _ in range(50))
 
 
 def test_what_is_no_address_is_one_client():
-    limits = Limits()
+    limits = SignupLimits()
     assert taken(limits, b"\xff\xfe", 3, 0.0, 5) == 3
     assert taken(limits, b"no address", 3, 0.0, 5) == 0
 
 
 def test_the_limit_of_the_host():
-    limits = Limits()
+    limits = SignupLimits()
     clients = [b"198.51.%d.1" % n for n in range(100)]
     assert sum(limits.try_host(client, 40, 0.0) for client in clients) == 40
     assert not limits.try_host(b"203.0.113.1", 40, 80.0)
@@ -151,7 +151,7 @@ def test_the_limit_of_the_host():
 
 def test_no_address_is_kept_and_memory_is_bounded(monkeypatch):
     monkeypatch.setattr(signup, "MAX_CLIENTS", 100)
-    limits, others = Limits(), Limits()
+    limits, others = SignupLimits(), SignupLimits()
     for number in range(1000):
         for each in limits, others:
             each.try_client(b"10.%d.%d.1" % divmod(number, 256), 5, float(number))
@@ -163,7 +163,7 @@ def test_no_address_is_kept_and_memory_is_bounded(monkeypatch):
 
 def test_what_is_kept_of_a_client_is_a_hash_with_a_key_of_the_process(monkeypatch):
     monkeypatch.setattr("secrets.token_bytes", lambda count: b"k" * count)
-    limits = Limits()
+    limits = SignupLimits()
     limits.try_client(b"192.0.2.1", 5, 0.0)
     assert limits.clients == {
         hashlib.blake2b(bytes([192, 0, 2]), key=b"k" * 16, digest_size=12).digest()}
@@ -172,7 +172,7 @@ def test_what_is_kept_of_a_client_is_a_hash_with_a_key_of_the_process(monkeypatc
 @given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 900)), max_size=60), st.integers(1, 6))
 def test_no_hour_sees_more_than_twice_the_limit(events, per_hour):
     """A burst and a full refill is the most that fits into any hour, whoever asks when."""
-    limits, now, passed = Limits(), 0.0, {}
+    limits, now, passed = SignupLimits(), 0.0, {}
     for network, pause in events:
         now += pause
         if limits.try_client(b"192.0.%d.1" % network, per_hour, now):

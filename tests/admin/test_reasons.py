@@ -10,7 +10,7 @@ import pytest
 from chatmaild.accounts import signup
 from chatmaild.admin import reasons
 from chatmaild.message import packets
-from chatmaild.message.reader import Kind
+from chatmaild.message.reader import ContentKind
 
 ROOT = Path(__file__).parents[2]
 SRC = ROOT / "src/chatmaild"
@@ -47,7 +47,7 @@ def literal_codes(path: Path) -> set[str]:
 
 
 CODES = set().union(*map(literal_codes, FILES))
-CODES |= {kind.value for kind in Kind} | {reason.value for reason in signup.Denial}
+CODES |= {kind.value for kind in ContentKind} | {reason.value for reason in signup.Denial}
 CODES |= {f"packet-{name}" for name in (*packets.NAMES.values(), "unknown")}
 CODES |= {"boundary", "protocol", "content-type-twice", "content-transfer-encoding-twice"}
 

@@ -9,7 +9,7 @@ import dnsservers
 import pytest
 from dnsservers import Stranger, reply
 
-from chatmaild.dkim.dnsquery import Answer, DnsTrouble, Server, ask
+from chatmaild.dkim.dnsquery import DnsAnswer, DnsTrouble, NameServer, ask
 
 NAME = "s1._domainkey.sender.example"
 KEY = f'{NAME}. 60 IN TXT "key"'
@@ -24,8 +24,8 @@ SHORT = 0.2
 
 
 def asked(*servers, seconds=60, patience=60, tcp_only=False):
-    """What they say of NAME. `servers` are `Server`s, or what has a port."""
-    every = [server if isinstance(server, Server) else Server("127.0.0.1", server.port)
+    """What they say of NAME. `servers` are `NameServer`s, or what has a port."""
+    every = [server if isinstance(server, NameServer) else NameServer("127.0.0.1", server.port)
              for server in servers]
     return asyncio.run(ask(every, NAME, seconds=seconds, patience=patience, tcp_only=tcp_only))
 
@@ -53,7 +53,7 @@ def bare_formerr(query):
 ], ids=["formerr", "notimp", "header", "silence", "garbage"])
 def test_who_knows_no_edns_is_asked_without_and_that_is_remembered(answer, patience):
     with Stranger(answer) as stranger:
-        server = Server("127.0.0.1", stranger.port)
+        server = NameServer("127.0.0.1", stranger.port)
 
         async def twice():
             first = await ask([server], NAME, seconds=60, patience=patience)
@@ -61,7 +61,7 @@ def test_who_knows_no_edns_is_asked_without_and_that_is_remembered(answer, patie
             second = await ask([server], NAME, seconds=60, patience=60)
             return first, before, second
         first, before, second = asyncio.run(twice())
-        assert first == second == Answer((b"key",), 60)
+        assert first == second == DnsAnswer((b"key",), 60)
         assert (before, stranger.asked) == (2, 3)
 
 
@@ -71,7 +71,7 @@ def test_the_next_server_is_asked_when_one_is_silent_or_cannot_tell():
         with Stranger(answer) as first, Stranger(answered) as second:
             assert asked(first, second, patience=SHORT).records == (b"key",)
     with Stranger(answered) as second:
-        assert asked(Server("127.0.0.1", dnsservers.free_port()), second).records == (b"key",)
+        assert asked(NameServer("127.0.0.1", dnsservers.free_port()), second).records == (b"key",)
 
 
 def test_no_other_server_is_asked_when_a_name_is_not_there():
@@ -125,7 +125,7 @@ def test_after_truncation_a_tcp_that_hangs_ends_with_the_time():
 
 def test_every_server_is_named_with_its_trouble():
     with Stranger(lambda query: reply(query, rcode=dns.rcode.REFUSED)) as stranger:
-        closed = Server("127.0.0.1", dnsservers.free_port())
+        closed = NameServer("127.0.0.1", dnsservers.free_port())
         with pytest.raises(DnsTrouble, match="REFUSED; 127.0.0.1: .*refused"):
             asked(stranger, closed)
 
@@ -156,7 +156,7 @@ def test_chains_of_aliases_have_an_end(links, records):
             with pytest.raises(DnsTrouble):
                 asked(stranger)
         else:
-            assert asked(stranger) == Answer(records, 30)
+            assert asked(stranger) == DnsAnswer(records, 30)
 
 
 def test_records_of_other_names_are_not_believed():

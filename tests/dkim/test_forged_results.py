@@ -13,7 +13,7 @@ import opendkim
 import pytest
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 
-from chatmaild.dkim.verification import State, from_results
+from chatmaild.dkim.verification import Validity, from_results
 
 HOST = "mx.example.org"
 KEY = dkimkit.rsa(1024)
@@ -82,13 +82,13 @@ def by_evil(identity, *lines):
 @example(IDENTITIES[0], [b"Authentication-Results: mx.example.org; " + PASS] * 3)
 @example(IDENTITIES[0], [b"Authentication-Results: mx.example.org; " + PASS, b"X-Odd : y"])
 def test_nobody_is_believed_to_be_another(verified, identity, lines):
-    assert state(verified(by_evil(identity, *lines))) is not State.VALID
+    assert state(verified(by_evil(identity, *lines))) is not Validity.VALID
 
 
 def test_the_owner_of_the_domain_is(verified):
     signed = dkimkit.sign(dkimkit.MESSAGE, KEY)
-    assert state(verified(signed)) is State.VALID
-    assert state(verified(signed.replace(b"Two", b"2"))) is State.INVALID
+    assert state(verified(signed)) is Validity.VALID
+    assert state(verified(signed.replace(b"Two", b"2"))) is Validity.INVALID
 
 
 def test_opendkim_can_be_made_to_write_it(verified):

@@ -11,14 +11,14 @@ from rig.until import until
 
 from chatmaild.dkim import resolver
 from chatmaild.dkim.dnsquery import MAX_ANSWER
-from chatmaild.dkim.resolver import Limits, Resolver
+from chatmaild.dkim.resolver import Resolver, ResolverLimits
 from chatmaild.dkim.zonefile import ZoneFile
 from chatmaild.errors import UsageError
 
 NAME = "s1._domainkey.sender.example"
 KEY = f'{NAME}. 100 IN TXT "key"'
 
-PATIENT = Limits(seconds=60, patience=60, short_wait=60)
+PATIENT = ResolverLimits(seconds=60, patience=60, short_wait=60)
 """Whoever waits does so until there is an answer."""
 
 
@@ -98,7 +98,7 @@ def test_a_name_that_got_no_answer_is_not_asked_for_again_at_once():
 
 def test_a_silent_server_takes_no_longer_than_a_message_may():
     with Stranger(lambda query: None) as server:
-        found = at(server, Limits(seconds=2, patience=0.1, short_wait=0.05))
+        found = at(server, ResolverLimits(seconds=2, patience=0.1, short_wait=0.05))
         names = [f"n{n}.example" for n in range(5)]
         assert found.look_up(names) == dict.fromkeys(names)
         # the lookups themselves end as well, and are known to have failed

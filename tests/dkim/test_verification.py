@@ -12,7 +12,7 @@ from dkimcheck import NAME, NOW, check
 from rig.speed import in_time
 
 from chatmaild.dkim import verification
-from chatmaild.dkim.verification import DkimCheck, State
+from chatmaild.dkim.verification import DkimCheck, Validity
 from chatmaild.dkim.zonefile import ZoneFile
 
 
@@ -23,17 +23,17 @@ def test_the_examples_of_rfc_8463():
                     "test._domainkey.football.example.com"]
     for name in (ed25519, rsa):
         keys = zone.look_up([name])
-        assert check(message, keys, "football.example.com").state is State.VALID
+        assert check(message, keys, "football.example.com").state is Validity.VALID
         broken = message.replace(b"Suzie", b"Susie")
-        assert check(broken, keys, "football.example.com").state is State.INVALID
+        assert check(broken, keys, "football.example.com").state is Validity.INVALID
 
 
 def test_the_example_of_rfc_6376():
     message = (dkimkit.DATA / "rfc6376.eml").read_bytes()
     keys = ZoneFile(dkimkit.DATA / "rfc.zone").look_up(["brisbane._domainkey.example.com"])
-    assert check(message, keys, "example.com").state is State.VALID
+    assert check(message, keys, "example.com").state is Validity.VALID
     verdict = check(message, keys, "football.example.com")
-    assert verdict.state is State.INVALID and verdict.code == "not-aligned"
+    assert verdict.state is Validity.INVALID and verdict.code == "not-aligned"
 
 
 @pytest.mark.parametrize("canonical", [
@@ -43,13 +43,13 @@ def test_signed_by_dkimpy(signer, canonical):
     keys = {NAME: (signer().record,)}
     message = dkimkit.sign(dkimkit.MESSAGE, signer(), canonical=canonical)
     for cut in (None, 1, 7):
-        assert check(message, keys, cut=cut).state is State.VALID
+        assert check(message, keys, cut=cut).state is Validity.VALID
     for old, new in [(b"and a dot", b"and a Dot"), (b"<alice@", b"<mallory@"), (b"bob@", b"eve@"),
                      (b"From:", b"From: eve@sender.example\r\nFrom:")]:
-        assert check(message.replace(old, new), keys).state is State.INVALID
+        assert check(message.replace(old, new), keys).state is Validity.INVALID
     spaced = message.replace(b"Subject:  folded", b"Subject: folded")
     valid = canonical.startswith(b"relaxed")
-    assert check(spaced, keys).state is (State.VALID if valid else State.INVALID)
+    assert check(spaced, keys).state is (Validity.VALID if valid else Validity.INVALID)
 
 
 @pytest.mark.skipif(not Path(opendkim.DAEMON).exists() and not os.environ.get("CI"),
@@ -61,8 +61,8 @@ def test_signed_by_opendkim(tmp_path, canonical):
     with opendkim.running(tmp_path, dkimkit.rsa().private, canonical) as socket:
         message = opendkim.sign(socket, dkimkit.MESSAGE)
     assert b"c=" + canonical.encode() in message
-    assert check(message, keys).state is State.VALID
-    assert check(message.replace(b"bob@", b"eve@"), keys).state is State.INVALID
+    assert check(message, keys).state is Validity.VALID
+    assert check(message.replace(b"bob@", b"eve@"), keys).state is Validity.INVALID
 
 
 def test_the_aligned_signature_decides():
@@ -71,9 +71,9 @@ def test_the_aligned_signature_decides():
                            identity=b"@list.example")
     keys = {NAME: (signer.record,), "s1._domainkey.list.example": (other.record,)}
     assert check(by_list, keys).code == "not-aligned"
-    assert check(dkimkit.sign(by_list, signer), keys).state is State.VALID
+    assert check(dkimkit.sign(by_list, signer), keys).state is Validity.VALID
     parent = dkimkit.sign(dkimkit.MESSAGE, signer, domain=b"example", selector=b"s1")
-    assert check(parent, {"s1._domainkey.example": (signer.record,)}).state is State.INVALID
+    assert check(parent, {"s1._domainkey.example": (signer.record,)}).state is Validity.INVALID
 
 
 def test_one_valid_signature_is_enough_and_unknown_is_not_invalid():
@@ -81,9 +81,9 @@ def test_one_valid_signature_is_enough_and_unknown_is_not_invalid():
     twice = dkimkit.sign(dkimkit.sign(dkimkit.MESSAGE, rsa), ed25519, selector=b"s2")
     second = "s2._domainkey.sender.example"
     for first_keys, second_keys, state in [
-        ((rsa.record,), (), State.VALID), ((), (ed25519.record,), State.VALID),
-        (None, (ed25519.record,), State.VALID), (None, (), State.UNKNOWN), ((), (), State.INVALID),
-        ((ed25519.record,), (), State.INVALID),
+        ((rsa.record,), (), Validity.VALID), ((), (ed25519.record,), Validity.VALID),
+        (None, (ed25519.record,), Validity.VALID), (None, (), Validity.UNKNOWN),
+        ((), (), Validity.INVALID), ((ed25519.record,), (), Validity.INVALID),
     ]:
         assert check(twice, {NAME: first_keys, second: second_keys}).state is state
 
@@ -94,20 +94,20 @@ def test_one_valid_signature_is_enough_and_unknown_is_not_invalid():
 ])
 def test_no_usable_key_is_permanent(records, said):
     verdict = check(dkimkit.sign(dkimkit.MESSAGE, dkimkit.rsa()), {NAME: records})
-    assert verdict.state is State.INVALID
+    assert verdict.state is Validity.INVALID
     assert re.search(said, verdict.detail)
 
 
 def test_records_of_other_kinds_beside_the_key_do_not_count():
     message = dkimkit.sign(dkimkit.MESSAGE, dkimkit.rsa())
     records = (b"v=spf1 -all", dkimkit.rsa().record)
-    assert check(message, {NAME: records}).state is State.VALID
+    assert check(message, {NAME: records}).state is Validity.VALID
 
 
 def test_length_of_the_key():
     message = dkimkit.sign(dkimkit.MESSAGE, dkimkit.rsa(1024))
     keys = {NAME: (dkimkit.rsa(1024).record,)}
-    assert check(message, keys).state is State.VALID
+    assert check(message, keys).state is Validity.VALID
     assert "1024 bits" in check(message, keys, bits=2048).detail
 
 
@@ -119,7 +119,7 @@ def test_flags_of_the_key(flags, identity, valid):
     signer = dkimkit.rsa()
     message = dkimkit.sign(dkimkit.MESSAGE, signer, identity=identity)
     keys = {NAME: (signer.record + b"; t=" + flags,)}
-    assert (check(message, keys).state is State.VALID) is valid
+    assert (check(message, keys).state is Validity.VALID) is valid
 
 
 def test_a_body_that_was_changed_needs_no_key():
@@ -140,10 +140,10 @@ def test_over_signed_fields_may_be_missing_but_not_added():
         dkimkit.MESSAGE, dkimkit.rsa(),
         include_headers=[b"from", b"from", b"to", b"date", b"date", b"reply-to", b"subject"])
     keys = {NAME: (dkimkit.rsa().record,)}
-    assert check(message, keys).state is State.VALID
-    assert check(b"Reply-To: eve@e.example\r\n" + message, keys).state is State.INVALID
-    assert check(b"Date: now\r\n" + message, keys).state is State.INVALID
-    assert check(b"X-Unsigned: yes\r\n" + message, keys).state is State.VALID
+    assert check(message, keys).state is Validity.VALID
+    assert check(b"Reply-To: eve@e.example\r\n" + message, keys).state is Validity.INVALID
+    assert check(b"Date: now\r\n" + message, keys).state is Validity.INVALID
+    assert check(b"X-Unsigned: yes\r\n" + message, keys).state is Validity.VALID
 
 
 def test_expired():
@@ -179,45 +179,45 @@ DMARC = b" mx.host.example; dmarc=pass (p=none) header.from=sender.example"
 
 
 @pytest.mark.parametrize("fields, state", [
-    ([PASS], State.VALID),
-    ([DMARC, PASS], State.VALID),
-    ([b" other.example; dkim=none"] * 5 + [DMARC] * 4 + [PASS], State.VALID),
-    ([DMARC] * 5 + [PASS], State.VALID),
-    ([DMARC] * 50 + [PASS], State.INVALID),
-    ([PASS.replace(b"mx.host", b"MX.Host")], State.VALID),
+    ([PASS], Validity.VALID),
+    ([DMARC, PASS], Validity.VALID),
+    ([b" other.example; dkim=none"] * 5 + [DMARC] * 4 + [PASS], Validity.VALID),
+    ([DMARC] * 5 + [PASS], Validity.VALID),
+    ([DMARC] * 50 + [PASS], Validity.INVALID),
+    ([PASS.replace(b"mx.host", b"MX.Host")], Validity.VALID),
     ([b" mx.host.example; dkim=pass header.d=list.example; dkim=pass header.d=sender.example"],
-     State.VALID),
-    ([], State.INVALID),
-    ([DMARC], State.INVALID),
-    ([b" mx.host.example; none"], State.INVALID),
-    ([b" mx.host.example; dkim=fail header.d=sender.example"], State.INVALID),
-    ([b" mx.host.example; dkim=temperror header.d=sender.example"], State.UNKNOWN),
-    ([b" mx.host.example; dkim=none", PASS], State.INVALID),
-    ([PASS.replace(b"mx.host.example", b"mx.host.example.evil")], State.INVALID),
-    ([PASS.replace(b"mx.host.example", b"evil")], State.INVALID),
-    ([PASS.replace(b"Sender.example", b"sub.sender.example")], State.INVALID),
-    ([PASS.replace(b"header.d=Sender.example ", b"")], State.INVALID),
-    ([PASS + b" header.d=evil.example"], State.INVALID),
+     Validity.VALID),
+    ([], Validity.INVALID),
+    ([DMARC], Validity.INVALID),
+    ([b" mx.host.example; none"], Validity.INVALID),
+    ([b" mx.host.example; dkim=fail header.d=sender.example"], Validity.INVALID),
+    ([b" mx.host.example; dkim=temperror header.d=sender.example"], Validity.UNKNOWN),
+    ([b" mx.host.example; dkim=none", PASS], Validity.INVALID),
+    ([PASS.replace(b"mx.host.example", b"mx.host.example.evil")], Validity.INVALID),
+    ([PASS.replace(b"mx.host.example", b"evil")], Validity.INVALID),
+    ([PASS.replace(b"Sender.example", b"sub.sender.example")], Validity.INVALID),
+    ([PASS.replace(b"header.d=Sender.example ", b"")], Validity.INVALID),
+    ([PASS + b" header.d=evil.example"], Validity.INVALID),
     ([b" mx.host.example; dkim=fail (; dkim=pass header.d=sender.example) header.d=sender.example"],
-     State.INVALID),
-    ([b" mx.host.example; dkim=broken=; x", PASS], State.INVALID),
-    ([b" mx.host.example; " + b"(" * 5000, PASS], State.INVALID),
-    ([b" other.example; " + b"(" * 5000, PASS], State.VALID),
-    ([PASS.replace(b"example;", b"example 1 ;")], State.VALID),
-    ([b"(x)" + PASS], State.INVALID),
-    ([PASS.replace(b"mx.host.example", b'"mx.host.example"')], State.INVALID),
-    ([PASS.replace(b"example;", b"example(x);")], State.INVALID),
-    ([PASS.replace(b"example;", b"example (x) 1;")], State.INVALID),
-    ([b"\xc2\xa0" + PASS.strip()], State.INVALID),
-    ([b"\x0b" + PASS.strip()], State.INVALID),
+     Validity.INVALID),
+    ([b" mx.host.example; dkim=broken=; x", PASS], Validity.INVALID),
+    ([b" mx.host.example; " + b"(" * 5000, PASS], Validity.INVALID),
+    ([b" other.example; " + b"(" * 5000, PASS], Validity.VALID),
+    ([PASS.replace(b"example;", b"example 1 ;")], Validity.VALID),
+    ([b"(x)" + PASS], Validity.INVALID),
+    ([PASS.replace(b"mx.host.example", b'"mx.host.example"')], Validity.INVALID),
+    ([PASS.replace(b"example;", b"example(x);")], Validity.INVALID),
+    ([PASS.replace(b"example;", b"example (x) 1;")], Validity.INVALID),
+    ([b"\xc2\xa0" + PASS.strip()], Validity.INVALID),
+    ([b"\x0b" + PASS.strip()], Validity.INVALID),
 ])
 def test_authentication_results(fields, state):
     assert results(*fields) is state
 
 
 @pytest.mark.parametrize("domain, state", [
-    (b"sender.example", State.UNKNOWN), (b"Sender.Example", State.UNKNOWN),
-    (b"list.example", State.INVALID)])
+    (b"sender.example", Validity.UNKNOWN), (b"Sender.Example", Validity.UNKNOWN),
+    (b"list.example", Validity.INVALID)])
 @pytest.mark.parametrize("written", [None, DMARC, PASS.replace(b"mx.host", b"mx.other")])
 def test_a_verifier_that_says_nothing_of_a_signature_loses_no_mail(written, domain, state):
     fields = [(b"DKIM-Signature", b" v=1; d=" + domain)]
@@ -245,7 +245,7 @@ def test_results_of_any_length_and_number_are_soon_judged(field, size):
     took = []
     for _ in range(3):
         began = time.thread_time()
-        assert results(*fields, PASS) is State.INVALID
+        assert results(*fields, PASS) is Validity.INVALID
         took.append(time.thread_time() - began)
     assert in_time(min(took), 0.02)
 
@@ -261,22 +261,22 @@ SIGNED = b"header.d=sender.example header.s=s1 header.b=bOBeSwMP"
 
 
 @pytest.mark.parametrize("found, state", [
-    ([b"dkim=pass " + SIGNED, SPF, b"dmarc=none"], State.VALID),
-    ([b"dkim=pass " + SIGNED, b"dmarc=none", SPF], State.VALID),
+    ([b"dkim=pass " + SIGNED, SPF, b"dmarc=none"], Validity.VALID),
+    ([b"dkim=pass " + SIGNED, b"dmarc=none", SPF], Validity.VALID),
     ([b"dkim=pass header.d=list.example header.s=s1 header.b=KzlAqj7K", b"dkim=pass " + SIGNED,
       SPF, b'dmarc=pass (policy=none) header.from=sender.example',
-      b"arc=pass (list.example:s=arc:i=1)"], State.VALID),
-    ([b"dkim=none", SPF, b"dmarc=none"], State.INVALID),
-    ([SPF, b"dmarc=none"], State.INVALID),
-    ([b'dkim=none ("invalid DKIM record") ' + SIGNED, SPF, b"dmarc=none"], State.INVALID),
-    ([b'dkim=fail ("body hash did not verify") ' + SIGNED, SPF, b"dmarc=none"], State.INVALID),
-    ([b'dkim=fail ("headers rsa verify failed") ' + SIGNED, SPF, b"dmarc=none"], State.INVALID),
-    ([b"dkim=permerror " + SIGNED, SPF], State.INVALID),
+      b"arc=pass (list.example:s=arc:i=1)"], Validity.VALID),
+    ([b"dkim=none", SPF, b"dmarc=none"], Validity.INVALID),
+    ([SPF, b"dmarc=none"], Validity.INVALID),
+    ([b'dkim=none ("invalid DKIM record") ' + SIGNED, SPF, b"dmarc=none"], Validity.INVALID),
+    ([b'dkim=fail ("body hash did not verify") ' + SIGNED, SPF, b"dmarc=none"], Validity.INVALID),
+    ([b'dkim=fail ("headers rsa verify failed") ' + SIGNED, SPF, b"dmarc=none"], Validity.INVALID),
+    ([b"dkim=permerror " + SIGNED, SPF], Validity.INVALID),
     ([b'dkim=temperror ("DNS error when getting key") ' + SIGNED,
       b"spf=temperror (mx.host.example: error in processing during lookup of alice@sender.example:"
       b" DNS error) smtp.mailfrom=alice@sender.example",
       b'dmarc=temperror reason="query timed out" header.from=sender.example (policy=temperror)'],
-     State.UNKNOWN),
+     Validity.UNKNOWN),
 ])
 def test_results_as_rspamd_writes_them(found, state):
     assert results(by_rspamd(*found)) is state
@@ -292,20 +292,20 @@ def test_a_client_cannot_write_a_result_through_what_rspamd_says_of_spf(said):
     spf = (b'spf=permerror (mx.host.example: domain of "%b" uses mechanism not recognized by this'
            b' client) smtp.mailfrom="%b"' % (said, said))
     evil = b"dkim=pass header.d=evil.example header.s=s1 header.b=S7ixeJ0L"
-    assert results(by_rspamd(evil, spf, b"dmarc=none")) is State.INVALID
-    assert results(by_rspamd(spf, b"dmarc=none")) is State.INVALID
+    assert results(by_rspamd(evil, spf, b"dmarc=none")) is Validity.INVALID
+    assert results(by_rspamd(spf, b"dmarc=none")) is Validity.INVALID
 
 
 @pytest.mark.parametrize("tags, state", [
-    (b"i=bounces+bob=3Dhost.example@evil.example; s=s1", State.VALID),
+    (b"i=bounces+bob=3Dhost.example@evil.example; s=s1", Validity.VALID),
     (b"i=x@evil.example=3B=0A=09dkim=3Dpass=20header.d=3Dsender.example=20header.i=3D@e; s=s1",
-     State.INVALID),
-    (b"I =\r\n x=3\r\n B dkim=3dpass@e; s=s1", State.INVALID),
-    (b"i=a=28b@e; s=s1", State.INVALID),
-    (b"i=@e; s=s1)", State.INVALID),
-    (b'i=@e; s=s1; d=a"', State.INVALID),
-    (b"i=@e; s=s1; h=" + b"a:" * 3000, State.VALID),
-    (b"i=@e; s=s1; h=" + b"a:" * 6000, State.INVALID),
+     Validity.INVALID),
+    (b"I =\r\n x=3\r\n B dkim=3dpass@e; s=s1", Validity.INVALID),
+    (b"i=a=28b@e; s=s1", Validity.INVALID),
+    (b"i=@e; s=s1)", Validity.INVALID),
+    (b'i=@e; s=s1; d=a"', Validity.INVALID),
+    (b"i=@e; s=s1; h=" + b"a:" * 3000, Validity.VALID),
+    (b"i=@e; s=s1; h=" + b"a:" * 6000, Validity.INVALID),
 ])
 def test_a_signature_cannot_write_a_result_through_what_opendkim_says_of_it(tags, state):
     """OpenDKIM writes i= decoded: what follows ``=3B`` in it is a result like its own."""

@@ -12,7 +12,7 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["chatmaild"]):
-    from chatmaild.message.reader import Limits, MessageReader
+    from chatmaild.message.reader import MessageReader, ReaderOptions
 
 HEADERS = [("content-type", b'multipart/encrypted; protocol="application/pgp-encrypted"; '
                             b'boundary="b"')]
@@ -20,7 +20,7 @@ SECUREJOIN = [("secure-join", b"vc-request"), ("content-type", b'multipart/mixed
 
 
 def content(headers, body, cut, tolerant):
-    reader = MessageReader(headers, Limits(tolerant=tolerant))
+    reader = MessageReader(headers, ReaderOptions(tolerant=tolerant))
     for at in range(0, len(body), cut):
         reader.feed(body[at:at + cut])
     return reader.finish()

@@ -4,12 +4,12 @@ import attacks
 import openpgpmessages
 import pytest
 
-from chatmaild.message.reader import Content, Kind, Limits, MessageReader, lower_names
+from chatmaild.message.reader import Content, ContentKind, MessageReader, ReaderOptions, lower_names
 
-ENCRYPTED = Content(Kind.ENCRYPTED)
+ENCRYPTED = Content(ContentKind.ENCRYPTED)
 
 
-def read(headers, body, chunk=65535, limits=Limits()):
+def read(headers, body, chunk=65535, limits=ReaderOptions()):
     reader = MessageReader(lower_names(headers), limits)
     for at in range(0, len(body), chunk):
         reader.feed(body[at:at + chunk])
@@ -46,4 +46,4 @@ def test_an_empty_session_key_is_found_whatever_follows_it(behind):
     place = first_line + octet // 48 * 66 + octet % 48 * 4 // 3
     for chunk in (65535, 100, 7, 1):
         content, _ = read(openpgpmessages.headers(), body, chunk)
-        assert content == Content(Kind.CLEARTEXT, "session-key-truncated", place)
+        assert content == Content(ContentKind.CLEARTEXT, "session-key-truncated", place)

@@ -10,15 +10,15 @@ from hypothesis import given, settings, strategies as st
 from openpgpmessages import gpg_symmetric
 from outgoingrules import ALICE, DOMAIN, judge
 
-from chatmaild.message.reader import Content, Kind, Limits, MessageReader, lower_names
+from chatmaild.message.reader import Content, ContentKind, MessageReader, ReaderOptions, lower_names
 
 DRAWS = 1000
 ARMORED = gpg_symmetric(400)
-ENCRYPTED = Content(Kind.ENCRYPTED)
+ENCRYPTED = Content(ContentKind.ENCRYPTED)
 
 
 def read_incoming(headers, body, chunk=65535):
-    reader = MessageReader(lower_names(headers), Limits(tolerant=True))
+    reader = MessageReader(lower_names(headers), ReaderOptions(tolerant=True))
     for at in range(0, len(body), chunk):
         reader.feed(body[at:at + chunk])
     return reader.finish()

@@ -11,7 +11,7 @@ import realprograms
 from openpgpmessages import gpg_symmetric
 from outgoingrules import judge
 
-from chatmaild.message.reader import Kind, Limits, MessageReader, lower_names
+from chatmaild.message.reader import ContentKind, MessageReader, ReaderOptions, lower_names
 
 
 @pytest.mark.parametrize("name", realprograms.PROGRAMS)
@@ -29,9 +29,9 @@ def test_what_a_program_writes_passes(name):
 
 
 def assert_passes(headers, body, outgoing=True):
-    reader = MessageReader(lower_names(headers), Limits(tolerant=True))
+    reader = MessageReader(lower_names(headers), ReaderOptions(tolerant=True))
     reader.feed(body)
-    assert reader.finish().kind is Kind.ENCRYPTED
+    assert reader.finish().kind is ContentKind.ENCRYPTED
     if outgoing:
         found = judge(headers, body)
         assert found.accepted, found

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from openpgpmessages import crlf, headers
 
-from chatmaild.message.reader import Kind, Limits, MessageReader, lower_names
+from chatmaild.message.reader import ContentKind, MessageReader, ReaderOptions, lower_names
 
 ARMOR = attacks.armor(b"".join(attacks.GOOD_PACKETS))
 VERSION = b"Version: 1\r\n"
@@ -30,7 +30,7 @@ def quoted(armor=ARMOR, version=VERSION, change=lambda lines: lines):
 
 
 def content(body, chunk=65535, tolerant=True):
-    reader = MessageReader(lower_names(headers()), Limits(tolerant=tolerant))
+    reader = MessageReader(lower_names(headers()), ReaderOptions(tolerant=tolerant))
     for at in range(0, len(body), chunk):
         reader.feed(body[at:at + chunk])
     return reader.finish()
@@ -54,8 +54,8 @@ GOOD = {
 def test_encoded_parts_pass_from_outside_however_they_are_cut(body):
     for chunk in (65535, 997, 61, 2, 1):
         found = content(body, chunk)
-        assert found.kind is Kind.ENCRYPTED, found
-    assert content(body, tolerant=False).kind is Kind.CLEARTEXT
+        assert found.kind is ContentKind.ENCRYPTED, found
+    assert content(body, tolerant=False).kind is ContentKind.CLEARTEXT
 
 
 def behind(lines):
@@ -99,7 +99,7 @@ BAD = {
 @pytest.mark.parametrize("body", BAD.values(), ids=BAD)
 def test_what_a_lenient_reader_would_skip_or_repair_is_refused(body):
     whole = content(body)
-    assert whole.kind is Kind.CLEARTEXT
+    assert whole.kind is ContentKind.CLEARTEXT
     for chunk in (997, 61, 7, 1):
         assert content(body, chunk) == whole
 

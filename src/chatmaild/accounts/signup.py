@@ -112,7 +112,7 @@ def judge_host(host: HostState, config: Config) -> Denial | None:
     return None
 
 
-class Limits:
+class SignupLimits:
     """Limits how many accounts are made in an hour: from one client's network, and on the whole
     host.
 

@@ -10,7 +10,7 @@ from chatmaild.dkim import crypto, signature as dkim_signature, verification
 from chatmaild.dkim.bodyhash import BodyHash
 from chatmaild.dkim.signature import Signature
 from chatmaild.dkim.taglist import DkimSyntaxError
-from chatmaild.dkim.verification import Authenticity, Fields, Keys, SignatureCheck, State
+from chatmaild.dkim.verification import Authenticity, Fields, Keys, SignatureCheck, Validity
 
 
 @dataclass
@@ -104,7 +104,7 @@ def as_json(report: Report) -> dict[str, Any]:
     """Return the report for ``--json``."""
     return {
         "aligned": report.aligned,
-        "valid": report.verdict.state is State.VALID,
+        "valid": report.verdict.state is Validity.VALID,
         "reason": report.verdict.code,
         "detail": report.verdict.detail,
         "steps": [list(step) for step in report.steps],

@@ -50,7 +50,7 @@ class DnsTrouble(ChatmaildError):
 
 
 @dataclass
-class Server:
+class NameServer:
     """A recursive name server, and what was learnt about it."""
 
     address: str
@@ -61,7 +61,7 @@ class Server:
 
 
 @dataclass(frozen=True)
-class Answer:
+class DnsAnswer:
     """What the DNS holds at a name."""
 
     records: tuple[bytes, ...]
@@ -75,7 +75,7 @@ class Answer:
 class _Asked:
     """One server during one lookup, and the outcome so far."""
 
-    server: Server
+    server: NameServer
     edns: bool
     words: str = "not asked"
     is_out: bool = False
@@ -86,8 +86,8 @@ class _Asked:
         self.edns = False
 
 
-async def ask(servers: Sequence[Server], name: str, *, seconds: float, patience: float,
-              tcp_only: bool = False, kind: str = "TXT") -> Answer:
+async def ask(servers: Sequence[NameServer], name: str, *, seconds: float, patience: float,
+              tcp_only: bool = False, kind: str = "TXT") -> DnsAnswer:
     """Look up the records of `name` of the type `kind`.
 
     Asks each server in turn and waits `patience` seconds for it, round after round, for `seconds`
@@ -112,7 +112,7 @@ async def ask(servers: Sequence[Server], name: str, *, seconds: float, patience:
 
 
 async def _ask_one(one: _Asked, question: tuple[dns.name.Name, dns.rdatatype.RdataType],
-                   seconds: float, tcp_only: bool) -> Answer | None:
+                   seconds: float, tcp_only: bool) -> DnsAnswer | None:
     """Ask one server once. Returns None without a usable answer, and notes the cause in `one`."""
     with_edns = one.edns
     query = dns.message.make_query(*question, use_edns=0 if with_edns else False,
@@ -135,8 +135,8 @@ async def _ask_one(one: _Asked, question: tuple[dns.name.Name, dns.rdatatype.Rda
     return None
 
 
-async def _exchange(server: Server, query: dns.message.QueryMessage, seconds: float, tcp_only: bool
-                    ) -> dns.message.QueryMessage:
+async def _exchange(server: NameServer, query: dns.message.QueryMessage, seconds: float,
+                    tcp_only: bool) -> dns.message.QueryMessage:
     """The response by UDP, or by TCP if that was truncated."""
     if not tcp_only:
         family = socket.AF_INET6 if ":" in server.address else socket.AF_INET
@@ -167,14 +167,14 @@ def _is_referral(message: dns.message.QueryMessage) -> bool:
             and any(rrset.rdtype == dns.rdatatype.NS for rrset in message.authority))
 
 
-def _answer(message: dns.message.QueryMessage) -> Answer:
+def _answer(message: dns.message.QueryMessage) -> DnsAnswer:
     """The records at the end of the chain of aliases. Raises `DNSException` if it has none (a
     loop, or more than 16 links)."""
     chain = message.resolve_chaining()
     found = chain.answer or ()
     if message.question[0].rdtype == dns.rdatatype.TXT:
-        return Answer(texts(found), chain.minimum_ttl)
-    return Answer(tuple(rdata.to_text().encode() for rdata in found), chain.minimum_ttl)
+        return DnsAnswer(texts(found), chain.minimum_ttl)
+    return DnsAnswer(tuple(rdata.to_text().encode() for rdata in found), chain.minimum_ttl)
 
 
 def texts(rdatas: Iterable[Any]) -> tuple[bytes, ...]:

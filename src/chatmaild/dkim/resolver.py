@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chatmaild.dkim import resolvconf
-from chatmaild.dkim.dnsquery import Answer, DnsTrouble, Server, ask
+from chatmaild.dkim.dnsquery import DnsAnswer, DnsTrouble, NameServer, ask
 from chatmaild.slimimport import absent
 
 with absent("ssl"):
@@ -37,7 +37,7 @@ Records = tuple[bytes, ...] | None
 
 
 @dataclass(frozen=True)
-class Limits:
+class ResolverLimits:
     """How long callers wait, and how much a resolver keeps."""
 
     seconds: float = 4.5
@@ -60,8 +60,9 @@ class Limits:
 class Resolver:
     """A caching stub resolver for TXT records. Any thread may call it."""
 
-    def __init__(self, servers: tuple[tuple[str, int], ...] = (), limits: Limits = Limits(),
-                 resolv_conf: Path = RESOLV_CONF, clock: Callable[[], float] = time.monotonic):
+    def __init__(self, servers: tuple[tuple[str, int], ...] = (),
+                 limits: ResolverLimits = ResolverLimits(), resolv_conf: Path = RESOLV_CONF,
+                 clock: Callable[[], float] = time.monotonic):
         """`servers` are (address, port); without any, those in `resolv_conf` are asked."""
         self._limits = limits
         self._clock = clock
@@ -77,8 +78,8 @@ class Resolver:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def look_up(self, names: Iterable[str]) -> dict[str, Records]:
-        """The TXT records at `names`. Blocks for `Limits.seconds` at most; a name without an
-        answer by then has None."""
+        """The TXT records at `names`. Blocks for `ResolverLimits.seconds` at most; a name without
+        an answer by then has None."""
         deadline = time.monotonic() + self._limits.seconds
         known: dict[str, Records] = {}
         pending: dict[str, futures.Future[Records]] = {}
@@ -143,7 +144,7 @@ class Resolver:
                         self._cache.popitem(last=False)
         return records
 
-    async def _ask(self, name: str) -> Answer:
+    async def _ask(self, name: str) -> DnsAnswer:
         servers, tcp_only = self._servers.current()
         return await ask(servers, name, seconds=self._limits.seconds,
                          patience=self._limits.patience, tcp_only=tcp_only)
@@ -157,16 +158,16 @@ class _Servers:
         self._path = path
         self._made_from: tuple[int, ...] | None = None
         self._is_configured = bool(configured)
-        self._servers = [Server(address, port) for address, port in configured]
+        self._servers = [NameServer(address, port) for address, port in configured]
         self._tcp_only = False
 
-    def current(self) -> tuple[list[Server], bool]:
+    def current(self) -> tuple[list[NameServer], bool]:
         """The servers, and whether to ask them by TCP only."""
         if not self._is_configured:
             stamp = _stamp(self._path)
             if stamp != self._made_from:
                 found = resolvconf.parse(_text(self._path))
-                self._servers = [Server(address) for address in found.servers]
+                self._servers = [NameServer(address) for address in found.servers]
                 self._tcp_only = found.tcp_only
                 self._made_from = stamp
         return self._servers, self._tcp_only
@@ -175,8 +176,8 @@ class _Servers:
 def explain_trouble(name: str, servers: tuple[tuple[str, int], ...] = (),
                     resolv_conf: Path = RESOLV_CONF) -> str:
     """Look up `name` once and tell in words why no server answered; "" if one did. Takes
-    `Limits.seconds` at most."""
-    limits = Limits()
+    `ResolverLimits.seconds` at most."""
+    limits = ResolverLimits()
     found, tcp_only = _Servers(servers, resolv_conf).current()
     try:
         asyncio.run(ask(found, name, seconds=limits.seconds, patience=limits.patience,
@@ -186,18 +187,19 @@ def explain_trouble(name: str, servers: tuple[tuple[str, int], ...] = (),
     return ""
 
 
-Question = tuple[str, str]
+DnsQuestion = tuple[str, str]
 """Name and type of a record."""
 
 
-def ask_all(questions: Iterable[Question], servers: tuple[tuple[str, int], ...] = (),
-            resolv_conf: Path = RESOLV_CONF) -> dict[Question, tuple[str, ...] | DnsTrouble]:
+def ask_all(questions: Iterable[DnsQuestion], servers: tuple[tuple[str, int], ...] = (),
+            resolv_conf: Path = RESOLV_CONF) -> dict[DnsQuestion, tuple[str, ...] | DnsTrouble]:
     """Look up many records at once, for commands. Returns for each question its records as in a
-    zone file (TXT as its text), or why no server answered. Takes `Limits.seconds` at most."""
-    limits = Limits()
+    zone file (TXT as its text), or why no server answered. Takes `ResolverLimits.seconds` at most.
+    """
+    limits = ResolverLimits()
     found, tcp_only = _Servers(servers, resolv_conf).current()
 
-    async def answer(question: Question) -> tuple[str, ...] | DnsTrouble:
+    async def answer(question: DnsQuestion) -> tuple[str, ...] | DnsTrouble:
         try:
             told = await ask(found, question[0], kind=question[1], seconds=limits.seconds,
                              patience=limits.patience, tcp_only=tcp_only)
@@ -205,7 +207,7 @@ def ask_all(questions: Iterable[Question], servers: tuple[tuple[str, int], ...] 
             return trouble
         return tuple(record.decode("utf-8", "replace") for record in told.records)
 
-    async def every(asked: list[Question]) -> list[tuple[str, ...] | DnsTrouble]:
+    async def every(asked: list[DnsQuestion]) -> list[tuple[str, ...] | DnsTrouble]:
         return list(await asyncio.gather(*map(answer, asked)))
 
     asked = list(dict.fromkeys(questions))

@@ -37,7 +37,7 @@ Keys = Mapping[str, tuple[bytes, ...] | None]
 """The TXT records at each name, which may be none; None where the DNS gave no answer."""
 
 
-class State(Enum):
+class Validity(Enum):
     """Whether a message is authentic."""
 
     VALID = "valid"
@@ -50,7 +50,7 @@ class State(Enum):
 class Authenticity:
     """A verdict, and what decided it."""
 
-    state: State
+    state: Validity
     code: str
     """What decided, for the log."""
     detail: str
@@ -59,13 +59,13 @@ class Authenticity:
     @classmethod
     def invalid(cls, code: str, detail: str) -> "Authenticity":
         """The verdict that a message is not authentic."""
-        return cls(State.INVALID, code, detail)
+        return cls(Validity.INVALID, code, detail)
 
 
-_VALID = Authenticity(State.VALID, "valid", "the signature is valid")
-_FUTURE = Authenticity(State.UNKNOWN, "signature-in-future",
+_VALID = Authenticity(Validity.VALID, "valid", "the signature is valid")
+_FUTURE = Authenticity(Validity.UNKNOWN, "signature-in-future",
                        "by the clock of this host it was signed in the future (t=)")
-_DNS_TROUBLE = Authenticity(State.UNKNOWN, "dns-trouble", "the DNS did not answer for the key")
+_DNS_TROUBLE = Authenticity(Validity.UNKNOWN, "dns-trouble", "the DNS did not answer for the key")
 
 
 _BEST_FIRST = ("valid", "signature-in-future", "signature-wrong", "key-unusable")
@@ -174,7 +174,7 @@ class DkimCheck:
                         keys.get(check.signature.key_name), self._min_rsa_bits)
             for check in self._signatures
         ]
-        for state in (State.VALID, State.UNKNOWN, State.INVALID):
+        for state in (Validity.VALID, Validity.UNKNOWN, Validity.INVALID):
             for verdict in verdicts:
                 if verdict.state is state:
                     return verdict
@@ -205,7 +205,8 @@ def from_literal(literal: NetworkAddress, client: str) -> Authenticity:
     with contextlib.suppress(ValueError):
         connecting = ipaddress.ip_address(client)
         if literal in (connecting, getattr(connecting, "ipv4_mapped", None)):
-            return Authenticity(State.VALID, "valid", "the client has the address that From names")
+            return Authenticity(Validity.VALID, "valid",
+                                "the client has the address that From names")
     return Authenticity.invalid("client-not-literal",
                                 "the client does not have the network address that From names")
 
@@ -236,7 +237,7 @@ def from_results(fields: Fields, authserv_id: str, from_domain: str) -> Authenti
         if "pass" in found:
             return _VALID
         if "temperror" in found:
-            return Authenticity(State.UNKNOWN, "verifier-temperror",
+            return Authenticity(Validity.UNKNOWN, "verifier-temperror",
                                 f"{authserv_id} had a temporary error")
         return Authenticity.invalid(
             "verifier-no-pass", f"{authserv_id} found no valid signature of the From domain")
@@ -244,6 +245,6 @@ def from_results(fields: Fields, authserv_id: str, from_domain: str) -> Authenti
            for name, value in fields):
         # The sender has done their part. The verifier is down, comes after us or has another name:
         # a fault of this host, which must not lose their mail.
-        return Authenticity(State.UNKNOWN, "verifier-silent",
+        return Authenticity(Validity.UNKNOWN, "verifier-silent",
                             f"no DKIM result of {authserv_id}, though there is a signature")
     return Authenticity.invalid("verifier-silent", f"no DKIM result of {authserv_id}")

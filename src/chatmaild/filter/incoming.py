@@ -15,7 +15,9 @@ from chatmaild.filter.questions import Asking, KeysAt
 from chatmaild.filter.recipients import Recipients
 from chatmaild.filter.replies import Verdict
 from chatmaild.message import mediatype
-from chatmaild.message.reader import Content, Headers, Kind, Limits, MessageReader, lower_names
+from chatmaild.message.reader import (
+    Content, ContentKind, Headers, MessageReader, ReaderOptions, lower_names,
+)
 from chatmaild.message.refusal import Refusal
 
 if TYPE_CHECKING:   # a filter for outgoing mail saves megabytes
@@ -64,7 +66,7 @@ class Incoming:
         self._from = sender
         if self._recipients.enforcing:
             self._headers = lowered
-            self.reader = MessageReader(lowered, Limits(tolerant=True))
+            self.reader = MessageReader(lowered, ReaderOptions(tolerant=True))
             if refused := self._refused_content(self.reader.content):
                 return refused
         if self._asks_authenticity:
@@ -110,9 +112,9 @@ class Incoming:
         return Verdict(found.code, reply)
 
     def _refused_content(self, content: Content | None) -> Verdict | None:
-        if content is None or content.kind in (Kind.ENCRYPTED, Kind.SECUREJOIN):
+        if content is None or content.kind in (ContentKind.ENCRYPTED, ContentKind.SECUREJOIN):
             return None
-        if content.kind is Kind.REPORT:
+        if content.kind is ContentKind.REPORT:
             reason = self._report_fault()
             return Verdict(reason, replies.UNENCRYPTED) if reason else None
         return Verdict(content.reason or content.kind.value, replies.UNENCRYPTED,

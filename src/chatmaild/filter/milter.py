@@ -58,7 +58,7 @@ class Site:
     world: World
 
 
-class Server:
+class MilterServer:
     """What all sessions share. `site` and `label` may be replaced at any time; new ones apply to
     transactions that begin later."""
 
@@ -112,7 +112,7 @@ class _Session:
                  "transaction", "sender", "queue_id", "headers", "header_octets", "body_octets",
                  "broken")
 
-    def __init__(self, server: Server):
+    def __init__(self, server: MilterServer):
         self.server = server
         self.site = server.site
         self.connected = time.monotonic()

@@ -9,7 +9,7 @@ from chatmaild.filter.client import Client
 from chatmaild.filter.questions import Account, Asking, MailboxState
 from chatmaild.filter.replies import Verdict
 from chatmaild.message import securejoin
-from chatmaild.message.reader import Headers, Kind, Limits, MessageReader, lower_names
+from chatmaild.message.reader import ContentKind, Headers, MessageReader, ReaderOptions, lower_names
 from chatmaild.message.refusal import Refusal
 
 MAX_SESSION = 86_400
@@ -110,13 +110,13 @@ class Outgoing:
         if self._exempt:
             self._cleaned = header_policy.clean_exempt(headers)
             return None
-        self.reader = MessageReader(lowered, Limits(
+        self.reader = MessageReader(lowered, ReaderOptions(
             setup=self._domain.allow_autocrypt_setup and self._recipients == {self._sender.lower()},
             max_session_keys=self._domain.max_session_keys))
         if refused := self._refused_content():
             return refused
         budget = self._domain.max_header_text
-        if self.reader.announced is Kind.SECUREJOIN:
+        if self.reader.announced is ContentKind.SECUREJOIN:
             budget = min(budget, securejoin.MAX_HEADER_TEXT)
         recipients = frozenset(recipient.encode("utf-8", "surrogateescape")
                                for recipient in self._recipients)
@@ -150,7 +150,8 @@ class Outgoing:
 
     def _refused_content(self) -> Verdict | None:
         content = self.reader.content if self.reader else None
-        if content is None or content.kind in (Kind.ENCRYPTED, Kind.SECUREJOIN, Kind.SETUP):
+        if content is None or content.kind in (
+                ContentKind.ENCRYPTED, ContentKind.SECUREJOIN, ContentKind.SETUP):
             return None
         return Verdict(content.reason or content.kind.value, replies.UNENCRYPTED,
                        offset=content.offset)

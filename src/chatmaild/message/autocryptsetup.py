@@ -34,7 +34,7 @@ def is_announced(headers: list[tuple[str, bytes]]) -> bool:
     return [value.strip() for name, value in headers if name == _HEADER] == [b"v1"]
 
 
-class BodyReader(WholeBody):
+class SetupReader(WholeBody):
     """Collects the body and checks it at the end. Raises `Refusal`."""
 
     def __init__(self, media_type: mediatype.MediaType):

@@ -56,7 +56,7 @@ _ARMOR_STARTS = b"\r\n" + BEGIN + b"\r\n\r\n"
 _LONGEST_HEAD = 4096
 
 
-class BodyReader:
+class PgpMimeReader:
     """Feed it the body in any pieces. Raises `Refusal`, whose offset counts from the start of the
     body; do not use the reader after that.
 
@@ -168,10 +168,10 @@ class BodyReader:
 # They are not methods, because a reader that held a bound method of its own would be a reference
 # cycle.
 
-_State = Callable[[BodyReader, bytes], "_State"]
+_State = Callable[[PgpMimeReader, bytes], "_State"]
 
 
-def _preamble(reader: BodyReader, line: bytes) -> "_State":
+def _preamble(reader: PgpMimeReader, line: bytes) -> "_State":
     if line == reader._delimiter:
         return _version_head
     reader._preamble += len(line)
@@ -185,7 +185,7 @@ def _preamble(reader: BodyReader, line: bytes) -> "_State":
     return _preamble
 
 
-def _version_head(reader: BodyReader, line: bytes) -> "_State":
+def _version_head(reader: PgpMimeReader, line: bytes) -> "_State":
     if line:
         return _collect(reader, line, _version_head)
     encoding = _checked_head(reader, "application/pgp-encrypted")
@@ -196,20 +196,20 @@ def _version_head(reader: BodyReader, line: bytes) -> "_State":
     return _version
 
 
-def _collect(reader: BodyReader, line: bytes, state: "_State") -> "_State":
+def _collect(reader: PgpMimeReader, line: bytes, state: "_State") -> "_State":
     reader._lines.append(line)
     if sum(map(len, reader._lines)) > parthead.MAX_OCTETS:
         raise Refusal("part-head-too-long")
     return state
 
 
-def _checked_head(reader: BodyReader, media_type: str) -> str:
+def _checked_head(reader: PgpMimeReader, media_type: str) -> str:
     """Check the head that was collected. Returns the part's transfer encoding, "" for none."""
     lines, reader._lines = reader._lines, []
     return parthead.check(media_type, reader._tolerant, tuple(lines))
 
 
-def _version(reader: BodyReader, line: bytes) -> "_State":
+def _version(reader: PgpMimeReader, line: bytes) -> "_State":
     if line == reader._delimiter:
         return _data_head
     if line and (line != _VERSION or reader._seen):
@@ -218,11 +218,11 @@ def _version(reader: BodyReader, line: bytes) -> "_State":
     return _version
 
 
-def _encoded_version(reader: BodyReader, line: bytes) -> "_State":
+def _encoded_version(reader: PgpMimeReader, line: bytes) -> "_State":
     return _encoded_line(reader, line, b"", _encoded_version, _data_head)
 
 
-def _encoded_line(reader: BodyReader, line: bytes, end: bytes, state: "_State",
+def _encoded_line(reader: PgpMimeReader, line: bytes, end: bytes, state: "_State",
                   behind: "_State") -> "_State":
     part = reader._part
     assert part
@@ -234,7 +234,7 @@ def _encoded_line(reader: BodyReader, line: bytes, end: bytes, state: "_State",
     return behind
 
 
-def _data_head(reader: BodyReader, line: bytes) -> "_State":
+def _data_head(reader: PgpMimeReader, line: bytes) -> "_State":
     if line:
         return _collect(reader, line, _data_head)
     encoding = _checked_head(reader, "application/octet-stream")
@@ -247,11 +247,11 @@ def _data_head(reader: BodyReader, line: bytes) -> "_State":
     return _after_armor
 
 
-def _encoded_data(reader: BodyReader, line: bytes) -> "_State":
+def _encoded_data(reader: PgpMimeReader, line: bytes) -> "_State":
     return _encoded_line(reader, line, b"--", _encoded_data, _epilogue)
 
 
-def _after_armor(reader: BodyReader, line: bytes) -> "_State":
+def _after_armor(reader: PgpMimeReader, line: bytes) -> "_State":
     if not line:
         return _after_armor
     if line != reader._delimiter + b"--":
@@ -259,7 +259,7 @@ def _after_armor(reader: BodyReader, line: bytes) -> "_State":
     return _epilogue
 
 
-def _epilogue(reader: BodyReader, line: bytes) -> "_State":
+def _epilogue(reader: PgpMimeReader, line: bytes) -> "_State":
     if line:
         raise Refusal("text-after-last-part")
     return _epilogue
@@ -300,7 +300,7 @@ class _ArmorAlone:
 def _lines_in_known_head(head: bytes, tolerant: bool) -> int:
     """How many lines `head` has, if it is complete and right up to the armor; else 0. NUL takes
     the place of the delimiter in it, and must not be hidden in another line."""
-    reader = BodyReader(b"", tolerant, PacketReader())
+    reader = PgpMimeReader(b"", tolerant, PacketReader())
     reader._delimiter = b"\0"
     try:
         reader.feed(head)

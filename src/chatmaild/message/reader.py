@@ -1,6 +1,6 @@
 """Tells what a message is (`Content`), from its headers, then from its body as it streams.
 
-    reader = MessageReader(headers, limits)     # reader.content may be known already
+    reader = MessageReader(headers, options)    # reader.content may be known already
     reader.feed(chunk); ...
     content = reader.finish()
 
@@ -27,7 +27,7 @@ def lower_names(headers: Headers) -> Headers:
     return [(name.lower(), value) for name, value in headers]
 
 
-class Kind(enum.Enum):
+class ContentKind(enum.Enum):
     """What a message is, as far as the policies care."""
 
     ENCRYPTED = "encrypted"
@@ -44,13 +44,13 @@ class Content:
     """`reason` is a code that says why it is cleartext. `offset` is the place in the body; None
     for a fault in the headers, or if no place is to blame."""
 
-    kind: Kind
+    kind: ContentKind
     reason: str = ""
     offset: int | None = None
 
 
 @dataclass(frozen=True)
-class Limits:
+class ReaderOptions:
     """`tolerant` admits what programs other than chat clients write (incoming mail). `setup`
     admits an Autocrypt Setup Message."""
 
@@ -65,44 +65,44 @@ class MessageReader:
     Faults of the message raise nothing: they make it cleartext.
     """
 
-    def __init__(self, headers: Headers, limits: Limits = Limits()):
+    def __init__(self, headers: Headers, options: ReaderOptions = ReaderOptions()):
         self.content: Content | None = None
-        self.packets = packets.PacketReader(limits.max_session_keys, marker=limits.tolerant)
-        self.announced = Kind.CLEARTEXT
+        self.packets = packets.PacketReader(options.max_session_keys, marker=options.tolerant)
+        self.announced = ContentKind.CLEARTEXT
         """What the message is according to its headers."""
-        self._body: (
-            pgpmime.BodyReader | securejoin.BodyReader | autocryptsetup.BodyReader | None) = None
+        self._body: (pgpmime.PgpMimeReader | securejoin.SecurejoinReader
+                     | autocryptsetup.SetupReader | None) = None
         try:
-            self._begin(headers, limits)
+            self._begin(headers, options)
         except Refusal as refusal:
-            self.content = Content(Kind.CLEARTEXT, refusal.reason)
+            self.content = Content(ContentKind.CLEARTEXT, refusal.reason)
 
-    def _begin(self, headers: Headers, limits: Limits) -> None:
+    def _begin(self, headers: Headers, options: ReaderOptions) -> None:
         value = _single(headers, "content-type")
-        if limits.tolerant:
+        if options.tolerant:
             media_type = mediatype.parse(value, MAX_TOLERATED, MAX_TOLERATED)
         else:
             media_type = mediatype.parse(value)
         encoding = _single(headers, "content-transfer-encoding", b"").decode("latin-1").lower()
         if media_type.name == "multipart/encrypted":
-            _check_encrypted(media_type, encoding, limits.tolerant)
-            self.announced = Kind.ENCRYPTED
-            self._body = pgpmime.BodyReader(
-                mediatype.boundary(media_type), limits.tolerant, self.packets)
+            _check_encrypted(media_type, encoding, options.tolerant)
+            self.announced = ContentKind.ENCRYPTED
+            self._body = pgpmime.PgpMimeReader(
+                mediatype.boundary(media_type), options.tolerant, self.packets)
             return
         if media_type.blanks > mediatype.MAX_BLANKS:    # only encrypted mail may have more
             raise Refusal("content-type-blanks")
-        if media_type.name == "multipart/mixed" and limits.setup and autocryptsetup.is_announced(
+        if media_type.name == "multipart/mixed" and options.setup and autocryptsetup.is_announced(
                 headers):
-            self.announced = Kind.SETUP
-            self._body = autocryptsetup.BodyReader(media_type)
+            self.announced = ContentKind.SETUP
+            self._body = autocryptsetup.SetupReader(media_type)
             return
         step = securejoin.step(headers)
         if media_type.name in ("text/plain", "multipart/mixed") and step:
-            self.announced = Kind.SECUREJOIN
-            self._body = securejoin.BodyReader(step, media_type, encoding)
+            self.announced = ContentKind.SECUREJOIN
+            self._body = securejoin.SecurejoinReader(step, media_type, encoding)
         elif media_type.name == "multipart/report":
-            self.content = Content(Kind.REPORT)
+            self.content = Content(ContentKind.REPORT)
         else:
             raise Refusal("not-encrypted")
 
@@ -126,7 +126,7 @@ class MessageReader:
         return self.content
 
     def _refuse(self, refusal: Refusal) -> None:
-        self.content = Content(Kind.CLEARTEXT, refusal.reason, refusal.offset)
+        self.content = Content(ContentKind.CLEARTEXT, refusal.reason, refusal.offset)
         self._body = None
 
 

@@ -80,7 +80,7 @@ def _check_company(headers: list[tuple[str, bytes]]) -> None:
         raise Refusal("header-text")
 
 
-class BodyReader(WholeBody):
+class SecurejoinReader(WholeBody):
     """Collects the short body and checks it at the end. Raises `Refusal`."""
 
     def __init__(self, step: bytes, media_type: mediatype.MediaType, encoding: str):

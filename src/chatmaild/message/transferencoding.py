@@ -19,7 +19,7 @@ MAX_WIDTH = 76
 _HEXADECIMAL = re.compile(rb"[0-9A-Fa-f]{2}")
 
 
-class Content(Protocol):
+class OctetSink(Protocol):
     """Reads the decoded octets, whose lines end with CRLF. Raises `Refusal`."""
 
     def feed(self, chunk: bytes) -> object:
@@ -81,7 +81,7 @@ class EncodedPart:
     is reported at `begin`, the offset of the part, since their places are not those of the message.
     """
 
-    def __init__(self, encoding: str, content: Content, begin: int):
+    def __init__(self, encoding: str, content: OctetSink, begin: int):
         self._decoder: Base64 | QuotedPrintable = (
             Base64() if encoding == "base64" else QuotedPrintable())
         self._content = content

@@ -51,7 +51,7 @@ class DoveAuth(dictserver.Service):
         self._config: Config
         self._root: Path | None = None
         self._known: Collection[str] = ()
-        self._limits = signup.Limits()
+        self._limits = signup.SignupLimits()
         self._created = Counter("chatmaild_accounts_created_total",
                                 "Accounts made by their first login.", "domain")
         self._refused = Counter("chatmaild_signups_refused_total",

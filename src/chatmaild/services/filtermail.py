@@ -88,7 +88,7 @@ class Service:
         self._senders = Senders()
         self._dns = Dns()
         self._config = file.load()
-        self._server = milter.Server(*self._made(self._config))
+        self._server = milter.MilterServer(*self._made(self._config))
 
     def _made(self, config: Config) -> tuple[milter.Site, logs.AddressLabel]:
         """Make what the milter needs from the configuration."""

@@ -109,7 +109,7 @@ def _dns(config: Config, postfix: Postfix, args: argparse.Namespace) -> Iterator
     domains = config.mail_domains
     here = dns_observation.observe(postfix, domains, tuple(args.address))
 
-    def ask(questions: Iterable[resolver.Question]) -> dict[resolver.Question, Told]:
+    def ask(questions: Iterable[resolver.DnsQuestion]) -> dict[resolver.DnsQuestion, Told]:
         return dict(resolver.ask_all(questions, args.server))
     answers = gather(domains, here, ask)
     yield from names.check(domains, here, answers)

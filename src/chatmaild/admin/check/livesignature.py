@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 from chatmaild.admin.check.findings import Finding, failure, ok, warning
 from chatmaild.dkim import signature
-from chatmaild.dkim.verification import DkimCheck, Keys, State
+from chatmaild.dkim.verification import DkimCheck, Keys, Validity
 
 LookUp = Callable[[Iterable[str]], Keys]
 """Asks the DNS."""
@@ -30,7 +30,7 @@ def check(message: bytes, domain: str, place: str, now: float, look_up: LookUp) 
     verdict = DkimCheck(fields, domain, now, MIN_RSA_BITS)
     verdict.body(body)
     found = verdict.result(look_up(verdict.finish()))
-    if found.state is State.VALID:
+    if found.state is Validity.VALID:
         return ok("live-signature", place, f"the delivered message is signed by {domain}")
     return warning("live-signature", place,
                    f"the delivered message has a signature of {domain}, but others may not accept "

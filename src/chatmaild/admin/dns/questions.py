@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from chatmaild.admin.dns import spf
 from chatmaild.admin.dns.addresses import parse
 from chatmaild.admin.dns.wanted import GUESSED, SERVICES, Address, Host
-from chatmaild.dkim.resolver import Question
+from chatmaild.dkim.resolver import DnsQuestion
 from chatmaild.errors import ChatmaildError
 
 Told = tuple[str, ...] | ChatmaildError
@@ -20,7 +20,7 @@ MAX_NAMES = 10
 """MX and SPF names of one domain that are looked at (RFC 7208 section 4.6.4)."""
 
 
-class Answers(dict[Question, Told]):
+class Answers(dict[DnsQuestion, Told]):
     """All answers so far. Names have no dot at their end."""
 
     def of(self, name: str, kind: str) -> tuple[str, ...]:
@@ -56,7 +56,7 @@ class Answers(dict[Question, Told]):
         return [text for text in self.of(domain, "TXT") if spf.is_spf(text)]
 
 
-Ask = Callable[[Iterable[Question]], dict[Question, Told]]
+Ask = Callable[[Iterable[DnsQuestion]], dict[DnsQuestion, Told]]
 
 
 def gather(domains: Iterable[str], host: Host, ask: Ask) -> Answers:
@@ -71,7 +71,7 @@ def gather(domains: Iterable[str], host: Host, ask: Ask) -> Answers:
     return answers
 
 
-def _questions(domain: str, host: Host, answers: Answers) -> Iterator[Question]:
+def _questions(domain: str, host: Host, answers: Answers) -> Iterator[DnsQuestion]:
     """Yield all questions about `domain` that follow from the answers so far."""
     for kind in ("MX", "TXT"):
         yield domain, kind
