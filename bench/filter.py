@@ -1,16 +1,19 @@
 #!/usr/bin/python3
 """filtermail against no filter, an accept-all milter and a before-queue proxy, alternately.
 
-    sudo bench/filter.py [--rounds N] [--quick]
+    sudo bench/filter.py [--rounds N] [--quick] [--filter NAME=COMMAND] [--publish]
 
 Starts a private Postfix in namespaces of its own (nothing of the host is touched) with one smtpd
 per variant, sends real OpenPGP/MIME messages with smtp-source and prints ratios to Postfix without
-a filter, CPU time of the filter, added latency and memory. Needs root, Postfix, gpg, python3-milter
-and, for the proxy, python3-aiosmtpd (left out if that is missing).
+a filter and with the accept-all milter, CPU time of the filter, added latency and memory. Needs
+root, Postfix, gpg, python3-milter and, for the proxy, python3-aiosmtpd (left out if that is
+missing). Other before-queue filters (smtpd_proxy_filter) take part by --filter, with {listen} and
+{reinject} in COMMAND where it wants the ports: that on which it is asked, and Postfix's behind it.
 """
 
 import argparse
 import os
+import shlex
 import smtplib
 import statistics
 import subprocess
@@ -19,6 +22,7 @@ import time
 from pathlib import Path
 
 import privatepostfix
+import record
 from privatepostfix import DIR, ROOT, drain, memory, wait_for
 
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
@@ -37,7 +41,7 @@ max_message_size = 50M
 """
 
 
-def start_postfix():
+def start_postfix(others):
     login = "-o milter_macro_defaults={auth_authen}=" + SENDER
     options = {
         "none": "-o smtpd_milters=",
@@ -45,12 +49,18 @@ def start_postfix():
         "accept-all": f"-o smtpd_milters=unix:{DIR}/acceptall.sock\n  {login}",
         "proxy": "-o smtpd_proxy_filter=127.0.0.1:2529",
     }
+    options |= {name: f"-o smtpd_proxy_filter=127.0.0.1:{listen_port(name)}" for name in others}
     services = {PORTS[name]: option for name, option in options.items()}
     privatepostfix.start(services | {REINJECT: "-o smtpd_milters="}, processes=100)
 
 
-def start_filters():
-    """name: process; "proxy" only if it can be had."""
+def listen_port(name):
+    """Where a before-queue filter of another project is asked."""
+    return PORTS[name] + 100
+
+
+def start_filters(others):
+    """name: process; "proxy" only if it can be had. `others`: commands by name."""
     (DIR / "chatmaild.ini").write_text(INI)
     os.umask(0)
     with open(DIR / "filter.log", "wb") as log:
@@ -67,10 +77,15 @@ def start_filters():
             started["proxy"] = subprocess.Popen(
                 [python, ROOT / "bench/proxy.py", "2529", str(REINJECT)],
                 stdin=subprocess.DEVNULL, stderr=log)
+        for name, command in others.items():
+            words = shlex.split(command.format(listen=listen_port(name), reinject=REINJECT))
+            started[name] = subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=log)
     wait_for(DIR / "filtermail.sock")
     wait_for(DIR / "acceptall.sock")
     if "proxy" in started:
         wait_for(2529)
+    for name in others:
+        wait_for(listen_port(name))
     return started
 
 
@@ -109,12 +124,23 @@ def throughput(variants, processes, size, sessions, count, rounds):
             cpu[name].append((cpu_seconds(process) - before) / count if process else 0)
     print(f"\n{path.stat().st_size} octets, {sessions} sessions, {count} messages, "
           f"{rounds} rounds")
+    figures = {}
     for name in variants:
-        ratios = [rate / base for rate, base in zip(rates[name], rates["none"])]
         milliseconds = 1000 * statistics.median(cpu[name])
-        print(f"  {name:12} {statistics.median(rates[name]):8.1f} msg/s   ratio "
-              f"{statistics.median(ratios):.2f}   CPU {milliseconds:.3f} ms/message "
+        found = figures[name] = {
+            "messages/s": round(statistics.median(rates[name]), 1),
+            "of no filter": median_ratio(rates[name], rates["none"]),
+            "of accept-all": median_ratio(rates[name], rates["accept-all"]),
+            "CPU ms": round(milliseconds, 3)}
+        print(f"  {name:12} {found['messages/s']:8.1f} msg/s   ratio {found['of no filter']:.2f}, "
+              f"to accept-all {found['of accept-all']:.2f}   CPU {milliseconds:.3f} ms/message "
               f"({milliseconds / megabytes:.2f} ms/MB)")
+    return {"octets": path.stat().st_size, "sessions": sessions, "filters": figures}
+
+
+def median_ratio(rates, base):
+    """Of neighbours, which ran one after the other."""
+    return round(statistics.median(rate / other for rate, other in zip(rates, base)), 2)
 
 
 def latency(variants, samples):
@@ -130,27 +156,40 @@ def latency(variants, samples):
             began = time.monotonic()
             connection.sendmail(SENDER, [RECIPIENT], text)
             found[name].append(1000 * (time.monotonic() - began))
+    added = {}
     for name in variants:
         p50, base = statistics.median(found[name]), statistics.median(found["none"])
+        added[name] = round(p50 - base, 2)
         print(f"  {name:12} p50 {p50:.2f} ms   added {p50 - base:.2f} ms")
+    return added
 
 
 def resident(processes, quick):
     count, size = (5, 4_000_000) if quick else (20, 15_000_000)
     path = message(size)
     print(f"\n{count} messages of {path.stat().st_size} octets at once")
+    peak = {}
     for name, process in processes.items():
         Path(f"/proc/{process.pid}/clear_refs").write_text("5")
         began = time.monotonic()
         send(PORTS[name], path, count, count)
-        print(f"  {name:12} {time.monotonic() - began:.1f} s   peak RSS "
-              f"{memory(process, 'VmHWM'):.1f} MB")
+        peak[name] = round(memory(process, "VmHWM"), 1)
+        print(f"  {name:12} {time.monotonic() - began:.1f} s   peak RSS {peak[name]} MB")
         drain()
     sessions = []
     for _ in range(3000):
         sessions.append(MilterClient(DIR / "filtermail.sock"))
         sessions[-1].connect()
-    print(f"\n3000 idle sessions: filtermail {memory(processes['filtermail'], 'VmRSS'):.1f} MB")
+    idle = round(memory(processes["filtermail"], "VmRSS"), 1)
+    print(f"\n3000 idle sessions: filtermail {idle} MB")
+    return {"peak MB": peak, "3000 idle sessions MB": idle}
+
+
+def named(text):
+    name, separator, command = text.partition("=")
+    if not separator or not name or not command:
+        raise argparse.ArgumentTypeError(f"{text}: NAME=COMMAND")
+    return name, command
 
 
 def main():
@@ -158,18 +197,25 @@ def main():
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="small numbers, for a first look")
+    parser.add_argument("--filter", action="append", default=[], type=named, dest="others",
+                        metavar="NAME=COMMAND", help="a before-queue filter to compare with")
+    record.add_option(parser)
     args = parser.parse_args()
+    machine = record.begin(args) if not args.inside else record.describe()
     if not args.inside:
         privatepostfix.enter()
-    start_postfix()
-    processes = start_filters()
+    others = dict(args.others)
+    PORTS.update({name: 2540 + number for number, name in enumerate(others)})
+    start_postfix(others)
+    processes = start_filters(others)
     variants = ["none", *processes]
     divide = 5 if args.quick else 1
     try:
-        throughput(variants, processes, 1600, 10, 3000 // divide, args.rounds)
-        throughput(variants, processes, 1_480_000, 4, 100 // divide, args.rounds)
-        latency(variants, 500 // divide)
-        resident(processes, args.quick)
+        figures = {
+            "3 KB": throughput(variants, processes, 1600, 10, 3000 // divide, args.rounds),
+            "2 MB": throughput(variants, processes, 1_480_000, 4, 100 // divide, args.rounds),
+            "added ms": latency(variants, 500 // divide), **resident(processes, args.quick)}
+        record.publish(args, "filter", machine, figures)
     except subprocess.CalledProcessError:
         print((DIR / "log").read_text()[-3000:], file=sys.stderr)
         raise

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
-"""The incoming filter against the same Postfix without a milter, alternately.
+"""The incoming filter against no milter and an accept-all one on the same Postfix, alternately.
 
-    sudo bench/incoming.py [--rounds N] [--quick]
+    sudo bench/incoming.py [--rounds N] [--quick] [--publish]
 
 Starts a private Postfix in namespaces of its own (nothing of the host is touched), the filter and
 name servers of its own, and measures: ordinary mail at 3 KB; chat mail with a DKIM signature whose
@@ -13,12 +13,14 @@ import argparse
 import os
 import smtplib
 import statistics
+import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
 import privatepostfix
+import record
 from privatepostfix import DIR, ROOT, drain, memory, wait_for
 
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
@@ -27,13 +29,14 @@ import dkimkit  # noqa: E402
 import openpgpmessages  # noqa: E402
 from dnsservers import Stranger, reply  # noqa: E402
 
-PORTS = {"none": 2525, "incoming": 2526}
+PORTS = {"none": 2525, "incoming": 2526, "accept-all": 2527}
 ALICE = "alice@sender.example"
 CHAT, ORDINARY = "bob@chat.example", "bob@ordinary.example"
 
 
 def start_postfix():
-    milters = {"none": "", "incoming": f"unix:{DIR}/incoming.sock"}
+    milters = {"none": "", "incoming": f"unix:{DIR}/incoming.sock",
+               "accept-all": f"unix:{DIR}/acceptall.sock"}
     services = {port: f"-o smtpd_milters={milters[name]}" for name, port in PORTS.items()}
     privatepostfix.start(services, processes=300)
 
@@ -51,8 +54,12 @@ def start_filter(dns_port):
         process = privatepostfix.start_filtermail(
             DIR / "chatmaild.ini",
             ["--direction", "incoming", "--socket", f"unix:{DIR}/incoming.sock"], log)
+        accept_all = subprocess.Popen(
+            [sys.executable, ROOT / "bench/acceptall.py", f"{DIR}/acceptall.sock"],
+            stdin=subprocess.DEVNULL, stderr=log)
     wait_for(DIR / "incoming.sock")
-    return process
+    wait_for(DIR / "acceptall.sock")
+    return process, accept_all
 
 
 def message(size, recipient, domain=b"sender.example"):
@@ -76,7 +83,7 @@ def send(port, path, recipient, sessions, count):
 
 
 def ratio(path, recipient, count, rounds):
-    """Rates with and without us, and the median of the ratios of neighbours."""
+    """Median rates, and ours over the others': the medians of the ratios of neighbours."""
     rates = {name: [] for name in PORTS}
     for name, port in PORTS.items():
         send(port, path, recipient, 10, count // 10)
@@ -84,8 +91,11 @@ def ratio(path, recipient, count, rounds):
         for name, port in PORTS.items():
             drain()
             rates[name].append(send(port, path, recipient, 10, count))
-    ratios = [ours / none for ours, none in zip(rates["incoming"], rates["none"])]
-    return *(statistics.median(rates[name]) for name in PORTS), statistics.median(ratios)
+    found = {f"{name}/s": round(statistics.median(rates[name])) for name in PORTS}
+    for base in ("none", "accept-all"):
+        found[f"of {base}"] = round(statistics.median(
+            ours / other for ours, other in zip(rates["incoming"], rates[base])), 2)
+    return found
 
 
 def one_by_one(count):
@@ -141,38 +151,46 @@ def main():
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--quick", action="store_true", help="a tenth of the work")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    record.add_option(parser)
     args = parser.parse_args()
+    machine = record.begin(args) if not args.inside else record.describe()
     if not args.inside:
         privatepostfix.enter()
     part = 10 if args.quick else 1
     start_postfix()
-    record = dkimkit.rsa().record.decode()
-    strings = f'"{record[:200]}" "{record[200:]}"'
+    key = dkimkit.rsa().record.decode()
+    strings = f'"{key[:200]}" "{key[200:]}"'
+    figures = {}
 
     def answer(query):
         name = str(query.question[0].name)
         return None if "dead" in name else reply(query, f"{name} 3600 IN TXT {strings}")
     with Stranger(answer) as server:
-        process = start_filter(server.port)
+        process, accept_all = start_filter(server.port)
         try:
             print(f"at the start: RSS {memory(process, 'VmRSS'):.1f} MB")
             small = as_file(message(2000, CHAT))
             print(f"message of {small.stat().st_size} octets, 10 sessions")
             for what, recipient in (("ordinary", ORDINARY), ("chat with DKIM", CHAT)):
-                none, ours, found = ratio(small, recipient, 3000 // part, args.rounds)
-                print(f"{what}: {none:.0f}/s without, {ours:.0f}/s with: ratio {found:.2f}")
+                found = figures[what] = ratio(small, recipient, 3000 // part, args.rounds)
+                print(f"{what}: {found['none/s']}/s without, {found['incoming/s']}/s with: ratio "
+                      f"{found['of none']:.2f}, to accept-all {found['of accept-all']:.2f}")
             before, peak, took = large_at_once(process, 20_000_000 // part, 20)
+            figures["peak MB"] = round(peak, 1)
             print(f"20 messages of {20 // part} MB at once: peak RSS {peak:.1f} MB "
                   f"({before:.1f} before), {took:.1f} s")
             alone, beside, longest = beside_dead_dns(600 // part)
             for name, cut in (("p50", 0.5), ("p95", 0.95), ("max", 1)):
                 first, second = (sorted(times)[min(int(len(times) * cut), len(times) - 1)]
                                  for times in (alone, beside))
+                figures[f"beside dead DNS, {name}: added ms"] = round(second - first, 1)
                 print(f"ordinary mail beside dead DNS, {name}: {first:.1f} ms alone, "
                       f"{second:.1f} ms beside")
             print(f"longest wait for a DNS that never answers: {longest:.1f} s")
+            record.publish(args, "incoming", machine, figures)
         finally:
             process.kill()
+            accept_all.kill()
             privatepostfix.stop()
 
 
