@@ -92,21 +92,21 @@ class Idler:
         self.count += 1
 
 
-def memory(pid, key):
-    """MB, by smaps_rollup."""
+def memory(pid, lines):
+    """MB, by these lines of smaps_rollup."""
     text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return sum(int(value) for value in re.findall(rf"^{key}\S*: +(\d+) kB", text, re.M)) / 1024
+    return sum(int(value) for value in re.findall(rf"^{lines}: +(\d+) kB", text, re.M)) / 1024
 
 
 def at_rest(host):
     """Private MB of each of our services, and the sum of everything on the host."""
-    found = {name: round(memory(service.process.pid, "Private_"), 1)
+    found = {name: round(memory(service.process.pid, r"Private_\w+"), 1)
              for name, service in host.services.items()}
     found["all of ours"] = round(sum(found.values()), 1)
     everything = 0.0
     for pid in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
-            everything += memory(pid, "Pss:")
+            everything += memory(pid, "Pss")
     return found, round(everything)
 
 
