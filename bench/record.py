@@ -40,7 +40,7 @@ def describe():
         "cpu": _cpu(), "cores": len(os.sched_getaffinity(0)),
         "memory": f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') >> 30} GiB",
         "debian": platform.freedesktop_os_release().get("VERSION_ID", "?"),
-        "kernel": platform.release(), "python": platform.python_version(),
+        "kernel": platform.release().partition("-")[0], "python": platform.python_version(),
         "postfix": _ask("postconf", "-hd", "mail_version"),
         "dovecot": _ask("dovecot", "--version").partition(" ")[0],
         "commit": _ask("git", "-C", str(RESULTS.parent), "rev-parse", "--short", "HEAD"),
