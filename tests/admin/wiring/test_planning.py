@@ -7,9 +7,9 @@ import pytest
 from captured import CONFIG, DOMAIN, RELEASES, dovecot, postfix, with_option, with_parameters
 
 from chatmaild.accounts.directory import Node
-from chatmaild.admin.wiring import planning, severalhosts
+from chatmaild.admin.wiring import planning
 from chatmaild.admin.wiring.dovecot import FIRST, LAST, extend
-from chatmaild.admin.wiring.observation import NETWORK_UNITS, SYSCTL, Host
+from chatmaild.admin.wiring.observation import HOSTS_FILE, NETWORK_UNITS, SYSCTL, Host
 from chatmaild.config import inifile
 
 TREE = Path(__file__).parents[3]
@@ -231,7 +231,7 @@ SEVERAL = dataclasses.replace(CONFIG, directory=Path("/etc/chatmaild/directory.c
                               node="one.example")
 NODES = (Node("one.example", "192.0.2.10", True, 0), Node("two.example", "192.0.2.20", True, 0))
 TABLE = "/etc/postfix/chat-home.cf"
-HOSTS = f"/etc/dovecot/conf.d/{severalhosts.FILE}"
+HOSTS = f"/etc/dovecot/conf.d/99-{HOSTS_FILE}"
 
 
 def joined(release, files=None, **kwargs):
@@ -284,6 +284,23 @@ def test_networks_that_the_host_trusts_stay_and_a_host_that_left_does_not():
     trusting.tree.values["login_trusted_networks"] = "10.0.0.0/8 192.0.2.20 192.0.2.30"
     old = text.replace("8 192.0.2.20", "8 192.0.2.20 192.0.2.30")
     assert steps(joined("trixie", {HOSTS: old}, dovecot=trusting))[HOSTS] == text
+
+
+def test_a_single_file_loads_the_lines_for_other_hosts():
+    path = f"/etc/dovecot/{HOSTS_FILE}"
+    files = {"/etc/dovecot/dovecot.conf": "passdb {\n  driver = pam\n}\n"}
+    found = planning.plan(joined("bookworm", files), SEVERAL).steps
+    assert {step.place for step in found} >= {path}
+    assert ("last", f"!include {path}") in {(step.name, step.now) for step in found}
+    assert HOSTS not in {step.place for step in found}
+
+
+def test_a_later_line_that_takes_the_other_hosts_out_is_named():
+    stock = dovecot("trixie", "stock")
+    written = steps(joined("trixie", dovecot=stock))[HOSTS]
+    stock.tree.values["login_trusted_networks"] = "10.0.0.0/8"
+    obstacle, = planning.plan(joined("trixie", {HOSTS: written}, dovecot=stock), SEVERAL).obstacles
+    assert "192.0.2.20" in obstacle.way_out and HOSTS in obstacle.text
 
 
 @pytest.mark.parametrize("release, name, group, key", [

@@ -43,11 +43,12 @@ def plan(host: Host, config: Config, own: bool = False) -> Iterator[Step | Obsta
     yield from _file(host, last, text, "settings that must come after those of the host",
                      _CODES_LAST)
     for place, path, codes in (("first", first, _CODES_FIRST), ("last", last, _CODES_LAST)):
-        yield from _loads(host, place, path, bool(text) or place == "first", codes)
+        yield from loads(host, place, path, bool(text) or place == "first", codes)
 
 
-def _loads(host: Host, place: str, path: str, wanted: bool,
-           codes: tuple[str, ...]) -> Iterator[Step]:
+def loads(host: Host, place: str, path: str, wanted: bool,
+          codes: tuple[str, ...]) -> Iterator[Step]:
+    """Plan the line that includes our file `path`, unless conf.d or such a line does already."""
     line = f"!include {path}"
     is_there = line in host.files.get(host.dovecot.path, "").splitlines()
     if wanted and not is_there and not path.startswith(f"{host.conf_d}/"):
@@ -65,6 +66,13 @@ def _places(host: Host) -> tuple[str, str]:
     last = first if first and not _sets_later(host) else None
     return (f"{first}/{FIRST}" if first else f"{directory}/chatmaild.conf",
             f"{last}/{LAST}" if last else f"{directory}/chatmaild-last.conf")
+
+
+def late_path(host: Host, name: str) -> str:
+    """Return the path for a further file that is read late: 99-`name` in conf.d, or `name`."""
+    last = _places(host)[1]
+    return f"{host.conf_d}/99-{name}" if last.startswith(f"{host.conf_d}/") else (
+        f"{last.rpartition('/')[0]}/{name}")
 
 
 def _sets_later(host: Host) -> bool:

@@ -22,6 +22,9 @@ INOTIFY = "/proc/sys/fs/inotify/max_user_instances"
 HOMES = "chat-home.cf"
 """The table beside main.cf by which Postfix asks the directory of several hosts."""
 
+HOSTS_FILE = "chatmaild-hosts.conf"
+"""Our file for Dovecot about the other hosts; 99-chatmaild-hosts.conf in conf.d."""
+
 UNITS = "/etc/systemd/system"
 NETWORK_UNITS = tuple(f"{UNITS}/chatmaild-{name}.service.d/directory.conf"
                       for name in ("doveauth", "recipients", "expire"))
@@ -136,7 +139,7 @@ def _paths(dovecot: Dovecot) -> list[str]:
     directory = os.path.dirname(dovecot.path)
     return [dovecot.path, *(str(path) for path in sorted(Path(directory, "conf.d").glob("*.conf"))),
             *_included(dovecot.path), f"{directory}/chatmaild.conf",
-            f"{directory}/chatmaild-last.conf", SYSCTL]
+            f"{directory}/chatmaild-last.conf", f"{directory}/{HOSTS_FILE}", SYSCTL]
 
 
 def _included(path: str) -> list[str]:

@@ -10,13 +10,11 @@ from collections.abc import Iterator
 
 from chatmaild.accounts.directory import PATIENCE, Directory, Node
 from chatmaild.admin.servers.doveconf import Block
+from chatmaild.admin.wiring import dovecot
 from chatmaild.admin.wiring.changes import Changes
-from chatmaild.admin.wiring.observation import HOMES, NETWORK_UNITS, Host
+from chatmaild.admin.wiring.observation import HOMES, HOSTS_FILE, NETWORK_UNITS, Host
 from chatmaild.admin.wiring.steps import Kind, Obstacle, Step
 from chatmaild.config.config import Config
-
-FILE = "99-chatmaild-hosts.conf"
-"""In conf.d of Dovecot."""
 
 LMTP_PORT = "24"
 AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
@@ -76,7 +74,7 @@ def _table(host: Host, config: Config) -> Iterator[Obstacle]:
 # ---- Dovecot ------------------------------------------------------------------------------------
 
 def _dovecot(host: Host, own: Node) -> Iterator[Step | Obstacle]:
-    path = f"{host.conf_d}/{FILE}"
+    path = dovecot.late_path(host, HOSTS_FILE)
     ours = host.files.get(path)
     parts = [*_trusted(host, ours or "", own), *_authorities(host, ours or ""),
              *_listener(host, ours or "", own)]
@@ -85,6 +83,19 @@ def _dovecot(host: Host, own: Node) -> Iterator[Step | Obstacle]:
     text = "\n".join(["# Written by chatmaild wire; chatmaild unwire takes it away.\n", *parts])
     if text != ours:
         yield Step(Kind.FILE, path, "", ours, text, "the other hosts of the chat domain", _CURES)
+    else:
+        yield from _overridden(host, path, own)
+    yield from dovecot.loads(host, "last", path, True, _CURES)
+
+
+def _overridden(host: Host, path: str, own: Node) -> Iterator[Obstacle]:
+    """Find a line of the host that takes back what our file says."""
+    name = "login_trusted_networks"
+    holds = host.dovecot.get(name).replace(",", " ").split()
+    if missing := sorted(node.ip for node in host.nodes
+                         if node != own and node.ip not in holds):
+        yield Obstacle(f"{host.dovecot.path}: {name}", f"is set after {path}, without other hosts",
+                       f"add there: {' '.join(missing)}")
 
 
 def _before(host: Host, ours: str, name: str) -> str:
