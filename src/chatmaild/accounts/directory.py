@@ -7,12 +7,13 @@ decides whether an address exists, since a standby may lag.
 
 import contextlib
 import hashlib
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from chatmaild.accounts import directorysql as sql
-from chatmaild.accounts.directorylines import PRIMARY, Lines, conninfo
+from chatmaild.accounts.directorylines import PRIMARY, Lines, Session, conninfo
 from chatmaild.accounts.invites import TOKEN_LENGTH
 from chatmaild.config.config import Config
 from chatmaild.errors import ConfigError, DirectoryError
@@ -88,8 +89,8 @@ class Directory:
         self.node = node
         self._patience = patience
         self.key = conninfo, node
-        self._primary = Lines(conninfo, PRIMARY, lines)
-        self._standby = Lines(conninfo, STANDBY, 1)
+        self._primary = Lines(conninfo, PRIMARY, lines, node)
+        self._standby = Lines(conninfo, STANDBY, 1, node)
 
     @classmethod
     def of(cls, config: Config, lines: int = LINES, patience: float = LIMIT
@@ -298,6 +299,24 @@ class Directory:
         """Remove expired invitations; returns how many."""
         return self._execute("DELETE FROM invitation WHERE domain = %(domain)s AND "
                              "expires <= %(now)s", {"domain": domain, "now": int(now)})
+
+    def sessions(self) -> set[Session]:
+        """Return who is connected to the primary: every host whose services run."""
+        def work(cursor: Any) -> set[Session]:
+            cursor.execute(sql.SESSIONS)
+            return {session for name, in cursor.fetchall() if (session := Session.of(name))}
+        found: set[Session] = self._primary.ask(work, self._patience)
+        return found
+
+    def ahead(self) -> float:
+        """Return by how many seconds at least the primary's clock is ahead; < 0 if it is behind."""
+        def work(cursor: Any) -> float:
+            before = time.time()
+            cursor.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
+            theirs = float(cursor.fetchone()[0])
+            return max(theirs - time.time(), 0.0) or min(theirs - before, 0.0)
+        found: float = self._primary.ask(work, self._patience)
+        return found
 
     def version(self) -> int | None:
         """Return the version of the tables; None if there are none."""

@@ -13,8 +13,10 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, TimeoutError as FutureTimeout
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
+from chatmaild import __version__
 from chatmaild.errors import DirectoryError
 
 log = logging.getLogger(__name__)
@@ -32,7 +34,7 @@ IDLE = 20.0
 """Seconds without use after which a connection is tested."""
 
 OPTIONS = {
-    "connect_timeout": str(CONNECT_TIMEOUT), "application_name": "chatmaild",
+    "connect_timeout": str(CONNECT_TIMEOUT),
     "keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3",
     "tcp_user_timeout": "5000",
     "options": "-c statement_timeout=5000 -c lock_timeout=3000 "
@@ -43,6 +45,35 @@ OPTIONS = {
 Work = Callable[[Any], Any]
 """Called with a cursor in a transaction of its own, which is committed when it returns. Called
 again, with another cursor, if the connection was lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Something of ours that is connected to the database, by its application_name."""
+
+    node: str
+    """The host, by its name; cut off if that is too long for PostgreSQL."""
+    version: str
+    """Of chatmaild."""
+
+    LENGTH: ClassVar = 63
+    """Octets of the name that PostgreSQL keeps (NAMEDATALEN)."""
+
+    @property
+    def name(self) -> str:
+        """The name that it bears."""
+        return f"chatmaild {self.version} {self.node}"[:self.LENGTH]
+
+    @classmethod
+    def of(cls, name: str) -> "Session | None":
+        """Return the session of this name; None if it is none of ours."""
+        ours, _, rest = name.partition(" ")
+        version, _, node = rest.partition(" ")
+        return cls(node, version) if ours == "chatmaild" else None
+
+    def is_of(self, node: str) -> bool:
+        """Whether it belongs to the host of this name."""
+        return Session(node, self.version).name == self.name
 
 
 def conninfo(path: os.PathLike[str]) -> str:
@@ -63,11 +94,12 @@ def conninfo(path: os.PathLike[str]) -> str:
 class Lines:
     """`count` connections of one kind, each with a thread. Threads may share them.
 
-    `target` chooses among the hosts in the connection string (libpq's target_session_attrs).
+    `target` chooses among the hosts in the connection string (libpq's target_session_attrs). In
+    the database the sessions bear the name of the host `node`, and our version.
     """
 
-    def __init__(self, conninfo: str, target: str, count: int):
-        self._arguments = _arguments(conninfo, target)
+    def __init__(self, conninfo: str, target: str, count: int, node: str = ""):
+        self._arguments = _arguments(conninfo, target, node)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lines = [_Line(self._arguments, self._jobs, speaks=number == 0)
                        for number in range(count)]
@@ -109,7 +141,7 @@ class Lines:
             line.join(CONNECT_TIMEOUT + 1)
 
 
-def _arguments(conninfo: str, target: str) -> dict[str, str]:
+def _arguments(conninfo: str, target: str, node: str) -> dict[str, str]:
     psycopg2 = driver()
     try:
         given: dict[str, str] = psycopg2.extensions.parse_dsn(conninfo)
@@ -117,7 +149,8 @@ def _arguments(conninfo: str, target: str) -> dict[str, str]:
         # libpq's error quotes a part of the string, which may hold a password
         raise DirectoryError("the connection string of the directory is not a valid one; see "
                              "libpq's manual, 'Connection Strings'") from error
-    return OPTIONS | given | {"target_session_attrs": target}
+    name = {"application_name": Session(node, __version__).name}
+    return OPTIONS | name | given | {"target_session_attrs": target}
 
 
 def driver() -> Any:

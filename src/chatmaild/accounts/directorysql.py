@@ -29,6 +29,10 @@ PUT = """INSERT INTO account AS a (address, node, hash, blocked, cleartext)
 NODES = """SELECT n.name, host(n.address), n.accepts, count(a.address)
     FROM node n LEFT JOIN account a ON a.node = n.id GROUP BY n.id ORDER BY n.name"""
 
+SESSIONS = """SELECT DISTINCT application_name FROM pg_stat_activity
+    WHERE datname = current_database() AND usename = current_user"""
+"""PostgreSQL shows the names of a role's own sessions only, and ours is that of all hosts."""
+
 BEGIN_MOVE = """UPDATE account SET moving = t.id FROM node t, node n
     WHERE account.address = %(address)s AND account.node = n.id AND n.name = %(own)s
         AND t.name = %(target)s AND t.id <> n.id

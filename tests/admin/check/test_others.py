@@ -1,14 +1,20 @@
 """Is a host ready to be one of several?"""
 
+import contextlib
 import socket
 
 import pytest
 from captured import CONFIG, bad, postfix, with_parameters
 from directoryhosts import Host
+from rig.until import until
 
-from chatmaild.accounts.directory import Node
-from chatmaild.admin.check import others, peers
+from chatmaild import __version__
+from chatmaild.accounts.directory import Directory, Node
+from chatmaild.accounts.directorylines import Session
+from chatmaild.admin.check import others, packetfilter, peers
 from chatmaild.admin.servers import doveconf
+from chatmaild.admin.wiring import otherhosts
+from chatmaild.admin.wiring.otherhosts import Known
 from chatmaild.config import inifile
 
 DOVECOT = """\
@@ -36,8 +42,8 @@ def codes(findings):
     return list(bad(findings))
 
 
-def check(postfix, dovecot, config):
-    return others.check(others.ask(config), postfix, dovecot, config)
+def check(postfix, dovecot, config, packets=""):
+    return others.check(otherhosts.ask(config), packets, postfix, dovecot, config)
 
 
 def dovecot(text=DOVECOT):
@@ -55,6 +61,73 @@ def test_the_directory_answers_and_knows_this_host(host, directory_server):
     assert codes(check(None, dovecot(), config)) == ["directory-node"]
     host.ini.with_name("directory.conf").write_text(f"host={host.ini.parent}\n")
     assert codes(check(None, None, config)) == ["directory"]
+
+
+@pytest.mark.parametrize("ahead, words", [
+    (9, ""), (-9, ""), (11, "11 s behind the database"), (-7200, "7,200 s ahead of the database")])
+def test_clocks_agree(host, ahead, words):
+    known = Known((Node("one.example", "192.0.2.10", True, 0),), 1, ahead)
+    found = [finding.text for finding in others.check(known, "", None, None, inifile.load(host.ini))
+             if finding.code == "directory-clock" and finding.level.value != "ok"]
+    assert [words in text for text in found] == ([True] if words else [])
+
+
+def test_the_clock_of_the_database_on_this_machine_is_ours(host):
+    assert abs(otherhosts.ask(inifile.load(host.ini)).ahead) < 1
+
+
+def test_versions_are_compared_by_who_is_connected(host, directory_server):
+    config = inifile.load(host.ini)
+
+    def found():
+        return next((finding.level.value, finding.text) for finding in check(None, None, config)
+                    if finding.code == "directory-versions")
+    for version, level in (("", "ok"), (__version__, "ok"), ("0.0.9", "warning")):
+        name = f"chatmaild {version} two.example" if version else "theirs"
+        conninfo = f"{directory_server.conninfo()} application_name='{name}'"
+        with contextlib.closing(Directory(conninfo, "two.example", 1, 30)) as two:
+            assert two.version() == 1
+            until(lambda: found() == (level, f"one.example {__version__}, two.example "
+                                      f"{version or '(not connected to the directory now)'}"),
+                  "the sessions of before to end")
+
+
+def test_a_long_name_of_a_host_is_known_as_far_as_postgresql_keeps_it(host, directory_server):
+    name = "mail." + "a-very-long-label-of-a-host." * 3 + "example"
+    with contextlib.closing(Directory(directory_server.conninfo(), name, 1, 30)) as long:
+        session, = (each for each in long.sessions() if name.startswith(each.node))
+    assert session.is_of(name) and not session.is_of("mail.example")
+    assert not Session("mail.example", "0.1.0").is_of("mail.example.org")
+
+
+@pytest.mark.parametrize("rules", [
+    "table inet f {\n chain i {\n  type filter hook input priority filter; policy drop;\n",
+    "table inet f {\n  chain input {\n    tcp dport 24 ip saddr != { 192.0.2.10 } drop\n",
+    "    tcp dport { 24, 4190 } counter packets 0 bytes 0 reject with tcp reset\n",
+    "    ip saddr 192.0.2.20 tcp dport 24 accept\n    counter packets 3 bytes 180 drop\n",
+    ":INPUT DROP [0:0]\n", "-A INPUT ! -s 192.0.2.20/32 -p tcp -m tcp --dport 24 -j DROP\n"])
+def test_a_packet_filter_that_closes_the_port_is_seen(rules):
+    assert packetfilter.closes(rules, "24")
+
+
+@pytest.mark.parametrize("rules", [
+    "", "  chain i {\n  type filter hook input priority filter; policy accept;\n",
+    "    tcp dport 22 ip saddr @sshd drop\n    tcp dport 24 accept\n",
+    "    tcp dport 240 drop\n    tcp dport { 2400, 124 } drop\n    tcp sport 24 drop\n",
+    "  chain f {\n  type filter hook forward priority filter; policy drop;\n",
+    ":INPUT ACCEPT [0:0]\n-A INPUT -p tcp -m tcp --dport 25 -j REJECT\n"])
+def test_a_packet_filter_that_leaves_it_open_is_seen(rules):
+    assert not packetfilter.closes(rules, "24")
+
+
+@pytest.mark.parametrize("address, packets, found", [
+    ("192.0.2.10", "", []), ("10.0.0.1", "", []), ("fd00::1", "", []),
+    ("9.9.9.9", "", ["directory-lmtp"]), ("9.9.9.9", ":INPUT DROP [0:0]", []),
+    ("10.0.0.1 2620:fe::fe", "", ["directory-lmtp"]), ("*", "", ["directory-lmtp"]),
+    ("::", "", ["directory-lmtp"]), ("*", ":INPUT DROP [0:0]", [])])
+def test_a_port_that_strangers_may_reach_is_named(address, packets, found):
+    text = DOVECOT.replace("192.0.2.10", address)
+    assert codes(others.check_dovecot(dovecot(text), [], packets)) == found
 
 
 @pytest.mark.parametrize("before, after, code", [

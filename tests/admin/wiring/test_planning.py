@@ -10,6 +10,7 @@ from chatmaild.accounts.directory import Node
 from chatmaild.admin.wiring import planning
 from chatmaild.admin.wiring.dovecot import FIRST, LAST, extend
 from chatmaild.admin.wiring.observation import HOSTS_FILE, NETWORK_UNITS, SYSCTL, Host
+from chatmaild.admin.wiring.otherhosts import Known
 from chatmaild.config import inifile
 
 TREE = Path(__file__).parents[3]
@@ -236,7 +237,7 @@ HOSTS = f"/etc/dovecot/conf.d/99-{HOSTS_FILE}"
 
 def joined(release, files=None, **kwargs):
     return host(release, files={TABLE: "query = ... n.name <> 'one.example'", **(files or {})},
-                nodes=NODES, **kwargs)
+                known=Known(NODES), **kwargs)
 
 
 def steps(a_host):
@@ -318,5 +319,15 @@ def test_the_authority_that_the_host_trusts_stays(release, name, group, key):
     (NODES, "n.name <> 'mail.example.org'", TABLE)])
 def test_what_is_missing_before_a_host_can_join(nodes, table, place):
     files = {} if table is None else {TABLE: table}
-    obstacle, = planning.plan(host("trixie", files=files, nodes=nodes), SEVERAL).obstacles
+    obstacle, = planning.plan(host("trixie", files=files, known=Known(nodes)), SEVERAL).obstacles
     assert obstacle.place.endswith(place)
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_plan_goes_as_far_as_it_can_while_the_directory_does_not_answer(release):
+    silent = dataclasses.replace(joined(release), known=Known(trouble="connection refused"))
+    plan = planning.plan(silent, SEVERAL)
+    obstacle, = plan.obstacles
+    assert obstacle.place == str(SEVERAL.directory) and "connection refused" in obstacle.text
+    places = {step.place for step in plan.steps}
+    assert places > set(NETWORK_UNITS) and HOSTS not in places

@@ -5,10 +5,9 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-from chatmaild.accounts.directory import Node
 from chatmaild.admin.check import (
-    delivery, dns, dovecot as check_dovecot, host, mail, names, others, postfix as check_postfix,
-    reach, sessions, signing, sockets, trust, wiring,
+    delivery, dns, dovecot as check_dovecot, host, mail, names, others, packetfilter,
+    postfix as check_postfix, reach, sessions, signing, sockets, trust, wiring,
 )
 from chatmaild.admin.check.findings import Finding, Level, failure, unseen
 from chatmaild.admin.dns import command as dns_command, observation as dns_observation
@@ -16,7 +15,8 @@ from chatmaild.admin.dns.questions import Told, gather, gather_mx
 from chatmaild.admin.servers import doveconf, postconf
 from chatmaild.admin.servers.doveconf import Dovecot
 from chatmaild.admin.servers.postconf import Postfix
-from chatmaild.admin.wiring import observation, planning
+from chatmaild.admin.wiring import observation, otherhosts, planning
+from chatmaild.admin.wiring.otherhosts import Known
 from chatmaild.admin.wiring.steps import Plan
 from chatmaild.config import lastgood
 from chatmaild.config.config import Config
@@ -86,15 +86,16 @@ def examine(config: Config, args: argparse.Namespace) -> Iterator[Finding]:
     postfix = _observe(lambda: postconf.observe(args.postfix), "postfix", problems)
     dovecot = _observe(lambda: doveconf.observe(args.dovecot), "dovecot", problems)
     yield from problems
-    directory = others.ask(config)
-    plan = _plan(postfix, dovecot, directory.nodes, config) if postfix and dovecot else None
+    known = otherhosts.ask(config)
+    plan = _plan(postfix, dovecot, known, config) if postfix and dovecot else None
     if postfix and dovecot and plan and wiring.is_unwired(postfix, dovecot):
         yield from wiring.unwired(plan)
     else:
         yield from wiring.with_cures(_servers(postfix, dovecot, config), plan)
         if postfix and plan:
             yield from wiring.other_instances(postfix, plan)
-    yield from wiring.with_cures(others.check(directory, postfix, dovecot, config), plan)
+    packets = packetfilter.rules() if config.directory else ""
+    yield from wiring.with_cures(others.check(known, packets, postfix, dovecot, config), plan)
     yield from sockets.check(config, postfix)
     yield from dns.check(config)
     if args.dns and postfix:
@@ -133,11 +134,11 @@ def _servers(
         yield from sessions.check(dovecot, config)
 
 
-def _plan(postfix: Postfix, dovecot: Dovecot, nodes: tuple[Node, ...], config: Config
+def _plan(postfix: Postfix, dovecot: Dovecot, known: Known, config: Config
           ) -> Plan | None:
     """Return what `wire` would do; None if unknown, for example because we are not root."""
     try:
-        return planning.plan(observation.around(postfix, dovecot, nodes), config)
+        return planning.plan(observation.around(postfix, dovecot, known), config)
     except ChatmaildError:
         return None
 

@@ -1,48 +1,28 @@
 """Is this host ready to share its chat domains with other hosts?"""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from chatmaild.accounts import directoryschema
-from chatmaild.accounts.directory import PATIENCE, Directory, Node
-from chatmaild.accounts.directorylines import conninfo
-from chatmaild.admin.check import peers
+from chatmaild.accounts.directory import Node
+from chatmaild.admin.check import packetfilter, peers
 from chatmaild.admin.check.findings import Finding, failure, ok, warning
-from chatmaild.admin.servers.doveconf import Dovecot
+from chatmaild.admin.servers.doveconf import Block, Dovecot
 from chatmaild.admin.servers.postconf import Postfix
+from chatmaild.admin.wiring.otherhosts import Known
 from chatmaild.admin.wiring.severalhosts import LMTP_PORT, SERVICE
 from chatmaild.config.config import Config
-from chatmaild.errors import ChatmaildError
 
 GUIDE = "see several-hosts.md"
+SKEW = 10
+"""Seconds by which clocks may differ: one that NTP sets is within a fraction of one."""
 
 
-@dataclass(frozen=True)
-class Known:
-    """What the directory says."""
+def check(known: Known, packets: str, postfix: Postfix | None, dovecot: Dovecot | None,
+          config: Config) -> Iterator[Finding]:
+    """Yield findings about the directory and the other hosts; none on a host that is alone.
 
-    version: int | None = None
-    """Of its tables."""
-    nodes: tuple[Node, ...] = ()
-    trouble: str = ""
-    """Why it says nothing."""
-
-
-def ask(config: Config) -> Known:
-    """Ask the directory, if this host has one."""
-    if config.directory is None:
-        return Known()
-    try:
-        with Directory(conninfo(config.directory), config.node, lines=1,
-                       patience=PATIENCE) as directory:
-            return Known(directory.version(), tuple(directory.nodes()))
-    except ChatmaildError as error:
-        return Known(trouble=str(error))
-
-
-def check(known: Known, postfix: Postfix | None, dovecot: Dovecot | None, config: Config
-          ) -> Iterator[Finding]:
-    """Yield findings about the directory and the other hosts; none on a host that is alone."""
+    `packets`: the rules of the packet filter, see `packetfilter.rules`.
+    """
     if config.directory is None:
         return
     if known.trouble:
@@ -50,13 +30,15 @@ def check(known: Known, postfix: Postfix | None, dovecot: Dovecot | None, config
     else:
         yield _tables(config, known.version)
         yield _joined(config, known.nodes)
+        yield _clock(known.ahead)
+        yield _versions(known)
     others = [node for node in known.nodes if node.name != config.node]
     if postfix:
         yield from check_postfix(postfix)
         authorities = postfix.get("lmtp_tls_CAfile", postfix.service(SERVICE))
         yield from peers.check(others, int(LMTP_PORT), authorities)
     if dovecot:
-        yield from check_dovecot(dovecot, others)
+        yield from check_dovecot(dovecot, others, packets)
 
 
 def _tables(config: Config, version: int | None) -> Finding:
@@ -73,6 +55,30 @@ def _joined(config: Config, nodes: tuple[Node, ...]) -> Finding:
         return ok("directory-node", config.node, f"is in the directory, at {own[0].ip}")
     return failure("directory-node", config.node, "is not in the directory",
                    "chatmaild directory join IP")
+
+
+def _clock(ahead: float) -> Finding:
+    place = "clock"
+    if abs(ahead) <= SKEW:
+        return ok("directory-clock", place, f"within {SKEW} s of the database's")
+    return failure("directory-clock", place, f"{abs(ahead):,.0f} s "
+                   f"{'behind' if ahead > 0 else 'ahead of'} the database's; invitations and "
+                   "inactive accounts end by each host's own",
+                   "timedatectl set-ntp true     (on whichever of the two is wrong)")
+
+
+def _versions(known: Known) -> Finding:
+    """Compare by who is connected: the services of each host, and this command."""
+    place = "versions of chatmaild"
+    found = {node.name: sorted({session.version for session in known.sessions
+                                if session.is_of(node.name)}) for node in known.nodes}
+    text = ", ".join(f"{name} {' and '.join(versions) or '(not connected to the directory now)'}"
+                     for name, versions in found.items())
+    if len({version for versions in found.values() for version in versions}) <= 1:
+        return ok("directory-versions", place, text)
+    return warning("directory-versions", place, text,
+                   "upgrade the hosts one after the other, soon; a service that was not restarted "
+                   "has its old one:\nsystemctl restart chatmaild.target")
 
 
 def check_postfix(postfix: Postfix) -> Iterator[Finding]:
@@ -95,24 +101,33 @@ def check_postfix(postfix: Postfix) -> Iterator[Finding]:
         yield ok("directory-transport", "master.cf: chat-node", "leads to the other hosts")
 
 
-def check_dovecot(dovecot: Dovecot, others: list[Node]) -> Iterator[Finding]:
+def check_dovecot(dovecot: Dovecot, others: list[Node], packets: str) -> Iterator[Finding]:
     """Do the other hosts get in, and nobody else?"""
     listeners = [block for block in dovecot.service("lmtp").all("inet_listener")
                  if block.get("port") == LMTP_PORT]
     where = f"service lmtp, port {LMTP_PORT}"
-    address = listeners[0].get("address") or listeners[0].get("listen") if listeners else ""
     if not listeners:
         yield failure("directory-lmtp", where, "no other host can give its mail here",
                       f"{GUIDE}: 06-chatmaild-hosts.conf")
-    elif not address or "*" in address or "::" in address.split():
-        yield warning("directory-lmtp", where, "listens on every address; whoever reaches it "
-                      "passes by the filter", f"{GUIDE}, and close it to everybody but the others")
     else:
-        yield ok("directory-lmtp", where, f"listens on {address}; close it to everybody but the "
-                 "other hosts")
+        yield _closed(listeners, where, packets)
     trusted = dovecot.get("login_trusted_networks").replace(",", " ").split()
     strangers = [node.ip for node in others if node.ip not in trusted]
     if strangers and not any("/" in network for network in trusted):
         yield warning("directory-trusted", "login_trusted_networks",
                       "lacks other hosts, so that their users all seem to come from one address",
                       f"login_trusted_networks = {' '.join([*trusted, *strangers])}")
+
+
+def _closed(listeners: list[Block], where: str, packets: str) -> Finding:
+    addresses = " ".join(block.get("address") or block.get("listen") or "*"
+                         for block in listeners).replace(",", " ").split()
+    text = f"listens on {' '.join(addresses)}"
+    if packetfilter.closes(packets, LMTP_PORT):
+        return ok("directory-lmtp", where, f"{text}; a rule of the packet filter closes it")
+    if not any(packetfilter.is_public(address) for address in addresses):
+        return ok("directory-lmtp", where, f"{text}, which the internet does not reach")
+    return warning("directory-lmtp", where, f"{text}, and no rule of a packet filter on this host "
+                   "closes it: whoever reaches it passes by the filter",
+                   f"{GUIDE} for the lines; try from outside: nc -vz "
+                   f"{addresses[0]} {LMTP_PORT}")

@@ -3,7 +3,7 @@
 import argparse
 import os
 
-from chatmaild.admin.wiring import applying, observation, planning, record, severalhosts
+from chatmaild.admin.wiring import applying, observation, otherhosts, planning, record
 from chatmaild.admin.wiring.steps import Plan, Step
 from chatmaild.config import inifile
 from chatmaild.console import Console
@@ -26,10 +26,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if os.geteuid() != 0:
         raise UsageError("run as root")
 
-    nodes = severalhosts.nodes(config)
+    known = otherhosts.ask(config)
 
     def look() -> Plan:
-        return planning.plan(observation.observe(nodes), config, args.own_submission)
+        return planning.plan(observation.observe(known), config, args.own_submission)
     with record.alone():
         left = applying.recover() if args.apply else []
         interrupted = record.load().under_way is not None

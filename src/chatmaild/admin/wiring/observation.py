@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from chatmaild.accounts.directory import Node
 from chatmaild.admin.servers import doveconf, postconf
 from chatmaild.admin.servers.doveconf import Dovecot
 from chatmaild.admin.servers.postconf import Postfix
+from chatmaild.admin.wiring.otherhosts import Known
 from chatmaild.admin.wiring.steps import WiringError
 
 TEMPLATES = Path("/usr/share/chatmaild/dovecot")
@@ -51,8 +51,8 @@ class Host:
     """The files that we have for this release of Dovecot, by name."""
     inotify: int | None = None
     """inotify instances that the kernel grants each user; None if unknown."""
-    nodes: tuple[Node, ...] = ()
-    """The hosts that the directory knows; none if this host is alone."""
+    known: Known = Known()
+    """What the directory says about the hosts of the chat domain."""
     others: tuple["Host", ...] = ()
     """Further instances of Postfix, see postmulti(1), which log in at the same Dovecot."""
 
@@ -87,14 +87,14 @@ class Host:
         return columns[4] if len(columns) > 4 else "y"
 
 
-def observe(nodes: tuple[Node, ...] = ()) -> Host:
+def observe(known: Known = Known()) -> Host:
     """Look at this host. Raises `PostfixError`, `DovecotError` or `WiringError`."""
-    return around(postconf.observe(), doveconf.observe(), nodes)
+    return around(postconf.observe(), doveconf.observe(), known)
 
 
-def around(postfix: Postfix, dovecot: Dovecot, nodes: tuple[Node, ...] = ()) -> Host:
+def around(postfix: Postfix, dovecot: Dovecot, known: Known = Known()) -> Host:
     """Complete a Postfix and a Dovecot that were observed to a host. Raises as `observe` does."""
-    return dataclasses.replace(_instance(postfix, dovecot), nodes=nodes, others=tuple(
+    return dataclasses.replace(_instance(postfix, dovecot), known=known, others=tuple(
         _instance(postconf.observe(directory), dovecot)
         for directory in _other_instances(postfix)))
 

@@ -8,7 +8,7 @@ written by hand, since it has a password: the table by which Postfix asks.
 import re
 from collections.abc import Iterator
 
-from chatmaild.accounts.directory import PATIENCE, Directory, Node
+from chatmaild.accounts.directory import Node
 from chatmaild.admin.servers.doveconf import Block
 from chatmaild.admin.wiring import dovecot
 from chatmaild.admin.wiring.changes import Changes
@@ -33,23 +33,20 @@ RestrictAddressFamilies=AF_INET AF_INET6
 _CURES = ("directory-transport", "directory-tls", "directory-lmtp", "directory-trusted")
 
 
-def nodes(config: Config) -> tuple[Node, ...]:
-    """Ask the directory which hosts there are; none if this host is alone.
-
-    Raises `ChatmaildError`.
-    """
-    directory = Directory.of(config, lines=1, patience=PATIENCE)
-    if directory is None:
-        return ()
-    with directory:
-        return tuple(directory.nodes())
-
-
 def plan(host: Host, config: Config) -> Iterator[Step | Obstacle]:
-    """Plan for a host with a directory; nothing for a host that is alone."""
+    """Plan for a host with a directory; nothing for a host that is alone.
+
+    What needs to know the other hosts is left out while the directory does not answer.
+    """
     if config.directory is None:
         return
-    own = next((node for node in host.nodes if node.name == config.node), None)
+    if host.known.trouble:
+        yield Obstacle(str(config.directory), f"the directory does not say which hosts there are: "
+                       f"{host.known.trouble}", "mend that; what follows from it comes then")
+        yield from _table(host, config)
+        yield from _units(host)
+        return
+    own = next((node for node in host.known.nodes if node.name == config.node), None)
     if own is None:
         yield Obstacle(f"{config.path}: node", f"{config.node} is not in the directory yet",
                        "chatmaild directory join IP")
@@ -92,7 +89,7 @@ def _overridden(host: Host, path: str, own: Node) -> Iterator[Obstacle]:
     """Find a line of the host that takes back what our file says."""
     name = "login_trusted_networks"
     holds = host.dovecot.get(name).replace(",", " ").split()
-    if missing := sorted(node.ip for node in host.nodes
+    if missing := sorted(node.ip for node in host.known.nodes
                          if node != own and node.ip not in holds):
         yield Obstacle(f"{host.dovecot.path}: {name}", f"is set after {path}, without other hosts",
                        f"add there: {' '.join(missing)}")
@@ -112,7 +109,7 @@ def _trusted(host: Host, ours: str, own: Node) -> Iterator[str]:
     name = "login_trusted_networks"
     before = _before(host, ours, name)
     words = before.replace(",", " ").split()
-    missing = sorted(node.ip for node in host.nodes if node != own and node.ip not in words)
+    missing = sorted(node.ip for node in host.known.nodes if node != own and node.ip not in words)
     if missing:
         yield ("# Their word on where a client comes from counts here.\n"
                + (f"# the host's own {name}: {before}\n" if before else "")
@@ -161,7 +158,7 @@ def _postfix(changes: Changes) -> Iterator[Step]:
         if name not in options:
             yield from changes.option(SERVICE, name, value, why, _CURES)
     name = "lmtp_tls_secure_cert_match"
-    names = {node.name for node in host.nodes}
+    names = {node.name for node in host.known.nodes}
     if not names <= set(options.get(name, "").split(":")):
         yield from changes.option(SERVICE, name, ":".join(sorted(names)), why, _CURES)
 

@@ -1,0 +1,46 @@
+"""Does the packet filter of this host keep strangers from a port?
+
+That cannot be tried from the host itself, so its rules are looked at, for a sign and not a proof.
+"""
+
+import ipaddress
+import re
+
+from chatmaild.admin.servers import hosttool
+from chatmaild.errors import ChatmaildError
+
+COMMANDS = ("nft list ruleset", "iptables-save", "ip6tables-save")
+"""Tools whose rules hold side by side; those of ufw and firewalld are among them."""
+
+_DROPS = re.compile(r"hook input .*policy drop|^:INPUT DROP|^\s*(counter.*)?(drop|reject\b.*)$",
+                    re.MULTILINE)
+"""What is not let in expressly stays out."""
+_ENDS = re.compile(r"\b(drop|reject|DROP|REJECT)\b")
+
+
+def rules() -> str:
+    """Return all rules that this host has; "" if it has none, or hides them from this user."""
+    found = []
+    for command in COMMANDS:
+        try:
+            done = hosttool.ask(command.split(), "packet filter", ChatmaildError)
+        except ChatmaildError:      # not installed
+            continue
+        found.append(done.stdout if done.returncode == 0 else "")
+    return "\n".join(found)
+
+
+def closes(rules: str, port: str) -> bool:
+    """Whether a rule keeps packets out by default, or from `port` of TCP."""
+    named = re.compile(rf"\bdport (\{{[^}}]*\b)?{port}\b")
+    return bool(_DROPS.search(rules)) or any(
+        named.search(line) and _ENDS.search(line) for line in rules.splitlines())
+
+
+def is_public(address: str) -> bool:
+    """Whether strangers reach what listens on `address`, for all that it says."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:      # a name, or all
+        return True
+    return ip.is_global or ip.is_unspecified
