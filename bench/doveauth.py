@@ -1,12 +1,13 @@
 #!/usr/bin/python3
 """Measures doveauth over its socket: lookups, creations, memory, and the floor beneath them.
 
-    bench/doveauth.py [--seconds 3] [--accounts 1000]
+    bench/doveauth.py [--seconds 3] [--accounts 1000] [--publish]
 
 Runs `chatmaild doveauth` on a store in a temporary directory and asks it as Dovecot does, one
 request at a time on each connection. The floor is a server in the same event loop that answers
-each request with a constant: what the machine and the load generator allow at all. Both are
-measured in turns, and the ratio is what can be compared between machines.
+each request with a constant: what the machine and the load generator allow at all. The floor of
+creations is what the cores can hash. Both are measured in turns, and the ratio is what can be
+compared between machines.
 """
 
 import argparse
@@ -16,13 +17,20 @@ import os
 import select
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import record
+
 SRC = Path(__file__).resolve().parent.parent / "src"
+sys.path.insert(0, str(SRC))
+from chatmaild.accounts import passwordhash  # noqa: E402
+
 DOMAIN = "chat.example"
 PASSWORD = b"a password of the bench"
 INI = """\
@@ -124,18 +132,46 @@ def cycle(lines):
         yield from lines
 
 
-def report(name: str, latencies: list[float], elapsed: float) -> float:
-    latencies.sort()
-    rate = len(latencies) / elapsed
-    print(f"{name:34} {rate:9,.0f}/s   p50 {latencies[len(latencies) // 2] * 1e3:7.2f} ms"
-          f"   p99 {latencies[len(latencies) * 99 // 100] * 1e3:7.2f} ms")
-    return rate
-
-
-def measure(name: str, path: Path, connections: int, requests, seconds: float) -> float:
+def measure(name: str, path: Path, connections: int, requests, seconds: float):
+    """Requests a second, and the p99 of the latency in seconds."""
     start = time.perf_counter()
-    latencies = load(path, connections, requests, seconds)
-    return report(name, latencies, time.perf_counter() - start)
+    latencies = sorted(load(path, connections, requests, seconds))
+    rate = len(latencies) / (time.perf_counter() - start)
+    p99 = latencies[len(latencies) * 99 // 100]
+    print(f"{name:34} {rate:9,.0f}/s   p50 {latencies[len(latencies) // 2] * 1e3:7.2f} ms"
+          f"   p99 {p99 * 1e3:7.2f} ms")
+    return rate, p99
+
+
+def hashes(seconds: float) -> float:
+    """Passwords that the cores hash in a second, with nothing else to do."""
+    end = time.perf_counter() + seconds
+
+    def work(_):
+        count = 0
+        while time.perf_counter() < end:
+            passwordhash.hash_password(PASSWORD)
+            count += 1
+        return count
+
+    with ThreadPoolExecutor() as pool:
+        done = sum(pool.map(work, range(len(os.sched_getaffinity(0)))))
+    print(f"{'hashes, all cores':34} {done / seconds:9,.0f}/s")
+    return done / seconds
+
+
+def creations(path: Path, count: int, seconds: float) -> dict:
+    """Each round: what the cores can hash, then `count` new accounts; medians of six rounds."""
+    shares, waits = [], []
+    for number in range(6):
+        floor = hashes(seconds)
+        fresh = [request(each) for each in range(number * count, (number + 1) * count)]
+        rate, p99 = measure("creations, 16 connections", path, 16, iter(fresh), 600)
+        shares.append(rate / floor)
+        waits.append(p99 * floor / 16)
+    return {"creations, of the hashes that the cores make": round(statistics.median(shares), 2),
+            "creation, p99 at 16 connections over the mean of those hashes":
+                round(statistics.median(waits), 2)}
 
 
 def resident(pid: int) -> float:
@@ -151,10 +187,12 @@ def main() -> None:
     parser.add_argument("--accounts", type=int, default=1000)
     parser.add_argument("--directory", help="where the accounts go (default: a temporary one)")
     parser.add_argument("--floor", metavar="SOCKET", help=argparse.SUPPRESS)
+    record.add_option(parser)
     args = parser.parse_args()
     if args.floor:
         asyncio.run(serve_floor(args.floor))
         return
+    machine = record.begin(args)
     with tempfile.TemporaryDirectory(dir=args.directory) as directory:
         home = Path(directory)
         (home / "chatmaild.ini").write_text(INI.format(domain=DOMAIN, directory=directory))
@@ -163,17 +201,23 @@ def main() -> None:
                       "doveauth", "--socket", f"unix:{ours}"], ours) as service, \
                 process([sys.executable, __file__, "--floor", str(floor)], floor):
             print(f"memory without a connection: {resident(service.pid):.1f} MB")
+            figures = creations(ours, args.accounts, args.seconds)
             everybody = [request(number) for number in range(args.accounts)]
-            measure("creations, 16 connections", ours, 16, iter(everybody), 600)
             for connections in (1, 16, 128):
-                base = measure(f"floor, {connections} connections", floor, connections,
-                               cycle(everybody), args.seconds)
-                rate = measure(f"lookups, {connections} connections", ours, connections,
-                               cycle(everybody), args.seconds)
-                print(f"{'':34} ratio to the floor {rate / base:.2f}")
+                base, _ = measure(f"floor, {connections} connections", floor, connections,
+                                  cycle(everybody), args.seconds)
+                rate, p99 = measure(f"lookups, {connections} connections", ours, connections,
+                                    cycle(everybody), args.seconds)
+                figures[f"lookups/s, {connections} connections"] = round(rate)
+                figures[f"lookups, {connections} connections, of the floor"] = round(
+                    rate / base, 2)
+                figures[f"lookup, p99 at {connections} connections, ms"] = round(p99 * 1e3, 2)
             idle = [connect(ours) for _ in range(1000)]
-            measure("lookups beside 1,000 idle", ours, 1, cycle(everybody), 0.5)
-            print(f"memory with {len(idle)} idle connections: {resident(service.pid):.1f} MB")
+            measure(f"lookups beside {len(idle):,} idle", ours, 1, cycle(everybody), 0.5)
+            figures["MB with 1,000 idle connections"] = round(resident(service.pid), 1)
+    for name, value in figures.items():
+        print(f"{name}: {value}")
+    record.publish(args, "doveauth", machine, figures)
 
 
 if __name__ == "__main__":

@@ -49,6 +49,10 @@ def pi(result):
     return table(["one core at half speed", ""], list(result["figures"].items()))
 
 
+def doveauth(result):
+    return table(["doveauth", ""], list(result["figures"].items()))
+
+
 def growth(result):
     figures = result["figures"]
     counts = list(figures)
@@ -86,7 +90,7 @@ def chart(result):
 def main():
     text = README.read_text()
     for name, make in (("filter", filters), ("incoming", incoming), ("growth", growth),
-                       ("pi", pi)):
+                       ("pi", pi), ("doveauth", doveauth)):
         path = Path(RESULTS / f"{name}.json")
         if not path.exists():
             continue
