@@ -89,9 +89,11 @@ def clean_exempt(headers: Headers) -> Cleaned:
 def without_repeated_from(headers: Headers) -> Headers:
     """The headers (names in lower case) without those that `clean` removes: every From after the
     first."""
-    first = next((index for index, (name, _) in enumerate(headers) if name == "from"), 0)
-    return [header for index, header in enumerate(headers)
-            if header[0] != "from" or index == first]
+    places = [index for index, header in enumerate(headers) if header[0] == "from"]
+    if len(places) < 2:
+        return headers
+    repeated = frozenset(places[1:])
+    return [header for index, header in enumerate(headers) if index not in repeated]
 
 
 def _numbered(headers: Headers) -> list[tuple[str, str, int, bytes]]:
@@ -139,7 +141,7 @@ class _Cleaning:
     def fixed(self, written: str, name: str, index: int, value: bytes) -> None:
         """A value of a fixed form; replaces it where it must be another one."""
         stripped = value.strip()
-        plain = _outer_blanks(value) <= 1
+        plain = len(value) - len(stripped) - value.startswith(b" ") <= 1
         if name == "subject":
             if stripped not in _HIDDEN_SUBJECTS or not plain:
                 self.change(written, index, SUBJECT)
@@ -154,7 +156,7 @@ class _Cleaning:
     def free(self, name: str, value: bytes) -> None:
         """Names, addresses, identifiers: all of the value counts, and the name if the client chose
         it."""
-        self.text += len(value.strip()) + _outer_blanks(value)
+        self.text += len(value) - value.startswith(b" ")    # less the one blank after the colon
         if name not in _ONCE:
             self.text += len(name)
         if name in ("to", "cc"):

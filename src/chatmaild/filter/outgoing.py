@@ -46,18 +46,27 @@ def check_from(headers: Headers, sender: str) -> Verdict | None:
     found = [value for name, value in headers if name == "from"]
     if len(set(found)) != 1:
         return Verdict("from-missing" if not found else "from-twice", replies.WRONG_FROM)
-    mailbox = address.parse_mailbox(found[0])
+    # Chat clients write no name: it is in the encrypted part.
+    alone = f"<{sender}>".encode("utf-8", "surrogateescape")
+    if found[0].removeprefix(b" ") != alone and (refused := _check_mailbox(found[0], sender)):
+        return refused
+    for name, value in headers:
+        if name == "sender":
+            submitter = address.parse_mailbox(value)
+            if submitter is None or submitter.address.lower() != sender.lower():
+                return Verdict("sender-header", replies.WRONG_FROM)
+    return None
+
+
+def _check_mailbox(value: bytes, sender: str) -> Verdict | None:
+    """The verdict unless the value of a From is the sender's address, and shows no other."""
+    mailbox = address.parse_mailbox(value)
     if mailbox is None:
         return Verdict("from-syntax", replies.WRONG_FROM)
     if mailbox.address.lower() != sender.lower():
         return Verdict("from-is-not-sender", replies.WRONG_FROM)
     if address.names_another(mailbox):
         return Verdict("from-shows-another-address", replies.WRONG_FROM)
-    for name, value in headers:
-        if name == "sender":
-            submitter = address.parse_mailbox(value)
-            if submitter is None or submitter.address.lower() != sender.lower():
-                return Verdict("sender-header", replies.WRONG_FROM)
     return None
 
 

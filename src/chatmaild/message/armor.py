@@ -9,7 +9,8 @@
 
 Lines end with CRLF. Because all have one width, each can be decoded by itself, a run of them is
 checked in one step at C speed, and the length gives away a line slipped in between. Only those
-lines of a run are decoded that the packet reader wants to see (`ArmorReader._run_of_lines`).
+lines of a run are decoded that the packet reader wants to see (`ArmorReader._run_of_lines`). An
+armor that is short and complete, as most are, is read in one step (`ArmorReader._read_short`).
 """
 
 import ctypes
@@ -39,6 +40,9 @@ _MAX_BLANK_LINES = 100
 _BLANK = re.compile(rb"[ \t]{0,70}")
 _CHECKSUM = re.compile(rb"=[A-Za-z0-9+/]{4}")
 _LAST_LINE = re.compile(rb"[A-Za-z0-9+/]*={0,2}")
+_MAX_SHORT = LOOKED_AT_WHOLE * 3 // 2
+_SHORT = re.compile(BEGIN + rb"\r\n\r\n([A-Za-z0-9+/\r\n]++(?:==?\r\n)?)"
+                    rb"(?:=[A-Za-z0-9+/]{4}\r\n)?" + _END + rb"\r\n")
 _CR = 13
 
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -57,6 +61,12 @@ def are_full(run: bytes, width: int, lines: int) -> bool:
             return False
         characters[place::width + 2] = b"A" * lines     # now all must be base64 characters
     return bool(_strspn(bytes(characters), _ALPHABET) == len(run))
+
+
+def _is_last(line: bytes) -> bool:
+    """Whether this, which is shorter than the lines before it, may be the last one."""
+    return (len(line) % 4 == 2 and len(line) > 2 and line.endswith(b"\r\n")
+            and _LAST_LINE.fullmatch(line, 0, len(line) - 2) is not None)
 
 
 def line_at(data: bytes, at: int, end: int, place: int) -> bytes:
@@ -98,7 +108,8 @@ class ArmorReader:
         """Read `chunk`. Returns how many of its octets belong to the armor: all before the end of
         the END line."""
         data = self._rest + chunk if self._rest else chunk
-        start, at = self._line_at, 0
+        start = self._line_at
+        at = 0 if start else self._read_short(data)
         by_runs = True
         while not self.done:
             if self._width and by_runs:
@@ -126,6 +137,27 @@ class ArmorReader:
             raise Refusal("last-line-without-end", self._line_at)
         if not self.done:
             raise Refusal("closing-delimiter-missing", self._line_at)
+
+    def _read_short(self, data: bytes) -> int:
+        """Read a short armor at once, if `data` has all of it, without headers. Returns where it
+        ends; 0 if it must be read line by line."""
+        match = _SHORT.match(data, 0, _MAX_SHORT)
+        if not match:
+            return 0
+        lines = match[1]
+        width = lines.find(b"\r")
+        if not MIN_WIDTH <= width <= MAX_WIDTH or width % 4:
+            return 0
+        full = len(lines) // (width + 2)
+        behind = full * (width + 2)
+        if (full > LOOKED_AT_WHOLE // (width // 4 * 3)      # else text is searched line by line
+                or not are_full(lines[:behind], width, full)
+                or behind < len(lines) and not _is_last(lines[behind:])):
+            return 0
+        self._data_at, self._data_width = match.start(1), width
+        self._octets(a2b_base64(lines))
+        self._state = _armor_end(self, _END)
+        return match.end()
 
     def _read_line(self, line: bytes) -> None:
         try:

@@ -244,7 +244,11 @@ class PacketReader:
 
     def _ciphertext(self, data: bytes, at: int, position: int) -> int:
         used = min(self._piece, len(data) - at)
-        if self._body_position + used > self._quiet_until:
+        end = self._body_position + used
+        if end <= LOOKED_AT_WHOLE:
+            self._body.feed(data[at:at + used], position)
+            self._check()
+        elif end > self._quiet_until:
             self._look(data[at:at + used], position)
         self._advance(used)
         return used
@@ -262,6 +266,9 @@ class PacketReader:
             if loud:
                 self._body.feed(octets[at:at + loud], position + at)
                 at += loud
+        self._check()
+
+    def _check(self) -> None:
         if self._body.text_at is not None:
             raise Refusal("ciphertext-is-text", self._body.text_at)
 
@@ -310,8 +317,7 @@ class PacketReader:
         if _PARAMETERS[self._version] + self._body_position < _SMALLEST[self._version]:
             raise Refusal("ciphertext-too-short", self._position)
         self._body.finish()
-        if self._body.text_at is not None:
-            raise Refusal("ciphertext-is-text", self._body.text_at)
+        self._check()
 
 
 def _length(data: bytes, at: int, legacy: int | None, position: int) -> tuple[int, int, bool]:

@@ -54,6 +54,7 @@ _PRINTABLE = re.compile(rb"[\t -~\x80-\xff]*")
 _VERSION = b"Version: 1"
 _ARMOR_STARTS = b"\r\n" + BEGIN + b"\r\n\r\n"
 _LONGEST_HEAD = 4096
+_FEW_LINES = MAX_SHORT_LINES // 2
 
 
 class PgpMimeReader:
@@ -111,6 +112,7 @@ class PgpMimeReader:
                 at += self._in_armor(functools.partial(self._armor.feed, data[at:]))
                 if self._armor.done:
                     self._armor = None
+                    at += self._known_tail(data, at)
             self._line_at = start + at
             end = data.find(b"\n", at)
             if end < 0:
@@ -157,6 +159,15 @@ class PgpMimeReader:
         self._lines_read = lines
         self._begin_armor(end + 2)
         return end + 2
+
+    def _known_tail(self, data: bytes, at: int) -> int:
+        """How many octets there are, if what clients write behind the armor follows at `at`, and
+        nothing else; else 0."""
+        tail = b"\r\n" + self._delimiter + b"--\r\n"
+        if len(data) - at != len(tail) or not data.endswith(tail) or self._lines_read > _FEW_LINES:
+            return 0
+        self._state = _epilogue
+        return len(tail)
 
     def _begin_armor(self, at: int) -> None:
         self._armor = ArmorReader(self._packets, self._tolerant)

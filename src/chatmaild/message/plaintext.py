@@ -192,9 +192,11 @@ class Sampler:
         # from the offset of these.
         begin = offset - len(self._pending)
         position, last = 0, len(pending) - WINDOW
+        # Most have no run of text in any window: that is one search.
+        runs = last >= 0 and has_text_run(self._before[-_RUN:] + pending)
         while position <= last:
             window = pending[position:position + WINDOW]
-            self._test(window, self._start)
+            self._test(window, self._start, runs)
             self._before = window
             position += WINDOW
             self._start = begin + position
@@ -219,8 +221,10 @@ class Sampler:
         if self.text_at is None and not self._before and is_all_text(rest):
             self.text_at = offset
 
-    def _test(self, window: bytes, offset: int) -> None:
+    def _test(self, window: bytes, offset: int, runs: bool = True) -> None:
+        """`runs`: there may be a run of text in it."""
         # A run may cross the border of two windows.
         if self.text_at is None and (
-                is_text(window, offset) or has_text_run(self._before[-_RUN:] + window)):
+                is_text(window, offset)
+                or runs and has_text_run(self._before[-_RUN:] + window)):
             self.text_at = offset
