@@ -41,7 +41,8 @@ MACHINE = ("mypy", "isort", "codespell", "python3-coverage", "python3-flake8", "
 """What the machine needs that runs the tests: style, types, the real client, other mail programs,
 other releases, booting, web pages on a screen."""
 
-PROFILES = ("dovecot-sieve", "dovecot-managesieved", "dovecot-sqlite", "postfix-sqlite")
+PROFILES = ("dovecot-sieve", "dovecot-managesieved", "dovecot-sqlite", "postfix-sqlite",
+            "dovecot-pgsql", "postfix-pgsql", "postgresql")
 """What hosts have on which people run more than Debian's defaults, see rig.profiles."""
 
 RECIPES = ("opendkim", "opendkim-tools", "rspamd", "rsyslog", "rsync")

@@ -74,30 +74,72 @@ def pam() -> None:
     """System users with a spool in /var/mail, as Debian sets it up."""
 
 
-def virtual_users(postfix_lists_domains: str = "one.example, two.example") -> None:
-    """Two domains whose users are in SQLite, delivered by LMTP under their full addresses."""
+_USERS = "CREATE TABLE users (address TEXT PRIMARY KEY, password TEXT)"
+
+
+@dataclass(frozen=True)
+class Database:
+    """Where virtual users are, as Dovecot 2.3, Dovecot 2.4 and Postfix name it."""
+
+    driver: str
+    connect: str
+    settings: str
+    lookups: str
+
+
+def sqlite_database() -> Database:
     path = DOVECOT / "users.sqlite"
     with sqlite3.connect(path) as database:
-        database.execute("CREATE TABLE users (address TEXT PRIMARY KEY, password TEXT)")
+        database.execute(_USERS)
         database.executemany("INSERT INTO users VALUES (?, ?)",
                              [(person.login, person.password) for person in VIRTUAL])
     path.chmod(0o644)
+    return Database("sqlite", str(path), f"sqlite_path = {path}\n", f"dbpath = {path}\n")
+
+
+def pgsql_database() -> Database:
+    """A server of its own, asked by TCP."""
+    version = next(Path("/usr/lib/postgresql").iterdir()).name
+    if not Path(f"/etc/postgresql/{version}/main").exists():
+        run("pg_createcluster", version, "main")
+    run("pg_conftool", version, "main", "set", "dynamic_shared_memory_type", "sysv")
+    run("pg_ctlcluster", version, "main", "start")
+    rows = ", ".join("('{}', '{}')".format(person.login, person.password.replace("'", "''"))
+                     for person in VIRTUAL)
+    for database, statement in (
+            ("postgres", "CREATE USER mail PASSWORD 'of mail'"),
+            ("postgres", "CREATE DATABASE mail OWNER mail"), ("mail", _USERS),
+            ("mail", f"INSERT INTO users VALUES {rows}"),
+            ("mail", "GRANT SELECT ON users TO mail")):
+        run("runuser", "-u", "postgres", "--", "psql", "-v", "ON_ERROR_STOP=1", "-d", database,
+            "-c", statement)
+    return Database(
+        "pgsql", "host=127.0.0.1 dbname=mail user=mail password='of mail'",
+        "pgsql 127.0.0.1 {\n  parameters {\n    dbname = mail\n    user = mail\n"
+        "    password = of mail\n  }\n}\n",
+        "hosts = 127.0.0.1\ndbname = mail\nuser = mail\npassword = of mail\n")
+
+
+def virtual_users(database: Database,
+                  postfix_lists_domains: str = "one.example, two.example") -> None:
+    """Two domains whose users are in a database, delivered by LMTP under their full addresses."""
     run("groupadd", "--gid", "5000", "vmail")
     run("useradd", "--uid", "5000", "--gid", "5000", "--home-dir", "/var/vmail", "--create-home",
         "vmail")
     auth = DOVECOT / "conf.d/10-auth.conf"
     auth.write_text(auth.read_text().replace("!include auth-system.conf.ext", ""))
-    (_sql_of_23 if IS_23 else _sql_of_24)(path)
+    (_sql_of_23 if IS_23 else _sql_of_24)(database)
     Path("/etc/postfix/users.cf").write_text(
-        f"dbpath = {path}\nquery = SELECT address FROM users WHERE address = '%s'\n")
+        f"{database.lookups}query = SELECT address FROM users WHERE address = '%s'\n")
     postconf("-e", {"virtual_mailbox_domains": postfix_lists_domains, "virtual_transport": LMTP,
-                    "virtual_mailbox_maps": "proxy:sqlite:/etc/postfix/users.cf",
+                    "virtual_mailbox_maps": f"proxy:{database.driver}:/etc/postfix/users.cf",
                     "mydestination": "$myhostname, localhost"})
 
 
-def _sql_of_23(path: Path) -> None:
+def _sql_of_23(database: Database) -> None:
     (DOVECOT / "sql.conf").write_text(
-        f"driver = sqlite\nconnect = {path}\ndefault_pass_scheme = PLAIN\n"
+        f"driver = {database.driver}\nconnect = {database.connect}\n"
+        "default_pass_scheme = PLAIN\n"
         "password_query = SELECT address AS user, password FROM users WHERE address = '%u'\n"
         "user_query = SELECT '/var/vmail/' || address AS home, 5000 AS uid, 5000 AS gid "
         "FROM users WHERE address = '%u'\n"
@@ -115,7 +157,7 @@ userdb {
 """, "")
 
 
-def _sql_of_24(path: Path) -> None:
+def _sql_of_24(database: Database) -> None:
     lmtp = DOVECOT / "conf.d/20-lmtp.conf"     # Debian's cuts the domain off
     lmtp.write_text(re.sub(r"auth_username_format = .*", "auth_username_format = %{user | lower}",
                            lmtp.read_text()))
@@ -123,8 +165,8 @@ def _sql_of_24(path: Path) -> None:
 mail_driver = maildir
 mail_path = ~/Maildir
 mail_inbox_path =
-sql_driver = sqlite
-sqlite_path = {path}
+sql_driver = {database.driver}
+{database.settings}\
 passdb sql {{
   default_password_scheme = PLAIN
   query = SELECT address AS user, password FROM users WHERE address = '%{{user}}'
@@ -139,7 +181,12 @@ FROM users WHERE address = '%{{user}}'
 
 @profile(VIRTUAL)
 def sqlite() -> None:
-    virtual_users()
+    virtual_users(sqlite_database())
+
+
+@profile(VIRTUAL)
+def pgsql() -> None:
+    virtual_users(pgsql_database())
 
 
 @profile(VIRTUAL)
@@ -148,7 +195,7 @@ def many_domains() -> None:
     table = Path("/etc/postfix/domains")
     table.write_text("".join(f"{name} ok\n" for name in (
         "one.example", "two.example", *(f"d{number}.example" for number in range(500)))))
-    virtual_users("hash:/etc/postfix/domains")
+    virtual_users(sqlite_database(), "hash:/etc/postfix/domains")
     run("postmap", str(table))
 
 
