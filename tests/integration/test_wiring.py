@@ -1,6 +1,7 @@
 """`chatmaild wire` and `unwire` on a running host: nothing by halves, and everything given back."""
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -52,6 +53,8 @@ def test_a_plan_changes_nothing(unwired):
 def test_unwire_gives_back_every_byte(unwired):
     with MAIN.open("a") as file:
         file.write("# the last line has no end\nbiff = no")
+    directory = Path("/etc/sysctl.d")
+    away = shutil.move(directory, "/etc/sysctl.away")
     before = configuration()
     unwired.run("sh", "-c", "umask 077; chatmaild wire --apply")
     wired = configuration()
@@ -61,6 +64,8 @@ def test_unwire_gives_back_every_byte(unwired):
     assert (Path("/etc/dovecot/conf.d/05-chatmaild.conf").stat().st_mode & 0o777) == 0o644
     unwired.chatmaild("unwire", "--apply")
     assert configuration() == before
+    assert not directory.exists(), "a directory that wire made was left"
+    shutil.move(away, directory)
 
 
 def test_check_on_an_unwired_host_is_one_finding_with_one_command(unwired):

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 
 from chatmaild.errors import StoreError
 
+_TEMPORARY = ".tmp"
+"""Ends the name of what `write_file` has not finished."""
+
 LOCK_TIMEOUT = 1.5
 """Seconds to wait for another process's lock; below the 2 s that Dovecot's Lua waits for us."""
 
@@ -20,7 +23,7 @@ def write_file(
     `mtime` as in `write_new_file`.
     Raises OSError; then what was at `path` is still there and no other file is left behind.
     """
-    temporary = f"{path}.{os.getpid()}-{os.urandom(4).hex()}.tmp"
+    temporary = f"{path}.{os.getpid()}-{os.urandom(4).hex()}{_TEMPORARY}"
     try:
         write_new_file(temporary, content, mode, mtime)
         os.rename(temporary, path)
@@ -29,6 +32,14 @@ def write_file(
             os.unlink(temporary)
         raise
     sync_directory(os.path.dirname(path))
+
+
+def remove_unfinished(directory: str) -> None:
+    """Remove what killed writers left in `directory`, where nobody may be writing. Raises OSError.
+    """
+    for entry in list(os.scandir(directory)):
+        if entry.name.endswith(_TEMPORARY) and entry.is_file(follow_symlinks=False):
+            os.unlink(entry.path)
 
 
 def write_new_file(

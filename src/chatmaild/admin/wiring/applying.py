@@ -34,7 +34,8 @@ def recover() -> list[str]:
     hostfiles.clean(record.under_way)
     hostfiles.write({path: content for path, content in record.under_way.items()
                      if path not in left})
-    records.save(dataclasses.replace(record, under_way=None, aim={}))
+    made = hostfiles.remove_empty(record.made)
+    records.save(dataclasses.replace(record, under_way=None, aim={}, made=made))
     reload(record.under_way)
     return [f"{path}: changed after the interrupted run, so it stays as it is" for path in left]
 
@@ -89,18 +90,20 @@ def _key(step: Step) -> tuple[str, str | None]:
 
 def _change(record: Record, now: Files, aim: Files, final: Record,
             verify: Callable[[], None]) -> None:
-    records.save(dataclasses.replace(record, under_way=now, aim=aim))
+    made = tuple(dict.fromkeys([*record.made, *hostfiles.missing_directories(aim)]))
+    records.save(dataclasses.replace(record, under_way=now, aim=aim, made=made))
     try:
         hostfiles.write(aim)
         verify()
         reload(aim)
     except (ChatmaildError, OSError) as error:
         hostfiles.write(now)
+        hostfiles.remove_empty(made)
         records.save(record)
         with contextlib.suppress(ChatmaildError):
             reload(now)
         raise WiringError(f"{error}; everything was taken back") from error
-    records.save(final)
+    records.save(dataclasses.replace(final, made=hostfiles.remove_empty(made)))
 
 
 def _verify(remaining: Callable[[], Plan]) -> None:

@@ -41,6 +41,32 @@ def write(files: Files) -> None:
         _replace(target, content)
 
 
+def missing_directories(files: Files) -> list[str]:
+    """Return the directories that `write` would make for `files`, the upper ones first."""
+    found: dict[str, None] = {}
+    for path, content in files.items():
+        above = os.path.dirname(os.path.realpath(path))
+        missing = []
+        while content is not None and not os.path.exists(above):
+            missing.append(above)
+            above = os.path.dirname(above)
+        found |= dict.fromkeys(reversed(missing))
+    return list(found)
+
+
+def remove_empty(directories: Iterable[str]) -> tuple[str, ...]:
+    """Remove those that are empty, given as `missing_directories` does. Returns the others."""
+    left = []
+    for path in reversed(list(directories)):
+        try:
+            os.rmdir(path)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            left.append(path)
+    return tuple(reversed(left))
+
+
 def clean(paths: Iterable[str]) -> None:
     """Remove what a killed `write` of these files left beside them. Raises OSError."""
     for path in paths:

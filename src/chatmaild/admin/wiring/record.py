@@ -31,6 +31,8 @@ class Record:
     """The files as they were when a change began that has not ended; None at other times."""
     aim: Files = field(default_factory=dict)
     """What that change writes."""
+    made: tuple[str, ...] = ()
+    """Directories that were not there before."""
 
     @property
     def is_empty(self) -> bool:
@@ -40,12 +42,16 @@ class Record:
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """Keep others from changing the wiring meanwhile. Raises `WiringError` or `StoreError`."""
+    """Keep others from changing the wiring meanwhile. Raises `WiringError` or `StoreError`.
+
+    What a killed run had not finished writing of its record is removed.
+    """
     try:
         os.makedirs(DIRECTORY, mode=0o700, exist_ok=True)
     except OSError as error:
         raise WiringError(f"{DIRECTORY}: {error.strerror}; run as root") from None
     with atomic.locked(DIRECTORY, PATIENCE):
+        atomic.remove_unfinished(DIRECTORY)
         yield
 
 
@@ -60,6 +66,7 @@ def load() -> Record:
             steps=tuple(_step(step) for step in document["steps"]),
             inotify=document["inotify"], aim=_decode(document["aim"]),
             under_way=None if document["under_way"] is None else _decode(document["under_way"]),
+            made=tuple(document.get("made", ())),   # a record of before has none
         )
     except FileNotFoundError:
         return Record()
@@ -79,6 +86,7 @@ def save(record: Record) -> None:
         "steps": [dataclasses.asdict(step) for step in record.steps],
         "inotify": record.inotify, "aim": _encode(record.aim),
         "under_way": None if record.under_way is None else _encode(record.under_way),
+        "made": list(record.made),
     }
     atomic.write_file(path, json.dumps(document, indent=1).encode("ascii"), 0o600)
 
