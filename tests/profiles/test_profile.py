@@ -49,8 +49,8 @@ def evening(profile):
     from rig.install import install
     from rig.units import Service
     from rig.wiring import configure, follow_readme
-    host, noticed = Host(), {}
-    stock.write()
+    host, noticed = Host(profile.site), {}
+    stock.write(profile.site)
     profile.prepare()
     host.start_postfix()
     host.start_dovecot()

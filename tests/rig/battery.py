@@ -12,7 +12,7 @@ import smtplib
 from collections.abc import Iterator
 
 import chatmessages
-from rig.host import PASSWORD, Host, destination, tls_context
+from rig.host import PASSWORD, Host, tls_context
 from rig.profiles import Person, Profile
 from rig.until import until
 
@@ -35,7 +35,8 @@ def of_ordinary_users(host: Host, profile: Profile) -> dict[str, object]:
     first, second = profile.people[:2]
     for number, person in enumerate(profile.people, 20):
         found[f"{person.login}: login"] = _login(host, person)
-        found[f"{person.login}: wrong password"] = _refused(host, person, f"127.0.0.{number}")
+        found[f"{person.login}: wrong password"] = _refused(
+            host, person, f"{profile.site.clients}{number}")
         found[f"{person.login}: mail from outside"] = _from_outside(host, person)
         found[f"{person.login}: spam from outside"] = _from_outside(
             host, person, "X-Spam-Flag: YES\r\n")
@@ -53,7 +54,7 @@ def refusals_of_cleartext(host: Host, profile: Profile) -> dict[int, int]:
     sender, recipient = host.new_person(), host.new_person()
     answers = {}
     for port in profile.ports:
-        with _client(port) as client:
+        with _client(host, port) as client:
             client.login(sender, PASSWORD)
             try:
                 client.sendmail(sender, [recipient], _message(sender, recipient, "subject-0"))
@@ -94,7 +95,7 @@ def _from_outside(host: Host, person: Person, header: str = "") -> object:
 
 def _submitted(host: Host, port: int, sender: Person, recipient: Person) -> object:
     token = f"subject-{next(_NUMBERS)}"
-    with _client(port) as client:
+    with _client(host, port) as client:
         client.login(sender.login, sender.password)
         client.sendmail(sender.address, [recipient.address],
                         _message(sender.address, recipient.address, token))
@@ -154,9 +155,9 @@ def _imap(host: Host, person: Person) -> Iterator[imaplib.IMAP4]:
 
 
 @contextlib.contextmanager
-def _client(port: int) -> Iterator[smtplib.SMTP]:
+def _client(host: Host, port: int) -> Iterator[smtplib.SMTP]:
     options = {"timeout": 60, "local_hostname": "client.example.net"}
-    address = destination("127.0.0.1")
+    address = host.site.loopback
     if port == 465:
         client = smtplib.SMTP_SSL(address, port, context=tls_context(), **options)
     else:

@@ -99,7 +99,7 @@ def _master() -> processes.Process | None:
 def greets() -> bool:
     """Whether IMAP says OK, which it does when auth is ready."""
     try:
-        with socket.create_connection(("127.0.0.1", PORTS[0]), timeout=30) as client:
+        with socket.create_connection(("localhost", PORTS[0]), timeout=30) as client:
             return client.recv(200).startswith(b"* OK")
     except OSError:
         return False

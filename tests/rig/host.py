@@ -13,18 +13,18 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 
 from rig import dovecot, postfix, stock
 from rig.files import last_change, replace
 from rig.install import install
-from rig.machine import PUBLIC, STRANGER, TREE_INSIDE
+from rig.machine import TREE_INSIDE
 from rig.site import EXAMPLE, Site
 from rig.units import Service
 from rig.until import until
 from rig.wiring import configure, follow_readme
 
-LOOPBACK = "127.0.0.1"
 SERVICES = ("doveauth", "lastlogin", "notifier", "metadata", "recipients", "filtermail",
             "filtermail-incoming")
 PASSWORD = "correct horse battery"
@@ -34,7 +34,6 @@ PASSWORD = "correct horse battery"
 class Host:
     """By default mail.example.org: mail for example.org, chat for chat.example.org."""
 
-    stranger = STRANGER
     tree = TREE_INSIDE
     ini = Path("/etc/chatmaild/chatmaild.ini")
     mailboxes = Path("/var/lib/chatmaild/mail")
@@ -42,7 +41,7 @@ class Host:
     def __init__(self, site: Site = EXAMPLE, alone: bool = True) -> None:
         self.site, self.alone = site, alone
         self.domain, self.chat_domain = site.domain, site.chat_domain
-        self.public = site.address
+        self.public, self.stranger = site.address, site.stranger
         self.services: dict[str, Service] = {}
         self._numbers = itertools.count(1)
         self._read: dict[tuple[Path, ...], int] = {}
@@ -180,13 +179,18 @@ class Host:
         """Run the ``chatmaild`` command as an admin would (or as `user`)."""
         return self.run("chatmaild", *arguments, user=user, check=check)
 
-    def imap_connection(self, source: str = LOOPBACK) -> imaplib.IMAP4_SSL:
-        """An IMAP connection over TLS, not logged in."""
-        return _Imap(source)
+    def destination(self, source: str) -> str:
+        """Where to connect to from `source`: a loopback address reaches only loopback."""
+        return self.site.loopback if ip_address(source).is_loopback else self.public
 
-    def imap(self, user: str, password: str, source: str = LOOPBACK) -> imaplib.IMAP4_SSL:
+    def imap_connection(self, source: str = "") -> imaplib.IMAP4_SSL:
+        """An IMAP connection over TLS, not logged in; without `source` from loopback."""
+        source = source or self.site.loopback
+        return _Imap(self.destination(source), source)
+
+    def imap(self, user: str, password: str, source: str = "") -> imaplib.IMAP4_SSL:
         """A logged-in IMAP connection over TLS. Raises `imaplib.IMAP4.error` if refused."""
-        client = _Imap(source)
+        client = self.imap_connection(source)
         try:
             client.login(user, password)
         except BaseException:
@@ -195,11 +199,12 @@ class Host:
         return client
 
     def smtp(self, user: str | None = None, password: str = "", port: int = 465,
-             source: str = LOOPBACK) -> smtplib.SMTP:
+             source: str = "") -> smtplib.SMTP:
         """An SMTP connection: 465 and 587 with TLS, 25 without; logged in if `user` is given."""
+        source = source or self.site.loopback
         options = {"timeout": 60, "local_hostname": "client.example.net",
                    "source_address": (source, 0)}
-        address = destination(source)
+        address = self.destination(source)
         if port == 465:
             client = smtplib.SMTP_SSL(address, port, context=tls_context(), **options)
         else:
@@ -221,9 +226,9 @@ class Host:
         return address
 
     def answer(self, message: bytes, recipient: str, sender: str = "alice@sender.example",
-               source: str = STRANGER) -> tuple[int, str]:
+               source: str = "") -> tuple[int, str]:
         """What port 25 says to a message without a login: 250, or the refusal and its text."""
-        with self.smtp(port=25, source=source) as smtp:
+        with self.smtp(port=25, source=source or self.stranger) as smtp:
             try:
                 smtp.sendmail(sender, [recipient], message)
             except smtplib.SMTPRecipientsRefused as error:
@@ -268,11 +273,6 @@ class Host:
                                    if words in line), None), f"{words!r} in {name}")
 
 
-def destination(source: str) -> str:
-    """Where to connect to from `source`: a loopback address reaches only loopback."""
-    return LOOPBACK if source.startswith("127.") else PUBLIC
-
-
 def tls_context() -> ssl.SSLContext:
     """Trusts the host's own certificate and nothing else."""
     return ssl.create_default_context(cafile=str(stock.CERTIFICATE))
@@ -281,10 +281,9 @@ def tls_context() -> ssl.SSLContext:
 class _Imap(imaplib.IMAP4_SSL):
     """IMAP over TLS from an address of choice, which imaplib cannot do by itself."""
 
-    def __init__(self, source: str):
+    def __init__(self, address: str, source: str):
         self._source = source
-        super().__init__(destination(source), 993,
-                         ssl_context=tls_context(), timeout=60)
+        super().__init__(address, 993, ssl_context=tls_context(), timeout=60)
 
     def _create_socket(self, timeout):
         raw = socket.create_connection((self.host, self.port), timeout, (self._source, 0))

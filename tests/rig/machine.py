@@ -28,8 +28,7 @@ TREE_INSIDE = Path("/usr/src/chatmaild")
 NAME = EXAMPLE.name
 PUBLIC = EXAMPLE.address
 """The host's address in the outside world; mail to it comes from outside mynetworks."""
-STRANGER = "192.0.2.99"
-"""An address to connect from for a test that plays a foreign client or server."""
+STRANGER = EXAMPLE.stranger
 
 OUTSIDE, REACHABLE = "198.18.25.1", "198.18.25.2"
 """With --keep: the machine's and the private host's end of the line between them."""

@@ -82,7 +82,7 @@ def ports() -> list[tuple[str, int, bool]]:
         if len(fields) > 7 and fields[7] in ("smtpd", "postscreen"):
             host, _, port = fields[0].rpartition(":")
             number = int(port) if port.isdigit() else socket.getservbyname(port, "tcp")
-            found.append((host.strip("[]") or "127.0.0.1", number, fields[0] in wrapped))
+            found.append((host.strip("[]") or "localhost", number, fields[0] in wrapped))
     return found
 
 

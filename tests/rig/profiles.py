@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rig import stock
+from rig.site import EXAMPLE, WITHOUT_IPV4, Site
 from rig.stock import postconf, run
 
 IS_23 = subprocess.run(["dovecot", "--version"], capture_output=True,
@@ -43,6 +44,7 @@ class Profile:
     """With which its admin wires chatmaild in."""
     ports: tuple[int, ...] = (587, 465)
     """Of the submission services."""
+    site: Site = EXAMPLE
 
 
 PAM = tuple(Person(name, password, f"{name}@example.org")
@@ -445,3 +447,13 @@ def instances() -> None:
         "2587/inet/smtpd_sasl_auth_enable=yes", "2587/inet/smtpd_tls_auth_only=yes",
         "2587/inet/smtpd_relay_restrictions=permit_sasl_authenticated,reject")
     run("postmulti", "-i", "postfix-second", "-e", "enable")
+
+
+@profile(site=WITHOUT_IPV4)
+def ipv6_only() -> None:
+    """Neither server speaks IPv4, though the names of the host still lead to it."""
+    site = WITHOUT_IPV4
+    for address in (site.address, site.stranger, f"{site.clients}20", f"{site.clients}21"):
+        run("ip", "-6", "address", "add", f"{address}/128", "dev", "lo")
+    postconf("-e", {"inet_protocols": "ipv6", "mynetworks": "[::1]/128"})
+    local_conf("listen = ::\n", "listen = ::\n")

@@ -93,7 +93,7 @@ def write(site: Site = EXAMPLE, alone: bool = True) -> None:
 
 def _certificate(site: Site) -> None:
     names = ",".join([*(f"DNS:{name}" for name in site.names),
-                      "DNS:localhost", "IP:127.0.0.1", f"IP:{site.address}"])
+                      "DNS:localhost", "IP:127.0.0.1", "IP:::1", f"IP:{site.address}"])
     run("openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-days", "30",
         "-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", f"/CN={site.domain}",
         "-addext", f"subjectAltName={names}", "-keyout", str(KEY), "-out", str(CERTIFICATE))
