@@ -1,8 +1,8 @@
 # After master.sh, and each time after it: a submission service of its own for chat, on an address
 # of its own. While our filter is down, only chat waits; ordinary submissions never meet it.
-# sh own-submission.sh 192.0.2.2, with an address of this host that only the chat domain's names
-# lead to. Postfix must listen elsewhere for ordinary users: leave the address out of
-# inet_interfaces in main.cf, and restart Postfix.
+# sh own-submission.sh 192.0.2.2 (or '[2001:db8::2]'), with an address of this host that only the
+# chat domain's names lead to. Postfix must listen elsewhere for ordinary users: leave the address
+# out of inet_interfaces in main.cf, and restart Postfix.
 #
 # What it costs: what an ordinary user of this host sends to a chat address is not checked.
 set -eu

@@ -188,6 +188,14 @@ def test_chat_gets_services_of_its_own_where_there_are_none():
     assert "/private/auth {" in found[f"/etc/dovecot/conf.d/{FIRST}"]
 
 
+@pytest.mark.parametrize("address", ["2001:db8::7", "[2001:db8::7]"])
+def test_services_of_its_own_at_an_ipv6_address_are_named_in_brackets(address):
+    plan = planning.plan(host("trixie"), CONFIG, address)
+    lines = {step.name: step.now for step in plan.steps}
+    assert lines["[2001:db8::7]:465/inet"].startswith("[2001:db8::7]:465 inet n ")
+    assert lines["[2001:db8::7]:465/inet/smtpd_tls_wrappermode"] == "yes"
+
+
 def test_other_ways_to_log_in_stay_and_chat_gets_its_own():
     cyrus = with_parameters(postfix("bookworm", "ordinary"), smtpd_sasl_type="cyrus",
                             inet_interfaces="192.0.2.8")

@@ -210,10 +210,11 @@ def own_submission(changes: Changes, config: Config, address: str) -> Iterator[S
         yield Obstacle(f"{host.main_cf}: inet_interfaces",
                        f"is all, so the ordinary services listen at {address} too",
                        f"name the other addresses there, without {address}, and restart Postfix")
+    where = f"[{address.strip('[]')}]" if ":" in address else address   # as master(5) wants IPv6
     for port, tls in (("587", ("smtpd_tls_security_level", "encrypt")),
                       ("465", ("smtpd_tls_wrappermode", "yes"))) if address else ():
-        name = f"{address}:{port}/inet"
-        yield from changes.service(name, f"{address}:{port} inet n - {host.chroot('cleanup/unix')} "
+        name = f"{where}:{port}/inet"
+        yield from changes.service(name, f"{where}:{port} inet n - {host.chroot('cleanup/unix')} "
                                    "- - smtpd", "submission for chat alone")
         for key, value in (("smtpd_milters", "$chat_submission_milters"),
                            ("smtpd_sasl_auth_enable", "yes"), ("smtpd_tls_auth_only", "yes"),
