@@ -1,6 +1,7 @@
 """`chatmaild wire --own-submission`: chat on an address of its own, ordinary mail elsewhere."""
 
 import contextlib
+import json
 import os
 import smtplib
 
@@ -83,6 +84,17 @@ def test_wiring_again_keeps_it_so(own):
     assert refusing.count("takes nothing from chat users") == 2
     assert "master.cf: submission" not in "".join(
         line for line in refusing.splitlines() if line.startswith("FAILURE"))
+
+
+def test_check_tries_each_service_for_what_it_is_for(own):
+    findings = json.loads(own.chatmaild("check", "--live", "--json", check=False).stdout)[
+        "findings"]
+    at = {code: [f["place"].partition(" at ")[2] for f in findings
+                 if f["code"] == code and f["level"] == "ok"]
+          for code in ("live-refusal", "live-cleartext")}
+    assert at == {"live-refusal": ["localhost:587", "localhost:465"],
+                  "live-cleartext": [f"{own.public}:587", f"{own.public}:465"]}
+    assert "live-submission" not in {finding["code"] for finding in findings}
 
 
 def test_the_address_must_be_free(own):

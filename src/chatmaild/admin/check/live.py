@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from chatmaild.admin.check import effects, livemail, livesignature, ordinary, visitor as visitors
 from chatmaild.admin.check.findings import Finding, failure, ok, unseen, warning
 from chatmaild.admin.check.livesignature import LookUp
+from chatmaild.admin.check.postfix import takes_nothing
 from chatmaild.admin.check.visitor import TIMEOUT, TROUBLE, Visitor
 from chatmaild.admin.servers.doveconf import Dovecot
 from chatmaild.admin.servers.postconf import Postfix, Service
@@ -67,7 +68,10 @@ def _domain(
             if postfix:
                 look_up = Resolver(config.dns_servers).look_up
                 for service in postfix.submission_servers():
-                    yield from _submission(visitor, service, postfix, look_up)
+                    if takes_nothing(postfix, config, service):
+                        yield _refusal(visitor, service, postfix)
+                    else:
+                        yield from _submission(visitor, service, postfix, look_up)
             yield from effects.check(config, visitor, neighbour, dovecot)
     except ChatmaildError as error:
         yield failure("live", domain.name, str(error))
@@ -121,12 +125,9 @@ def _certificate(visitor: Visitor, port: int) -> Finding:
 def _submission(
     visitor: Visitor, service: Service, postfix: Postfix, look_up: LookUp
 ) -> Iterator[Finding]:
-    port = _port(service)
-    host = service.address.rpartition(":")[0].strip("[]") or visitor.host
-    place = f"{service.name} at {host}:{port}"
+    place = _place(visitor, service)
     try:
-        with _connected(host, port, postfix.is_on("smtpd_tls_wrappermode", service)) as client:
-            client.login(visitor.address, visitor.password)
+        with _logged_in(visitor, service, postfix) as client:
             yield ok("live-login", place, f"{visitor.address} logged in")
             yield _cleartext(client, visitor, place)
             token = secrets.token_hex(8)
@@ -139,6 +140,31 @@ def _submission(
     yield from _delivery(visitor, token, place, look_up)
 
 
+def _refusal(visitor: Visitor, service: Service, postfix: Postfix) -> Finding:
+    """Try a service that is there for ordinary users alone, since chat has its own."""
+    place = _place(visitor, service)
+    try:
+        with _logged_in(visitor, service, postfix) as client:
+            client.sendmail(visitor.address, [visitor.address],
+                            livemail.cleartext(visitor.address))
+    except TROUBLE as error:
+        if isinstance(error, smtplib.SMTPResponseException) and error.smtp_code >= 500:
+            return ok("live-refusal", place, f"takes nothing from chat users ({error.smtp_code})")
+        return failure("live-refusal", place, _words(error), "journalctl -u postfix@-")
+    return failure("live-refusal", place,
+                   "unencrypted mail of a chat user was accepted: our filter is not asked here",
+                   "-o smtpd_data_restrictions=$chat_data_restrictions, then: postfix reload")
+
+
+def _place(visitor: Visitor, service: Service) -> str:
+    host = _host(visitor, service)
+    return f"{service.name} at {f'[{host}]' if ':' in host else host}:{_port(service)}"
+
+
+def _host(visitor: Visitor, service: Service) -> str:
+    return service.address.rpartition(":")[0].strip("[]") or visitor.host
+
+
 def _port(service: Service) -> int:
     name = service.address.rpartition(":")[2]
     if name.isdigit():
@@ -148,15 +174,16 @@ def _port(service: Service) -> int:
 
 
 @contextlib.contextmanager
-def _connected(host: str, port: int, wrapped: bool) -> Iterator[smtplib.SMTP]:
-    context = visitors.any_certificate()
-    if wrapped:
+def _logged_in(visitor: Visitor, service: Service, postfix: Postfix) -> Iterator[smtplib.SMTP]:
+    context, host, port = visitors.any_certificate(), _host(visitor, service), _port(service)
+    if postfix.is_on("smtpd_tls_wrappermode", service):
         client: smtplib.SMTP = smtplib.SMTP_SSL(host, port, CLIENT_NAME, timeout=TIMEOUT,
                                                 context=context)
     else:
         client = smtplib.SMTP(host, port, CLIENT_NAME, timeout=TIMEOUT)
         client.starttls(context=context)
     with client:
+        client.login(visitor.address, visitor.password)
         yield client
 
 

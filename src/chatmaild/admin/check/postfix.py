@@ -27,7 +27,7 @@ def check(postfix: Postfix, config: Config) -> Iterator[Finding]:
     for service in postfix.servers():
         if service.is_way_back:
             continue
-        if not service.is_port_25 and _takes_nothing(postfix, config, service):
+        if not service.is_port_25 and takes_nothing(postfix, config, service):
             yield ok("refuses-chat", _place(postfix, service), "takes nothing from chat users")
             continue
         if service.is_port_25 or service not in submission and not service.is_loopback:
@@ -40,7 +40,7 @@ def check(postfix: Postfix, config: Config) -> Iterator[Finding]:
     yield from _local_mail(postfix, config)
 
 
-def _takes_nothing(postfix: Postfix, config: Config, service: Service) -> bool:
+def takes_nothing(postfix: Postfix, config: Config, service: Service) -> bool:
     """Whether the service refuses every chat login, because chat has a service of its own."""
     words = postfix.words("smtpd_data_restrictions", service)
     tables = [table for word, table in zip(words, words[1:]) if word == "check_sasl_access"]
