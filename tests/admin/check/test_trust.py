@@ -29,6 +29,14 @@ def test_networks(release, mynetworks, trusted, expected):
     assert bad(trust.check(host, off)) == {}
 
 
+def test_nobody_comes_by_a_version_of_ip_that_postfix_does_not_speak():
+    more = {"trusted-networks-more": "warning"}
+    for version, expected in ("ipv6", {}), ("ipv4", {}), ("ipv4, ipv6", more), ("all", more):
+        host = with_parameters(postfix("trixie"), inet_protocols=version,
+                               mynetworks="127.0.0.0/8" if version == "ipv4" else "[::1]/128")
+        assert bad(trust.check(host, CONFIG)) == expected
+
+
 @pytest.mark.parametrize("mode, value, expected", [
     ("authentication-results", "inet:127.0.0.1:8891 unix:rspamd/milter.sock {ours}", {}),
     ("authentication-results-log", "{ours} inet:127.0.0.1:8891 unix:rspamd/milter.sock",

@@ -16,7 +16,8 @@ def check(postfix: Postfix, config: Config) -> Iterator[Finding]:
     place = f"{config.path}: trusted_networks"
     theirs, has_tables = _networks(postfix.words("mynetworks"))
     untrusted = [network for network in theirs if not _within(network, config.trusted_networks)]
-    unknown = [network for network in config.trusted_networks if not _within(network, theirs)]
+    unknown = [network for network in config.trusted_networks
+               if network.version in postfix.ip_versions and not _within(network, theirs)]
     wanted = "trusted_networks = " + " ".join(map(str, theirs))
     if untrusted:
         yield warning("trusted-networks", place,

@@ -2,7 +2,7 @@
 
 import ipaddress
 import json
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from chatmaild.admin.dns.wanted import Address
 
@@ -12,15 +12,14 @@ _INSIDE = tuple(map(ipaddress.ip_network, (
 """Networks that lead nowhere from outside (RFC 1918, 6598, 3927, 4193, 4291)."""
 
 
-def public(listing: str, interfaces: Sequence[str] = (), protocols: str = "all"
+def public(listing: str, interfaces: Sequence[str] = (), versions: Container[int] = (4, 6)
            ) -> tuple[Address, ...]:
     """Return the public addresses in the output of ``ip -json address``.
 
-    `interfaces` and `protocols` are `inet_interfaces` and `inet_protocols` of main.cf; they may
-    limit Postfix to some of the addresses.
+    `interfaces`, which is `inet_interfaces` of main.cf, and `versions` of IP may limit Postfix to
+    some of the addresses.
     """
     chosen = [address for word in interfaces if (address := parse(word.strip("[]")))]
-    versions = {version for version in (4, 6) if f"ipv{version}" in protocols} or {4, 6}
     found = []
     for entry in _entries(listing):
         address = parse(str(entry.get("local", "")))

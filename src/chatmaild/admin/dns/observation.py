@@ -40,7 +40,7 @@ def observe(postfix: Postfix, domains: Iterable[str], given: tuple[Address, ...]
         name=postfix.get("myhostname").rstrip(".").lower(),
         addresses=given or addresses.public(
             _said(["ip", "-json", "address"]), postfix.words("inet_interfaces"),
-            postfix.get("inet_protocols")),
+            postfix.ip_versions),
         keys=keys, unreadable=tuple(dict.fromkeys(unreadable)), relay=postfix.get("relayhost"))
 
 

@@ -131,6 +131,12 @@ class Postfix:
                 return answer
         return None
 
+    @property
+    def ip_versions(self) -> set[int]:
+        """The versions of IP that it speaks."""
+        spoken = self.get("inet_protocols")
+        return {version for version in (4, 6) if f"ipv{version}" in spoken} or {4, 6}
+
     def lists(self, parameter: str, domain: str) -> bool:
         """Whether the list of domains in `parameter` contains `domain`. Raises `PostfixError`."""
         for entry in self.words(parameter):
