@@ -2,6 +2,7 @@
 
 import json
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from dictclient import DictClient, Running
@@ -73,15 +74,21 @@ def test_settings_that_cannot_be_read_keep_nobody_from_sending(config, home, pat
 
 
 @pytest.fixture
-def path(config, tmp_path):
-    """The socket of the service, which runs."""
+def running(config, tmp_path):
+    """Makes the service, to be entered; its socket is recipients.sock."""
 
     def service():
         made = RecipientService()
         made.configure(config)
         return made
 
-    with Running(service, tmp_path / "recipients.sock"):
+    return lambda: Running(service, tmp_path / "recipients.sock")
+
+
+@pytest.fixture
+def path(running, tmp_path):
+    """The socket of the service, which runs."""
+    with running():
         yield tmp_path / "recipients.sock"
 
 
@@ -130,9 +137,28 @@ def test_the_ending_of_an_earlier_account_is_told(config, path):
     assert told.account(ALICE) == Account(MailboxState.ENFORCING, alice.ended())
 
 
-def test_a_socket_that_was_there_is_missed(path):
+def test_a_restart_of_the_service_is_not_noticed(running, home, tmp_path):
+    (home / "password").write_text("{SHA512-CRYPT}$6$x\n")
+    told = Told(tmp_path / "recipients.sock")
+    for _ in range(3):
+        with running():
+            assert [told.mailbox(ALICE) for _ in range(3)] == [MailboxState.OPEN] * 3
+
+
+def test_many_ask_at_once(path, home):
+    (home / "password").write_text("{SHA512-CRYPT}$6$x\n")
     told = Told(path)
-    told.mailbox(ALICE)
+    addresses = [ALICE, "nobody@chat.example"] * 200
+    with ThreadPoolExecutor(40) as askers:
+        assert list(askers.map(told.mailbox, addresses)) == [
+            MailboxState.OPEN, MailboxState.UNKNOWN] * 200
+
+
+def test_a_socket_that_was_there_is_missed(running, tmp_path):
+    path = tmp_path / "recipients.sock"
+    told = Told(path)
+    with running():
+        told.mailbox(ALICE)
     path.unlink()
     for ask in (told.mailbox, told.account):
         with pytest.raises(StoreError, match="restart chatmaild-recipients.socket"):

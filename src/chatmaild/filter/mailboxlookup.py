@@ -11,6 +11,7 @@ removed, in seconds of CLOCK_MONOTONIC, or ``-``. RATE and BURST follow if the a
 max_user_send_per_minute or max_user_send_burst_size; ``-`` stands for that of the domain.
 """
 
+import contextlib
 import logging
 import socket
 from pathlib import Path
@@ -31,6 +32,9 @@ TIMEOUT = 2
 
 MAX_ANSWER = 200
 """Octets in an answer."""
+
+MAX_IDLE = 16
+"""Connections to the service that are kept for the next question."""
 
 _NAMES = {MailboxState.UNKNOWN: b"unknown", MailboxState.BLOCKED: b"blocked",
           MailboxState.OPEN: b"open", MailboxState.ENFORCING: b"enforcing"}
@@ -88,8 +92,8 @@ def _without_address(error: StoreError, what: str = "a mailbox cannot be looked 
 
 
 class Told:
-    """For processes that cannot read it. Methods raise `StoreError` without an answer within
-    `TIMEOUT`.
+    """For processes that cannot read it. Any thread may call the methods; they raise `StoreError`
+    without an answer within `TIMEOUT`.
 
     While the socket has never existed, the service is not set up. Then every address counts as an
     account that takes encrypted mail only, and Dovecot refuses unknown ones at delivery.
@@ -99,6 +103,7 @@ class Told:
         self._path = str(path)
         self._warned = False
         self._was_there = False
+        self._idle: list[socket.socket] = []    # connections; each has one user at a time
 
     def mailbox(self, address: str) -> MailboxState:
         """The state of the mailbox that mail to `address` is delivered to."""
@@ -145,14 +150,33 @@ class Told:
         return answer
 
     def _ask(self, key: bytes) -> bytes:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        question = b"L" + dictproto.escape(key) + b"\n"
+        with contextlib.suppress(IndexError, ConnectionError):
+            # The service may have ended or been restarted since: then ask a new connection.
+            if answer := self._answer(self._idle.pop(), question):
+                return answer
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
             connection.settimeout(TIMEOUT)
             connection.connect(self._path)
-            connection.sendall(b"L" + dictproto.escape(key) + b"\n")
-            answer = b""
+        except OSError:
+            connection.close()
+            raise
+        return self._answer(connection, question)
+
+    def _answer(self, connection: socket.socket, question: bytes) -> bytes:
+        """The answer without its line end. Keeps or closes the connection."""
+        answer = b""
+        try:
+            connection.sendall(question)
             while (not answer.endswith(b"\n") and len(answer) < MAX_ANSWER
                    and (more := connection.recv(MAX_ANSWER))):
                 answer += more
+        finally:
+            if answer.endswith(b"\n") and len(self._idle) < MAX_IDLE:
+                self._idle.append(connection)
+            else:
+                connection.close()
         return answer.rstrip(b"\n")
 
     def _trouble(self) -> StoreError:
