@@ -24,11 +24,13 @@ _FACILITY_MAIL = 2 << 3
 
 
 class _JournalFormatter(logging.Formatter):
-    """One line a record, with the ``<N>`` level prefix of sd-daemon(3)."""
+    """The message alone, each of its lines with the ``<N>`` level prefix of sd-daemon(3)."""
 
     def format(self, record: logging.LogRecord) -> str:
         prefix = f"<{_SYSLOG_LEVEL.get(record.levelno, 6)}>"
-        return "\n".join(prefix + line for line in super().format(record).splitlines())
+        plain = not (record.exc_info or record.exc_text or record.stack_info)
+        text = record.getMessage() if plain else super().format(record)
+        return "\n".join([prefix + line for line in text.splitlines()])
 
 
 class _SyslogFormatter(logging.Formatter):
@@ -54,7 +56,7 @@ def setup(name: str, is_daemon: bool, to_syslog: bool = False) -> None:
         if is_daemon:
             handler = PatientHandler(Descriptor(sys.stderr.fileno()))
         if "JOURNAL_STREAM" in os.environ:
-            handler.setFormatter(_JournalFormatter("%(message)s"))
+            handler.setFormatter(_JournalFormatter())
         else:
             handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)

@@ -13,6 +13,7 @@ max_user_send_per_minute or max_user_send_burst_size; ``-`` stands for that of t
 
 import contextlib
 import logging
+import os
 import socket
 from pathlib import Path
 
@@ -132,22 +133,30 @@ class Told:
 
     def _look_up(self, prefix: bytes, address: str) -> bytes | None:
         """The answer without its line end; None if there is no such service."""
+        if not self._was_there and self._is_missing():
+            return None
         try:
             answer = self._ask(prefix + address.encode("utf-8", "surrogateescape"))
-        except FileNotFoundError as error:
-            if self._was_there:
-                raise StoreError(f"{self._path}: {error.strerror}; restart "
-                                 "chatmaild-recipients.socket") from None
+        except OSError as error:
+            what_to_do = ("restart chatmaild-recipients.socket"
+                          if isinstance(error, FileNotFoundError)
+                          else "is chatmaild-recipients.service running?")
+            raise StoreError(f"{self._path}: {error.strerror or error}; {what_to_do}") from None
+        self._was_there = True
+        return answer
+
+    def _is_missing(self) -> bool:
+        try:
+            os.stat(self._path)
+        except FileNotFoundError:
             if not self._warned:
                 self._warned = True
                 log.warning("%s: not there, so all chat addresses are taken for accounts that "
                             "want encrypted mail; start chatmaild-recipients.socket", self._path)
-            return None
-        except OSError as error:
-            raise StoreError(f"{self._path}: {error.strerror or error}; is "
-                             "chatmaild-recipients.service running?") from None
-        self._was_there = True
-        return answer
+            return True
+        except OSError:
+            pass    # connecting will say what is wrong
+        return False
 
     def _ask(self, key: bytes) -> bytes:
         question = b"L" + dictproto.escape(key) + b"\n"
