@@ -116,6 +116,29 @@ def test_grafana_takes_each_panel():
             assert panel["datasource"] == target["datasource"] == source
 
 
+@pytest.fixture(scope="module")
+def faults():
+    """What Grafana's types say against the text of a board."""
+    tests = Path(__file__).parent
+    done = subprocess.run([tests / "rig/venv", "grafana"], text=True, capture_output=True,
+                          env=os.environ | {"PIP_NO_INDEX": "1"})    # only if it is there already
+    if done.returncode:
+        assert not os.environ.get("CI"), done.stderr
+        pytest.skip("needs Grafana's types: sudo tests/rig/venv grafana")
+    return lambda text: subprocess.run(
+        [f"{done.stdout.strip()}/bin/python", tests / "grafanaboard.py", "/dev/stdin"],
+        input=text, text=True, capture_output=True, check=True).stdout.splitlines()
+
+
+def test_grafana_knows_each_word_of_the_board(faults):
+    """By the types that are made from its own schemas."""
+    text = json.dumps(BOARD)
+    assert faults(text) == []
+    for right, wrong in (('"colorMode"', '"colourMode"'), ('"lastNotNull"', "7"),
+                         ('"graphMode": "none"', '"graphMode": "no"'), ('"expr"', '"query"')):
+        assert faults(text.replace(right, wrong, 1)), wrong
+
+
 def test_the_board_is_as_its_linter_wants_it():
     """grafana/dashboard-linter; but people may edit it, and need not choose job and instance."""
     variable, = BOARD["templating"]["list"]

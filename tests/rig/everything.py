@@ -33,12 +33,13 @@ STAGES = (
     Stage("style", ("sh", "-c", f"{PYTHON} -m flake8 src tests bench && {PYTHON} -m mypy"),
           budget=900),
     Stage("the real client", ("tests/rig/venv", "client"), budget=900, cores=0.5),
-    Stage("the fuzzer", ("tests/rig/venv", "fuzzer"), budget=900, cores=0.5),
+    Stage("fuzzer and Grafana", ("sh", "-c", "tests/rig/venv fuzzer && tests/rig/venv grafana"),
+          budget=900, cores=0.5),
     Stage("Debian releases", (PYTHON, "tests/rig/releases.py", *SUITES), budget=2400, cores=0.5),
     *(integration(suite, part) for part in range(1, PARTS + 1) for suite in SUITES),
     Stage("container", (*PYTEST, "tests/container"), budget=3600, cores=0.5,
           after=("the real client", "Debian releases")),
-    Stage("unit", (*PYTEST, "-m", UNIT, "tests"), budget=2400),
+    Stage("unit", (*PYTEST, "-m", UNIT, "tests"), budget=2400, after=("fuzzer and Grafana",)),
     Stage("network", (*PYTEST, "tests/network/test_talk.py", "tests/network/test_kinds.py"),
           budget=1800,      # all of it: make test-network
           after=("the real client", "Debian releases")),
@@ -46,7 +47,7 @@ STAGES = (
           budget=1800, cores=0.5, after=("Debian releases",)),    # all of it: make test-cluster
     Stage("profiles", (PYTHON, "tests/rig/profile_runs", "--fast"), budget=1800, cores=0.5,
           after=("Debian releases",)),      # all of them: make test-profiles
-    Stage("fuzz", (*PYTEST, "-m", "fuzz", "tests"), budget=1800, after=("the fuzzer",)),
+    Stage("fuzz", (*PYTEST, "-m", "fuzz", "tests"), budget=1800, after=("fuzzer and Grafana",)),
 )
 
 
