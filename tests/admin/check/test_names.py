@@ -125,6 +125,16 @@ def test_who_sends_through_a_relay_needs_no_name_for_the_address(look):
     assert bad(look([row for row in ROWS if row.kind != "PTR"], relayed)) == {}
 
 
+def test_a_reverse_zone_that_is_a_part_of_the_providers(look):
+    """RFC 2317: the name of the address is an alias of one in a zone that the host's owner keeps."""
+    rows = [row for row in ROWS if row.name != "1.2.0.192.in-addr.arpa"]
+    alias = Row("1.2.0.192.in-addr.arpa", "CNAME", "1.0/25.2.0.192.in-addr.arpa.")
+    own = Row("1.0/25.2.0.192.in-addr.arpa", "PTR", "mail.example.org.")
+    assert bad(look([*rows, alias, own])) == {}
+    red, = [finding for finding in look([*rows, alias]) if finding.level != "ok"]
+    assert (red.code, red.level, red.cure) == ("dns-ptr", "failure", own.bind())
+
+
 @pytest.mark.parametrize("name", ["mail", "mail.local", "mail.home.arpa"])
 def test_a_host_that_others_cannot_find_by_its_name(look, name):
     found = look([], Host(name, HOST.addresses, HOST.keys))

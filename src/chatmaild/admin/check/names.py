@@ -123,7 +123,9 @@ def _service(label: str, domain: str, host: Host, answers: Answers) -> Iterator[
 
 
 def _pointer(address: Address, host: Host, answers: Answers) -> Finding:
-    name, row = address.reverse_pointer, wanted.pointer(address, host).bind()
+    name = address.reverse_pointer
+    alias = next((target.rstrip(".") for target in answers.of(name, "CNAME")), "")
+    row = wanted.pointer(address, host, alias).bind()
     place = f"{address} PTR"
     if said := answers.trouble(name, "PTR"):
         return _untold("dns-ptr", place, said)

@@ -94,6 +94,7 @@ def _questions(domain: str, host: Host, answers: Answers) -> Iterator[DnsQuestio
                 names.add(name)
     for address in host.addresses or answers.addresses(host.name):
         yield address.reverse_pointer, "PTR"
+        yield address.reverse_pointer, "CNAME"
         names |= {name.rstrip(".").lower() for name in answers.of(address.reverse_pointer, "PTR")}
     yield from ((name, kind) for name in names if name for kind in ADDRESSES)
 

@@ -146,6 +146,10 @@ def srv(label: str, domain: str) -> Row:
     return Row(f"{label}.{domain}", "SRV", f"0 1 {SERVICES[label]} {domain}.", Group.OPTIONAL)
 
 
-def pointer(address: Address, host: Host) -> Row:
-    """Return the PTR row of an address (RFC 1035 section 3.5)."""
-    return Row(address.reverse_pointer, "PTR", f"{host.name}.", Group.REVERSE)
+def pointer(address: Address, host: Host, alias: str = "") -> Row:
+    """Return the PTR row of an address (RFC 1035 section 3.5).
+
+    `alias` is the name that its own is an alias of, where the provider has delegated a part of the
+    reverse zone (RFC 2317).
+    """
+    return Row(alias or address.reverse_pointer, "PTR", f"{host.name}.", Group.REVERSE)
