@@ -1,6 +1,5 @@
 """The recipes of doc/recipes.md and doc/backup.md, as they stand."""
 
-import re
 import socket
 import threading
 from pathlib import Path
@@ -9,14 +8,8 @@ import chatmessages
 import pytest
 from rig.files import kept, replace
 from rig.host import PASSWORD
-from rig.machine import TREE_INSIDE
 from rig.until import until
-
-
-def blocks(document):
-    return re.findall(r"^```sh\n(.*?)^```$", (TREE_INSIDE / document).read_text(),
-                      re.MULTILINE | re.DOTALL)
-
+from rig.wiring import sh_blocks
 
 FILES = Path("/etc/postfix/chat_tls_policy"), Path("/etc/postfix/chat_partners")
 STRANGER = "alice@sender.example"
@@ -27,7 +20,7 @@ def recipes(running_host):
     """All of them at once, and TLS demanded of strangers."""
     ini = running_host.ini.read_text()
     with kept("/etc/postfix/main.cf", "/etc/postfix/master.cf"):
-        running_host.run("sh", "-exc", "".join(blocks("doc/recipes.md")))
+        running_host.run("sh", "-exc", "".join(sh_blocks("doc/recipes.md")))
         running_host.run("postconf", "-P", "chat-smtp/unix/smtp_tcp_port=2525")
         replace(FILES[1], "bad.example REJECT not with us\n")
         running_host.reload_postfix()
@@ -106,7 +99,7 @@ def test_mail_of_chat_users_waits_where_there_is_no_tls(host, person):
 
 
 def test_an_account_comes_back_from_the_backup(host, person):
-    back_up, restore = blocks("doc/backup.md")
+    back_up, restore = sh_blocks("doc/backup.md")
     host.run("sh", "-exc", back_up)
     try:
         host.chatmaild("accounts", "delete", "--yes", "--block", person)

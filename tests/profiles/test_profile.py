@@ -8,7 +8,10 @@ import os
 import stat
 from pathlib import Path
 
+import chatmessages
 import pytest
+from rig.host import PASSWORD
+from rig.wiring import sh_blocks
 
 
 def tree(*roots):
@@ -65,7 +68,10 @@ def evening(profile):
         service.start()
     mask = os.umask(profile.umask)
     try:
-        follow_readme()
+        if profile.recipe:
+            host.run("sh", "-exc", "".join(sh_blocks(profile.recipe)[:-1]))
+        else:
+            follow_readme()
     finally:
         os.umask(mask)
     yield host, noticed
@@ -86,6 +92,17 @@ def test_chat_users_get_what_they_expect(evening, profile):
     assert battery.refusals_of_cleartext(host, profile) == dict.fromkeys(profile.ports, 523)
 
 
+def test_the_sender_of_chat_mail_is_its_writer(evening):
+    host, _ = evening
+    sender, recipient = host.new_person(), host.new_person()
+    with host.smtp(sender, PASSWORD) as smtp:
+        smtp.sendmail(sender, [recipient], chatmessages.encrypted(sender, recipient, "hi"))
+    imap = host.imap(recipient, PASSWORD)
+    message, = host.wait_for_mail(imap)
+    imap.logout()
+    assert message.startswith(f"Return-Path: <{sender}>".encode())
+
+
 NEXT_STEPS = {"dns", "live-unsigned"}
 """A resolver, and a signature on what leaves: the README has them after the wiring."""
 
@@ -101,7 +118,10 @@ def test_check_is_green_and_has_proven_it(evening):
 def test_removal_gives_everything_back(evening, profile):
     from rig import battery
     host, noticed = evening
-    host.chatmaild("unwire", "--apply")
+    if profile.recipe:
+        host.run("sh", "-exc", sh_blocks(profile.recipe)[-1])
+    else:
+        host.chatmaild("unwire", "--apply")
     assert changes(noticed["files before"], tree(*CONFIGURATION)) == []
     for key, value in battery.of_ordinary_users(host, profile).items():
         assert value == noticed["before"][key], key

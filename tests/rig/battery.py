@@ -73,7 +73,7 @@ def _login(host: Host, person: Person) -> list[str]:
         answers = [client.capability(), client.namespace(), sorted(client.list()[1])]
         if "QUOTA" in client.capabilities or b"QUOTA" in b" ".join(answers[0][1]).split():
             answers.append(client.getquotaroot("INBOX"))
-        return [re.sub(r"STORAGE \d+", "STORAGE N", repr(answer).replace(r"\\Marked ", ""))
+        return [re.sub(r"STORAGE \d+", "STORAGE N", re.sub(r"\\+(Un)?Marked ", "", repr(answer)))
                 for answer in answers]
 
 

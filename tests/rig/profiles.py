@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from rig import stock
+from rig import stock, yunohost as yunohost_settings
 from rig.site import EXAMPLE, WITHOUT_IPV4, Site
 from rig.stock import postconf, run
 
@@ -45,6 +45,9 @@ class Profile:
     ports: tuple[int, ...] = (587, 465)
     """Of the submission services."""
     site: Site = EXAMPLE
+    recipe: str = ""
+    """The document whose sh blocks are for this host: what its admin runs in place of the README's,
+    and, last, what takes that away."""
 
 
 PAM = tuple(Person(name, password, f"{name}@example.org")
@@ -352,6 +355,12 @@ def single_file() -> None:
         "    home = /var/vmail/%{user}\n  }\n}\n") + listeners)
     postconf("-e", {"virtual_mailbox_domains": "example.org", "virtual_transport": LMTP,
                     "mydestination": "$myhostname, localhost"})
+
+
+@profile(recipe="doc/yunohost.md")
+def yunohost() -> None:
+    """Written by YunoHost, and again after each change: LDA, senders rewritten, mail delayed."""
+    yunohost_settings.write(IS_23)
 
 
 # ---- Postfix ----------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from rig import stock
 from rig.machine import TREE_INSIDE
 from rig.site import EXAMPLE, Site
 
-README = TREE_INSIDE / "README.md"
+README = "README.md"
 
 _SHARE = Path("/usr/share/chatmaild")
 _ETC = Path("/etc/chatmaild")
@@ -29,8 +29,14 @@ def configure(site: Site = EXAMPLE) -> None:
     shutil.copy(_SHARE / "auth.lua", _ETC)
 
 
+def sh_blocks(document: str) -> list[str]:
+    """The blocks of a document of ours that are there to be run, in order."""
+    return re.findall(r"^```sh\n(.*?)^```$", (TREE_INSIDE / document).read_text(),
+                      re.MULTILINE | re.DOTALL)
+
+
 def follow_readme() -> None:
     """Run the sh blocks of README.md as root would, in one shell; Postfix and Dovecot run."""
-    blocks = re.findall(r"^```sh\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
+    blocks = sh_blocks(README)
     assert "chatmaild wire --apply\n" in "".join(blocks)
     stock.run("sh", "-exc", "".join(blocks))

@@ -126,7 +126,7 @@ def test_who_sends_through_a_relay_needs_no_name_for_the_address(look):
 
 
 def test_a_reverse_zone_that_is_a_part_of_the_providers(look):
-    """RFC 2317: the name of the address is an alias of one in a zone that the host's owner keeps."""
+    """RFC 2317: the name of the address is an alias of one in a zone of the host's owner."""
     rows = [row for row in ROWS if row.name != "1.2.0.192.in-addr.arpa"]
     alias = Row("1.2.0.192.in-addr.arpa", "CNAME", "1.0/25.2.0.192.in-addr.arpa.")
     own = Row("1.0/25.2.0.192.in-addr.arpa", "PTR", "mail.example.org.")

@@ -1,6 +1,7 @@
 """The lines of doc/web.md for web servers, each in the real one, and port 443 shared with mail."""
 
 import contextlib
+import http.client
 import os
 import re
 import socket
@@ -18,7 +19,7 @@ from rig.unpacked import unpacked
 from rig.until import until
 from website import DOMAIN, Site
 
-DOCUMENT = (Path(__file__).parents[3] / "doc/web.md").read_text()
+DOC = Path(__file__).parents[3] / "doc"
 NGINX = """\
 load_module {modules}/ngx_stream_module.so;
 daemon off;
@@ -86,9 +87,10 @@ def program(*packages):
         pytest.skip(str(error))
 
 
-def recipe(heading, **replaced):
+def recipe(heading, document="web.md", **replaced):
     """The first block of a section, with these words replaced."""
-    section = DOCUMENT.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    text = (DOC / document).read_text()
+    section = text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     block = re.search(r"(?m)^(?:    .*\n)(?:    .*\n|\n)*", section)[0]
     for old, new in replaced.items():
         assert old in block
@@ -158,9 +160,9 @@ def running(port, *command, **environment):
 
 
 @contextlib.contextmanager
-def nginx(place, port, stream=""):
+def nginx(place, port, stream="", beside=""):
     files, module = program("nginx", "libnginx-mod-stream")
-    lines = recipe("nginx", **paths(place), **{"443": str(port)})
+    lines = beside + recipe("nginx", **paths(place), **{"443": str(port)})
     (place / "conf").write_text(NGINX.format(
         place=place, lines=lines, stream=stream, modules=module / "usr/lib/nginx/modules"))
     with running(port, files / "usr/sbin/nginx", "-p", place, "-c", place / "conf", "-e",
@@ -218,6 +220,24 @@ def test_a_visitor_finds_everything(place, server):
             fetched(port, "/de/privacy.html")
             until(lambda: "GET /de/privacy.html" in log.read_text(), "the access log")
             assert invitation not in log.read_text()
+
+
+def test_beside_yunohost_certbot_is_answered_by_http_and_people_are_sent_to_https(place):
+    port, plain = free_port(), free_port()
+    beside = recipe("Pages and certificate", "yunohost.md", **{
+        f"/var/www/{DOMAIN}": str(place / "www"), " 80": f" {plain}", ":80": f":{plain}"})
+    challenge = place / "www/.well-known/acme-challenge/token"
+    challenge.parent.mkdir(parents=True)
+    challenge.write_text("proof")
+    with nginx(place, port, beside=beside):
+        for name in (DOMAIN, f"autoconfig.{DOMAIN}", f"imap.{DOMAIN}", f"smtp.{DOMAIN}"):
+            client = http.client.HTTPConnection("127.0.0.1", plain, timeout=60)
+            client.request("GET", "/.well-known/acme-challenge/token", headers={"Host": name})
+            assert client.getresponse().read() == b"proof"
+            client.request("GET", "/de/", headers={"Host": name})
+            assert client.getresponse().getheader("Location") == f"https://{name}/de/"
+            client.close()
+        assert fetched(port, "/")[0] == 200
 
 
 @contextlib.contextmanager
