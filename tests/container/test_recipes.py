@@ -39,7 +39,7 @@ NO_DNS = 'dns { nameserver = ["127.0.0.1"]; timeout = 0.1s; retransmits = 1; }\n
 
 @pytest.fixture(scope="module")
 def host(release, package):
-    """A host that signs its ordinary mail, with chat as the README says."""
+    """A host that signs its ordinary mail, with chat as the README says, and signed as well."""
     host = MailHost(f"recipes-{release}", debian.recipes_root(release))
     host.create()
     # A container has no kernel log, and rsyslog would try to read it all the time.
@@ -64,6 +64,8 @@ def host(release, package):
     host.follow_readme()
     host.imap(*CHATTER).logout()
     host.imap(*LISTENER).logout()
+    host.path("/etc/rspamd/local.d/options.inc").write_text(NO_DNS)
+    follow(host, "doc/other-milters.md", 3, 2, 0)
     yield host
     host.destroy()
 
@@ -95,7 +97,6 @@ def signature_verifies(host, message):
 
 
 def test_opendkim_signs_what_has_been_cleaned(host):
-    follow(host, "doc/other-milters.md", 3, 2, 0)
     telling = encrypted(CHATTER[0], "signed").replace(
         b"\r\nTo:", b"\r\nX-Mailer: telling\r\nTo:", 1)
     with host.smtp(*CHATTER) as smtp:
@@ -118,7 +119,6 @@ def test_rspamd_leaves_chat_alone(host):
     """Told to refuse everybody, it refuses ordinary mail, until the recipe for chat mail too."""
     host.path("/etc/rspamd/anybody.map").write_text("/./\n")
     host.path("/etc/rspamd/local.d/multimap.conf").write_text(REFUSE_ALL)
-    host.path("/etc/rspamd/local.d/options.inc").write_text(NO_DNS)
     host.shell("""
         systemctl restart rspamd
         postconf -e smtpd_milters=unix:opendkim/opendkim.sock,inet:localhost:11332
