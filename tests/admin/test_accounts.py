@@ -229,6 +229,11 @@ def test_set(command, alice):
 
 
 def test_set_what_an_account_has_for_itself(command, alice):
+    assert command("set", ALICE, "--quota", "1G", "--burst", "5")[1] == (
+        f"{ALICE}: max_mailbox_size = 1 GiB\n{ALICE}: max_user_send_burst_size = 5\n")
+    assert command("set", ALICE, "--burst", "default")[1] == (
+        f"{ALICE}: max_user_send_burst_size is as the domain has it\n")
+    assert "own setting         max_mailbox_size = 1 GiB\n" in command("show", ALICE)[1]
     code, out, _ = command("set", ALICE, "--quota", "1G", "--rate", "600", "--retention", "3",
                            "--json")
     assert code == 0 and json.loads(out)["settings"] == dict(alice.settings()) == {

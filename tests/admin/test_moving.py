@@ -97,7 +97,8 @@ def test_a_whole_account_moves(old, new, alice, tmp_path, monkeypatch):
     assert new.tokens.current(ref, NOW) == ("fcm-token",)
     assert new.left_behind() == []
     assert new.accounts("import", tmp_path / "a.tar")[::2] == (
-        1, f"chatmaild: {ALICE}: there is such an account already\n")
+        1, f"chatmaild: {ALICE}: there is such an account already; delete it first, or give the "
+        "new one another ADDRESS\n")
 
 
 def test_mail_alone_makes_a_new_account(old, new, alice, tmp_path):
@@ -196,6 +197,13 @@ def test_an_archive_cut_short_makes_no_half_account(new, kept):
     with pytest.raises(StoreError):
         receive(new, whole()[:kept])
     assert not new.find(ALICE).exists() and new.left_behind() == []
+
+
+def test_what_came_before_the_cut_is_told_and_the_file_named(new, tmp_path):
+    (tmp_path / "cut.tar").write_bytes(whole()[:2048])
+    assert new.accounts("import", tmp_path / "cut.tar") == (
+        1, f"{BOB}: 0 messages\n", f"chatmaild: {tmp_path}/cut.tar: the archive is cut short; the "
+        "last account in it was not made\n")
 
 
 def test_a_compressed_archive_cut_short_makes_no_half_account(new):

@@ -51,7 +51,7 @@ def receive(
     `find` returns the mailbox for the first part of the names, or raises `UsageError`. `make_hash`
     returns the hash for an account that comes without one. Calls `complain` with a line about each
     entry that does not belong in a mailbox, and `step` after each message. Yields each account, or
-    the reason why it cannot be made. Raises `StoreError` if `source` is not an archive, or is cut
+    the reason why it cannot be made. Raises `ArchiveError` if `source` is none, or is cut
     short; the account under way is not made then.
     """
     try:
@@ -64,7 +64,11 @@ def receive(
                         step()
                     yield StoreError(str(error))
     except (tarfile.TarError, EOFError) as error:
-        raise StoreError(f"not a tar archive, or a damaged one: {error}") from None
+        raise ArchiveError(f"not a tar archive, or a damaged one: {error}") from None
+
+
+class ArchiveError(StoreError):
+    """An archive cannot be read to its end."""
 
 
 class _Member(tarfile.TarInfo):
@@ -82,7 +86,7 @@ class _Member(tarfile.TarInfo):
 def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     yield from archive
     if not getattr(archive, "has_ended", False):
-        raise StoreError("the archive is cut short; the last account in it was not made")
+        raise ArchiveError("the archive is cut short; the last account in it was not made")
 
 
 def _root(member: tarfile.TarInfo) -> str:
@@ -133,7 +137,8 @@ class _Arrival:
         if self._mailbox.is_blocked():
             raise _Refused(f"{address} is blocked: chatmaild accounts unblock {address}")
         if self._mailbox.exists():
-            raise _Refused(f"{address}: there is such an account already")
+            raise _Refused(f"{address}: there is such an account already; delete it first, or give "
+                           "the new one another ADDRESS")
 
     def _member(self, archive: tarfile.TarFile, member: tarfile.TarInfo, new: str) -> None:
         _, *parts = member.name.removeprefix("./").rstrip("/").split("/")

@@ -94,8 +94,9 @@ def _create(args: argparse.Namespace, config: Config, console: Console) -> int:
         made.append({"address": invitation.address, "password": invitation.password,
                      "link": link})
     if console.is_terminal:
-        console.line(f"Batch {batch}: each link makes one account within {args.days} days and is "
-                     f"its login from then on. To take back: chatmaild invite revoke {batch}")
+        console.line(f"Batch {batch}: each link makes one account within "
+                     f"{counted(args.days, 'day')} and is its login from then on. To take back: "
+                     f"chatmaild invite revoke {batch}")
     console.result({"batch": batch, "domain": domain.name, "days": args.days,
                     "invitations": made})
     return 0

@@ -12,6 +12,7 @@ from chatmaild.accounts.lifecycle import Creation
 from chatmaild.accounts.mailboxes import Mailbox
 from chatmaild.admin import links
 from chatmaild.admin.accounts.finding import find, find_account
+from chatmaild.admin.accounts.looking import own_setting
 from chatmaild.config.config import Config
 from chatmaild.console import Console
 from chatmaild.daemon import privileges
@@ -224,7 +225,8 @@ def set_up(args: argparse.Namespace, config: Config, console: Console) -> int:
         result["settings"] = dict(own)
         for key, text in changes.items():
             if text is not None:
-                console.line(f"{mailbox.address}: {key} = {own.get(key, 'as the domain has it')}")
+                console.line(f"{mailbox.address}: " + (
+                    own_setting(key, own[key]) if key in own else f"{key} is as the domain has it"))
     console.result(result)
     return 0
 

@@ -124,6 +124,11 @@ def _state(account: dict[str, Any]) -> str:
     return ", ".join(words) or "ok"
 
 
+def own_setting(key: str, value: int) -> str:
+    """Return what the account has in place of what chatmaild.ini says, for people."""
+    return f"{key} = {octets(value) if key == 'max_mailbox_size' else value}"
+
+
 def show(args: argparse.Namespace, config: Config, console: Console) -> int:
     """Print one account. Returns the exit status."""
     mailbox = find(config, args.address)
@@ -140,7 +145,7 @@ def show(args: argparse.Namespace, config: Config, console: Console) -> int:
     console.line(f"incoming cleartext  {_YES_NO[account['incoming_cleartext']]}")
     console.line(f"password scheme     {scheme or '-'}")
     for key, value in account["settings"].items():
-        console.line(f"own setting         {key} = {value}")
+        console.line(f"own setting         {own_setting(key, value)}")
     console.line(f"mailbox             {account['home']}")
     console.result({**account, "password_scheme": scheme})
     return 0

@@ -5,12 +5,13 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from chatmaild.accounts import contents, passwordhash, transfer
 from chatmaild.accounts.entries import Entries
 from chatmaild.accounts.mailboxes import Mailbox
+from chatmaild.accounts.transfer import Moved
 from chatmaild.admin.accounts.changing import made_up_password, show_login
 from chatmaild.admin.accounts.finding import find, find_account
 from chatmaild.config.config import Config
@@ -86,9 +87,9 @@ def bring_in(args: argparse.Namespace, config: Config, console: Console) -> int:
     results = []
     progress = console.progress(lambda: math.inf, "messages")
     with source:
-        for moved in transfer.receive(
+        for moved in _named(args.source, transfer.receive(
                 source, lambda root: _find_here(config, entries, args.address or root), make_hash,
-                complain, progress.step):
+                complain, progress.step)):
             progress.close()
             if isinstance(moved, StoreError):
                 complain(str(moved))
@@ -104,6 +105,14 @@ def bring_in(args: argparse.Namespace, config: Config, console: Console) -> int:
         problems += 1       # it said which
     console.result(results)
     return 1 if problems else 0
+
+
+def _named(source: str, arrivals: Iterator[Moved | StoreError]) -> Iterator[Moved | StoreError]:
+    """Yield the arrivals; an error of the archive names its file."""
+    try:
+        yield from arrivals
+    except transfer.ArchiveError as error:
+        raise StoreError(f"{'standard input' if source == '-' else source}: {error}") from None
 
 
 def _find_here(config: Config, entries: Entries, address: str) -> Mailbox:
