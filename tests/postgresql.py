@@ -98,6 +98,13 @@ class Server:
         until(lambda: self.sql(f"SELECT pg_last_wal_replay_lsn() >= '{position}'") == "t",
               "the standby to catch up")
 
+    def wait_for_standby(self) -> None:
+        """From now on a commit is on the standby, too, before anybody is told that it is done."""
+        self.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        self.sql("SELECT pg_reload_conf()")
+        until(lambda: self.sql("SELECT sync_state FROM pg_stat_replication") == "sync",
+              "the standby to be waited for")
+
     def _run(self, program: str, *arguments: str | Path) -> None:
         done = subprocess.run([BINARIES[-1] / program, *arguments], user=self._user, cwd="/",
                               stdin=subprocess.DEVNULL, text=True, stdout=subprocess.PIPE

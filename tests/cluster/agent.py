@@ -12,9 +12,8 @@ import threading
 from pathlib import Path
 
 from network.agent import AUTHORITY, NetworkHost, main
-from rig import processes
+from rig import dovecot, postfix, processes
 from rig.debian import own_suite
-from rig.dovecot import PROGRAMS
 from rig.until import until
 
 EXAMPLES = Path("/usr/share/doc/chatmaild/examples/several-hosts")
@@ -95,13 +94,40 @@ class ClusterHost(NetworkHost):
 
     def freeze_dovecot(self) -> None:
         """All of Dovecot stops, and still seems to listen."""
-        self._frozen = processes.running(*PROGRAMS)
+        self._frozen = processes.running(*dovecot.PROGRAMS)
         for process in self._frozen:
             process.signal(signal.SIGSTOP)
 
     def thaw_dovecot(self) -> None:
         for process in self._frozen:
             process.signal(signal.SIGCONT)
+
+    def lose_power(self) -> None:
+        """All servers and services are killed at once."""
+        postfix.kill()
+        dovecot.kill()
+        for service in self.services.values():
+            service.end()
+
+    def boot(self) -> None:
+        """They start as after `lose_power`."""
+        for service in self.services.values():
+            service.start()
+        self.start_dovecot()
+        self.start_postfix()
+
+    def waiting(self) -> list[str]:
+        """What is in Postfix's queue, a line for each recipient."""
+        return postfix.waiting()
+
+    def network_card(self) -> str:
+        """Its address, by which others on the wire know it."""
+        return Path("/sys/class/net/world/address").read_text().strip()
+
+    def never_doubts(self, address: str, card: str) -> None:
+        """It sends packets for this address whether somebody takes them or not."""
+        self.run("ip", "neighbour", "replace", address, "lladdr", card, "nud", "permanent", "dev",
+                 "world")
 
     def trust_in_postfix(self, authorities: str = str(AUTHORITY)) -> None:
         """Whoever these authorities have certified gets mail."""
@@ -119,6 +145,16 @@ class ClusterHost(NetworkHost):
         path.write_text(text)
         shutil.chown(path, "root", "postfix")
         path.chmod(0o640)
+
+    def people(self) -> set[str]:
+        """The addresses that have a mailbox here."""
+        return {path.parent.name for path in self.mailboxes.glob("*/*/password")}
+
+    def reconcile(self) -> dict[str, list[str]]:
+        """What `chatmaild directory reconcile` found amiss."""
+        done = self.chatmaild("directory", "reconcile", "--json", check=False)
+        return {name: found for name, found in json.loads(done.stdout).items()
+                if found and isinstance(found, list)}
 
     def has_mailbox(self, address: str) -> bool:
         return (self.mailbox(address) / "password").exists()

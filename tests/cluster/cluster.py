@@ -29,6 +29,37 @@ class Cluster:
     authority: Path
     """The certificate that clients trust."""
 
+    # What may happen to the host on the right.
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Dovecot takes connections, and says nothing."""
+        self.right.freeze_dovecot()
+        try:
+            yield
+        finally:
+            self.right.thaw_dovecot()
+
+    @contextlib.contextmanager
+    def unplugged(self) -> Iterator[None]:
+        """Packets to it vanish."""
+        self.left.never_doubts(self.right.site.address, self.right.network_card())
+        wire = ["ip", "link", "set", self.right.site.key]
+        subprocess.run([*wire, "down"], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run([*wire, "up"], check=True)
+
+    @contextlib.contextmanager
+    def without_power(self) -> Iterator[None]:
+        """Nothing runs there, and connections are refused."""
+        self.right.lose_power()
+        try:
+            yield
+        finally:
+            self.right.boot()
+
 
 @contextlib.contextmanager
 def started(directory: Path) -> Iterator[Cluster]:
@@ -40,6 +71,7 @@ def started(directory: Path) -> Iterator[Cluster]:
     with (postgresql.server(listen=DATABASES[0]) as primary,
           postgresql.server(primary, listen=DATABASES[1]) as standby,
           hosts.running(directory, [LEFT, RIGHT]) as running):
+        primary.wait_for_standby()
         directoryschema.init(primary.conninfo("postgres"))
         _for_all(running, "join", DATABASES)
         troubles = _for_all(running, "wire")    # once all are in the directory

@@ -9,7 +9,8 @@ import threading
 
 import pytest
 from cluster.clients import DOMAIN, Clients
-from cluster.cluster import STRANGER
+from cluster.cluster import STRANGER, Cluster
+from rig.stock import ORDINARY_USERS
 from rig.until import until
 
 
@@ -139,17 +140,21 @@ def test_two_moves_of_one_account_at_once(cluster, connect):
     assert connect.messages(cluster.left, anna) == 1
 
 
-def test_a_host_that_hangs_holds_up_only_its_own(cluster, connect):
+@pytest.mark.parametrize("fault", [Cluster.frozen, Cluster.unplugged, Cluster.without_power],
+                         ids=lambda fault: fault.__name__)
+def test_a_host_that_is_not_there_holds_up_only_its_own(cluster, connect, fault):
     anna, bert = connect.person(cluster.left), connect.person(cluster.right)
-    cluster.right.freeze_dovecot()
-    try:
+    with fault(cluster):
         assert "UNAVAILABLE" in connect.refusal(cluster.left, bert)
         connect.imap(cluster.left, anna).logout()
         connect.send(cluster.left, anna, bert)
         connect.send(cluster.left, anna, anna)
         until(lambda: connect.messages(cluster.left, anna) == 1, "mail at the home that works")
-    finally:
-        cluster.right.thaw_dovecot()
+        words = f"news of {fault.__name__}"
+        cluster.left.submit("alice", ORDINARY_USERS["alice"], "alice@left.example",
+                            ["bob@left.example"], f"Subject: x\r\n\r\n{words}\r\n".encode())
+        cluster.left.spool("bob", words)
+        assert [line for line in cluster.left.waiting() if bert in line]
     until(lambda: in_luck(lambda: connect.messages(cluster.left, bert) == 1), "mail that waited")
 
 
@@ -173,17 +178,60 @@ def test_check_tells_of_a_host_that_it_cannot_trust(cluster):
 def test_without_the_primary_people_go_on_and_newcomers_wait(cluster, connect):
     """The last of these tests: the standby is the primary afterwards."""
     anna, bert = connect.person(cluster.left), connect.person(cluster.right)
-    cluster.standby.caught_up(cluster.primary)
-    cluster.primary.kill()
-    connect.imap(cluster.left, anna).logout()
-    until(lambda: in_luck(lambda: connect.imap(cluster.right, anna).logout()),
-          "the standby to answer", 120)
-    assert "UNAVAILABLE" in connect.refusal(cluster.left, f"newcomer1@{DOMAIN}")
-    connect.send(cluster.right, bert, anna)
-    until(lambda: connect.messages(cluster.left, anna) == 1, "the mail", 120)
-    cluster.standby.promote()
-    until(lambda: in_luck(lambda: connect.imap(cluster.left, f"newcomer1@{DOMAIN}").logout()),
-          "the new primary to be found", 120)
+    with newcomers(cluster, connect) as crowd:
+        until(lambda: len(crowd.inside) >= 5, "newcomers")
+        cluster.primary.kill()
+        connect.imap(cluster.left, anna).logout()
+        until(lambda: in_luck(lambda: connect.imap(cluster.right, anna).logout()),
+              "the standby to answer", 120)
+        assert "UNAVAILABLE" in connect.refusal(cluster.left, f"newcomer1@{DOMAIN}")
+        connect.send(cluster.right, bert, anna)
+        until(lambda: connect.messages(cluster.left, anna) == 1, "the mail", 120)
+        cluster.standby.promote()
+        until(lambda: in_luck(lambda: connect.imap(cluster.left, f"newcomer1@{DOMAIN}").logout()),
+              "the new primary to be found", 120)
+        before = len(crowd.inside)
+        until(lambda: len(crowd.inside) >= before + 5, "more newcomers")
+    for host, person in itertools.product((cluster.left, cluster.right), crowd.seen):
+        connect.imap(host, person).logout()     # nobody is locked out
+    left, right = cluster.left.people(), cluster.right.people()
+    assert not left & right and crowd.seen <= left | right, "each has one home"
+    assert cluster.left.reconcile() == cluster.right.reconcile() == {}
+
+
+class Crowd:
+    """Newcomers who each connect to both hosts at once."""
+
+    def __init__(self, cluster, connect):
+        self._hosts, self._connect = (cluster.left, cluster.right), connect
+        self._numbers = itertools.count(1)
+        self.seen, self.inside = set(), set()
+        self.over = threading.Event()
+
+    def come(self):
+        with concurrent.futures.ThreadPoolExecutor(len(self._hosts)) as pool:
+            while not self.over.is_set():
+                person = f"racer{next(self._numbers):04}@{DOMAIN}"
+                self.seen.add(person)
+                list(pool.map(self._enter, self._hosts, [person] * len(self._hosts)))
+
+    def _enter(self, host, person):
+        if in_luck(lambda: self._connect.imap(host, person, source=STRANGER).logout()):
+            self.inside.add(person)
+
+
+@contextlib.contextmanager
+def newcomers(cluster, connect):
+    """They keep coming, two at a time."""
+    crowd = Crowd(cluster, connect)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        coming = [pool.submit(crowd.come) for _ in range(2)]
+        try:
+            yield crowd
+        finally:
+            crowd.over.set()
+    for each in coming:
+        each.result()
 
 
 def in_luck(attempt):
