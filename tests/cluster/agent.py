@@ -4,6 +4,7 @@
 """
 
 import json
+import re
 import shutil
 import signal
 import socketserver
@@ -101,6 +102,12 @@ class ClusterHost(NetworkHost):
     def thaw_dovecot(self) -> None:
         for process in self._frozen:
             process.signal(signal.SIGCONT)
+
+    def ring_by(self, gateway: str) -> None:
+        """Notifications go to the push gateway at this URL."""
+        text = re.sub("^#?push_gateway = .*", f"push_gateway = {gateway}", self.ini.read_text(),
+                      flags=re.MULTILINE)
+        self.configure(text)
 
     def lose_power(self) -> None:
         """All servers and services are killed at once."""

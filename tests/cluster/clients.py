@@ -1,5 +1,6 @@
 """People of the chat domain, at whichever host."""
 
+import contextlib
 import imaplib
 import itertools
 import smtplib
@@ -71,3 +72,8 @@ class Clients:
         except imaplib.IMAP4.error as error:
             return str(error)
         return ""
+
+
+def in_luck(attempt):
+    with contextlib.suppress(imaplib.IMAP4.error):
+        return attempt() is not False

@@ -7,7 +7,9 @@ import contextlib
 import os
 
 import pytest
+from cluster.clients import Clients
 from cluster.cluster import started
+from network import phones
 from network.hosts import RemoteHost, missing_programs
 
 RUNNING: dict[str, RemoteHost] = {}
@@ -24,12 +26,19 @@ def cluster(tmp_path_factory):
     if missing := missing_programs():
         text = f"needs {' '.join(missing)}"
         pytest.fail(text) if os.environ.get("CI") == "true" else pytest.skip(text)
+    phones.packages("client")       # while there is a world to get it from
     directory = tmp_path_factory.mktemp("cluster")
     directory.chmod(0o755)
     with started(directory) as cluster:
         RUNNING.update({host.site.key: host for host in (cluster.left, cluster.right)})
         yield cluster
         RUNNING.clear()
+
+
+@pytest.fixture
+def connect(cluster):
+    """Clients of the two hosts, by name."""
+    return Clients(cluster)
 
 
 @pytest.hookimpl(hookwrapper=True)

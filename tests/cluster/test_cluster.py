@@ -1,23 +1,16 @@
 """One chat domain on Debian 12 and 13: what people see, whichever host they connect to."""
 
 import concurrent.futures
-import contextlib
 import imaplib
 import itertools
 import smtplib
 import threading
 
 import pytest
-from cluster.clients import DOMAIN, Clients
+from cluster.clients import DOMAIN, in_luck
 from cluster.cluster import STRANGER, Cluster
 from rig.stock import ORDINARY_USERS
 from rig.until import until
-
-
-@pytest.fixture
-def connect(cluster):
-    """Clients of the two hosts, by name."""
-    return Clients(cluster)
 
 
 def test_an_account_that_was_made_at_one_host_is_used_through_both(cluster, connect):
@@ -173,67 +166,3 @@ def test_mail_waits_while_a_certificate_does_not_hold(cluster, connect):
 def test_check_tells_of_a_host_that_it_cannot_trust(cluster):
     assert cluster.left.findings("directory-peer", "/etc/ssl/certs/ca-certificates.crt") != []
     assert cluster.left.findings("directory-peer") == []
-
-
-def test_without_the_primary_people_go_on_and_newcomers_wait(cluster, connect):
-    """The last of these tests: the standby is the primary afterwards."""
-    anna, bert = connect.person(cluster.left), connect.person(cluster.right)
-    with newcomers(cluster, connect) as crowd:
-        until(lambda: len(crowd.inside) >= 5, "newcomers")
-        cluster.primary.kill()
-        connect.imap(cluster.left, anna).logout()
-        until(lambda: in_luck(lambda: connect.imap(cluster.right, anna).logout()),
-              "the standby to answer", 120)
-        assert "UNAVAILABLE" in connect.refusal(cluster.left, f"newcomer1@{DOMAIN}")
-        connect.send(cluster.right, bert, anna)
-        until(lambda: connect.messages(cluster.left, anna) == 1, "the mail", 120)
-        cluster.standby.promote()
-        until(lambda: in_luck(lambda: connect.imap(cluster.left, f"newcomer1@{DOMAIN}").logout()),
-              "the new primary to be found", 120)
-        before = len(crowd.inside)
-        until(lambda: len(crowd.inside) >= before + 5, "more newcomers")
-    for host, person in itertools.product((cluster.left, cluster.right), crowd.seen):
-        connect.imap(host, person).logout()     # nobody is locked out
-    left, right = cluster.left.people(), cluster.right.people()
-    assert not left & right and crowd.seen <= left | right, "each has one home"
-    assert cluster.left.reconcile() == cluster.right.reconcile() == {}
-
-
-class Crowd:
-    """Newcomers who each connect to both hosts at once."""
-
-    def __init__(self, cluster, connect):
-        self._hosts, self._connect = (cluster.left, cluster.right), connect
-        self._numbers = itertools.count(1)
-        self.seen, self.inside = set(), set()
-        self.over = threading.Event()
-
-    def come(self):
-        with concurrent.futures.ThreadPoolExecutor(len(self._hosts)) as pool:
-            while not self.over.is_set():
-                person = f"racer{next(self._numbers):04}@{DOMAIN}"
-                self.seen.add(person)
-                list(pool.map(self._enter, self._hosts, [person] * len(self._hosts)))
-
-    def _enter(self, host, person):
-        if in_luck(lambda: self._connect.imap(host, person, source=STRANGER).logout()):
-            self.inside.add(person)
-
-
-@contextlib.contextmanager
-def newcomers(cluster, connect):
-    """They keep coming, two at a time."""
-    crowd = Crowd(cluster, connect)
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        coming = [pool.submit(crowd.come) for _ in range(2)]
-        try:
-            yield crowd
-        finally:
-            crowd.over.set()
-    for each in coming:
-        each.result()
-
-
-def in_luck(attempt):
-    with contextlib.suppress(imaplib.IMAP4.error):
-        return attempt() is not False

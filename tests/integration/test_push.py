@@ -4,18 +4,17 @@ import contextlib
 import imaplib
 import itertools
 import json
-import queue
 import re
 import smtplib
 import subprocess
 import sys
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from pushgateway import Gateway
 from rig.files import replace
 from rig.speed import in_time
 from rig.until import until
@@ -32,39 +31,6 @@ CONFIGURED = {
     "metadata_comment": "Be kind.",
     "metadata_admin": "mailto:postmaster@example.org",
 }
-
-
-class Gateway(ThreadingHTTPServer):
-    """Answers every POST with `status`; `rung` has the tokens in order of arrival."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.status = 200
-        self.rung = queue.Queue()
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_address[1]}/notify"
-
-    def next(self):
-        return self.rung.get(timeout=60)
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self):
-        token = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        self.send_response(self.server.status)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-        self.server.rung.put(token)
-
-    def log_message(self, *args):
-        pass
 
 
 @pytest.fixture
