@@ -282,6 +282,11 @@ def test_lmtp_socket_that_every_user_may_write_to(release):
         assert mail(release, edit=edit) == {"lmtp-mode": "failure"}
 
 
+def test_an_lmtp_socket_of_another_name_is_closed_by_default(release):
+    edit = replaced(r"(private/dovecot-lmtp \{\n    group = postfix\n)    mode = 0600\n", r"\1")
+    assert mail(release, edit=edit) == {}
+
+
 @pytest.mark.parametrize("lines, expected", [
     ("port = 24", {"lmtp-port": "failure"}),
     ("{address} = *\n    port = 24", {"lmtp-port": "failure"}),

@@ -19,8 +19,8 @@ EVERY_ADDRESS = frozenset({"*", "::", "[::]", "0.0.0.0"})
 MANY_CLIENTS = 1000
 """Connections that imap-login should be able to hold: phones stay connected."""
 
-LISTENER_MODE = "0666"
-"""The default mode of a unix_listener of lmtp in Dovecot."""
+DEFAULT_MODES = {"lmtp": "0666"}
+"""Modes of the unix_listeners that Dovecot has by itself in `service lmtp`; any other's is 0600."""
 
 
 def check(
@@ -123,7 +123,7 @@ def _lmtp_sockets(dovecot: Dovecot) -> Iterator[Finding]:
     """Find sockets that let others write into every mailbox, past Postfix and the filters."""
     listeners = list(dovecot.service("lmtp").all("unix_listener"))
     for listener in listeners:
-        mode = listener.get("mode") or LISTENER_MODE
+        mode = listener.get("mode") or DEFAULT_MODES.get(listener.name, "0600")
         if mode.isdigit() and int(mode, 8) & 0o002:
             yield failure("lmtp-mode", f"{dovecot.path}: service lmtp: unix_listener "
                           f"{listener.name}", f"mode {mode}: every user of this host can write "

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from chatmaild.admin.check import exemptions
 from chatmaild.admin.check.findings import Finding, failure, ok, warning
 from chatmaild.admin.servers import localmail
 from chatmaild.admin.servers.milters import INCOMING, LINE_INCOMING, LINE_OUTGOING, Milter, milters
@@ -167,10 +168,7 @@ def _milter_overrides(postfix: Postfix, service: Service) -> Iterator[Finding]:
         yield failure("milter-overridden", place,
                       "receive_override_options has no_milters: no filter is asked here",
                       f"receive_override_options = {_without(postfix, service, 'no_milters')}")
-    if postfix.get("smtpd_milter_maps", service):
-        yield warning("milter-maps", place,
-                      "smtpd_milter_maps takes the filter away from the clients that it lists; no "
-                      "client that chat users come from may be in there")
+    yield from exemptions.check(postfix, service)
     if postfix.get("smtpd_proxy_filter", service):
         yield failure("milter-proxy", place,
                       "with smtpd_proxy_filter Postfix shows milters neither headers nor body, so "

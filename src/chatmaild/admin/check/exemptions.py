@@ -1,0 +1,59 @@
+"""Which clients does smtpd_milter_maps exempt from our filter?
+
+Postfix looks the client's address up there, in each table, and the result stands in for
+smtpd_milters (postconf(5)). The tables are asked about addresses that chat users and strangers may
+have, so that any form of table is understood.
+"""
+
+import ipaddress
+from collections.abc import Iterator
+
+from chatmaild.admin.check.findings import Finding, failure, warning
+from chatmaild.admin.servers.milters import milters
+from chatmaild.admin.servers.postconf import Postfix, PostfixError, Service, split
+
+ANYWHERE = ("192.0.2.77", "198.51.100.99", "203.0.113.201", "2001:db8::77",
+            "10.77.77.77", "172.20.77.77", "192.168.77.77", "fd77::77")
+"""Clients of the Internet (RFC 5737, RFC 3849) and of private networks (RFC 1918, RFC 4193)."""
+
+
+def check(postfix: Postfix, service: Service) -> Iterator[Finding]:
+    """Yield a failure if a network of clients is exempt, a warning if single clients may be."""
+    tables = split(postfix.get("smtpd_milter_maps", service))
+    if not tables:
+        return
+    place = f"{postfix.directory}/master.cf: {service.name}"
+    try:
+        exempt = [client for client in (*ANYWHERE, *_in_mynetworks(postfix, service))
+                  if _is_exempt(postfix, tables, client)]
+    except PostfixError as error:
+        yield failure("milter-maps", place, f"smtpd_milter_maps cannot be asked: {error}",
+                      "smtpd_milter_maps =")
+        return
+    if exempt:
+        yield failure("milter-maps", place,
+                      "smtpd_milter_maps takes our filter away from whole networks of clients, "
+                      f"such as that of {exempt[0]}: what they send passes unchecked",
+                      "smtpd_milter_maps =")
+    else:
+        yield warning("milter-maps", place,
+                      "smtpd_milter_maps takes the filter away from the clients that it lists; no "
+                      "client that chat users come from may be in there")
+
+
+def _is_exempt(postfix: Postfix, tables: list[str], client: str) -> bool:
+    for table in tables:
+        if answer := postfix.ask(table, client):
+            return not any(milter.is_ours for milter in milters(answer))
+    return False
+
+
+def _in_mynetworks(postfix: Postfix, service: Service) -> Iterator[str]:
+    """Yield a client of each network that is no loopback; tables among them are passed over."""
+    for word in postfix.words("mynetworks", service):
+        try:
+            network = ipaddress.ip_network(word.replace("[", "").replace("]", ""), strict=False)
+        except ValueError:
+            continue
+        if not network.is_loopback and network.num_addresses > 1:
+            yield str(network[network.num_addresses // 2])
