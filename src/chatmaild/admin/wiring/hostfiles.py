@@ -87,8 +87,12 @@ def _replace(path: str, content: bytes) -> None:
         mode, owner = MODE, (-1, -1)
     clean([path])
     temporary = path + TEMPORARY
-    atomic.write_new_file(temporary, content, mode)
-    os.chown(temporary, *owner)
-    os.chmod(temporary, mode)
-    os.rename(temporary, path)
+    try:
+        atomic.write_new_file(temporary, content, mode)
+        os.chown(temporary, *owner)
+        os.chmod(temporary, mode)
+        os.rename(temporary, path)
+    except OSError:
+        clean([path])
+        raise
     atomic.sync_directory(os.path.dirname(path))
