@@ -5,6 +5,7 @@ import resource
 import pytest
 
 from chatmaild.admin.wiring import hostfiles
+from chatmaild.admin.wiring.steps import WiringError
 
 
 def test_directories_that_were_made_go_again(tmp_path):
@@ -27,7 +28,7 @@ def test_a_full_disk_leaves_what_was_there_and_nothing_else(tmp_path):
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
     try:
-        with pytest.raises(OSError):
+        with pytest.raises(WiringError, match="main.cf: File too large"):
             hostfiles.write({str(path): b"#" * 2000})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)

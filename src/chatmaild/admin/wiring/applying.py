@@ -96,14 +96,18 @@ def _change(record: Record, now: Files, aim: Files, final: Record,
         hostfiles.write(aim)
         verify()
         reload(aim)
+        records.save(dataclasses.replace(final, made=hostfiles.remove_empty(made)))
     except (ChatmaildError, OSError) as error:
-        hostfiles.write(now)
-        hostfiles.remove_empty(made)
-        records.save(record)
+        try:
+            hostfiles.write(now)
+            hostfiles.remove_empty(made)
+            records.save(record)
+        except (WiringError, OSError) as another:
+            raise WiringError(f"{error}; taking it back failed too: {another}; the next chatmaild "
+                              "wire --apply or unwire --apply does that first") from error
         with contextlib.suppress(ChatmaildError):
             reload(now)
         raise WiringError(f"{error}; everything was taken back") from error
-    records.save(dataclasses.replace(final, made=hostfiles.remove_empty(made)))
 
 
 def _verify(remaining: Callable[[], Plan]) -> None:

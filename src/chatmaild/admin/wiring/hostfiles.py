@@ -29,16 +29,18 @@ def read(paths: list[str]) -> Files:
 
 
 def write(files: Files) -> None:
-    """Replace each file as a whole, by rename; a link stays a link. Raises OSError."""
+    """Replace each file as a whole, by rename; a link stays a link. Raises `WiringError`."""
     for path in sorted(files, key=lambda path: path.endswith("/master.cf")):
         content = files[path]
         target = os.path.realpath(path)
-        if content is None:
-            if os.path.exists(target):
+        try:
+            if content is not None:
+                _replace(target, content)
+            elif os.path.exists(target):
                 os.unlink(target)
                 atomic.sync_directory(os.path.dirname(target))
-            continue
-        _replace(target, content)
+        except OSError as error:
+            raise WiringError(f"{path}: {error.strerror}") from error
 
 
 def missing_directories(files: Files) -> list[str]:

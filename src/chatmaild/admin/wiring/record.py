@@ -44,15 +44,19 @@ class Record:
 def alone() -> Iterator[None]:
     """Keep others from changing the wiring meanwhile. Raises `WiringError` or `StoreError`.
 
-    What a killed run had not finished writing of its record is removed.
+    What a killed run had not finished writing of its record is removed. An OSError of what is done
+    meanwhile, such as a full disk, is raised as a `WiringError`.
     """
     try:
         os.makedirs(DIRECTORY, mode=0o700, exist_ok=True)
     except OSError as error:
         raise WiringError(f"{DIRECTORY}: {error.strerror}; run as root") from None
-    with atomic.locked(DIRECTORY, PATIENCE):
-        atomic.remove_unfinished(DIRECTORY)
-        yield
+    try:
+        with atomic.locked(DIRECTORY, PATIENCE):
+            atomic.remove_unfinished(DIRECTORY)
+            yield
+    except OSError as error:
+        raise WiringError(f"{error.filename or DIRECTORY}: {error.strerror}") from error
 
 
 def load() -> Record:
@@ -75,7 +79,8 @@ def load() -> Record:
 
 
 def save(record: Record) -> None:
-    """Save `record`, durably when this returns. An empty one leaves no file. Raises OSError."""
+    """Save `record`, durably when this returns. An empty one leaves no file. Raises `WiringError`.
+    """
     path = f"{DIRECTORY}/record.json"
     if record.is_empty:
         with contextlib.suppress(FileNotFoundError):
@@ -88,7 +93,10 @@ def save(record: Record) -> None:
         "under_way": None if record.under_way is None else _encode(record.under_way),
         "made": list(record.made),
     }
-    atomic.write_file(path, json.dumps(document, indent=1).encode("ascii"), 0o600)
+    try:
+        atomic.write_file(path, json.dumps(document, indent=1).encode("ascii"), 0o600)
+    except OSError as error:
+        raise WiringError(f"{path}: {error.strerror}") from error
 
 
 def _encode(files: Files) -> dict[str, str | None]:
