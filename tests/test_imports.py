@@ -45,7 +45,7 @@ FOREIGN = {
     "segno": {"chatmaild.admin.links"},
     "systemd": {"chatmaild.daemon.systemd"},
     "daemon": {"chatmaild.daemon.process"},
-    "aiohttp": {"chatmaild.push.gateway"},
+    "aiohttp": {"chatmaild.push.httpclient"},
     "dkim": {"chatmaild.dkim.crypto"},
     "nacl": {"chatmaild.dkim.crypto"},
     "authres": {"chatmaild.dkim.results"},

@@ -54,7 +54,7 @@ DAEMONS = ("doveauth", "lastlogin", "metadata", "notifier", "recipients", "filte
 JOBS = ("expire", "quota-expire", "end-sessions")
 """They log like the daemons, because nobody reads their output."""
 
-WITHOUT_TLS = ("doveauth", "lastlogin", "recipients")
+WITHOUT_TLS = ("doveauth", "lastlogin", "metadata", "recipients")
 """Services on asyncio that never use TLS and so need not load OpenSSL."""
 
 

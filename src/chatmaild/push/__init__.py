@@ -3,7 +3,7 @@
     Lua file at RCPT -> arrivals -> deliveries -> newmail (has it come, from whom?)
                                                -> expectation (when to look, when to ring)
                      -> tokens -> notifierclient == protocol ==> sender -> queue, backoff
-                     -> gateway (HTTPS)
+                     -> gateway -> httpclient (HTTPS)
     SETMETADATA -> tokens        GETMETADATA -> clientkeys -> turn        metrics: for the report
 
 Two processes share it: metadata sees the mailboxes, the notifier sees only network and tokens.
