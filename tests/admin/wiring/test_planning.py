@@ -90,6 +90,15 @@ def test_a_domain_that_is_local_stands_in_the_way():
     assert obstacle.place == "/etc/postfix/main.cf: mydestination"
 
 
+@pytest.mark.parametrize("delay, now", [("5s", "0s"), ("1m", "0s"), ("0s", None), ("0", None)])
+def test_chat_mail_does_not_wait_for_one_another(delay, now):
+    """Postfix takes all recipients behind one socket for one destination."""
+    its_postfix = with_parameters(postfix("bookworm", "ordinary"),
+                                  lmtp_destination_rate_delay=delay)
+    found = changes(host("bookworm", postfix_host=its_postfix))
+    assert found.get("lmtp_destination_rate_delay") == now
+
+
 def test_mailbox_size_limit_stands_in_the_way_of_large_messages():
     found = planning.plan(host("trixie", main={"mailbox_size_limit": "20000000"}), CONFIG)
     assert ["mailbox_size_limit" in o.place for o in found.obstacles] == [True]

@@ -81,6 +81,11 @@ def _transport(
                       f"mail for {domain} goes to {transport or 'nowhere'}, not to Dovecot by LMTP",
                       line)
         return
+    if method == "lmtp" and postfix.delays("lmtp_destination_rate_delay"):
+        delay = postfix.get("lmtp_destination_rate_delay")
+        yield failure("rate-delay", f"{postfix.directory}/main.cf: lmtp_destination_rate_delay",
+                      f"each message to {domain} waits {delay} for the one before it, whoever "
+                      "they are for", "postconf -e lmtp_destination_rate_delay=0s")
     if dovecot is None or not nexthop.startswith("unix:"):
         yield ok("transport", place, f"{domain} goes to {transport}")
         return
@@ -134,9 +139,7 @@ def _aliases(postfix: Postfix, domain: str) -> Iterator[Finding]:
         for key in (probe, f"@{domain}"):
             target = postfix.look_up(name, key)
             if target and target.strip() not in (probe, f"@{domain}"):
-                yield failure("aliases", place,
-                              f"all mail to {domain} is redirected to {target}",
-                              f"take {key} out of the table")
+                yield _rewritten(name, place, key, domain, target)
                 break
     if not postfix.look_up("virtual_alias_maps", f"postmaster@{domain}"):
         yield warning("postmaster", f"{postfix.directory}/main.cf: virtual_alias_maps",
@@ -149,6 +152,15 @@ def _aliases(postfix: Postfix, domain: str) -> Iterator[Finding]:
                               f"copies of the mail of {domain} go to somebody else",
                               f"take {key} out of the table")
                 break
+
+
+def _rewritten(name: str, place: str, key: str, domain: str, target: str) -> Finding:
+    if name == "sender_canonical_maps":
+        return failure("aliases", place, f"the sender of chat mail becomes {target}",
+                       f"keep {domain} out of the table; postsrsd has SRS_EXCLUDE_DOMAINS in "
+                       "/etc/default/postsrsd, or domains in postsrsd.conf")
+    return failure("aliases", place, f"all mail to {domain} is redirected to {target}",
+                   f"take {key} out of the table")
 
 
 def _senders(postfix: Postfix, domain: str) -> Iterator[Finding]:

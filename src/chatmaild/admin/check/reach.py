@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from chatmaild.admin.check.findings import Finding, failure, ok, unseen, warning
 from chatmaild.admin.dns.questions import Answers
 from chatmaild.admin.dns.wanted import GUESSED, SERVICES
+from chatmaild.console import counted
 
 TIMEOUT = 8
 """Seconds that a server may take to answer."""
@@ -96,13 +97,13 @@ def certificate(name: str, port: int, answers: Answers, local: str) -> Iterator[
     except OSError as error:
         yield failure(code, place, f"no TLS: {error}")
         return
-    days = seen.left / 86400
+    days = counted(round(seen.left / 86400), "day")
     if seen.left < min(SOON, seen.lifetime / 4):
-        yield warning(code, place, f"ends in {days:.0f} days and has not been renewed",
+        yield warning(code, place, f"ends in {days} and has not been renewed",
                       "systemctl status certbot.timer; after a renewal: systemctl reload postfix "
                       "dovecot")
     else:
-        yield ok(code, place, f"valid, {days:.0f} days left")
+        yield ok(code, place, f"valid, {days} left")
 
 
 def _read_certificate(connection: ssl.SSLSocket) -> Certificate:

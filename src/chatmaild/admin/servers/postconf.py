@@ -11,8 +11,8 @@ from chatmaild.errors import ChatmaildError
 PARAMETERS = (
     "alias_maps", "always_bcc", "canonical_maps", "cleanup_service_name", "command_directory",
     "config_directory", "content_filter", "header_checks", "inet_interfaces", "inet_protocols",
-    "internal_mail_filter_classes", "lmtp_tls_CAfile", "mail_owner", "mail_version",
-    "mailbox_transport",
+    "internal_mail_filter_classes", "lmtp_destination_rate_delay", "lmtp_tls_CAfile",
+    "mail_owner", "mail_version", "mailbox_transport",
     "message_size_limit", "milter_default_action", "milter_mail_macros", "milter_protocol",
     "mydestination", "myhostname", "mynetworks", "myorigin", "non_smtpd_milters",
     "queue_directory", "receive_override_options", "recipient_bcc_maps",
@@ -28,6 +28,8 @@ PARAMETERS = (
     "virtual_mailbox_maps", "virtual_transport",
 )
 """The parameters of main.cf that the checks ask for; a Postfix that lacks one leaves it out."""
+
+_NO_DELAY = re.compile("0*[smhdw]?")
 
 
 class PostfixError(ChatmaildError):
@@ -95,6 +97,10 @@ class Postfix:
     def is_on(self, name: str, service: Service | None = None) -> bool:
         """Whether the value that holds is "yes"."""
         return self.get(name, service) == "yes"
+
+    def delays(self, name: str) -> bool:
+        """Whether a parameter that is a time, such as ``5s``, is more than none."""
+        return not _NO_DELAY.fullmatch(self.get(name))
 
     def words(self, name: str, service: Service | None = None) -> list[str]:
         """Return the value as a list, see `split`."""

@@ -33,6 +33,10 @@ def plan(changes: Changes, config: Config,
             "virtual_mailbox_domains", _listed(host, "virtual_mailbox_domains", missing),
             "Postfix takes mail for " + ", ".join(missing), ("domain-missing",))
     yield from _transport(changes, config)
+    if host.postfix.delays("lmtp_destination_rate_delay"):
+        yield from changes.parameter(
+            "lmtp_destination_rate_delay", "0s", "a delay between messages is meant for other "
+            "people's servers, and would hold here for all chat mail together", ("rate-delay",))
     yield from _recipients(changes, config)
     yield from _senders(changes, config, submission)
 
