@@ -27,7 +27,7 @@ MAX_RSA_BITS = 8192
 MAX_RSA_EXPONENT = 1 << 32
 
 
-_BLANKS = re.compile(rb"[ \t]+")
+_RUN_OF_BLANKS = re.compile(rb"  +")
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ def canonical_headers(relaxed: bool, fields: Sequence[tuple[bytes, bytes]]) -> b
 
 
 def _relaxed_value(value: bytes) -> bytes:
-    return _BLANKS.sub(b" ", value.replace(b"\r\n", b"")).strip(b" ")
+    value = value.replace(b"\r\n", b"").replace(b"\t", b" ")
+    return (_RUN_OF_BLANKS.sub(b" ", value) if b"  " in value else value).strip(b" ")
 
 
 @functools.lru_cache(maxsize=256)
