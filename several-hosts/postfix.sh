@@ -6,7 +6,7 @@ nodes=${nodes:-mail.example.org mail2.example.org}
 own=$(postconf -h transport_maps)
 case "$own" in
 *pgsql:/etc/postfix/chat-home.cf*) ;;
-*) postconf -e "transport_maps = $own pgsql:/etc/postfix/chat-home.cf" ;;
+*) postconf -e "transport_maps = $own proxy:pgsql:/etc/postfix/chat-home.cf" ;;
 esac
 postconf -M 'chat-node/unix=chat-node unix - - y - - lmtp'
 postconf -P chat-node/unix/lmtp_connect_timeout=5s \

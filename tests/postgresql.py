@@ -22,7 +22,7 @@ class Server:
     """A primary, or a standby of one, with a database for chatmaild."""
 
     def __init__(self, directory: Path, primary: "Server | None" = None, listen: str = "",
-                 fsync: bool = False):
+                 fsync: bool = False, tls: tuple[Path, Path] | None = None):
         self.directory = directory
         self._listen, self._fsync = listen, "on" if fsync else "off"
         self._data = directory / "data"
@@ -38,7 +38,14 @@ class Server:
             self._run("initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-N",
                       "--no-instructions")
             with open(self._data / "pg_hba.conf", "a") as rules:
-                rules.write("host all all 192.0.2.0/24 trust\n")
+                rules.write(f"{'hostssl' if tls else 'host'} all all 192.0.2.0/24 trust\n")
+        for file, name in zip(tls or (), ("server.crt", "server.key")):
+            shutil.copy(file, self._data / name)
+            (self._data / name).chmod(0o600)
+            shutil.chown(self._data / name, self._user)
+        if tls:     # a standby copies all of it
+            with open(self._data / "postgresql.conf", "a") as settings:
+                settings.write("ssl = on\n")
         self.start()
         if not primary:
             self.sql(f"CREATE DATABASE {DATABASE}", database="postgres")
@@ -114,10 +121,11 @@ class Server:
 
 
 @contextlib.contextmanager
-def server(primary: Server | None = None, listen: str = "", fsync: bool = False
-           ) -> Iterator[Server]:
-    """One that runs, and is gone afterwards; it listens on the address `listen`, too, and with
-    `fsync` its data survive a power loss. Skips, or fails in CI, where there is none."""
+def server(primary: Server | None = None, listen: str = "", fsync: bool = False,
+           tls: tuple[Path, Path] | None = None) -> Iterator[Server]:
+    """One that runs, and is gone afterwards; it listens on the address `listen`, too (for TLS only,
+    with a certificate and its key), and with `fsync` its data survive a power loss. Skips, or
+    fails in CI, where there is none."""
     try:
         import psycopg2  # noqa: F401
         missing = [] if BINARIES else ["postgresql"]
@@ -128,7 +136,7 @@ def server(primary: Server | None = None, listen: str = "", fsync: bool = False
         pytest.fail(text) if os.environ.get("CI") == "true" else pytest.skip(text)
     directory = Path(tempfile.mkdtemp(prefix="chatmaild-pg-"))   # a socket's path must be short
     try:
-        made = Server(directory, primary, listen, fsync)
+        made = Server(directory, primary, listen, fsync, tls)
         try:
             yield made
         finally:

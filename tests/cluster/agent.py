@@ -55,7 +55,8 @@ class ClusterHost(NetworkHost):
     def join(self, databases: list[str]) -> None:
         """Become one of the hosts of the chat domain, by the lines of doc/several-hosts.md."""
         connection = Path("/etc/chatmaild/directory.conf")
-        connection.write_text(f"host={','.join(databases)} dbname=chatmaild user=chatmaild\n")
+        connection.write_text(f"host={','.join(databases)} dbname=chatmaild user=chatmaild "
+                              f"sslmode=verify-full sslrootcert={AUTHORITY}\n")
         shutil.chown(connection, "root", "_chatmaild")
         connection.chmod(0o640)
         self.configure(self.ini.read_text().replace("\n#directory =", f"\ndirectory = {connection}")
@@ -86,6 +87,19 @@ class ClusterHost(NetworkHost):
         return [f"{each['place']}: {each['text']}" for each in found
                 if each["code"].startswith(code) and each["level"] != "ok"]
 
+    def status_by(self, authorities: str) -> str:
+        """What `directory status` complains of if these authorities count for the database."""
+        text = self.ini.read_text()
+        connection = re.search("^directory = (.*)", text, re.MULTILINE)[1]
+        other, ini = Path("/etc/chatmaild/other.conf"), Path("/etc/chatmaild/other.ini")
+        other.write_text(Path(connection).read_text().replace(str(AUTHORITY), authorities))
+        shutil.copy(self.ini, ini)
+        ini.write_text(text.replace(connection, str(other)))
+        shutil.chown(other, "root", "_chatmaild")
+        done = self.chatmaild("-c", ini, "directory", "status", check=False)
+        assert done.returncode == 1, done.stdout
+        return done.stderr
+
     def move_twice(self, address: str, node: str) -> bool:
         """Move it by two commands at a time; again if both gave way. Whether one said it did."""
         command = ["chatmaild", "directory", "move", "--rsh", self.rsh, address, node]
@@ -108,6 +122,15 @@ class ClusterHost(NetworkHost):
         text = re.sub("^#?push_gateway = .*", f"push_gateway = {gateway}", self.ini.read_text(),
                       flags=re.MULTILINE)
         self.configure(text)
+
+    def memory_of(self, name: str) -> int:
+        """Octets that this service of ours holds for itself alone, shared ones by their part."""
+        process = self.services[name].process
+        assert process
+        return _memory(process.pid)
+
+    def memory_of_dovecot(self) -> int:
+        return sum(_memory(process.pid) for process in processes.running(*dovecot.PROGRAMS))
 
     def lose_power(self) -> None:
         """All servers and services are killed at once."""
@@ -143,7 +166,8 @@ class ClusterHost(NetworkHost):
 
     def _write_table(self, databases: list[str]) -> None:
         text = (EXAMPLES / "chat-home.cf").read_text()
-        for example, own in {"192.0.2.53 192.0.2.54": " ".join(databases),
+        for example, own in {"192.0.2.53": databases[0], "192.0.2.54": databases[1],
+                             "/etc/ssl/certs/ca-certificates.crt": str(AUTHORITY),
                              "chat.example.org": self.chat_domain,
                              "mail.example.org": self.site.name}.items():
             assert example in text
@@ -171,6 +195,11 @@ class ClusterHost(NetworkHost):
         done = self.run("doveadm", "-f", "flow", "fetch", "-u", address, "uid flags hdr.message-id",
                         "all")
         return sorted(done.stdout.splitlines())
+
+
+def _memory(pid: int) -> int:
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return int(re.search(r"^Pss: +(\d+) kB", text, re.MULTILINE)[1]) * 1024
 
 
 if __name__ == "__main__":

@@ -2,11 +2,12 @@
 
 import contextlib
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import postgresql
+from cluster.clients import STRANGER, Clients
 from network import hosts, world
 from network.hosts import RemoteHost
 from network.sites import LEFT, PHONES, RESOLVER, RIGHT
@@ -15,9 +16,7 @@ from rig import debian
 from chatmaild.accounts import directoryschema
 
 DATABASES = [RESOLVER, PHONES]
-"""Where the primary listens, and the standby."""
-STRANGER = "192.0.2.66"
-"""Where wrong passwords come from: Dovecot slows such an address down."""
+"""Where the primary listens, and the standby; by TLS only."""
 
 
 @dataclass
@@ -62,21 +61,30 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def started(directory: Path) -> Iterator[Cluster]:
-    """All of it, up and ready; this process is in the network from then on."""
+def started(directory: Path, alone: Callable[[RemoteHost, Clients], None] | None = None
+            ) -> Iterator[Cluster]:
+    """All of it, up and ready; this process is in the network from then on.
+
+    `alone` is called with a host that does not know of the directory yet, and its clients.
+    """
     for site in (LEFT, RIGHT):
         debian.cluster_root(site.suite)     # while there is a world to get it from
     world.enter(directory)
     subprocess.run(["ip", "address", "add", f"{STRANGER}/24", "dev", world.WIRE], check=True)
-    with (postgresql.server(listen=DATABASES[0]) as primary,
+    authority = world.Authority(directory)
+    tls = authority.certify("database", [f"IP:{address}" for address in DATABASES])
+    with (postgresql.server(listen=DATABASES[0], tls=tls) as primary,
           postgresql.server(primary, listen=DATABASES[1]) as standby,
-          hosts.running(directory, [LEFT, RIGHT]) as running):
+          hosts.running(directory, [LEFT, RIGHT], authority) as running):
+        ca = directory / "ca.pem"
+        if alone:
+            alone(running["left"], Clients(ca))
         primary.wait_for_standby()
         directoryschema.init(primary.conninfo("postgres"))
         _for_all(running, "join", DATABASES)
         troubles = _for_all(running, "wire")    # once all are in the directory
         assert troubles == [[], []], troubles
-        yield Cluster(running["left"], running["right"], primary, standby, directory / "ca.pem")
+        yield Cluster(running["left"], running["right"], primary, standby, ca)
 
 
 def _for_all(running: dict[str, RemoteHost], method: str, *arguments: object) -> list[object]:

@@ -38,7 +38,7 @@ def cluster(tmp_path_factory):
 @pytest.fixture
 def connect(cluster):
     """Clients of the two hosts, by name."""
-    return Clients(cluster)
+    return Clients(cluster.authority)
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -11,8 +11,8 @@ from pathlib import Path
 TREE = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(TREE / "src"), str(TREE / "tests")]
 
-from cluster.clients import DOMAIN, PASSWORD, Clients  # noqa: E402
-from cluster.cluster import STRANGER, Cluster, started  # noqa: E402
+from cluster.clients import DOMAIN, PASSWORD, STRANGER, Clients  # noqa: E402
+from cluster.cluster import Cluster, started  # noqa: E402
 from network.hosts import RemoteHost, missing_programs  # noqa: E402
 from rig.steps import Unexpected, expect, show  # noqa: E402
 from rig.until import until  # noqa: E402
@@ -26,7 +26,7 @@ class Demo:
     """The steps, in order. Each returns a server's own reply or raises `Unexpected`."""
 
     def __init__(self, cluster: Cluster):
-        self._cluster, self._clients = cluster, Clients(cluster)
+        self._cluster, self._clients = cluster, Clients(cluster.authority)
         self._one, self._two = cluster.left, cluster.right
 
     def steps(self) -> Iterator[tuple[str, Callable[[], str]]]:

@@ -7,8 +7,8 @@ import smtplib
 import threading
 
 import pytest
-from cluster.clients import DOMAIN, in_luck
-from cluster.cluster import STRANGER, Cluster
+from cluster.clients import DOMAIN, STRANGER, in_luck
+from cluster.cluster import Cluster
 from rig.stock import ORDINARY_USERS
 from rig.until import until
 
@@ -166,3 +166,16 @@ def test_mail_waits_while_a_certificate_does_not_hold(cluster, connect):
 def test_check_tells_of_a_host_that_it_cannot_trust(cluster):
     assert cluster.left.findings("directory-peer", "/etc/ssl/certs/ca-certificates.crt") != []
     assert cluster.left.findings("directory-peer") == []
+
+
+@pytest.mark.parametrize("authorities", ["/etc/ssl/certs/ca-certificates.crt", "/etc/no-such-file"])
+def test_a_database_whose_certificate_does_not_hold_is_not_spoken_to(cluster, authorities):
+    words = cluster.left.status_by(authorities)
+    assert "certificate" in words and f"; {authorities}, which sslrootcert" in words
+
+
+def test_a_database_that_hangs_holds_up_no_login_at_home(cluster, connect):
+    anna = connect.person(cluster.left)
+    with cluster.primary.hanging():
+        connect.imap(cluster.left, anna).logout()
+        assert "UNAVAILABLE" in connect.refusal(cluster.left, f"newcomer2@{DOMAIN}")

@@ -5,8 +5,7 @@ import contextlib
 import itertools
 import threading
 
-from cluster.clients import DOMAIN, in_luck
-from cluster.cluster import STRANGER
+from cluster.clients import DOMAIN, STRANGER, in_luck
 from rig.until import until
 
 

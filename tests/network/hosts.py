@@ -74,13 +74,14 @@ class RemoteHost:
 
 
 @contextlib.contextmanager
-def running(directory: Path, sites: Iterable[NetworkSite]) -> Iterator[dict[str, RemoteHost]]:
+def running(directory: Path, sites: Iterable[NetworkSite],
+            authority: world.Authority | None = None) -> Iterator[dict[str, RemoteHost]]:
     """All these hosts by name, up and ready, with the names and certificates that they need.
 
-    `directory` is that of `world.enter`.
+    `directory` is that of `world.enter`. Without `authority` they get one of their own.
     """
     sites = list(sites)
-    authority = world.Authority(directory)
+    authority = authority or world.Authority(directory)
     signers = {domain: dkimkit.rsa() for site in sites for domain in site.domains}
     records = {domain: signer.record.decode() for domain, signer in signers.items()}
     with contextlib.ExitStack() as stack:

@@ -93,15 +93,21 @@ class Authority:
 
     def issue(self, site: NetworkSite) -> tuple[str, str]:
         """Certificate (with the authority's own) and key for all names and addresses of a host."""
-        names = ",".join([*(f"DNS:{name}" for name in site.names),
-                          f"IP:{site.address}", f"IP:{site.address6}",
-                          "DNS:localhost", "IP:127.0.0.1"])
-        key, certificate = (self._directory / f"{site.key}.{end}" for end in ("key", "pem"))
-        _run("openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt",
-             "ec_paramgen_curve:prime256v1", "-days", "30", "-subj", f"/CN={site.name}",
-             "-addext", f"subjectAltName={names}", "-addext", "basicConstraints=critical,CA:FALSE",
-             "-CA", self._certificate, "-CAkey", self._key, "-keyout", key, "-out", certificate)
+        certificate, key = self.certify(site.key, [
+            *(f"DNS:{name}" for name in site.names), f"IP:{site.address}", f"IP:{site.address6}",
+            "DNS:localhost", "IP:127.0.0.1"])
         return certificate.read_text() + self.certificate, key.read_text()
+
+    def certify(self, name: str, alternatives: list[str]) -> tuple[Path, Path]:
+        """Certificate and key, as files of that name, for what openssl(1) calls alternatives."""
+        key, certificate = (self._directory / f"{name}.{end}" for end in ("key", "pem"))
+        _run("openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt",
+             "ec_paramgen_curve:prime256v1", "-days", "30",
+             "-subj", f"/CN={name}",
+             "-addext", f"subjectAltName={','.join(alternatives)}",
+             "-addext", "basicConstraints=critical,CA:FALSE",
+             "-CA", self._certificate, "-CAkey", self._key, "-keyout", key, "-out", certificate)
+        return certificate, key
 
 
 def _run(*command: str | Path) -> None:

@@ -30,6 +30,9 @@ CONNECT_TIMEOUT = 2
 PAUSE = 1.0
 """Seconds between two attempts to connect."""
 
+GRACE = 5.0
+"""Seconds to wait for a first connection: each host in the connection string has its turn."""
+
 IDLE = 20.0
 """Seconds without use after which a connection is tested."""
 
@@ -115,21 +118,23 @@ class Lines:
     def ask(self, work: Work, seconds: float) -> Any:
         """Run `work` in a transaction, and return its result.
 
-        Raises `DirectoryError` without a result after `seconds`, and at once if the database cannot
-        be reached. Passes on what `work` raises.
+        Raises `DirectoryError` without a result after `seconds`, and at once, or within `GRACE`
+        seconds, if the database cannot be reached. Passes on what `work` raises.
         """
         if reason := self.trouble:
             raise DirectoryError(reason)
         job = _Job(work)
         self._jobs.put(job)
         try:
-            return job.result.result(seconds)
+            with contextlib.suppress(FutureTimeout):
+                return job.result.result(min(seconds, GRACE))
+            return job.result.result(0 if self.trouble else max(seconds - GRACE, 0))
         except (FutureTimeout, CancelledError):
             job.result.cancel()
             if job.line:
                 job.line.cut(job)
-            raise DirectoryError("the directory does not answer; is its PostgreSQL overloaded, or "
-                                 "cut off?") from None
+            raise DirectoryError(self.trouble or "the directory does not answer; is its PostgreSQL "
+                                 "overloaded, or cut off?") from None
 
     def close(self, wait: bool) -> None:
         """End the connections; with `wait` they have ended when this returns."""
@@ -214,7 +219,7 @@ class _Line(threading.Thread):
         try:
             connection = self._driver.connect(**self._arguments)
         except self._driver.Error as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = self._explained(" ".join(str(error).split()) or type(error).__name__)
             if self._speaks and not self.trouble:
                 log.warning("directory: %s", reason)
             self.trouble = reason
@@ -225,6 +230,13 @@ class _Line(threading.Thread):
             log.info("directory: connected again")
         self.trouble = ""
         return True
+
+    def _explained(self, reason: str) -> str:
+        if "certificate" not in reason:
+            return reason
+        file = self._arguments.get("sslrootcert", "~/.postgresql/root.crt")
+        return (f"{reason}; {file}, which sslrootcert in the connection string names, must hold "
+                "the authority of the database's certificate")
 
     def _disconnect(self) -> None:
         with self._lock:

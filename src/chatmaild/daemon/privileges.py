@@ -11,7 +11,8 @@ from chatmaild.errors import StoreError, UsageError
 def become(user: str) -> None:
     """If we run as root, run as `user` with their groups from now on; else change nothing.
 
-    Raises `UsageError` if there is no such user.
+    HOME is theirs too: libpq fails if it may not look for a certificate in that of root. Raises
+    `UsageError` if there is no such user.
     """
     if os.geteuid() != 0 or user == "root":
         return
@@ -19,6 +20,7 @@ def become(user: str) -> None:
     os.initgroups(user, entry.pw_gid)
     os.setgid(entry.pw_gid)
     os.setuid(entry.pw_uid)
+    os.environ["HOME"] = entry.pw_dir
 
 
 def known_user(user: str) -> pwd.struct_passwd:

@@ -268,7 +268,7 @@ def test_the_other_hosts_are_let_in_and_found(release):
     found = steps(joined(release))
     assert "login_trusted_networks = 192.0.2.20\n" in found[HOSTS]
     assert "= 192.0.2.10\n    port = 24\n" in found[HOSTS]
-    assert found["transport_maps"].endswith(f"pgsql:{TABLE}")
+    assert found["transport_maps"].endswith(f"proxy:pgsql:{TABLE}")
     assert found["chat-node/unix"].endswith("lmtp")
     assert found["chat-node/unix/lmtp_tls_secure_cert_match"] == "one.example:two.example"
     assert {path for path in found if "systemd" in path} == set(NETWORK_UNITS)
@@ -292,6 +292,19 @@ def test_the_lines_by_hand_are_those_that_wire_writes(release, version):
     by_hand = (TREE / "several-hosts/directory.conf").read_text()
     found = steps(joined(release, {path: by_hand for path in NETWORK_UNITS}))
     assert not found.keys() & NETWORK_UNITS
+
+
+@pytest.mark.parametrize("own, added", [
+    (None, False), ("$alias_maps $transport_maps", False), ("$alias_maps", True)])
+def test_proxymap_may_ask_where_an_account_lives(own, added):
+    found = steps(joined("bookworm", main={"proxy_read_maps": own}))
+    assert found.get("proxy_read_maps") == (f"{own} proxy:pgsql:{TABLE}" if added else None)
+
+
+@pytest.mark.parametrize("proxy", ["", "proxy:"])
+def test_a_table_of_homes_that_postfix_asks_already_stays(proxy):
+    found = steps(joined("bookworm", main={"transport_maps": f"{proxy}pgsql:{TABLE}"}))
+    assert "transport_maps" not in found
 
 
 def test_networks_that_the_host_trusts_stay_and_a_host_that_left_does_not():

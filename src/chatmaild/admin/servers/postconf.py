@@ -216,6 +216,7 @@ def observe(directory: str | None = None) -> Postfix:
     )
 
     def ask(table: str, key: str) -> str | None:
+        table = table.removeprefix("proxy:")    # whose service may be down; root needs none
         answer, _ = _run(["postmap", *where, "-q", key, table], may_fail=True)
         return answer.rstrip("\n") or None
 

@@ -77,7 +77,10 @@ def _transport(changes: Changes, config: Config) -> Iterator[Step | Obstacle]:
         pairs = " ".join(f"{{ {domain} = {way} }}" for domain in config.mail_domains)
         yield from changes.parameter("chat_transport", f"inline:{{ {pairs} }}", why, ("transport",))
         first = ["$chat_transport"]
-    yield from _tables(changes, first, _homes(host, config))
+    last = _homes(host, config)
+    if last:
+        yield from _let_through(changes)
+    yield from _tables(changes, first, last)
 
 
 def _tables(changes: Changes, first: list[str], last: list[str]) -> Iterator[Step]:
@@ -95,9 +98,24 @@ def _tables(changes: Changes, first: list[str], last: list[str]) -> Iterator[Ste
 
 def _homes(host: Host, config: Config) -> list[str]:
     """Return the table of accounts on other hosts, unless Postfix asks it already."""
-    path = f"{host.postfix.directory}/{HOMES}"
-    is_asked = any(word.endswith(f"pgsql:{path}") for word in split(host.raw("transport_maps")))
-    return [f"pgsql:{path}"] if config.directory and not is_asked else []
+    table = _homes_table(host)
+    own = split(host.raw("transport_maps"))
+    is_asked = table in own or table.removeprefix("proxy:") in own
+    return [table] if config.directory and not is_asked else []
+
+
+def _homes_table(host: Host) -> str:
+    """Return the table, asked by proxymap(8): in a chroot no authority's certificate is found."""
+    return f"proxy:pgsql:{host.postfix.directory}/{HOMES}"
+
+
+def _let_through(changes: Changes) -> Iterator[Step]:
+    """Let proxymap(8) ask the table, where the host has a list of its own."""
+    name, table = "proxy_read_maps", _homes_table(changes.host)
+    own = changes.host.main.get(name)
+    if own is not None and not {"$transport_maps", "${transport_maps}", table} & {*split(own)}:
+        yield from changes.parameter(name, f"{own} {table}", "it may be asked by proxymap(8)",
+                                     ("directory-transport",))
 
 
 def _way(host: Host, domain: str) -> tuple[bool, str]:
