@@ -400,12 +400,14 @@ local function quota_2_4(fields, limits)
 end
 
 local EMPTY_2_4 = {
-  "mail_access_groups", "mail_alt_path", "mail_chroot", "mail_control_path",
-  "mail_ext_attachment_path", "mail_index_path", "mail_index_private_path",
-  "mail_privileged_group", "mail_volatile_path", "mailbox_directory_name",
-  "mailbox_list_storage_escape_char", "mailbox_list_visible_escape_char",
-  "mailbox_root_directory_name", "rawlog_dir", "sieve_script",
+  "mail_alt_path", "mail_chroot", "mail_control_path", "mail_ext_attachment_path",
+  "mail_index_path", "mail_index_private_path", "mail_privileged_group", "mail_volatile_path",
+  "mailbox_directory_name", "mailbox_list_storage_escape_char",
+  "mailbox_list_visible_escape_char", "mailbox_root_directory_name", "rawlog_dir", "sieve_script",
 }
+
+-- The group of our sockets. Before 2.4.3 service imap has it; since then it comes by this setting.
+local GROUP_2_4 = "dovecot"
 
 -- Our namespace, in case the host sets something else for all namespaces.
 local NAMESPACE = {
@@ -416,6 +418,7 @@ local NAMESPACE = {
 
 local function fields_2_4(fields, service, limits)
   for _, name in ipairs(EMPTY_2_4) do fields[name] = "" end
+  fields.mail_access_groups = GROUP_2_4
   fields.namespace = "chat"
   for name, value in pairs(NAMESPACE) do fields["namespace/chat/" .. name] = value end
   fields.mail_driver, fields.mail_path, fields.mail_inbox_path = "maildir", fields.home, "."
