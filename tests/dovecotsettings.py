@@ -63,7 +63,7 @@ HARMLESS = {
     "of services that let no chat user in": """
         doveadm_* dsync_* managesieve_* pop3_* replication_* replicator_* submission_*""",
     "of the whole installation: names, places and sizes of its processes": """
-        base_dir config_cache_size default_* dns_client_socket_path fifo_listener_*
+        base_dir config_cache_size default_* dns_client_* fifo_listener_*
         dovecot_config_version dovecot_storage_version hostname import_environment inet_listener_*
         instance_name libexec_dir listen process_shutdown_filter service_* shutdown_clients
         state_dir stats_http_rawlog_dir stats_writer_socket_path unix_listener_* verbose_proctitle
@@ -82,9 +82,9 @@ HARMLESS = {
         textcat_config_path trash_priority virtual_max_open_mailboxes welcome_wait""",
     "of Sieve, which sieve_enabled turns off": """
         sieve_duplicate_* sieve_editheader_* sieve_environment sieve_execute_* sieve_extensions
-        sieve_filter_* sieve_global_extensions sieve_implicit_extensions sieve_include_*
-        sieve_max_* sieve_notify_* sieve_pipe_* sieve_plugin_dir sieve_plugins sieve_quota_*
-        sieve_redirect_* sieve_report_from sieve_resource_usage_timeout sieve_script_*
+        sieve_extlists_* sieve_filter_* sieve_global_extensions sieve_implicit_extensions
+        sieve_include_* sieve_max_* sieve_notify_* sieve_pipe_* sieve_plugin_dir sieve_plugins
+        sieve_quota_* sieve_redirect_* sieve_report_from sieve_resource_usage_timeout sieve_script_*
         sieve_spamtest_* sieve_trace_* sieve_user_email sieve_user_log_path sieve_vacation_*
         sieve_variables_* sieve_virustest_*
         lda_original_recipient_header rejection_reason rejection_subject sendmail_path""",
@@ -109,12 +109,12 @@ HARMLESS = {
     "how messages and folders look in the mailbox, where expire finds them by any of it": """
         mail_attachment_detection_options mail_max_keyword_length mail_save_crlf
         mail_utf8_extensions mailbox_directory_name_legacy mailbox_list_drop_noselect
-        mailbox_list_lost_mailbox_prefix mailbox_list_utf8 mailbox_list_validate_fs_names
-        mailbox_subscriptions_filename""",
+        mailbox_list_lost_mailbox_prefix mailbox_list_normalize_names_to_nfc mailbox_list_utf8
+        mailbox_list_validate_fs_names mailbox_subscriptions_filename""",
     "what IMAP says or bears with": """
-        imap_client_workarounds imap_compress_on_proxy imap_fetch_failure imap_id_send
-        imap_idle_notify_interval imap_literal_minus imap_max_line_length imap_urlauth_host
-        imap_urlauth_port imap_urlauth_stream_user imap_urlauth_submit_user""",
+        imap4rev2_enable imap_client_workarounds imap_compress_on_proxy imap_fetch_failure
+        imap_id_send imap_idle_notify_interval imap_literal_minus imap_max_line_length
+        imap_urlauth_host imap_urlauth_port imap_urlauth_stream_user imap_urlauth_submit_user""",
     "read by anvil and the login process, which ask no userdb": "mail_max_userip_connections",
     "our userdb returns it where chatmaild.ini says one; the host's own is no secret": """
         mail_server_admin mail_server_comment""",
@@ -122,6 +122,7 @@ HARMLESS = {
         lda_mailbox_autosubscribe lmtp_add_received_header lmtp_client_workarounds
         lmtp_hdr_delivery_address lmtp_proxy lmtp_rcpt_check_quota lmtp_user_concurrency_limit
         postmaster_address""",
+    "what else our lastlogin is told; it ignores what is no login": "last_login_dict_fields",
     "on 2.3 of folders that are not there, and lda_mailbox_autocreate makes none": """
         lmtp_save_to_detail_mailbox""",
 }
