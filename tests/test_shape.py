@@ -29,7 +29,7 @@ FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 CACHES = {
     "accounts/passwordhash.py:_libcrypt", "dkim/crypto.py:_padding", "dkim/crypto.py:public_key",
-    "dkim/verification.py:key_record", "message/parthead.py:check",
+    "dkim/verification.py:key_record", "filter/incoming.py:_parsed", "message/parthead.py:check",
     "message/pgpmime.py:_lines_in_known_head",
 }
 """Of pure functions, and bounded: nobody can tell that they remember."""
