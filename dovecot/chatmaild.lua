@@ -336,6 +336,26 @@ local function quota_2_3(fields, limits)
                                        quota_target(limits.quota), fields.user)
 end
 
+-- Dovecot 2.3 counts no folders. There the plugin acl keeps chat users from making any, except for
+-- these: it asks for no right to make what is declared as automatic. Those that are not there yet
+-- are kept out of LIST, or clients would open them all, and so make them.
+local AUTOMATIC = {"Archive", "DeltaChat", "Drafts", "Junk", "Sent", "Trash"}
+local FOLDERS_ACL = "/usr/share/chatmaild/folders.acl"
+
+local function folders_2_3(fields)
+  local absent = {"chat"}
+  for _, name in ipairs(AUTOMATIC) do
+    fields["namespace/chat/mailbox/" .. name .. "/name"] = name
+    fields["namespace/chat/mailbox/" .. name .. "/auto"] = "create"
+    if is_there(fields.home .. "/." .. name) == false then absent[#absent + 1] = "no-" .. name end
+  end
+  fields["namespace/chat/mailbox"] = table.concat(AUTOMATIC, " ")
+  fields.acl, fields.acl_globals_only = "vfile:" .. FOLDERS_ACL, "yes"
+  fields.acl_groups = table.concat(absent, ",")
+  fields.acl_user = fields.user     -- a master user too is then the owner
+  fields.acl_ignore_namespace = "none of ours"
+end
+
 local function fields_2_3(fields, service, limits)
   fields.namespace = "chat"
   fields["namespace/chat/inbox"] = "yes"
@@ -356,6 +376,10 @@ local function fields_2_3(fields, service, limits)
     fields.mail_attribute_dict = "proxy:" .. RUN .. "metadata.sock:metadata"
     fields.last_login_dict = "proxy:" .. RUN .. "lastlogin.sock:lastlogin"
   end
+  if service == "imap" then
+    fields.mail_plugins = fields.mail_plugins .. " acl"
+    folders_2_3(fields)
+  end
   quota_2_3(fields, limits)
   -- Pigeonhole in LMTP asks neither mail_plugins nor anything else whether this user wants it
   fields.sieve_enabled = "no"
@@ -370,6 +394,7 @@ local function fields_2_3(fields, service, limits)
     if key:find("^quota_rule") then fields[key] = fields.quota_rule end
     if key:find("^quota_warning") then fields[key] = fields.quota_warning end
     if key:find("^sieve_") then fields[key] = EMPTY end
+    if key:find("^acl_ignore_namespace") then fields[key] = fields.acl_ignore_namespace end
   end
 end
 

@@ -157,12 +157,12 @@ namespace inbox {
         deliver(host, user)
         with host.imap(user, PASSWORD) as imap:
             host.wait_for_mail(imap)
-            assert imap.create("Folder")[0] == "OK"
+            assert imap.create("DeltaChat")[0] == "OK"
         home = host.mailbox(user)
         assert len([*home.glob("new/*,S=*"), *home.glob("cur/*,S=*")]) == 1
-        assert (home / ".Folder" / "cur").is_dir()
+        assert (home / ".DeltaChat" / "cur").is_dir()
         assert {path.name for path in home.iterdir() if path.is_dir()} <= {
-            "new", "cur", "tmp", ".Folder"}
+            "new", "cur", "tmp", ".DeltaChat"}
 
 
 def test_an_address_with_a_folder_behind_plus_makes_none(host, is_23):
@@ -314,9 +314,46 @@ def test_tiny_messages_and_folders_have_an_end(host, is_23):
             answers = [imap.append("INBOX", None, None, b"a: b\r\n\r\n")[0] for _ in range(4)]
             assert answers == ["OK", "OK", "OK", "NO"]
             folders = [imap.create(f"folder{number}")[0] for number in range(4)]
-            assert folders == ["OK"] * 3 + ["OK" if is_23 else "NO"]
+            assert folders == ["NO"] * 4 if is_23 else ["OK"] * 3 + ["NO"]
     finally:
         host.configure(before)
+
+
+ACL_OF_THE_HOST = """\
+mail_plugins = $mail_plugins acl
+plugin {
+  acl = vfile:/etc/dovecot/everybody.acl
+  acl_ignore_namespace = *
+  acl_ignore_namespace2 = *
+  acl_defaults_from_inbox = yes
+  acl_shared_dict = file:/nowhere/shared-mailboxes
+}
+"""
+
+
+def test_without_a_count_of_folders_clients_make_only_those_they_need(host, is_23):
+    """Dovecot 2.3 has no limit. Whatever ACLs the host has; folders that are there go on."""
+    if not is_23:
+        return
+    with dovecot_with(host, ACL_OF_THE_HOST):
+        user = host.new_person()
+        with host.imap(user, PASSWORD) as imap:
+            made = {name: imap.create(name)[0] for name in (
+                "DeltaChat", "Trash", "Old", "DeltaChat.more", "a.b.c", "INBOX.more", "deltachat")}
+            assert [name for name, status in made.items() if status == "OK"] == [
+                "DeltaChat", "Trash"]
+            assert imap.append("DeltaChat", None, None, b"a: b\r\n\r\n")[0] == "OK"
+            assert imap.rename("DeltaChat", "Other")[0] == "NO"
+            host.create_folder(imap, user, "Old")
+        with host.imap(user, PASSWORD) as imap:
+            listed = sorted(line.split()[-1].decode() for line in imap.list()[1])
+            assert listed == ["DeltaChat", "INBOX", "Old", "Trash"]
+            assert imap.append("Old", None, None, b"a: b\r\n\r\n")[0] == "OK"
+            assert imap.select("Old")[1] == [b"1"]
+            assert [imap.copy("1", name)[0] for name in ("INBOX", "Trash")] == ["OK", "OK"]
+            assert imap.store("1", "+FLAGS", r"(\Deleted)")[0] == imap.expunge()[0] == "OK"
+            assert imap.close()[0] == imap.delete("Old")[0] == imap.delete("Trash")[0] == "OK"
+            assert imap.create("Old.more")[0] == "NO"
 
 
 SIEVE_23 = """\

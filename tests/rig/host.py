@@ -6,6 +6,7 @@ Works only inside `tests/rig/enter`, where the stock paths and ports are nobody 
 import contextlib
 import imaplib
 import itertools
+import shutil
 import smtplib
 import socket
 import ssl
@@ -238,6 +239,15 @@ class Host:
             else:
                 return 250, ""
         return code, text.decode()
+
+    def create_folder(self, imap: imaplib.IMAP4, user: str, name: str) -> None:
+        """Create a folder with any name; Dovecot 2.3 lets clients create only a few."""
+        if imap.create(name)[0] != "OK":
+            folder = self.mailbox(user) / f".{name}"
+            for path in (folder, *(folder / part for part in ("cur", "new", "tmp"))):
+                path.mkdir(mode=0o700)
+                shutil.chown(path, "_chatmaild", "_chatmaild")
+            imap.status(name, "(MESSAGES)")     # its index is there, as if it was made by a client
 
     def wait_for_mail(self, imap: imaplib.IMAP4, count: int = 1, folder: str = "INBOX",
                       words: str = "") -> list[bytes]:

@@ -21,7 +21,7 @@ from chatmaild.config.config import Config
 RECORDED = 5
 """Seconds within which a login has to be recorded."""
 
-FOLDER = "chatmaild-check"
+FOLDER = "DeltaChat"     # Dovecot 2.3 lets chat users create only a few, see chatmaild.lua
 """Made in the throw-away account, and removed with it."""
 
 SCRIPTED = "chatmaild-check-sieve"
