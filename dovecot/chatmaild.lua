@@ -149,9 +149,21 @@ local function home_of(config, user)
   return config.root .. "/" .. domain .. "/" .. user, domain
 end
 
+-- As io.open(path), but a named pipe in the mailbox is an error, for which nobody waits: "r+" opens
+-- one at once, and there is no position in it. Where we may not write, "r" has to do.
+local function opened(path)
+  local file, problem, number = io.open(path, "r+")
+  if not file and number ~= ENOENT then return io.open(path) end
+  if file and not file:seek() then
+    file:close()
+    return nil, path .. ": not a regular file"
+  end
+  return file, problem, number
+end
+
 -- true or false; nil and the reason if it cannot be told.
 local function is_there(path)
-  local file, problem, number = io.open(path)
+  local file, problem, number = opened(path)
   if file then return file:close() end
   if number == ENOENT then return false end
   return nil, problem
@@ -162,7 +174,7 @@ local function stored_hash(home)
   local blocked, problem = is_there(home .. "/blocked")
   if blocked == nil then return nil, problem end
   if blocked then return false, "blocked" end
-  local file, reason, number = io.open(home .. "/password")
+  local file, reason, number = opened(home .. "/password")
   if file then
     local hash = (file:read(MAX_HASH) or ""):match("^%s*([^\n]*%S)")    -- {PLAIN} may have blanks
     file:close()
@@ -184,7 +196,7 @@ end
 
 -- The limits of this account: its domain's, or a quota of its own (accounts/settings.py).
 local function limits_of(home, limits)
-  local file = io.open(home .. "/settings")
+  local file = opened(home .. "/settings")
   if not file then return limits end
   local quota = ("\n" .. (file:read(MAX_HASH) or "")):match("\nmax_mailbox_size = (%d+)\n")
   file:close()

@@ -266,6 +266,19 @@ def test_a_hash_that_dovecot_cannot_use_is_no_wrong_password(host, address, stor
     assert login(host, address) == "try later"
 
 
+@pytest.mark.parametrize("name, answer", [
+    ("password", "try later"), ("blocked", "try later"), ("settings", "in")])
+def test_nobody_waits_for_a_named_pipe_in_a_mailbox(host, address, name, answer):
+    """It would hold an auth worker, of which the host has a few, until Dovecot kills that."""
+    assert login(host, address) == "in"
+    path = host.mailbox(address) / name
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    start = time.monotonic()
+    assert login(host, address) == answer
+    assert time.monotonic() - start < 30, "an auth worker is killed after a minute"
+
+
 def test_an_account_over_whose_removal_the_run_was_killed(host, address):
     """It may have an owner who logged in at that moment: no mail bounces, and a login is enough."""
     assert login(host, address) == "in"

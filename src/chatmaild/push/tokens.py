@@ -239,7 +239,8 @@ def _trim(tokens: dict[str, int], now: float) -> None:
 
 
 def _read_file(path: str) -> bytes:
-    with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), "rb") as file:
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    with open(os.open(path, flags), "rb") as file:
         content = file.read(MAX_FILE_SIZE + 1)
     if len(content) > MAX_FILE_SIZE:
         raise ValueError(f"larger than {MAX_FILE_SIZE} octets")
