@@ -146,6 +146,27 @@ def test_each_transaction_of_a_session_is_judged_by_itself(host, person):
         assert answer(smtp, person, person)[0] == 250
 
 
+SPELLINGS = [
+    '"{name}"@{domain}', '{name}@"chat".example.org', "{name}@chat\\.example.org",
+    "{name}@[{domain}]", '"{name}@{domain}" <alice@example.org>', "{name} @ chat . example . org",
+    "=?utf-8?q?{name}=40chat=2Eexample=2Eorg?=", '{name}"@"{domain}',
+    "<{name}@(a (b))CHAT.example.org>",
+]
+
+
+def test_no_spelling_of_a_chat_address_passes_from_a_user_of_the_host(host, person):
+    """From a client outside of mynetworks: for others Postfix may rewrite the header."""
+    name, domain = person.split("@")
+    with host.smtp("alice", ORDINARY_USERS["alice"], source=host.stranger) as smtp:
+        for spelling in SPELLINGS:
+            author = spelling.format(name=name, domain=domain)
+            message = chatmessages.cleartext(ORDINARY, "bob@example.org", "hello").replace(
+                f"From: <{ORDINARY}>".encode(), f"From: {author}".encode())
+            assert author.encode() in message
+            code, text = answer(smtp, ORDINARY, "bob@example.org", message)
+            assert code == 554, f"{author}: {text}"
+
+
 def test_a_stranger_cannot_say_who_they_are(host, person):
     """XCLIENT and XFORWARD are for mynetworks that the admin lists, and nobody is by default."""
     for source in ("127.0.0.1", host.stranger):
