@@ -11,7 +11,7 @@ from chatmaild.admin.servers.postconf import PostfixError
 pytestmark = pytest.mark.parametrize("release", RELEASES)
 
 
-def judge(release, tables, clients=None, **parameters):
+def judge(release, tables, clients=None, has_logins=False, **parameters):
     """`clients`: what each table says, by a function of the address."""
     def ask(table, client):
         if clients is None:
@@ -21,7 +21,7 @@ def judge(release, tables, clients=None, **parameters):
     host = with_parameters(dataclasses.replace(postfix(release), ask=ask),
                            smtpd_milter_maps=tables, **parameters)
     (service, *_) = host.submission_servers()
-    return bad(exemptions.check(host, service))
+    return bad(exemptions.check(host, service, has_logins))
 
 
 def test_without_a_table_nobody_is(release):
@@ -54,10 +54,18 @@ def test_a_network_that_the_host_trusts(release):
                  ) == {"milter-maps": "failure"}
 
 
-def test_single_clients(release):
-    assert judge(release, "inline:{ 127.0.0.1=DISABLE }, cidr:/x", lambda table, client:
-                 "DISABLE" if client in ("127.0.0.1", "192.0.2.5") else None) == {
-                     "milter-maps": "warning"}
+@pytest.mark.parametrize("clients", ["127.0.0.1", "192.0.2.5", "2001:db8::5", "[::1]"])
+def test_single_clients_matter_where_users_log_in(release, clients, tmp_path):
+    """Chat users come from there; without a login it may be another mail server."""
+    def exempt(table, client):
+        return "DISABLE" if client == clients.strip("[]") else None
+
+    source = tmp_path / "exempt"
+    source.write_text(f"# 192.0.2.77 is a comment\n{clients} DISABLE\n")
+    for table in (f"inline:{{ {clients}=DISABLE }}", f"proxy:hash:{source}"):
+        assert judge(release, table, exempt) == {"milter-maps": "warning"}
+        assert judge(release, table, exempt, has_logins=True) == {"milter-maps": "failure"}
+    assert judge(release, "hash:/gone", exempt, has_logins=True) == {"milter-maps": "warning"}
 
 
 def test_the_first_table_that_answers_counts(release):

@@ -124,7 +124,7 @@ def test_line_that_was_appended_instead_of_merged(release):
     ({"milter_mail_macros": "i {mail_addr}"}, {"milter-macros": "failure"}),
     ({"receive_override_options": "no_milters"}, {"milter-overridden": "failure"}),
     ({"smtpd_proxy_filter": "127.0.0.1:10024"}, {"milter-proxy": "failure"}),
-    ({"smtpd_milter_maps": "inline:{ 127.0.0.1=DISABLE }"}, {"milter-maps": "warning"}),
+    ({"smtpd_milter_maps": "inline:{ 192.0.2.5=DISABLE }"}, {"milter-maps": "failure"}),
     ({"smtpd_sasl_type": "cyrus"}, {"sasl-type": "failure"}),
     ({"smtpd_recipient_restrictions": "permit_mynetworks, reject_unverified_recipient"},
      {"unverified-recipient": "warning"}),

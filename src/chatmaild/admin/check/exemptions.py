@@ -6,6 +6,7 @@ have, so that any form of table is understood.
 """
 
 import ipaddress
+import re
 from collections.abc import Iterator
 
 from chatmaild.admin.check.findings import Finding, failure, warning
@@ -17,14 +18,22 @@ ANYWHERE = ("192.0.2.77", "198.51.100.99", "203.0.113.201", "2001:db8::77",
 """Clients of the Internet (RFC 5737, RFC 3849) and of private networks (RFC 1918, RFC 4193)."""
 
 
-def check(postfix: Postfix, service: Service) -> Iterator[Finding]:
-    """Yield a failure if a network of clients is exempt, a warning if single clients may be."""
+_BETWEEN = re.compile(r"[\s,={}]")
+
+
+def check(postfix: Postfix, service: Service, has_logins: bool) -> Iterator[Finding]:
+    """Yield a failure if clients are exempt where users log in, or networks of clients elsewhere.
+
+    For single clients that send without a login, such as another mail server, it is a warning.
+    """
     tables = split(postfix.get("smtpd_milter_maps", service))
     if not tables:
         return
     place = f"{postfix.directory}/master.cf: {service.name}"
     try:
-        exempt = [client for client in (*ANYWHERE, *_in_mynetworks(postfix, service))
+        named = [client for table in tables for client in _clients(_text(table), has_logins)]
+        trusted = _clients(" ".join(postfix.words("mynetworks", service)), False)
+        exempt = [client for client in (*ANYWHERE, *trusted, *named)
                   if _is_exempt(postfix, tables, client)]
     except PostfixError as error:
         yield failure("milter-maps", place, f"smtpd_milter_maps cannot be asked: {error}",
@@ -32,8 +41,8 @@ def check(postfix: Postfix, service: Service) -> Iterator[Finding]:
         return
     if exempt:
         yield failure("milter-maps", place,
-                      "smtpd_milter_maps takes our filter away from whole networks of clients, "
-                      f"such as that of {exempt[0]}: what they send passes unchecked",
+                      f"smtpd_milter_maps takes our filter away from clients such as {exempt[0]}: "
+                      "what they send passes unchecked",
                       "smtpd_milter_maps =")
     else:
         yield warning("milter-maps", place,
@@ -48,12 +57,23 @@ def _is_exempt(postfix: Postfix, tables: list[str], client: str) -> bool:
     return False
 
 
-def _in_mynetworks(postfix: Postfix, service: Service) -> Iterator[str]:
-    """Yield a client of each network that is no loopback; tables among them are passed over."""
-    for word in postfix.words("mynetworks", service):
+def _text(table: str) -> str:
+    """The table itself if it is written in main.cf, or its source."""
+    if "{" in table:
+        return table
+    try:
+        with open(table.rpartition(":")[2], encoding="utf-8", errors="replace") as file:
+            return "\n".join(line for line in file if not line.startswith("#"))
+    except OSError:
+        return ""
+
+
+def _clients(text: str, with_single: bool) -> Iterator[str]:
+    """Yield a client of each network in `text`; of one address, or of loopback, if asked to."""
+    for word in _BETWEEN.split(text.replace("[", "").replace("]", "")):
         try:
-            network = ipaddress.ip_network(word.replace("[", "").replace("]", ""), strict=False)
+            network = ipaddress.ip_network(word, strict=False)
         except ValueError:
             continue
-        if not network.is_loopback and network.num_addresses > 1:
+        if with_single or not network.is_loopback and network.num_addresses > 1:
             yield str(network[network.num_addresses // 2])

@@ -168,7 +168,7 @@ def _milter_overrides(postfix: Postfix, service: Service) -> Iterator[Finding]:
         yield failure("milter-overridden", place,
                       "receive_override_options has no_milters: no filter is asked here",
                       f"receive_override_options = {_without(postfix, service, 'no_milters')}")
-    yield from exemptions.check(postfix, service)
+    yield from exemptions.check(postfix, service, service in postfix.submission_servers())
     if postfix.get("smtpd_proxy_filter", service):
         yield failure("milter-proxy", place,
                       "with smtpd_proxy_filter Postfix shows milters neither headers nor body, so "
