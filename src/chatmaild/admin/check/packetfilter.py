@@ -12,9 +12,6 @@ from chatmaild.errors import ChatmaildError
 COMMANDS = ("nft list ruleset", "iptables-save", "ip6tables-save")
 """Tools whose rules hold side by side; those of ufw and firewalld are among them."""
 
-_DROPS = re.compile(r"hook input .*policy drop|^:INPUT DROP|^\s*(counter.*)?(drop|reject\b.*)$",
-                    re.MULTILINE)
-"""What is not let in expressly stays out."""
 _ENDS = re.compile(r"\b(drop|reject|DROP|REJECT)\b")
 
 
@@ -33,8 +30,18 @@ def rules() -> str:
 def closes(rules: str, port: str) -> bool:
     """Whether a rule keeps packets out by default, or from `port` of TCP."""
     named = re.compile(rf"\bdport (\{{[^}}]*\b)?{port}\b")
-    return bool(_DROPS.search(rules)) or any(
-        named.search(line) and _ENDS.search(line) for line in rules.splitlines())
+    return any(_is_default(line) or named.search(line) and _ENDS.search(line)
+               for line in rules.splitlines())
+
+
+def _is_default(line: str) -> bool:
+    """Whether by this line of nftables or iptables what is not let in expressly stays out."""
+    hooked = line.partition("hook input ")[2]
+    words = line.split() or [""]
+    if words[0] == "counter":
+        return words[-1] == "drop" or "reject" in words
+    return ("policy drop" in hooked or line.startswith(":INPUT DROP")
+            or words == ["drop"] or words[0] == "reject")
 
 
 def is_public(address: str) -> bool:
