@@ -1,10 +1,12 @@
 #!/usr/bin/python3
-"""Measures the directory of several hosts, as one of them uses it: lookups, claims, import, memory.
+"""Measures several hosts with one chat domain; prints each aim and the figure side by side.
 
-    bench/cluster.py [--accounts 1000000] [--seconds 5]
+    sudo bench/cluster.py [--accounts 1000000] [--seconds 5] [--quick] [--directory]
 
-On a PostgreSQL of its own in a temporary directory, by its unix socket: what the network adds comes
-on top. A claim waits for the disk of that PostgreSQL (fsync is on here).
+The directory, as one host uses it: import, lookups, claims, on a PostgreSQL of its own in a
+temporary directory, by its unix socket; what the network adds comes on top. A claim waits for the
+disk of that PostgreSQL (fsync is on here). Then, without --directory, two hosts in a network, on
+Debian 12 and 13: through the right host, through the wrong one, and before there was a directory.
 """
 
 import argparse
@@ -20,6 +22,7 @@ from pathlib import Path
 TREE = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TREE / "src"), str(TREE / "tests")]
 
+import clusterhosts  # noqa: E402
 import postgresql  # noqa: E402
 
 from chatmaild.accounts import directoryschema  # noqa: E402
@@ -50,9 +53,13 @@ def during(seconds: float, work, threads: int) -> list[float]:
     return sorted(taken)
 
 
-def show(what: str, taken: list[float], seconds: float) -> None:
-    print(f"{what}: {len(taken) / seconds:,.0f}/s, p50 {taken[len(taken) // 2] * 1000:.2f} ms, "
-          f"p99 {taken[len(taken) * 99 // 100] * 1000:.2f} ms")
+def show(what: str, aim: str, figure: str) -> None:
+    print(f"{what:52} {aim:20} {figure}", flush=True)
+
+
+def rate(taken: list[float], seconds: float) -> str:
+    return (f"{len(taken) / seconds:,.0f}/s, p50 {taken[len(taken) // 2] * 1000:.2f} ms, "
+            f"p99 {taken[len(taken) * 99 // 100] * 1000:.2f} ms")
 
 
 def resident() -> int:
@@ -61,33 +68,43 @@ def resident() -> int:
     return pages * resource.getpagesize()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--accounts", type=int, default=1_000_000)
-    parser.add_argument("--seconds", type=float, default=5)
-    args = parser.parse_args()
+def measure_directory(accounts: int, seconds: float) -> None:
     with postgresql.server(fsync=True) as server:
         directoryschema.init(server.conninfo("postgres"))
         before = resident()
         with contextlib.closing(Directory(server.conninfo(), "one.example")) as one:
             one.join("192.0.2.10")
-            print(f"memory of {LINES + 1} connections: {(resident() - before) / 1e6:.1f} MB")
+            show(f"memory of {LINES + 1} connections", "-",
+                 f"{(resident() - before) / 1e6:+.1f} MB")
             start = time.monotonic()
-            for first in range(0, args.accounts, BATCH):
-                last = min(first + BATCH, args.accounts)
+            for first in range(0, accounts, BATCH):
+                last = min(first + BATCH, accounts)
                 one.put([(address(number), HASH, False, False) for number in range(first, last)])
-            seconds = time.monotonic() - start
-            print(f"import: {args.accounts:,} accounts in {seconds:.0f} s, "
-                  f"{args.accounts / seconds:,.0f}/s")
+            taken = time.monotonic() - start
+            show("import of 100,000 accounts", "<= 60 s",
+                 f"{taken * 100_000 / accounts:.1f} s (of {accounts:,} in {taken:.0f} s)")
             server.sql("VACUUM ANALYZE account")
-            show("lookups", during(
-                args.seconds, lambda: one.find(address(random.randrange(args.accounts))), LINES),
-                args.seconds)
-            show("claims", during(
-                args.seconds, lambda: one.claim(f"n{os.urandom(8).hex()}@chat.example", HASH),
-                LINES), args.seconds)
+            show(f"lookups among {accounts:,}", ">= 5,000/s, p99 5 ms", rate(during(
+                seconds, lambda: one.find(address(random.randrange(accounts))), LINES), seconds))
+            show("claims", "-", rate(during(
+                seconds, lambda: one.claim(f"n{os.urandom(8).hex()}@chat.example", HASH), LINES),
+                seconds))
             size = int(server.sql("SELECT pg_database_size('chatmaild')"))
-            print(f"size of the database: {size / 1e6:,.0f} MB")
+            show("size of the database", "-", f"{size / 1e6:,.0f} MB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--accounts", type=int, default=1_000_000)
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--directory", action="store_true", help="measure nothing else")
+    parser.add_argument("--quick", action="store_true", help="few rounds: does it work?")
+    args = parser.parse_args()
+    show("WHAT", "AIM", "FIGURE")
+    measure_directory(args.accounts, args.seconds)
+    if not args.directory:
+        for row in clusterhosts.measured(args.quick):
+            show(*row)
 
 
 if __name__ == "__main__":
