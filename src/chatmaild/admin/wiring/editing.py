@@ -3,7 +3,9 @@
 postconf(1) edits main.cf and master.cf, on a copy, so that everything else in them stays.
 """
 
+import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +16,8 @@ from chatmaild.admin.wiring.steps import Kind, Step
 
 Files = dict[str, bytes | None]
 """Content by path; None for a file that is not there."""
+
+_COPY = "chatmaild-wiring-"
 
 
 def carry_out(files: Files, steps: Iterable[Step]) -> Files:
@@ -58,6 +62,16 @@ def take_back(files: Files, steps: Iterable[Step]) -> tuple[Files, list[str]]:
     return done, left
 
 
+def remove_unfinished() -> None:
+    """Remove the copies of main.cf that killed runs left. No other run may be under way.
+
+    Raises OSError if the directory for temporary files cannot be read.
+    """
+    for entry in list(os.scandir(tempfile.gettempdir())):
+        if entry.name.startswith(_COPY) and entry.stat(follow_symlinks=False).st_uid == os.getuid():
+            shutil.rmtree(entry.path, ignore_errors=True)
+
+
 def _encode(text: str | None) -> bytes | None:
     return None if text is None else text.encode("utf-8", "surrogateescape")
 
@@ -84,7 +98,7 @@ class _Copy:
         self._files, self._directory = files, directory
 
     def __enter__(self) -> "_Copy":
-        self._temporary = tempfile.TemporaryDirectory(prefix="chatmaild-wiring-")
+        self._temporary = tempfile.TemporaryDirectory(prefix=_COPY)
         for name in ("main.cf", "master.cf"):
             content = self._files[f"{self._directory}/{name}"] or b""
             if content and not content.endswith(b"\n"):     # postconf would add to its last line

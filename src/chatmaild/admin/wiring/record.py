@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from chatmaild.admin.wiring import editing
 from chatmaild.admin.wiring.editing import Files
 from chatmaild.admin.wiring.steps import Kind, Step, WiringError
 from chatmaild.disk import atomic
@@ -44,8 +45,8 @@ class Record:
 def alone() -> Iterator[None]:
     """Keep others from changing the wiring meanwhile. Raises `WiringError` or `StoreError`.
 
-    What a killed run had not finished writing of its record is removed. An OSError of what is done
-    meanwhile, such as a full disk, is raised as a `WiringError`.
+    What a killed run left of its record and of its copies of main.cf is removed. An OSError of what
+    is done meanwhile, such as a full disk, is raised as a `WiringError`.
     """
     try:
         os.makedirs(DIRECTORY, mode=0o700, exist_ok=True)
@@ -54,6 +55,7 @@ def alone() -> Iterator[None]:
     try:
         with atomic.locked(DIRECTORY, PATIENCE):
             atomic.remove_unfinished(DIRECTORY)
+            editing.remove_unfinished()
             yield
     except OSError as error:
         raise WiringError(f"{error.filename or DIRECTORY}: {error.strerror}") from error
