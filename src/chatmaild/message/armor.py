@@ -14,6 +14,7 @@ armor that is short and complete, as most are, is read in one step (`ArmorReader
 """
 
 import ctypes
+import functools
 import re
 from binascii import a2b_base64
 from collections.abc import Callable
@@ -49,7 +50,7 @@ _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 # Three times as fast as anything in Python that looks at each octet. PYFUNCTYPE keeps Python's
 # lock: the call is over before another thread could make use of it.
-_strspn = ctypes.PYFUNCTYPE(ctypes.c_size_t, ctypes.c_char_p, ctypes.c_char_p)(
+_strspn = ctypes.PYFUNCTYPE(ctypes.c_size_t, ctypes.c_void_p, ctypes.c_char_p)(
     ("strspn", ctypes.PyDLL(None)))
 
 
@@ -60,7 +61,17 @@ def are_full(run: bytes, width: int, lines: int) -> bool:
         if characters[place::width + 2] != end * lines:
             return False
         characters[place::width + 2] = b"A" * lines     # now all must be base64 characters
-    return bool(_strspn(bytes(characters), _ALPHABET) == len(run))
+    # Read where it is: Python keeps a NUL behind each bytearray (PyByteArray_AsString).
+    first = ctypes.c_char.from_buffer(characters)
+    return bool(_strspn(ctypes.byref(first), _ALPHABET) == len(run))
+
+
+def _octet(run: bytes, width: int, number: int) -> int:
+    """One octet of those that these full lines encode."""
+    group, into = divmod(number, 3)
+    line, column = divmod(group, width // 4)
+    begin = line * (width + 2) + column * 4
+    return a2b_base64(run[begin:begin + 4])[into]
 
 
 def _is_last(line: bytes) -> bool:
@@ -170,19 +181,20 @@ class ArmorReader:
     def _run_of_lines(self, data: bytes, at: int) -> int:
         """Take all full lines of armor from `at` on. Returns where they end, or -1 if one of them
         is wrong and all must be read one by one."""
-        stop = len(data)
-        for end in b"=-":
-            found = data.find(end, at, stop)
-            stop = found if found >= 0 else stop
-        lines = (stop - at) // (self._width + 2)
+        stride = self._width + 2
+        lines = (len(data) - at) // stride
+        run = data[at:at + lines * stride]
+        if lines and not are_full(run, self._width, lines):
+            # The armor may end in here.
+            stop = min(found for found in (run.find(b"="), run.find(b"-"), len(run)) if found >= 0)
+            lines = stop // stride
+            run = run[:lines * stride]
+            if lines and not are_full(run, self._width, lines):
+                return -1
         if not lines:
             return at
-        stop = at + lines * (self._width + 2)
-        run = data[at:stop]
-        if not are_full(run, self._width, lines):
-            return -1
         self._take(run, lines)
-        return stop
+        return at + len(run)
 
     def _take(self, run: bytes, lines: int) -> None:
         """Hand on these full lines of armor, the first of which is at `_line_at`."""
@@ -207,7 +219,9 @@ class ArmorReader:
         stride = self._width + 2
         octets = self._width // 4 * 3
         at, total = 0, lines * octets
+        octet = functools.partial(_octet, run, self._width)
         while at < total:
+            at = packets.skip_pieces(octet, at, total)
             quiet, loud = packets.ahead()
             if quiet:
                 quiet = min(quiet, total - at)

@@ -24,6 +24,7 @@ MAX_SESSION_KEYS = 2000
 FIRST_PARTIAL = 512
 """Octets; the least for the first piece of a body in partial lengths, RFC 9580 section 4.2.1.4."""
 
+_LEAST_PARTIAL = 224 + FIRST_PARTIAL.bit_length() - 1    # as an octet; smaller ones are counted
 _MAX_KEY_PACKET = 6144
 _MAX_SMALL_PIECES = 4096
 LOOKED_AT_WHOLE = 24 * 1024
@@ -137,6 +138,28 @@ class PacketReader:
         self._body.gap()
         self._position += count
         self._advance(count)
+
+    def skip_pieces(self, octet: Callable[[int], int], at: int, end: int) -> int:
+        """Pass over pieces of a body in partial lengths which `ahead` would allow to be skipped
+        whole, each with the partial length behind it. `octet` gives an octet by its number; the
+        next one has the number `at`, the last one that before `end`. Returns the number of the
+        octet that is next then.
+
+        This does what `skip` and `feed` do, in a tenth of the time: GnuPG writes 8 KiB pieces.
+        """
+        if self._state is not PacketReader._ciphertext or self._last_piece:
+            return at
+        begin = at
+        while (self._body_position + self._piece <= self._quiet_until
+               and at + self._piece < end
+               and _LEAST_PARTIAL <= (length := octet(at + self._piece)) < 255):
+            at += self._piece + 1
+            self._body_position += self._piece
+            self._piece = 1 << (length & 31)
+        if at > begin:
+            self._body.gap()
+            self._position += at - begin
+        return at
 
     def finish(self) -> None:
         """The data is over. Raises `Refusal` if the message is not complete."""
