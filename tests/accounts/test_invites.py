@@ -90,6 +90,12 @@ def test_expiry(boxes, invites):
     assert invites.sweep(DOMAIN, 20_002 * DAY) == due and invites.batches(DOMAIN) == []
 
 
+def test_by_a_clock_set_back_a_day_an_invitation_counts_and_stays(boxes, invites):
+    _, [made] = invites.create(boxes.domain, 1, 1, NOW)
+    assert invites.sweep(DOMAIN, NOW - DAY) == []
+    assert invites.claim(DOMAIN, made.password.encode(), NOW - DAY)
+
+
 def test_revoking_takes_one_batch_back(boxes, invites):
     first, [made] = invites.create(boxes.domain, 1, 7, NOW)
     second, others = invites.create(boxes.domain, 3, 7, NOW)

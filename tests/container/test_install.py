@@ -173,6 +173,40 @@ def test_services_are_ready_again_after_sigkill(host):
     host.imap(f"dora12345@{CHAT_DOMAIN}", "a secret of Dora's").logout()
 
 
+REFUSED_SIGNUPS = """
+import socket, sys
+connection = socket.socket(socket.AF_UNIX)
+connection.settimeout(120)
+connection.connect("/run/chatmaild/doveauth.sock")
+answers = connection.makefile("rb")
+connection.sendall(b"H3\\t2\\t0\\t\\tauth\\n")
+for number in range(int(sys.argv[1])):
+    user = b"user%05d@chat.example.org" % number
+    connection.sendall(b'Lshared/passdb/short"' + user + b"\\t" + user + b"\\n")
+    assert answers.readline() == b"N\\n"
+"""
+
+
+def test_nobody_waits_while_journald_is_stopped(host):
+    """systemd gives each service a buffer for about 5,500 lines. The lines beyond are counted."""
+    journald = str(host.main_pid("systemd-journald.service"))
+    host.run("kill", "-STOP", journald)
+    try:
+        host.run("/usr/bin/python3", "-c", REFUSED_SIGNUPS, "8000")
+        host.imap(*CHATTER).logout()
+        with host.smtp(*CHATTER) as smtp:
+            smtp.sendmail(CHATTER[0], [CHATTER[0]], encrypted(CHATTER[0]))
+    finally:
+        host.run("kill", "-CONT", journald)
+
+    def counted():
+        host.run("/usr/bin/python3", "-c", REFUSED_SIGNUPS, "1")
+        return "the log took no lines for a while; lost: " in host.journal(
+            "chatmaild-doveauth.service")
+
+    until(counted, "the journal to say how many lines were lost")
+
+
 def test_each_service_tells_its_metrics_out_of_its_sandbox(host):
     host.set_ini("metrics_listen", "unix:/run/chatmaild/metrics")
     host.run("systemctl", "restart", "chatmaild-*.service")
