@@ -52,6 +52,13 @@ def test_idle_without_a_domain(host):
     assert judge(inifile.load(path)) == {"idle": "warning"}
 
 
+def test_all_is_not_well_where_nothing_could_be_tried(host):
+    path = host().path
+    path.write_text("[chatmaild]\n")
+    assert [cli.main(["-c", str(path), "check", *options])
+            for options in ([], ["--live"], ["--dns"])] == [0, 1, 1]
+
+
 @pytest.mark.parametrize("mode", [0o600, 0o666])
 def test_mode_of_the_file(host, mode):
     config = host()

@@ -81,6 +81,9 @@ def examine(config: Config, args: argparse.Namespace) -> Iterator[Finding]:
     """Yield all findings, in the order in which to mend them."""
     yield from host.check(config)
     if not config.mail_domains:
+        if args.live or args.dns:
+            yield unseen("idle-unproven", "--live" if args.live else "--dns",
+                         "nothing to try without a chat domain")
         return
     problems: list[Finding] = []
     postfix = _observe(lambda: postconf.observe(args.postfix), "postfix", problems)
