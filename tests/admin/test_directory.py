@@ -66,6 +66,15 @@ def test_a_host_without_directory_is_told_so(hosts):
     assert "belong together" in one.command("status")[2]
 
 
+@pytest.mark.parametrize("action", ["init", "status"])
+def test_a_database_that_is_not_there_is_complained_of_once(hosts, tmp_path, caplog, action):
+    one, _ = hosts
+    (tmp_path / "one/directory.conf").write_text(f"host={tmp_path} dbname=x user=y\n")
+    code, _, errors = one.command(action)
+    assert code == 1 and len(errors.splitlines()) == 1 and str(tmp_path) in errors
+    assert caplog.messages == []
+
+
 def test_a_host_that_did_not_join_is_told_how(directory_server, hosts):
     one, _ = hosts
     one.make("somebody1")

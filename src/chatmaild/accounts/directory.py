@@ -85,16 +85,18 @@ class Directory:
     Every method raises `DirectoryError` if the database does not answer within `patience` seconds.
     """
 
-    def __init__(self, conninfo: str, node: str, lines: int = LINES, patience: float = LIMIT):
+    def __init__(self, conninfo: str, node: str, lines: int = LINES, patience: float = LIMIT,
+                 logs: bool = False):
+        """With `logs`, write to the log when the database is lost and found again."""
         self.node = node
         self._patience = patience
         self.key = conninfo, node
-        self._primary = Lines(conninfo, PRIMARY, lines, node)
-        self._standby = Lines(conninfo, STANDBY, 1, node)
+        self._primary = Lines(conninfo, PRIMARY, lines, node, logs)
+        self._standby = Lines(conninfo, STANDBY, 1, node, logs)
 
     @classmethod
-    def of(cls, config: Config, lines: int = LINES, patience: float = LIMIT
-           ) -> "Directory | None":
+    def of(cls, config: Config, lines: int = LINES, patience: float = LIMIT,
+           logs: bool = False) -> "Directory | None":
         """Return the directory of the configuration; None on a host that is alone.
 
         Raises `ConfigError`. An unreachable database is no error yet.
@@ -102,7 +104,7 @@ class Directory:
         if config.directory is None:
             return None
         try:
-            return cls(conninfo(config.directory), config.node, lines, patience)
+            return cls(conninfo(config.directory), config.node, lines, patience, logs)
         except DirectoryError as error:
             raise ConfigError([str(error)]) from None
 
@@ -116,7 +118,7 @@ class Directory:
             with contextlib.suppress(DirectoryError):
                 if before.key == (conninfo(config.directory), config.node):
                     return before
-        after = cls.of(config)
+        after = cls.of(config, logs=True)
         if before:
             before.close(wait=False)
         return after

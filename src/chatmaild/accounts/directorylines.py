@@ -98,13 +98,16 @@ class Lines:
     """`count` connections of one kind, each with a thread. Threads may share them.
 
     `target` chooses among the hosts in the connection string (libpq's target_session_attrs). In
-    the database the sessions bear the name of the host `node`, and our version.
+    the database the sessions bear the name of the host `node`, and our version. With `logs`, one of
+    the threads writes to the log when the database is lost and found again: for a service, since
+    who runs a command sees the `DirectoryError`.
     """
 
-    def __init__(self, conninfo: str, target: str, count: int, node: str = ""):
+    def __init__(self, conninfo: str, target: str, count: int, node: str = "",
+                 logs: bool = False):
         self._arguments = _arguments(conninfo, target, node)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._lines = [_Line(self._arguments, self._jobs, speaks=number == 0)
+        self._lines = [_Line(self._arguments, self._jobs, logs and number == 0)
                        for number in range(count)]
         for line in self._lines:
             line.start()
