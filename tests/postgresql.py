@@ -105,6 +105,13 @@ class Server:
         until(lambda: self.sql(f"SELECT pg_last_wal_replay_lsn() >= '{position}'") == "t",
               "the standby to catch up")
 
+    def fall_behind(self) -> None:
+        """From now on this standby gets nothing of what happens on the primary."""
+        self.sql("ALTER SYSTEM SET primary_conninfo = ''")
+        self.sql("SELECT pg_reload_conf()")
+        until(lambda: self.sql("SELECT count(*) FROM pg_stat_wal_receiver") == "0",
+              "the standby to hear nothing any more")
+
     def wait_for_standby(self) -> None:
         """From now on a commit is on the standby, too, before anybody is told that it is done."""
         self.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")

@@ -4,10 +4,13 @@ import contextlib
 import json
 import threading
 
+import postgresql
 import pytest
 from dictclient import DictClient, Running
 from rig.until import until
 
+from chatmaild import cli
+from chatmaild.accounts import directoryschema
 from chatmaild.accounts.directory import Directory
 from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.config import inifile
@@ -20,17 +23,18 @@ PASSWORD = "a good password"
 class Host:
     """A disk of its own, and the two services that ask the directory."""
 
-    def __init__(self, server, directory, node, stack):
+    def __init__(self, server, directory, node, stack, *standbys):
         directory.mkdir()
         self.connection = directory / "directory.conf"
-        self.connection.write_text(server.conninfo())
+        conninfo = server.conninfo("chatmaild", *standbys)
+        self.connection.write_text(conninfo)
         self.text = ("[chatmaild]\nmail_domains = chat.example\nmax_load_1m = 9999\n"
                      "min_available_memory = 0\nmin_free_disk_space = 0\nmin_free_inodes = 0\n"
                      f"mailboxes_dir = {directory}/mail\nnode = {node}\n"
                      f"directory = {self.connection}\n")
         self.config = config = inifile.parse(self.text.encode(), directory / "chatmaild.ini")
         self.mailboxes = Mailboxes(config)
-        self.directory = Directory(server.conninfo(), node, lines=1, patience=30)
+        self.directory = Directory(conninfo, node, lines=1, patience=30)
         stack.callback(self.directory.close)
         self.clients, self.running = {}, []
         for name, service in (("doveauth", doveauth.DoveAuth),
@@ -50,6 +54,16 @@ class Host:
             done = threading.Event()
             running.call(lambda: (running.service.configure(self.config), done.set()))
             assert done.wait(60)
+
+    def reconcile(self):
+        """What `chatmaild directory reconcile` exits with."""
+        self.config.path.write_text(self.text + "mail_user = root\n")
+        return cli.main(["-c", str(self.config.path), "directory", "reconcile"])
+
+    @property
+    def nocreate(self):
+        """The file that keeps newcomers out while it exists."""
+        return self.config.path.parent / "nocreate"
 
     def login(self, password=PASSWORD, address=ADDRESS):
         """What doveauth knows then; its letter if it is not an account."""
@@ -79,8 +93,15 @@ def server(directory_server):
 
 @pytest.fixture
 def hosts(server, tmp_path):
+    with joined(tmp_path, server) as hosts:
+        yield hosts
+
+
+@contextlib.contextmanager
+def joined(directory, server, *standbys):
+    """Two hosts that are in the directory, and ask it."""
     with contextlib.ExitStack() as stack:
-        one, two = (Host(server, tmp_path / name, f"{name}.example", stack)
+        one, two = (Host(server, directory / name, f"{name}.example", stack, *standbys)
                     for name in ("one", "two"))
         one.directory.join("192.0.2.10"), two.directory.join("192.0.2.20")
         for host in (one, two):
@@ -182,8 +203,9 @@ def test_a_reload_keeps_the_connections_or_makes_new_ones(hosts, server):
     two.reload()
     assert until(lambda: isinstance(answer := two.login(), dict) and answer,
                  "the new role")["host"] == "one.example"
-    assert int(server.sql("SELECT count(*) FROM pg_stat_activity WHERE usename = 'postgres' AND "
-                          "application_name = 'chatmaild'")) >= 4
+    until(lambda: int(server.sql("SELECT count(*) FROM pg_stat_activity WHERE usename = 'postgres' "
+                                 "AND application_name LIKE 'chatmaild %'")) >= 4,
+          "all connections of the new role")
 
 
 def test_accounts_here_need_no_database_and_others_wait_for_it(hosts, server):
@@ -200,3 +222,30 @@ def test_accounts_here_need_no_database_and_others_wait_for_it(hosts, server):
     again = until(lambda: isinstance(answer := two.login(), dict) and answer,
                   "the directory to be found again")
     assert again["host"] == "one.example"
+
+
+def test_whom_a_promotion_forgot_the_home_enters_again(tmp_path):
+    """Without synchronous replication; the steps are those of several-hosts.md."""
+    newest = "newest123@chat.example"
+    with postgresql.server() as primary:
+        directoryschema.init(primary.conninfo("postgres"))
+        with (postgresql.server(primary) as standby,
+              joined(tmp_path, primary, standby) as (one, two)):
+            one.login()
+            standby.caught_up(primary)
+            standby.fall_behind()
+            one.login(address=newest)
+            for host in (one, two):
+                host.nocreate.touch()
+            primary.kill()
+            standby.promote()
+            assert until(lambda: isinstance(answer := two.login(), dict) and answer,
+                         "the new primary to be found")["host"] == "one.example"
+            assert standby.sql("SELECT address FROM account") == ADDRESS
+            assert "host" not in one.login(address=newest), "at home nobody asks the directory"
+            assert two.login(address=newest) == b"F", "they are to try again, and are not unknown"
+            assert one.reconcile() == two.reconcile() == 0
+            for host in (one, two):
+                host.nocreate.unlink()
+            assert two.login(address=newest)["host"] == "one.example"
+            assert not two.mailbox(newest).exists()

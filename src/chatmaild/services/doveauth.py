@@ -185,7 +185,10 @@ class DoveAuth(dictserver.Service):
             self._refused.add(mailbox.domain.name, found.value)
             log.info("signup refused: reason=%s user=%s domain=%s", found.value,
                      self._label(mailbox.address), mailbox.domain.name)
-            return dictproto.FAILURE if found.is_temporary else dictproto.NOT_FOUND
+            # a directory that was promoted may have forgotten them: nobody is unknown meanwhile
+            forgotten = self._directory and found is Denial.SWITCHED_OFF
+            return (dictproto.FAILURE if found.is_temporary or forgotten else
+                    dictproto.NOT_FOUND)
         if isinstance(found, Entry):
             return _json(user=mailbox.address, password=found.hash or "", host=found.node,
                          hostip=found.ip)
