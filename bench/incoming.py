@@ -51,8 +51,8 @@ def start_filter(dns_port):
         f"dns_servers = 127.0.0.1@{dns_port}\ntrusted_networks =\n")
     os.umask(0)
     with open(DIR / "filter.log", "wb") as log:
-        process = privatepostfix.start_filtermail(
-            DIR / "chatmaild.ini",
+        process = privatepostfix.start_service(
+            "filtermail", DIR / "chatmaild.ini",
             ["--direction", "incoming", "--socket", f"unix:{DIR}/incoming.sock"], log)
         accept_all = subprocess.Popen(
             [sys.executable, ROOT / "bench/acceptall.py", f"{DIR}/acceptall.sock"],

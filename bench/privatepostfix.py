@@ -87,10 +87,10 @@ def _postfix(command):
                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def start_filtermail(ini, arguments, log):
-    """`chatmaild filtermail` of this checkout, beside it; the process."""
+def start_service(name, ini, arguments, log):
+    """`chatmaild NAME` of this checkout, beside it; the process."""
     return subprocess.Popen(
-        [sys.executable, "-m", "chatmaild", "-c", ini, "filtermail", *arguments],
+        [sys.executable, "-m", "chatmaild", "-c", ini, name, *arguments],
         env=os.environ | {"PYTHONPATH": str(ROOT / "src"), "JOURNAL_STREAM": "0:0"},
         stdin=subprocess.DEVNULL, stderr=log)
 
