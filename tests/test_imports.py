@@ -1,6 +1,8 @@
 """Holds the map of HACKING.md: which room may import which, and who imports foreign packages."""
 
 import ast
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -128,3 +130,11 @@ def test_each_foreign_package_has_one_importer(module):
 def test_rules_ask_nothing_of_the_world(module):
     used = {name.split(".")[0] for name in imports(MODULES[module])}
     assert not used & OF_THE_WORLD, f"{module} must be a function of values"
+
+
+@pytest.mark.parametrize("service", ["doveauth", "recipients"])
+def test_a_service_loads_the_directory_of_several_hosts_only_when_one_is_set(service):
+    code = (f"import sys, chatmaild.services.{service}\n"
+            "sys.exit('chatmaild.accounts.directory' in sys.modules)")
+    subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(SRC)},
+                   check=True)

@@ -9,7 +9,8 @@ import pytest
 from rig.until import until
 
 from chatmaild.accounts import directorylines, directoryschema
-from chatmaild.accounts.directory import Directory, Uninvited
+from chatmaild.accounts.directory import Directory
+from chatmaild.accounts.invites import Uninvited
 from chatmaild.errors import DirectoryError
 
 ADDRESS = "somebody1@chat.example"

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from chatmaild.accounts.directory import Uninvited
 from chatmaild.accounts.entries import Entries
+from chatmaild.accounts.invites import Uninvited
 from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.config import inifile
 from chatmaild.errors import DirectoryError, StoreError

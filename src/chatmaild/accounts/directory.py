@@ -14,7 +14,7 @@ from typing import Any
 
 from chatmaild.accounts import directorysql as sql
 from chatmaild.accounts.directorylines import PRIMARY, Lines, Session, conninfo
-from chatmaild.accounts.invites import TOKEN_LENGTH
+from chatmaild.accounts.invites import TOKEN_LENGTH, Uninvited
 from chatmaild.config.config import Config
 from chatmaild.errors import ConfigError, DirectoryError
 
@@ -73,10 +73,6 @@ class Claim:
     entry: Entry
     made: bool
     """Whether nobody had it before."""
-
-
-class Uninvited(Exception):
-    """The password does not begin with an unused invitation."""
 
 
 class Directory:

@@ -37,6 +37,10 @@ _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 _DIRECTORY = ".invites"
 
 
+class Uninvited(Exception):
+    """The password does not begin with an unused invitation."""
+
+
 @dataclass(frozen=True, slots=True)
 class Invitation:
     """A login that creates the account the first time, and is that of the account from then on."""

@@ -17,11 +17,10 @@ from collections.abc import Callable, Collection, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from chatmaild.accounts import passwordhash, signup
-from chatmaild.accounts.directory import LINES, Directory, Entry, Uninvited
-from chatmaild.accounts.invites import Invites
+from chatmaild.accounts.invites import Invites, Uninvited
 from chatmaild.accounts.lifecycle import Creation
 from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
 from chatmaild.accounts.signup import Denial
@@ -30,6 +29,9 @@ from chatmaild.console import Console
 from chatmaild.daemon import dictproto, dictserver, logs, sockets
 from chatmaild.errors import DirectoryError, StoreError
 from chatmaild.metrics import Counter, Metric
+
+if TYPE_CHECKING:
+    from chatmaild.accounts.directory import Directory, Entry
 
 log = logging.getLogger(__name__)
 
@@ -60,12 +62,13 @@ class DoveAuth(dictserver.Service):
         self._hashers = ThreadPoolExecutor(os.cpu_count() or 1, "hash")
         self._makers = ThreadPoolExecutor(MAKERS, "make")
         self._creating: dict[str, asyncio.Future[None]] = {}
-        self._directory: Directory | None = None
-        self._askers = ThreadPoolExecutor(LINES, "directory")
+        self._directory: "Directory | None" = None
+        self._askers: ThreadPoolExecutor | None = None
 
     def configure(self, config: Config) -> None:
         """Use this configuration; make missing directories and sweep away leftovers."""
-        self._directory = Directory.reopened(self._directory, config)
+        if self._directory or config.directory is not None:
+            self._open_directory(config)
         self._config = config
         known = self._known if self._root == config.mailboxes_dir else ()
         self._root, self._known = config.mailboxes_dir, config.domains.keys()
@@ -82,6 +85,12 @@ class DoveAuth(dictserver.Service):
             except StoreError as error:
                 log.error("%s", error)
 
+    def _open_directory(self, config: Config) -> None:
+        # Loaded only now: a host that is alone saves nearly a megabyte.
+        from chatmaild.accounts.directory import LINES, Directory
+        self._directory = Directory.reopened(self._directory, config)
+        self._askers = self._askers or ThreadPoolExecutor(LINES, "directory")
+
     def metrics(self) -> Iterator[Metric]:
         """Yield the counts of created accounts and refused sign-ups."""
         return (each.metric() for each in (self._created, self._refused))
@@ -90,7 +99,8 @@ class DoveAuth(dictserver.Service):
         """End the threads and the connections to the directory."""
         self._hashers.shutdown()
         self._makers.shutdown()
-        self._askers.shutdown()
+        if self._askers:
+            self._askers.shutdown()
         if self._directory:
             self._directory.close()
 
@@ -145,7 +155,7 @@ class DoveAuth(dictserver.Service):
         owner = self._config.mail_user
         return _json(home=mailbox.home, uid=owner, gid=owner)
 
-    async def _user_elsewhere(self, mailbox: Mailbox, directory: Directory) -> bytes:
+    async def _user_elsewhere(self, mailbox: Mailbox, directory: "Directory") -> bytes:
         """Answer about an account elsewhere: never unknown while it has an entry, so mail waits."""
         if mailbox.hash():
             return self._user(mailbox)
@@ -177,7 +187,7 @@ class DoveAuth(dictserver.Service):
             done.set_result(None)
 
     async def _login(self, mailbox: Mailbox, password: bytes, client: bytes) -> bytes:
-        found: str | Denial | Entry | None = mailbox.hash()
+        found: "str | Denial | Entry | None" = mailbox.hash()
         if found is None:
             found = await (self._claim(self._directory, mailbox, password, client)
                            if self._directory else self._create(mailbox, password, client))
@@ -189,10 +199,12 @@ class DoveAuth(dictserver.Service):
             forgotten = self._directory and found is Denial.SWITCHED_OFF
             return (dictproto.FAILURE if found.is_temporary or forgotten else
                     dictproto.NOT_FOUND)
-        if isinstance(found, Entry):
-            return _json(user=mailbox.address, password=found.hash or "", host=found.node,
-                         hostip=found.ip)
-        return _account(mailbox, found) if found else dictproto.NOT_FOUND
+        if not found:
+            return dictproto.NOT_FOUND
+        if isinstance(found, str):
+            return _account(mailbox, found)
+        return _json(user=mailbox.address, password=found.hash or "", host=found.node,
+                     hostip=found.ip)
 
     async def _create(
         self, mailbox: Mailbox, password: bytes, client: bytes
@@ -209,8 +221,8 @@ class DoveAuth(dictserver.Service):
         return hashed if isinstance(hashed, Denial) else await self._make(mailbox, hashed, claim)
 
     async def _claim(
-        self, directory: Directory, mailbox: Mailbox, password: bytes, client: bytes
-    ) -> str | Denial | Entry | None:
+        self, directory: "Directory", mailbox: Mailbox, password: bytes, client: bytes
+    ) -> "str | Denial | Entry | None":
         """Like `_create` on one of several hosts; returns the entry of an account elsewhere."""
         entry = await self._ask(directory.find, mailbox.address)
         if entry and entry.is_own and entry.leaving:    # and its mailbox is gone
@@ -231,7 +243,7 @@ class DoveAuth(dictserver.Service):
             return Denial.BLOCKED
         return await self._settle(mailbox, entry) if entry.is_own else entry
 
-    async def _settle(self, mailbox: Mailbox, entry: Entry) -> str | Denial | None:
+    async def _settle(self, mailbox: Mailbox, entry: "Entry") -> str | Denial | None:
         """Make the missing mailbox of an account that lives here by its entry; returns its hash."""
         if entry.moving:
             raise DirectoryError(f"{mailbox.address}: is moving to {entry.moving}")

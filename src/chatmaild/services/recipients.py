@@ -11,8 +11,8 @@ import logging
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
-from chatmaild.accounts.directory import LINES, Directory, Entry
 from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.config.config import Config
 from chatmaild.console import Console
@@ -21,6 +21,9 @@ from chatmaild.errors import StoreError
 from chatmaild.filter.mailboxlookup import ACCOUNT, MAILBOX, Seen, account_answer, mailbox_answer
 from chatmaild.filter.questions import Account, MailboxState
 from chatmaild.metrics import Counter, Metric
+
+if TYPE_CHECKING:
+    from chatmaild.accounts.directory import Directory, Entry
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +45,9 @@ class RecipientService(dictserver.Service):
                               "Questions of the outgoing filter.")
         self._failed = Counter("chatmaild_recipients_failed_total",
                                "Questions that the disk did not answer.")
-        self._directory: Directory | None = None
-        self._askers = ThreadPoolExecutor(LINES, "directory")
-        self._answers: dict[str, tuple[float, Entry | None]] = {}
+        self._directory: "Directory | None" = None
+        self._askers: ThreadPoolExecutor | None = None
+        self._answers: "dict[str, tuple[float, Entry | None]]" = {}
 
     def metrics(self) -> Iterator[Metric]:
         """Yield the counts of questions, and of those without an answer."""
@@ -52,14 +55,22 @@ class RecipientService(dictserver.Service):
 
     def configure(self, config: Config) -> None:
         """Use this configuration from now on, and forget the answers of the directory."""
-        self._directory = Directory.reopened(self._directory, config)
+        if self._directory or config.directory is not None:
+            self._open_directory(config)
         self._answers.clear()
         self._mailboxes = Mailboxes(config)
         self._seen = Seen(self._mailboxes)
 
+    def _open_directory(self, config: Config) -> None:
+        # Loaded only now: a host that is alone saves nearly a megabyte.
+        from chatmaild.accounts.directory import LINES, Directory
+        self._directory = Directory.reopened(self._directory, config)
+        self._askers = self._askers or ThreadPoolExecutor(LINES, "directory")
+
     def close(self) -> None:
         """End the threads and the connections to the directory."""
-        self._askers.shutdown()
+        if self._askers:
+            self._askers.shutdown()
         if self._directory:
             self._directory.close()
 
@@ -85,7 +96,7 @@ class RecipientService(dictserver.Service):
             log.error("%s", error)
             return dictproto.FAILURE
 
-    async def _elsewhere(self, directory: Directory, address: str, is_login: bool) -> bytes:
+    async def _elsewhere(self, directory: "Directory", address: str, is_login: bool) -> bytes:
         """Answer about an address without a mailbox here."""
         mailbox = (self._mailboxes.find(address) if is_login
                    else self._mailboxes.find_recipient(address))
@@ -98,7 +109,7 @@ class RecipientService(dictserver.Service):
             return dictproto.FAILURE
         return account_answer(Account(state)) if is_login else mailbox_answer(state)
 
-    async def _entry(self, directory: Directory, address: str) -> Entry | None:
+    async def _entry(self, directory: "Directory", address: str) -> "Entry | None":
         now = time.monotonic()
         known = self._answers.get(address)
         if known and now < known[0]:
@@ -111,7 +122,7 @@ class RecipientService(dictserver.Service):
         return entry
 
 
-def _state(entry: Entry | None) -> MailboxState:
+def _state(entry: "Entry | None") -> MailboxState:
     if entry is None or entry.leaving:
         return MailboxState.UNKNOWN
     if entry.blocked:
