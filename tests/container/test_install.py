@@ -192,7 +192,7 @@ def test_nobody_waits_while_journald_is_stopped(host):
     journald = str(host.main_pid("systemd-journald.service"))
     host.run("kill", "-STOP", journald)
     try:
-        host.run("/usr/bin/python3", "-c", REFUSED_SIGNUPS, "8000")
+        host.run("/usr/bin/python3", "-c", REFUSED_SIGNUPS, "20000")
         host.imap(*CHATTER).logout()
         with host.smtp(*CHATTER) as smtp:
             smtp.sendmail(CHATTER[0], [CHATTER[0]], encrypted(CHATTER[0]))

@@ -50,7 +50,7 @@ _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 # Three times as fast as anything in Python that looks at each octet. PYFUNCTYPE keeps Python's
 # lock: the call is over before another thread could make use of it.
-_strspn = ctypes.PYFUNCTYPE(ctypes.c_size_t, ctypes.c_void_p, ctypes.c_char_p)(
+_strspn = ctypes.PYFUNCTYPE(ctypes.c_size_t, ctypes.c_char_p, ctypes.c_char_p)(
     ("strspn", ctypes.PyDLL(None)))
 
 
@@ -61,9 +61,7 @@ def are_full(run: bytes, width: int, lines: int) -> bool:
         if characters[place::width + 2] != end * lines:
             return False
         characters[place::width + 2] = b"A" * lines     # now all must be base64 characters
-    # Read where it is: Python keeps a NUL behind each bytearray (PyByteArray_AsString).
-    first = ctypes.c_char.from_buffer(characters)
-    return bool(_strspn(ctypes.byref(first), _ALPHABET) == len(run))
+    return bool(_strspn(bytes(characters), _ALPHABET) == len(run))
 
 
 def _octet(run: bytes, width: int, number: int) -> int:

@@ -78,16 +78,18 @@ def test_the_clock_of_the_database_on_this_machine_is_ours(host):
 
 def test_versions_are_compared_by_who_is_connected(host, directory_server):
     config = inifile.load(host.ini)
+    # A name of its own: commands of other tests are still connected as two.example.
+    directory_server.sql("UPDATE node SET name = 'three.example' WHERE name = 'two.example'")
 
     def found():
         return next((finding.level.value, finding.text) for finding in check(None, None, config)
                     if finding.code == "directory-versions")
     for version, level in (("", "ok"), (__version__, "ok"), ("0.0.9", "warning")):
-        name = f"chatmaild {version} two.example" if version else "theirs"
+        name = f"chatmaild {version} three.example" if version else "theirs"
         conninfo = f"{directory_server.conninfo()} application_name='{name}'"
-        with contextlib.closing(Directory(conninfo, "two.example", 1, 30)) as two:
-            assert two.version() == 1
-            until(lambda: found() == (level, f"one.example {__version__}, two.example "
+        with contextlib.closing(Directory(conninfo, "three.example", 1, 30)) as three:
+            assert three.version() == 1
+            until(lambda: found() == (level, f"one.example {__version__}, three.example "
                                       f"{version or '(not connected to the directory now)'}"),
                   "the sessions of before to end")
 
