@@ -47,3 +47,13 @@ def test_an_empty_session_key_is_found_whatever_follows_it(behind):
     for chunk in (65535, 100, 7, 1):
         content, _ = read(openpgpmessages.headers(), body, chunk)
         assert content == Content(ContentKind.CLEARTEXT, "session-key-truncated", place)
+
+
+def test_an_armor_inside_another_is_found_however_it_is_cut():
+    body = attacks.body(attacks.x25519(attacks.noise(8), attacks.noise(32), attacks.noise(40)))
+    place = body.index(attacks.ARMOR_BEGIN)
+    begun = b"-----BEGIN PGP MESSAGE-----\r\nComment: the meeting is at noon\r\n\r\n"
+    for chunk in (65535, 100, 7, 1):
+        content, _ = read(openpgpmessages.headers(), body[:place] + begun + body[place:], chunk,
+                          ReaderOptions(tolerant=True))
+        assert content == Content(ContentKind.CLEARTEXT, "text-in-armor", place + len(begun))

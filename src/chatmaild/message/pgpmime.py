@@ -317,5 +317,7 @@ def _lines_in_known_head(head: bytes, tolerant: bool) -> int:
         reader.feed(head)
     except Refusal:
         return 0        # reading line by line will find the fault again, with its place
-    known = reader._armor is not None and not reader._rest and head.count(b"\0") == 2
+    # What looks like a head may have an armor in it that has begun already.
+    known = (reader._armor is not None and not reader._rest and head.count(b"\0") == 2
+             and BEGIN not in head)
     return reader._lines_read if known else 0
