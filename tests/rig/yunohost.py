@@ -46,33 +46,7 @@ MAIN_CF = {
     "disable_vrfy_command": "yes",
 }
 
-DOVECOT_23 = """\
-!include yunohost.d/pre-ext.conf
-protocols = imap
-auth_mechanisms = plain login
-mail_uid = 500
-mail_gid = 8
-mail_home = /var/mail/%n
-mail_location = maildir:/var/mail/%n
-mail_plugins = $mail_plugins quota notify
-ssl = required
-ssl_cert = </etc/dovecot/private/dovecot.pem
-ssl_key = </etc/dovecot/private/dovecot.key
-passdb {
-  driver = passwd-file
-  args = username_format=%n /etc/dovecot/users
-}
-userdb {
-  driver = passwd-file
-  args = username_format=%n /etc/dovecot/users
-}
-protocol imap {
-  mail_plugins = $mail_plugins imap_quota
-}
-protocol lda {
-  auth_socket_path = /var/run/dovecot/auth-master
-  mail_plugins = quota sieve
-}
+BOTH = """\
 namespace inbox {
   inbox = yes
   mailbox Junk {
@@ -103,6 +77,36 @@ service stats {
     mode = 0660
   }
 }
+"""
+
+DOVECOT_23 = """\
+!include yunohost.d/pre-ext.conf
+protocols = imap
+auth_mechanisms = plain login
+mail_uid = 500
+mail_gid = 8
+mail_home = /var/mail/%n
+mail_location = maildir:/var/mail/%n
+mail_plugins = $mail_plugins quota notify
+ssl = required
+ssl_cert = </etc/dovecot/private/dovecot.pem
+ssl_key = </etc/dovecot/private/dovecot.key
+passdb {
+  driver = passwd-file
+  args = username_format=%n /etc/dovecot/users
+}
+userdb {
+  driver = passwd-file
+  args = username_format=%n /etc/dovecot/users
+}
+protocol imap {
+  mail_plugins = $mail_plugins imap_quota
+}
+protocol lda {
+  auth_socket_path = /var/run/dovecot/auth-master
+  mail_plugins = quota sieve
+}
+""" + BOTH + """\
 plugin {
   sieve = /var/mail/sievescript/%n/.dovecot.sieve
   sieve_before = /etc/dovecot/global_script/
@@ -148,36 +152,7 @@ protocol lda {
     sieve = yes
   }
 }
-namespace inbox {
-  inbox = yes
-  mailbox Junk {
-    special_use = \\Junk
-    auto = subscribe
-  }
-  mailbox Sent {
-    special_use = \\Sent
-    auto = subscribe
-  }
-}
-service auth {
-  unix_listener /var/spool/postfix/private/auth {
-    user = postfix
-    group = postfix
-    mode = 0660
-  }
-  unix_listener auth-master {
-    user = vmail
-    group = mail
-    mode = 0660
-  }
-}
-service stats {
-  unix_listener stats-writer {
-    user = vmail
-    group = mail
-    mode = 0660
-  }
-}
+""" + BOTH + """\
 quota "User quota" {
   quota_driver = count
   quota_storage_size = 1G
