@@ -25,7 +25,9 @@ P_NOHELO: int
 P_NOUNKNOWN: int
 P_NODATA: int
 P_NR_CONN: int
+P_NR_MAIL: int
 P_NR_HDR: int
+P_NR_EOH: int
 P_NR_BODY: int
 P_HDR_LEADSPC: int
 M_ENVFROM: int

@@ -160,7 +160,8 @@ def test_nobody_is_a_chat_user_from_outside(host, person):
     assert host.answer(signed(encrypted(person, person)), person)[0] == 554
     with host.smtp(port=25, source=host.stranger) as smtp:
         smtp.ehlo()
-        assert smtp.mail(person)[0] == 554
+        smtp.mail(person)
+        assert smtp.rcpt(BOB)[0] == 554
 
 
 @pytest.mark.parametrize("form", [
@@ -171,9 +172,15 @@ def test_no_other_way_to_write_a_sender_makes_one_a_chat_user(host, person, form
     command = f"MAIL FROM:<{form.format(local=local, domain=domain)}>"
     with host.smtp(port=25, source=host.stranger) as smtp:
         smtp.ehlo()
-        assert smtp.docmd(command)[0] == 554
+        assert _until_refused(smtp, command) == 554
     with host.smtp("alice", ORDINARY_USERS["alice"], 465, host.stranger) as smtp:
-        assert smtp.docmd(command)[0] == 554
+        assert _until_refused(smtp, command) == 554
+
+
+def _until_refused(smtp, command):
+    """The code of the first refusal; Postfix itself may refuse the sender."""
+    code, _ = smtp.docmd(command)
+    return smtp.rcpt(BOB)[0] if code == 250 else code
 
 
 def test_a_user_of_the_host_sends_from_no_chat_address(host, person):

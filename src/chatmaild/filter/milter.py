@@ -7,8 +7,8 @@ temporary failure: mail is neither lost nor let through.
 
 Every message pays for each callback, so these are plain functions for the C module `milter`, and
 not methods behind the classes of `Milter`. Postfix sends no more than is needed, and waits for an
-answer in a few places only: at MAIL, RCPT, the end of headers and the end of the message; and at
-DATA on port 25, where most mail needs no look at all.
+answer where it must have one: at RCPT and at the end of the message; and at DATA on port 25, where
+most mail needs no look at all. A verdict that is known earlier is kept until then.
 """
 
 from __future__ import annotations  # milter.milterContext is a name for type checkers only
@@ -31,7 +31,7 @@ from chatmaild.filter.client import Client, Direction
 from chatmaild.filter.counters import Counters
 from chatmaild.filter.questions import World, run
 from chatmaild.filter.replies import Verdict
-from chatmaild.filter.transaction import Transaction
+from chatmaild.filter.transaction import NOT_OURS, Transaction
 
 log = logging.getLogger("filtermail")
 
@@ -42,8 +42,8 @@ MAX_HEADER_OCTETS = 512 * 1024
 """Octets in all headers of a message; a message with more is refused unread."""
 
 _ACTIONS = milter.CHGHDRS | milter.SETSYMLIST
-_PROTOCOL = (milter.P_NOHELO | milter.P_NOUNKNOWN | milter.P_NR_CONN | milter.P_NR_HDR
-             | milter.P_NR_BODY | milter.P_HDR_LEADSPC)
+_PROTOCOL = (milter.P_NOHELO | milter.P_NOUNKNOWN | milter.P_NR_CONN | milter.P_NR_MAIL
+             | milter.P_NR_HDR | milter.P_NR_EOH | milter.P_NR_BODY | milter.P_HDR_LEADSPC)
 _MACROS = {milter.M_ENVFROM: "{auth_authen} {mail_addr} {tls_version}",
            milter.M_ENVRCPT: "{rcpt_addr}",
            milter.M_EOH: "i", milter.M_EOM: "i"}
@@ -109,8 +109,8 @@ class _Session:
     """One connection from Postfix, and its message under way."""
 
     __slots__ = ("server", "site", "protocol", "network_address", "is_local", "connected",
-                 "transaction", "sender", "queue_id", "headers", "header_octets", "body_octets",
-                 "broken")
+                 "transaction", "verdict", "sender", "queue_id", "headers", "header_octets",
+                 "body_octets", "broken")
 
     def __init__(self, server: MilterServer):
         self.server = server
@@ -124,7 +124,9 @@ class _Session:
     def reset(self) -> None:
         self.server.active.discard(self)
         self.transaction: Transaction | None = None
-        self.headers: list[tuple[str, bytes]] | None = None
+        self.verdict: Verdict | None = None
+        """On the message, until Postfix waits for it."""
+        self.headers: list[tuple[str, bytes]] = []
         self.header_octets = self.body_octets = 0
         self.sender = ""
         self.queue_id = "NOQUEUE"
@@ -153,38 +155,50 @@ def _mail(ctx: milter.milterContext, path: bytes, *parameters: bytes) -> int:
         session.reset()
         server = session.server
         site = session.site = server.site
-        if not site.config.domains:
-            return milter.ACCEPT
-        server.active.add(session)
-        session.headers = []
-        session.sender = path.decode("utf-8", "surrogateescape")
         session.transaction = Transaction(site.config)
-        client = Client(session.network_address, _macro(ctx, "{auth_authen}"), session.connected,
-                        session.is_local, _macro(ctx, "{tls_version}"))
-        found = run(session.transaction.mail(session.sender, client, _size(parameters),
-                                             time.monotonic(), _macro(ctx, "{mail_addr}")),
-                    site.world)
-        return milter.CONTINUE if found is None else _end(ctx, session, found)
+        if site.config.domains:
+            server.active.add(session)
+            session.sender = path.decode("utf-8", "surrogateescape")
+            client = Client(session.network_address, _macro(ctx, "{auth_authen}"),
+                            session.connected, session.is_local, _macro(ctx, "{tls_version}"))
+            _decide(session, run(session.transaction.mail(
+                session.sender, client, _size(parameters), time.monotonic(),
+                _macro(ctx, "{mail_addr}")), site.world))
+        else:
+            session.verdict = NOT_OURS
     except Exception:
-        return _deferred(ctx, session)
+        _failed(session)
+    return milter.NOREPLY if session.protocol & milter.P_NR_MAIL else milter.CONTINUE
 
 
 def _recipient(ctx: milter.milterContext, path: bytes, *parameters: bytes) -> int:
     session = ctx.getpriv()
     try:
+        if session.broken:
+            return _refused(ctx, verdicts.TROUBLE)
+        if session.verdict is not None:
+            # Postfix would keep local mail whose recipient is refused: wait for its end.
+            return milter.CONTINUE if session.is_local else _reply(ctx, session.verdict)
         # Where Postfix delivers it, also for forms like user%chat.example@mail.example.
         resolved = _macro(ctx, "{rcpt_addr}") or path.decode("utf-8", "surrogateescape")
         found = run(session.transaction.recipient(resolved), session.site.world)
-        return milter.CONTINUE if found is None else _answer(ctx, session, found)
+        if found is None:
+            return milter.CONTINUE
+        _log(session, found)
+        return _reply(ctx, found)
     except Exception:
-        return _deferred(ctx, session)
+        _failed(session)    # this one is deferred, and so is the message to any others
+        return _refused(ctx, verdicts.TROUBLE)
 
 
 def _data(ctx: milter.milterContext) -> int:
     session = ctx.getpriv()
     try:
-        found = session.transaction.data()
-        return milter.CONTINUE if found is None else _end(ctx, session, found)
+        if not session.broken and session.verdict is None:
+            _decide(session, session.transaction.data())
+        if session.broken or session.verdict is not None:
+            return _end(ctx, session)
+        return milter.CONTINUE
     except Exception:
         return _deferred(ctx, session)
 
@@ -204,26 +218,30 @@ def _header(ctx: milter.milterContext, name: str, value: bytes) -> int:
 def _end_of_headers(ctx: milter.milterContext) -> int:
     session = ctx.getpriv()
     try:
-        if session.broken:
-            return _deferred(ctx, session)
-        session.queue_id = _macro(ctx, "i") or session.queue_id
-        headers, session.headers = session.headers, None
-        found = session.transaction.data()
-        if found is None and session.transaction.direction and (
-                session.header_octets > MAX_HEADER_OCTETS
-                or len(headers) > header_policy.MAX_HEADERS):
-            found = Verdict("headers-too-large", verdicts.UNENCRYPTED)
-        if found is None:
-            found = session.transaction.headers(headers, time.time())
-        return milter.CONTINUE if found is None else _end(ctx, session, found)
+        if not session.broken and session.verdict is None:
+            session.queue_id = _macro(ctx, "i") or session.queue_id
+            headers, session.headers = session.headers, []
+            _decide(session, _judge_headers(session, headers))
     except Exception:
-        return _deferred(ctx, session)
+        _failed(session)
+    return milter.NOREPLY if session.protocol & milter.P_NR_EOH else milter.CONTINUE
+
+
+def _judge_headers(session: _Session, headers: list[tuple[str, bytes]]) -> Verdict | None:
+    transaction = session.transaction
+    assert transaction
+    if found := transaction.data():
+        return found
+    if transaction.direction and (session.header_octets > MAX_HEADER_OCTETS
+                                  or len(headers) > header_policy.MAX_HEADERS):
+        return Verdict("headers-too-large", verdicts.UNENCRYPTED)
+    return transaction.headers(headers, time.time())
 
 
 def _body(ctx: milter.milterContext, chunk: bytes) -> int:
     session = ctx.getpriv()
     try:
-        if not session.broken:
+        if not session.broken and session.verdict is None:
             session.body_octets += len(chunk)
             session.transaction.body(chunk)
     except Exception:
@@ -235,14 +253,14 @@ def _end_of_message(ctx: milter.milterContext) -> int:
     session = ctx.getpriv()
     begun = time.monotonic()
     try:
-        if session.broken:
-            return _deferred(ctx, session)
-        session.queue_id = _macro(ctx, "i") or session.queue_id
-        found = run(session.transaction.finish(), session.site.world)
-        octets = session.header_octets + session.body_octets
-        session.server.counters.read(session.transaction.direction, octets,
-                                     time.monotonic() - begun)
-        return _end(ctx, session, found)
+        if not session.broken and session.verdict is None:
+            session.queue_id = _macro(ctx, "i") or session.queue_id
+            found = run(session.transaction.finish(), session.site.world)
+            octets = session.header_octets + session.body_octets
+            session.server.counters.read(session.transaction.direction, octets,
+                                         time.monotonic() - begun)
+            _decide(session, found)
+        return _end(ctx, session)
     except Exception:
         return _deferred(ctx, session)
 
@@ -260,25 +278,38 @@ def _close(ctx: milter.milterContext) -> int:
     return milter.CONTINUE
 
 
-def _end(ctx: milter.milterContext, session: _Session, found: Verdict) -> int:
-    """Carry out a verdict, and end the transaction."""
-    answer = _answer(ctx, session, found)
-    session.reset()
-    return answer
+def _decide(session: _Session, found: Verdict | None) -> None:
+    """Keep a verdict on the message until Postfix waits for it."""
+    if found is not None:
+        session.verdict = found
+        _log(session, found)
 
 
-def _answer(ctx: milter.milterContext, session: _Session, found: Verdict) -> int:
-    """Carry out a verdict, and log it if the message is to or from a chat user."""
+def _log(session: _Session, found: Verdict) -> None:
+    """Log and count a verdict if the message is to or from a chat user."""
     assert session.transaction
     direction = session.transaction.direction
     if direction:
         session.server.counters.verdicts.add(direction, found.word, found.reason)
         log.info("%s: %s %s reason=%s from=%s", session.queue_id, direction, found.word,
                  found.reason, session.server.label(session.sender.strip("<>")))
+
+
+def _end(ctx: milter.milterContext, session: _Session) -> int:
+    """Carry out the verdict on the message, and end the transaction."""
+    if session.broken:
+        return _deferred(ctx, session)
+    assert session.verdict
     space = " " if session.protocol & milter.P_HDR_LEADSPC else ""
-    for change in found.changes:
+    for change in session.verdict.changes:
         value = "" if change.value is None else space + change.value
         ctx.chgheader(change.name, change.index, value)
+    answer = _reply(ctx, session.verdict)
+    session.reset()
+    return answer
+
+
+def _reply(ctx: milter.milterContext, found: Verdict) -> int:
     return milter.ACCEPT if found.reply is None else _refused(ctx, found.reply)
 
 

@@ -38,7 +38,8 @@ class Rules(Protocol):
         """The verdict on the whole message."""
 
 
-_NOT_OURS = Verdict("not-ours")
+NOT_OURS = Verdict("not-ours")
+"""The message is accepted: no rules of ours apply."""
 
 
 class Transaction:
@@ -136,7 +137,7 @@ class Transaction:
             self.direction = self.direction or "incoming"
             return None
         self.direction = ""
-        return None if self._is_of_host else _NOT_OURS
+        return None if self._is_of_host else NOT_OURS
 
     def headers(self, headers: Headers, now: float) -> Verdict | None:
         """All headers of the message. `now` is in seconds since 1970."""
@@ -148,7 +149,7 @@ class Transaction:
                     and address.domains_shown(value) & self._config.domains.keys()):
                 self.direction = "outgoing"
                 return Verdict("from-is-a-chat-user", replies.NOT_YOUR_ADDRESS)
-        return _NOT_OURS
+        return NOT_OURS
 
     def body(self, chunk: bytes) -> None:
         """The next octets of the body, with CRLF line ends."""
