@@ -24,7 +24,7 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
 import openpgpmessages  # noqa: E402
 
 from chatmaild.config import inifile  # noqa: E402
-from chatmaild.daemon import logs  # noqa: E402
+from chatmaild.daemon import logs, process  # noqa: E402
 from chatmaild.daemon.logoutput import Descriptor, PatientHandler  # noqa: E402
 from chatmaild.filter.client import Direction  # noqa: E402
 from chatmaild.filter.milter import MilterServer, Site  # noqa: E402
@@ -115,6 +115,7 @@ def main():
     with tempfile.TemporaryFile() as log:
         logging.basicConfig(handlers=[PatientHandler(Descriptor(log.fileno()))],
                             level=logging.INFO)
+        process.share_heap()
         call, context = callbacks(server), Context()
         call["negotiate"](context, [0x1FF, 0x1FFFFF, 0, 0])
         call["connect"](context, "localhost", 2, ("127.0.0.1", 4711))

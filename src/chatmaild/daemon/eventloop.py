@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from chatmaild.config.config import Config
-from chatmaild.daemon import systemd
+from chatmaild.daemon import process, systemd
 from chatmaild.daemon.sighup import ConfigFile
 
 Stop = Callable[[], Awaitable[None]]
@@ -42,6 +42,7 @@ async def _supervise(start: Start, file: ConfigFile) -> None:
         loop.add_signal_handler(number, stopping.set)
     service = await start()
     loop.add_signal_handler(signal.SIGHUP, _reload, file, service)
+    process.return_memory()
     systemd.notify("READY=1")
     interval = systemd.watchdog_interval()
     while not stopping.is_set():

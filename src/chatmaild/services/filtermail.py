@@ -66,8 +66,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     direction = Direction(args.direction)
     service = Service(ConfigFile.of(args), direction, args.recipients)
     process.share_heap()
+    process.return_memory()
     process.stay_on_one_cpu(list(Direction).index(direction))   # not all filters on the same one
-    gc.collect()
     gc.freeze()     # what was loaded stays, and messages leave no cycles behind
     if predecessor:
         return service.run(predecessor.listener, predecessor.relieve)
