@@ -22,6 +22,7 @@ def name(host):
 
 def answer(smtp, sender, recipient, message=None):
     """The reply to the first command that is refused, or to the message."""
+    smtp.rset()     # what was refused before leaves no transaction open
     code, text = smtp.mail(sender)
     if code == 250:
         code, text = smtp.rcpt(recipient)
