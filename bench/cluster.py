@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Measures several hosts with one chat domain; prints each aim and the figure side by side.
 
-    sudo bench/cluster.py [--accounts 1000000] [--seconds 5] [--quick] [--directory]
+    sudo bench/cluster.py [--accounts 1000000] [--seconds 5] [--quick] [--directory] [--publish]
 
 The directory, as one host uses it: import, lookups, claims, on a PostgreSQL of its own in a
 temporary directory, by its unix socket; what the network adds comes on top. A claim waits for the
@@ -11,23 +11,30 @@ Debian 12 and 13: through the right host, through the wrong one, and before ther
 
 import argparse
 import contextlib
+import itertools
 import os
 import random
 import resource
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 TREE = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TREE / "src"), str(TREE / "tests")]
 
 import clusterhosts  # noqa: E402
+import growth  # noqa: E402
 import postgresql  # noqa: E402
+import record  # noqa: E402
+from doveauth import DOMAIN, INI  # noqa: E402
 
 from chatmaild.accounts import directoryschema  # noqa: E402
 from chatmaild.accounts.directory import BATCH, LINES, Directory  # noqa: E402
 
+ADOPTED = 100_000
 HASH = "{SHA512-CRYPT}$6$" + "s" * 16 + "$" + "h" * 86
 
 
@@ -53,10 +60,6 @@ def during(seconds: float, work, threads: int) -> list[float]:
     return sorted(taken)
 
 
-def show(what: str, aim: str, figure: str) -> None:
-    print(f"{what:52} {aim:20} {figure}", flush=True)
-
-
 def rate(taken: list[float], seconds: float) -> str:
     return (f"{len(taken) / seconds:,.0f}/s, p50 {taken[len(taken) // 2] * 1000:.2f} ms, "
             f"p99 {taken[len(taken) * 99 // 100] * 1000:.2f} ms")
@@ -68,29 +71,42 @@ def resident() -> int:
     return pages * resource.getpagesize()
 
 
-def measure_directory(accounts: int, seconds: float) -> None:
+def adoption(conninfo: str) -> float:
+    """Seconds until all accounts of a host are in the directory; their mailboxes are in memory."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
+        home = Path(name)
+        (home / "mail" / DOMAIN).mkdir(parents=True)
+        (home / "directory.conf").write_text(conninfo)
+        (home / "chatmaild.ini").write_text(
+            INI.format(domain=DOMAIN, directory=home) + "mail_user = root\n"
+            f"directory = {home}/directory.conf\nnode = one.example\n")
+        growth.fill(home / "mail", ADOPTED)
+        return growth.command(home / "chatmaild.ini", ["directory", "import"])[0]
+
+
+def measured(accounts: int, seconds: float) -> Iterator[tuple[str, str, str]]:
+    """Yield rows about the directory alone: what, the aim, and the figure."""
     with postgresql.server(fsync=True) as server:
         directoryschema.init(server.conninfo("postgres"))
         before = resident()
         with contextlib.closing(Directory(server.conninfo(), "one.example")) as one:
             one.join("192.0.2.10")
-            show(f"memory of {LINES + 1} connections", "-",
-                 f"{(resident() - before) / 1e6:+.1f} MB")
-            start = time.monotonic()
+            yield (f"memory of {LINES + 1} connections", "-",
+                   f"{(resident() - before) / 1e6:+.1f} MB")
+            yield (f"chatmaild directory import, {ADOPTED:,} accounts", "<= 60 s",
+                   f"{adoption(server.conninfo()):.1f} s")
+            server.sql("TRUNCATE account")
             for first in range(0, accounts, BATCH):
                 last = min(first + BATCH, accounts)
                 one.put([(address(number), HASH, False, False) for number in range(first, last)])
-            taken = time.monotonic() - start
-            show("import of 100,000 accounts", "<= 60 s",
-                 f"{taken * 100_000 / accounts:.1f} s (of {accounts:,} in {taken:.0f} s)")
             server.sql("VACUUM ANALYZE account")
-            show(f"lookups among {accounts:,}", ">= 5,000/s, p99 5 ms", rate(during(
+            yield (f"lookups among {accounts:,}", ">= 5,000/s, p99 5 ms", rate(during(
                 seconds, lambda: one.find(address(random.randrange(accounts))), LINES), seconds))
-            show("claims", "-", rate(during(
+            yield ("claims", "-", rate(during(
                 seconds, lambda: one.claim(f"n{os.urandom(8).hex()}@chat.example", HASH), LINES),
                 seconds))
             size = int(server.sql("SELECT pg_database_size('chatmaild')"))
-            show("size of the database", "-", f"{size / 1e6:,.0f} MB")
+            yield "size of the database", "-", f"{size / 1e6:,.0f} MB"
 
 
 def main() -> None:
@@ -99,12 +115,17 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--directory", action="store_true", help="measure nothing else")
     parser.add_argument("--quick", action="store_true", help="few rounds: does it work?")
+    record.add_option(parser)
     args = parser.parse_args()
-    show("WHAT", "AIM", "FIGURE")
-    measure_directory(args.accounts, args.seconds)
-    if not args.directory:
-        for row in clusterhosts.measured(args.quick):
-            show(*row)
+    if args.publish and (args.quick or args.directory):
+        parser.error("--publish wants all figures, of all rounds")
+    machine = record.begin(args)
+    figures = []
+    for row in itertools.chain(measured(args.accounts, args.seconds),
+                               () if args.directory else clusterhosts.measured(args.quick)):
+        print("{:52} {:20} {}".format(*row), flush=True)
+        figures.append(row)
+    record.publish(args, "cluster", machine, figures)
 
 
 if __name__ == "__main__":

@@ -53,6 +53,10 @@ def doveauth(result):
     return table(["doveauth", ""], list(result["figures"].items()))
 
 
+def cluster(result):
+    return table(["two hosts, one chat domain", "aim", ""], result["figures"])
+
+
 def growth(result):
     figures = result["figures"]
     counts = list(figures)
@@ -90,7 +94,7 @@ def chart(result):
 def main():
     text = README.read_text()
     for name, make in (("filter", filters), ("incoming", incoming), ("growth", growth),
-                       ("pi", pi), ("doveauth", doveauth)):
+                       ("pi", pi), ("doveauth", doveauth), ("cluster", cluster)):
         path = Path(RESULTS / f"{name}.json")
         if not path.exists():
             continue
