@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from chatmaild.admin.wiring.observation import NETWORK_UNITS
+
 ROOT = Path(__file__).parent.parent
 SYSTEMD = ROOT / "systemd"
 SERVICES = sorted(path.stem for path in SYSTEMD.glob("*.service"))
@@ -87,3 +89,5 @@ def test_drop_ins_are_read_in_the_order_they_need():
     for path in SYSTEMD.glob("chatmaild-?*.service.d/*"):
         assert path.name == "needs.conf" > "hardening.conf"
         assert path.parent.name.removesuffix(".service.d") in SERVICES
+    for path in map(Path, NETWORK_UNITS):
+        assert path.name > "needs.conf" and path.parent.name.removesuffix(".service.d") in SERVICES

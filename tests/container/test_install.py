@@ -21,6 +21,9 @@ MAIL = "/var/lib/chatmaild/mail"
 # Stopping the target alone does not wait for its parts.
 STOP = "systemctl stop chatmaild.target 'chatmaild-*'"
 START = "systemctl start chatmaild.target"
+# What `wire` does when it has changed these units.
+RELOAD = """python3 -c 'from chatmaild.admin.wiring import applying, observation
+applying.reload(observation.NETWORK_UNITS)'"""
 SETTINGS = "find /etc/postfix /etc/dovecot -type f | sort | xargs sha256sum"
 
 
@@ -328,6 +331,35 @@ def test_full_disk_is_a_temporary_failure_and_locks_nobody_out(host):
           "the queue to be empty")
     listener.logout()
     host.imap(f"herta1234@{CHAT_DOMAIN}", "a secret of Herta's").logout()
+
+
+def test_services_that_may_use_the_network_now_restart_and_no_others(host):
+    """As `wire` does on one of several hosts. The filters keep their SMTP sessions."""
+    def process(name):
+        return host.run("systemctl", "show", "-P", "MainPID", f"chatmaild-{name}").stdout
+
+    names = "doveauth", "recipients", "filtermail", "filtermail-incoming", "metadata"
+    host.run("systemctl", "start", *(f"chatmaild-{name}" for name in names))
+    before = [process(name) for name in names]
+    host.shell(f"""
+        for name in doveauth recipients; do
+            mkdir /etc/systemd/system/chatmaild-$name.service.d
+            cp /usr/share/doc/chatmaild/examples/several-hosts/network.conf \
+                /etc/systemd/system/chatmaild-$name.service.d
+        done
+        {RELOAD}
+    """)
+    try:
+        for name, pid in zip(names, before):
+            is_told = name in ("doveauth", "recipients")
+            assert (process(name) != pid) == is_told, name
+        assert host.run("systemctl", "show", "-P", "PrivateNetwork", "chatmaild-recipients"
+                        ).stdout == "no\n"
+        host.imap(*CHATTER).logout()
+        assert host.run("stat", "-c", "%G %a", "/var/spool/postfix/chatmaild/homes.sock"
+                        ).stdout == "postfix 660\n"
+    finally:
+        host.shell(f"rm -r /etc/systemd/system/chatmaild-*.service.d; {RELOAD}")
 
 
 def test_a_second_chat_domain_as_check_says(host):

@@ -126,11 +126,16 @@ def reload(paths: Iterable[str]) -> None:
     """Have both servers, if they run, read their files anew. Raises `WiringError`.
 
     Postfix comes last: that ends its connections to the old Dovecot, each of which would fail a
-    login. `paths` are the files that changed; where a unit is among them, our services restart.
+    login. `paths` are the files that changed; services of ours whose units are among them restart.
+    The filter that asks one of them reads chatmaild.ini again, and keeps its SMTP sessions.
     """
-    if any(path.startswith(f"{UNITS}/") for path in paths) and os.path.isdir(SYSTEMD_RUNS):
+    units = [os.path.basename(os.path.dirname(path)).removesuffix(".d")
+             for path in paths if path.startswith(f"{UNITS}/")]
+    if units and os.path.isdir(SYSTEMD_RUNS):
         _ask(["systemctl", "daemon-reload"], "systemd")
-        _ask(["systemctl", "restart", "chatmaild.target"], "systemd")
+        _ask(["systemctl", "try-restart", *units], "systemd")
+        _ask(["systemctl", "try-reload-or-restart", "chatmaild-filtermail-incoming.service"],
+             "systemd")
     if _runs(["doveadm", "service", "status"]):
         _ask(["doveadm", "reload"], "Dovecot")
     if _runs(["postfix", "status"]):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from chatmaild.admin.servers import doveconf, postconf
 from chatmaild.admin.servers.doveconf import Dovecot
-from chatmaild.admin.servers.postconf import Postfix
+from chatmaild.admin.servers.postconf import HOMES, Postfix
 from chatmaild.admin.wiring.otherhosts import Known
 from chatmaild.admin.wiring.steps import WiringError
 
@@ -19,16 +19,14 @@ TEMPLATES = Path("/usr/share/chatmaild/dovecot")
 SYSCTL = "/etc/sysctl.d/60-chatmaild.conf"
 INOTIFY = "/proc/sys/fs/inotify/max_user_instances"
 
-HOMES = "chat-home.cf"
-"""The table beside main.cf by which Postfix asks the directory of several hosts."""
-
 HOSTS_FILE = "chatmaild-hosts.conf"
 """Our file for Dovecot about the other hosts; 99-chatmaild-hosts.conf in conf.d."""
 
 UNITS = "/etc/systemd/system"
-NETWORK_UNITS = tuple(f"{UNITS}/chatmaild-{name}.service.d/directory.conf"
+NETWORK_UNITS = tuple(f"{UNITS}/chatmaild-{name}.service.d/network.conf"
                       for name in ("doveauth", "recipients", "expire"))
-"""What lets our services reach a directory on another host."""
+"""What lets our services reach a directory on another host. systemd reads the drop-ins of all
+directories by name, and this one has to come after our hardening.conf."""
 
 
 @dataclass(frozen=True)
