@@ -5,8 +5,8 @@ nodes=${nodes:-mail.example.org mail2.example.org}
 
 own=$(postconf -h transport_maps)
 case "$own" in
-*pgsql:/etc/postfix/chat-home.cf*) ;;
-*) postconf -e "transport_maps = $own proxy:pgsql:/etc/postfix/chat-home.cf" ;;
+*memcache:/etc/postfix/chatmaild-homes.cf*) ;;
+*) postconf -e "transport_maps = $own memcache:/etc/postfix/chatmaild-homes.cf" ;;
 esac
 postconf -M 'chat-node/unix=chat-node unix - - y - - lmtp'
 postconf -P chat-node/unix/lmtp_connect_timeout=5s \

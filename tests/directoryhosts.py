@@ -16,6 +16,7 @@ class Host:
         self._capsys = capsys
         directory.mkdir()
         (directory / "directory.conf").write_text(server.conninfo() + "\n")
+        (directory / "directory.conf").chmod(0o640)
         self.ini = directory / "chatmaild.ini"
         self.ini.write_text(
             f"[chatmaild]\nmail_domains = chat.example\nmail_user = root\nnode = {node}\n"

@@ -83,14 +83,17 @@ class Server:
     @contextlib.contextmanager
     def hanging(self) -> Iterator[None]:
         """Connections are accepted by the kernel, and nothing is answered."""
-        pids = [self.pid, *self._children()]
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
+        first = self.pid
+        _stop(first)
+        pids = [first, *self._children()]       # no more are made
+        for pid in pids[1:]:
+            _stop(pid)
         try:
             yield
         finally:
             for pid in reversed(pids):
-                os.kill(pid, signal.SIGCONT)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
 
     def _children(self) -> list[int]:
         listed = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
@@ -125,6 +128,14 @@ class Server:
                               if program == "initdb" else subprocess.DEVNULL,
                               stderr=subprocess.STDOUT)
         assert done.returncode == 0, f"{program}: {done.stdout}"
+
+
+def _stop(pid: int) -> None:
+    """Returns when the process does nothing any more; if it has ended, there is nothing to do."""
+    with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+        os.kill(pid, signal.SIGSTOP)
+        until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] in "TZ",
+              "a process of PostgreSQL to stop")
 
 
 @contextlib.contextmanager

@@ -123,11 +123,11 @@ def _detach(args: argparse.Namespace) -> None:
     if not os.access(directory, os.W_OK | os.X_OK):
         raise UsageError(f"--pidfile {args.pidfile}: {directory} is missing, or not writable")
     keep = []
-    for name in ("socket", "lmtp_socket"):
+    for name in ("socket", "lmtp_socket", "homes_socket"):
         if getattr(args, name, None):
             fd = sockets.listening(getattr(args, name)).detach()
-            if args.socket_group:
-                sockets.share(fd, args.socket_group)
+            if group := "postfix" if name == "homes_socket" else args.socket_group:
+                sockets.share(fd, group)
             setattr(args, name, f"fd:{fd}")
             keep.append(fd)
     process.daemonize(args.pidfile.absolute(), args.user, keep)

@@ -11,13 +11,13 @@ import socketserver
 import subprocess
 import threading
 from pathlib import Path
+from urllib.parse import parse_qs
 
 from network.agent import AUTHORITY, NetworkHost, main
 from rig import dovecot, postfix, processes
 from rig.debian import own_suite
 from rig.until import until
 
-EXAMPLES = Path("/usr/share/doc/chatmaild/examples/several-hosts")
 _TRUST = {"bookworm": f"ssl_ca = <{AUTHORITY}\nssl_require_crl = no\n",
           "trixie": f"ssl_client_ca_file = {AUTHORITY}\n"}
 """The host's own setting for Dovecot, which stays as it is; see `wire` for Postfix."""
@@ -62,7 +62,6 @@ class ClusterHost(NetworkHost):
         self.configure(self.ini.read_text().replace("\n#directory =", f"\ndirectory = {connection}")
                        .replace("\n#node =", f"\nnode = {self.site.name}"))
         self.chatmaild("directory", "join", self.site.address)
-        self._write_table(databases)
         self.rsh = self.program("rsh", RSH)
         server = socketserver.ThreadingTCPServer((self.site.address, 2222), _Command)
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -71,14 +70,13 @@ class ClusterHost(NetworkHost):
         """Returns when the account lives on the host `node`."""
         self.chatmaild("directory", "move", "--rsh", self.rsh, address, node)
 
-    def wire(self) -> list[str]:
-        """Take the other hosts in. Returns what `chatmaild check` still finds about them."""
+    def wire(self) -> None:
+        """Take the other hosts in."""
         Path("/etc/dovecot/conf.d/20-authority.conf").write_text(_TRUST[own_suite()])
         self.run("postconf", "-e", f"lmtp_tls_CAfile={AUTHORITY}")
         self.chatmaild("wire", "--apply")
         until(lambda: self.run("ss", "-Hltn", f"src {self.site.address}:24").stdout,
               "Dovecot to listen for the other hosts")
-        return self.findings("directory")
 
     def findings(self, code: str, authorities: str = str(AUTHORITY)) -> list[str]:
         """What is bad by `chatmaild check`, of findings whose code begins so."""
@@ -86,6 +84,22 @@ class ClusterHost(NetworkHost):
         found = json.loads(self.chatmaild("check", "--json", check=False).stdout)["findings"]
         return [f"{each['place']}: {each['text']}" for each in found
                 if each["code"].startswith(code) and each["level"] != "ok"]
+
+    def has_nft(self, script: str) -> None:
+        """Its nft(8) is that shell script."""
+        path = Path("/usr/sbin/nft")
+        path.write_text(script)
+        path.chmod(0o755)
+
+    def filter_packets(self, rules: str) -> None:
+        """These rules of nftables hold from now on."""
+        subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
+
+    def checked(self, place: str) -> str:
+        """What `chatmaild check` says of that place, good or bad."""
+        done = self.chatmaild("check", "--json", check=False)
+        return " ".join(each["text"] for each in json.loads(done.stdout)["findings"]
+                        if each["place"] == place)
 
     def status_by(self, authorities: str) -> str:
         """What `directory status` complains of if these authorities count for the database."""
@@ -122,6 +136,17 @@ class ClusterHost(NetworkHost):
         self.configure(re.sub("^#?(max_user_send_per_minute|max_user_send_burst_size) = .*",
                               r"\1 = 60000", self.ini.read_text(), flags=re.MULTILINE))
 
+    def ask_for_invitations(self, ask: bool) -> None:
+        """Only the invited get an account; or everybody does."""
+        self.configure(re.sub("^#?signup = .*", f"signup = {'invite' if ask else 'open'}",
+                              self.ini.read_text(), flags=re.MULTILINE))
+
+    def invitation(self) -> tuple[str, str]:
+        """An address and a password that make an account of it, once."""
+        link = self.chatmaild("invite", "create").stdout.strip()
+        address, _, values = link.removeprefix("dclogin:").partition("?")
+        return address, parse_qs(values)["p"][0]
+
     def ring_by(self, gateway: str) -> None:
         """Notifications go to the push gateway at this URL."""
         text = re.sub("^#?push_gateway = .*", f"push_gateway = {gateway}", self.ini.read_text(),
@@ -151,6 +176,10 @@ class ClusterHost(NetworkHost):
         self.start_dovecot()
         self.start_postfix()
 
+    def try_again(self) -> None:
+        """Postfix tries at once to deliver what is in its queue."""
+        self.run("postqueue", "-f")
+
     def waiting(self) -> list[str]:
         """What is in Postfix's queue, a line for each recipient."""
         return postfix.waiting()
@@ -168,19 +197,6 @@ class ClusterHost(NetworkHost):
         """Whoever these authorities have certified gets mail."""
         self.run("postconf", "-e", f"lmtp_tls_CAfile={authorities}")
         self.reload_postfix()
-
-    def _write_table(self, databases: list[str]) -> None:
-        text = (EXAMPLES / "chat-home.cf").read_text()
-        for example, own in {"192.0.2.53": databases[0], "192.0.2.54": databases[1],
-                             "/etc/ssl/certs/ca-certificates.crt": str(AUTHORITY),
-                             "chat.example.org": self.chat_domain,
-                             "mail.example.org": self.site.name}.items():
-            assert example in text
-            text = text.replace(example, own)
-        path = Path("/etc/postfix/chat-home.cf")
-        path.write_text(text)
-        shutil.chown(path, "root", "postfix")
-        path.chmod(0o640)
 
     def people(self) -> set[str]:
         """The addresses that have a mailbox here."""

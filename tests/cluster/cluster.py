@@ -28,6 +28,17 @@ class Cluster:
     authority: Path
     """The certificate that clients trust."""
 
+    @property
+    def of_the_machines_release(self) -> RemoteHost:
+        """The host that runs programs of this very machine."""
+        return self.left if self.left.site.suite == debian.own_suite() else self.right
+
+    @contextlib.contextmanager
+    def silent_directory(self) -> Iterator[None]:
+        """Both databases take questions, and answer none."""
+        with self.primary.hanging(), self.standby.hanging():
+            yield
+
     # What may happen to the host on the right.
 
     @contextlib.contextmanager
@@ -82,7 +93,8 @@ def started(directory: Path, alone: Callable[[RemoteHost, Clients], None] | None
         primary.wait_for_standby()
         directoryschema.init(primary.conninfo("postgres"))
         _for_all(running, "join", DATABASES)
-        troubles = _for_all(running, "wire")    # once all are in the directory
+        _for_all(running, "wire")       # once all are in the directory
+        troubles = _for_all(running, "findings", "directory")
         assert troubles == [[], []], troubles
         yield Cluster(running["left"], running["right"], primary, standby, ca)
 

@@ -7,10 +7,13 @@ import contextlib
 import os
 
 import pytest
+from cluster import packetfilter
 from cluster.clients import Clients
 from cluster.cluster import started
 from network import phones
 from network.hosts import RemoteHost, missing_programs
+from network.sites import PHONES
+from pushgateway import Gateway
 
 RUNNING: dict[str, RemoteHost] = {}
 
@@ -27,10 +30,12 @@ def cluster(tmp_path_factory):
         text = f"needs {' '.join(missing)}"
         pytest.fail(text) if os.environ.get("CI") == "true" else pytest.skip(text)
     phones.packages("client")       # while there is a world to get it from
+    nft = packetfilter.nft()
     directory = tmp_path_factory.mktemp("cluster")
     directory.chmod(0o755)
     with started(directory) as cluster:
         RUNNING.update({host.site.key: host for host in (cluster.left, cluster.right)})
+        cluster.of_the_machines_release.has_nft(nft)
         yield cluster
         RUNNING.clear()
 
@@ -39,6 +44,17 @@ def cluster(tmp_path_factory):
 def connect(cluster):
     """Clients of the two hosts, by name."""
     return Clients(cluster.authority)
+
+
+@pytest.fixture
+def gateway(cluster):
+    """Where both hosts send notifications."""
+    gateway = Gateway(PHONES)
+    for host in (cluster.left, cluster.right):
+        host.ring_by(gateway.url)
+    yield gateway
+    gateway.shutdown()
+    gateway.server_close()
 
 
 @pytest.hookimpl(hookwrapper=True)

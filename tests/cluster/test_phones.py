@@ -5,11 +5,8 @@ import sys
 from pathlib import Path
 from urllib.parse import quote
 
-import pytest
 from cluster.clients import PASSWORD
 from network import phones
-from network.sites import PHONES
-from pushgateway import Gateway
 
 REGISTERING = Path(__file__).parents[1] / "rig/phone.py"
 
@@ -19,17 +16,6 @@ def login(address, host):
     name = host.site.name
     return (f"dclogin:{address}?p={quote(PASSWORD)}&v=1&ih={name}&ip=993&is=ssl"
             f"&sh={name}&sp=465&ss=ssl&ic=3")
-
-
-@pytest.fixture
-def gateway(cluster):
-    """Where both hosts send notifications."""
-    gateway = Gateway(PHONES)
-    for host in (cluster.left, cluster.right):
-        host.ring_by(gateway.url)
-    yield gateway
-    gateway.shutdown()
-    gateway.server_close()
 
 
 def test_two_people_who_are_both_connected_to_the_wrong_host(cluster, connect, tmp_path):

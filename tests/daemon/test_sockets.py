@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from chatmaild.daemon import sockets
+from chatmaild.daemon import sockets, systemd
 from chatmaild.errors import SocketError, UsageError
 
 
@@ -110,6 +110,23 @@ def test_adopts_a_descriptor_that_listens_and_no_other(tmp_path):
             sockets.listening(f"fd:{os.dup(idle.fileno())}")
     with pytest.raises(SocketError, match="Bad file descriptor"):
         sockets.listening("fd:9999")
+
+
+def test_the_sockets_of_two_units_are_told_apart(tmp_path, monkeypatch):
+    with (sockets.listening(f"unix:{tmp_path}/a") as a,
+          sockets.listening(f"unix:{tmp_path}/b") as b):
+        given = {"b.socket": b.detach(), "a.socket": a.detach()}
+        monkeypatch.setattr(systemd, "listen_fds_by_unit", lambda: given)
+        for found, name in zip(sockets.inherited_from("a.socket", "b.socket"), "ab"):
+            with found:
+                assert found.getsockname() == f"{tmp_path}/{name}"
+        with sockets.listening(f"unix:{tmp_path}/c") as c:
+            given = {"a.socket": c.detach()}
+        first, second = sockets.inherited_from("a.socket", "b.socket")
+        first.close()
+        assert second is None, "its unit is not running"
+    with pytest.raises(UsageError, match="start x.socket"):
+        sockets.inherited_from("x.socket", "a.socket")
 
 
 def test_without_systemd_the_way_out_is_told(monkeypatch):

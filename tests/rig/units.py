@@ -48,8 +48,22 @@ def _words(line: str) -> list[str]:
     return shlex.split(line.lstrip(_PREFIX))
 
 
+def _listening(path: str, unit: dict[str, list[str]]) -> socket.socket:
+    def setting(key: str, default: str) -> str:
+        return unit.get(key, [default])[-1]
+
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).unlink(missing_ok=True)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.bind(path)
+    shutil.chown(path, setting("SocketUser", "root"), setting("SocketGroup", "root"))
+    Path(path).chmod(int(setting("SocketMode", "0666"), 8))
+    sock.listen(int(setting("Backlog", "128")))
+    return sock
+
+
 class Service:
-    """One ``chatmaild-NAME.service`` with its socket, if it has one."""
+    """One ``chatmaild-NAME.service`` with its sockets, if it has any."""
 
     def __init__(self, name: str):
         self.name = name
@@ -57,30 +71,25 @@ class Service:
         self.process: subprocess.Popen | None = None
         self.hanging = False
         self.sockets: list[socket.socket] = []
+        self._socket_names: list[str] = []
         self._notifications: Notifications | None = None
         self._unit = read_unit(UNITS / f"chatmaild-{name}.service")
-        socket_file = UNITS / f"chatmaild-{name}.socket"
-        self._socket_unit = read_unit(socket_file) if socket_file.exists() else {}
+        names = self._service("Sockets", f"chatmaild-{name}.socket").split()
+        self._socket_units = {unit: read_unit(UNITS / unit) for unit in names
+                              if (UNITS / unit).exists()}
 
     @property
     def running(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
     def listen(self) -> None:
-        """Open the sockets, as starting the .socket unit does."""
+        """Open the sockets, as starting the .socket units does."""
         if self.sockets:
             return
-        for stream in self._socket_unit.get("ListenStream", ()):
-            path = Path(stream)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.unlink(missing_ok=True)
-            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            sock.bind(stream)
-            shutil.chown(path, self._socket("SocketUser", "root"),
-                         self._socket("SocketGroup", "root"))
-            path.chmod(int(self._socket("SocketMode", "0666"), 8))
-            sock.listen(int(self._socket("Backlog", "128")))
-            self.sockets.append(sock)
+        for name, unit in self._socket_units.items():
+            for stream in unit.get("ListenStream", ()):
+                self.sockets.append(_listening(stream, unit))
+                self._socket_names.append(name)
 
     def start(self, seconds: float = 60) -> None:
         """Start and wait for READY=1. Raises `ServiceFailed`."""
@@ -134,7 +143,7 @@ class Service:
         for sock in self.sockets:
             Path(sock.getsockname()).unlink(missing_ok=True)
             sock.close()
-        self.sockets = []
+        self.sockets, self._socket_names = [], []
 
     def _forget_notifications(self) -> None:
         if self._notifications:
@@ -174,9 +183,6 @@ class Service:
     def _service(self, key: str, default: str) -> str:
         return self._unit.get(key, [default])[-1]
 
-    def _socket(self, key: str, default: str) -> str:
-        return self._socket_unit.get(key, [default])[-1]
-
     def _command(self) -> list[str]:
         return _words(self._unit["ExecStart"][-1])
 
@@ -196,6 +202,7 @@ class Service:
             environment |= dict(word.split("=", 1) for word in shlex.split(line))
         if self.sockets:
             environment["LISTEN_FDS"] = str(len(self.sockets))
+            environment["LISTEN_FDNAMES"] = ":".join(self._socket_names)
         return environment
 
     @property

@@ -8,18 +8,21 @@ decides whether an address exists, since a standby may lag.
 import contextlib
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from chatmaild.accounts import directorysql as sql
-from chatmaild.accounts.directorylines import PRIMARY, Lines, Session, conninfo
+from chatmaild.accounts.directorylines import PRIMARY, Lines, Session, Work, conninfo
 from chatmaild.accounts.invites import TOKEN_LENGTH, Uninvited
 from chatmaild.config.config import Config
 from chatmaild.errors import ConfigError, DirectoryError
 
 LIMIT = 0.8
 """Seconds to wait for one host of the database; the Lua file waits for 2 in all, with a hash."""
+
+HURRY = 0.4
+"""Seconds instead of `LIMIT` for Postfix, all of whose mail waits meanwhile."""
 
 LINES = 4
 """Connections that a service keeps to the primary: it can ask so many questions at a time."""
@@ -134,13 +137,24 @@ class Directory:
 
     def find(self, address: str) -> Entry | None:
         """Return the entry of `address`, perhaps from a standby; None if the primary has none."""
+        return self._find(Lines.ask, address, self._patience)
+
+    def find_soon(self, address: str) -> Entry | None:
+        """As `find`, within twice `HURRY` seconds; a database that is silent costs that seldom.
+
+        For one who asks about everybody and cannot do anything else meanwhile, as Postfix does.
+        """
+        return self._find(Lines.ask_soon, address, HURRY)
+
+    def _find(self, ask: Callable[[Lines, Work, float, bool], Any], address: str, patience: float
+              ) -> Entry | None:
         def work(cursor: Any) -> Entry | None:
             return self._entry(cursor, address)
 
         try:
-            return self._entry_or_none(self._primary.ask(work, self._patience))
+            return self._entry_or_none(ask(self._primary, work, patience, True))
         except DirectoryError:
-            if found := self._standby.ask(work, self._patience):
+            if found := ask(self._standby, work, patience, True):
                 return self._entry_or_none(found)
             raise       # the standby may not know it yet
 

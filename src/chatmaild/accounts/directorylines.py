@@ -30,11 +30,16 @@ CONNECT_TIMEOUT = 2
 PAUSE = 1.0
 """Seconds between two attempts to connect."""
 
+SILENCE = 5.0
+"""Seconds for which a database that gave no answer is left alone by those in a hurry."""
+
 GRACE = 5.0
 """Seconds to wait for a first connection: each host in the connection string has its turn."""
 
 IDLE = 20.0
 """Seconds without use after which a connection is tested."""
+
+UNANSWERED = "the directory does not answer; is its PostgreSQL overloaded, or cut off?"
 
 OPTIONS = {
     "connect_timeout": str(CONNECT_TIMEOUT),
@@ -107,6 +112,7 @@ class Lines:
                  logs: bool = False):
         self._arguments = _arguments(conninfo, target, node)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._silent_until = 0.0
         self._lines = [_Line(self._arguments, self._jobs, logs and number == 0)
                        for number in range(count)]
         for line in self._lines:
@@ -118,15 +124,16 @@ class Lines:
         reasons = [line.trouble for line in self._lines]
         return "" if "" in reasons else reasons[0]
 
-    def ask(self, work: Work, seconds: float) -> Any:
+    def ask(self, work: Work, seconds: float, single: bool = False) -> Any:
         """Run `work` in a transaction, and return its result.
 
-        Raises `DirectoryError` without a result after `seconds`, and at once, or within `GRACE`
-        seconds, if the database cannot be reached. Passes on what `work` raises.
+        If it is a `single` statement, nobody tells the database of the transaction. Raises
+        `DirectoryError` without a result after `seconds`, and at once, or within `GRACE` seconds,
+        if the database cannot be reached. Passes on what `work` raises.
         """
         if reason := self.trouble:
             raise DirectoryError(reason)
-        job = _Job(work)
+        job = _Job(work, single)
         self._jobs.put(job)
         try:
             with contextlib.suppress(FutureTimeout):
@@ -136,8 +143,17 @@ class Lines:
             job.result.cancel()
             if job.line:
                 job.line.cut(job)
-            raise DirectoryError(self.trouble or "the directory does not answer; is its PostgreSQL "
-                                 "overloaded, or cut off?") from None
+            raise DirectoryError(self.trouble or UNANSWERED) from None
+
+    def ask_soon(self, work: Work, seconds: float, single: bool = False) -> Any:
+        """As `ask`, but after a failure raise `DirectoryError` at once for `SILENCE` seconds."""
+        if time.monotonic() < self._silent_until:
+            raise DirectoryError(self.trouble or UNANSWERED)
+        try:
+            return self.ask(work, seconds, single)
+        except DirectoryError:
+            self._silent_until = time.monotonic() + SILENCE
+            raise
 
     def close(self, wait: bool) -> None:
         """End the connections; with `wait` they have ended when this returns."""
@@ -173,8 +189,9 @@ def driver() -> Any:
 
 
 class _Job:
-    def __init__(self, work: Work):
+    def __init__(self, work: Work, single: bool):
         self.work = work
+        self.single = single
         self.result: Future[Any] = Future()
         self.line: _Line | None = None
 
@@ -201,7 +218,7 @@ class _Line(threading.Thread):
             try:
                 job = self._jobs.get(timeout=IDLE)
             except queue.Empty:
-                self._try(lambda cursor: cursor.execute("SELECT 1"))
+                self._try(_Job(lambda cursor: cursor.execute("SELECT 1"), single=True))
                 continue
             if job and job.result.set_running_or_notify_cancel():
                 self._do(job)
@@ -255,7 +272,7 @@ class _Line(threading.Thread):
             start = time.monotonic()
             with self._lock:
                 self._current = job
-            found, error = self._try(job.work)
+            found, error = self._try(job)
             with self._lock:
                 self._current = None
             if error is None:
@@ -265,11 +282,12 @@ class _Line(threading.Thread):
                 break
         job.result.set_exception(error)
 
-    def _try(self, work: Work) -> tuple[Any, Exception | None]:
+    def _try(self, job: _Job) -> tuple[Any, Exception | None]:
         try:
+            self._connection.autocommit = job.single
             with self._connection:      # a transaction: commit, or rollback after an exception
                 with self._connection.cursor() as cursor:
-                    return work(cursor), None
+                    return job.work(cursor), None
         except self._driver.Error as error:
             if self._connection.closed or isinstance(
                     error, (self._driver.OperationalError, self._driver.InterfaceError)):

@@ -1,7 +1,7 @@
 """Creates the tables of the directory: which address lives on which host.
 
 `STATEMENTS` may be run again at any time, by the owner of the database or a superuser; existing
-rows stay. The two roles can log in once an admin gives them a password or a line in pg_hba.conf.
+rows stay. Our role can log in once an admin gives it a password or a line in pg_hba.conf.
 """
 
 from typing import Any
@@ -12,22 +12,15 @@ from chatmaild.errors import DirectoryError
 VERSION = 1
 """The version of the tables that this release knows; theirs is in the table chatmaild_directory."""
 
-OURS, POSTFIX = "chatmaild", "chatmaild_postfix"
-"""Roles: ours may only change rows; that of Postfix may read where an address lives, but no hash.
-"""
-
-
-def _role(name: str) -> str:
-    return f"""DO $$ BEGIN
-    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{name}') THEN
-        CREATE ROLE {name} LOGIN;
-    END IF;
-END $$"""
-
+OURS = "chatmaild"
+"""Our role, which may only change rows."""
 
 STATEMENTS = (
-    _role(OURS),
-    _role(POSTFIX),
+    f"""DO $$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{OURS}') THEN
+        CREATE ROLE {OURS} LOGIN;
+    END IF;
+END $$""",
     """CREATE TABLE IF NOT EXISTS chatmaild_directory (version integer NOT NULL)""",
     f"""INSERT INTO chatmaild_directory SELECT {VERSION}
         WHERE NOT EXISTS (SELECT FROM chatmaild_directory)""",
@@ -55,8 +48,6 @@ STATEMENTS = (
         expires bigint NOT NULL)""",
     f"""GRANT SELECT ON chatmaild_directory TO {OURS}""",
     f"""GRANT SELECT, INSERT, UPDATE, DELETE ON node, account, invitation TO {OURS}""",
-    f"""GRANT SELECT (address, node) ON account TO {POSTFIX}""",
-    f"""GRANT SELECT (id, name, address) ON node TO {POSTFIX}""",
 )
 
 

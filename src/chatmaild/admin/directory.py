@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         command.add_argument("--json", action="store_true", help="print one JSON document")
         return command
 
-    command = add("init", "make the tables and roles in PostgreSQL, once for all hosts", _init)
+    command = add("init", "make the tables and the role in PostgreSQL, once for all hosts", _init)
     command.add_argument("--connection", metavar="CONNINFO", help="as the owner of the database, "
                          "or a superuser (default: the connection string of this host)")
     command = add("join", "add this host, or change its address", _join)
@@ -68,9 +68,8 @@ def _init(args: argparse.Namespace, config: Config, console: Console) -> int:
     if args.connection is None and config.directory is None:
         raise UsageError("--connection is missing, and chatmaild.ini has no directory")
     version = directoryschema.init(args.connection or conninfo(_file(config)))
-    console.line(f"the directory is ready, with tables of version {version}. Give the roles "
-                 "chatmaild and chatmaild_postfix their passwords, then on each host: chatmaild "
-                 "directory join IP")
+    console.line(f"the directory is ready, with tables of version {version}. Give the role "
+                 "chatmaild its password, then on each host: chatmaild directory join IP")
     console.result({"version": version})
     return 0
 

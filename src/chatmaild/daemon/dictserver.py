@@ -11,7 +11,7 @@ import asyncio
 import gc
 import logging
 import socket
-from collections.abc import Awaitable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -267,19 +267,31 @@ def _failed(error: BaseException) -> bytes:
     return dictproto.FAILURE
 
 
-def run(args: argparse.Namespace, service: Service) -> int:
-    """Serve until told to stop; the exit code. Raises `ConfigError`, `SocketError`."""
+def run(args: argparse.Namespace, service: Service, sock: socket.socket | None = None,
+        beside: Callable[[], Awaitable[eventloop.Stop]] | None = None) -> int:
+    """Serve until told to stop; the exit code. Raises `ConfigError`, `SocketError`.
+
+    Without `sock` the arguments name the socket. `beside` starts another server in the same loop.
+    """
     file = ConfigFile.of(args)
     config = file.load()
     service.configure(config)
-    sock = sockets.listening(args.socket)
+    listener = sock or sockets.listening(args.socket)
     process.allow_many_descriptors()
     metricsocket.serve(config, args.command, lambda: render(
         service.metrics(), (("service", args.command),)))
     gc.freeze()     # else a full collection scans all imports: 5 ms without answers
 
     async def start() -> eventloop.Running:
-        return eventloop.Running(service.configure, await serve(service, sock))
+        stop_beside = await beside() if beside else None
+        stop_service = await serve(service, listener)
+
+        async def stop() -> None:
+            if stop_beside:
+                await stop_beside()
+            await stop_service()
+
+        return eventloop.Running(service.configure, stop)
 
     eventloop.run(start, file)
     return 0

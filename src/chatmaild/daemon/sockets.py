@@ -58,6 +58,18 @@ def inherited(count: int) -> list[socket.socket]:
     return [_adopt(fd) for fd in fds]
 
 
+def inherited_from(unit: str, other: str) -> tuple[socket.socket, socket.socket | None]:
+    """The sockets that systemd hands over from two .socket units; None if it does not run `other`.
+
+    Raises `UsageError` if there is none of `unit`, `SocketError` for one that does not listen.
+    """
+    fds = systemd.listen_fds_by_unit()
+    if unit not in fds:
+        raise UsageError(f"no socket from systemd: start {unit}, or name a socket with --socket "
+                         "unix:/path")
+    return _adopt(fds[unit]), _adopt(fds[other]) if other in fds else None
+
+
 def _adopt(fd: int) -> socket.socket:
     try:
         sock = socket.socket(fileno=fd)

@@ -14,6 +14,13 @@ def listen_fds() -> list[int]:
     return fds
 
 
+def listen_fds_by_unit() -> dict[str, int]:
+    """The same by the name of the .socket unit that each comes from; for units of one socket."""
+    from systemd import daemon
+    names: dict[int, str] = daemon.listen_fds_with_names(True)
+    return {name: fd for fd, name in names.items()}
+
+
 def notify(state: str) -> None:
     """Tell the service manager, as sd_notify(3) does; nothing happens without one."""
     if "NOTIFY_SOCKET" in os.environ:

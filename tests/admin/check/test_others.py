@@ -63,6 +63,11 @@ def test_the_directory_answers_and_knows_this_host(host, directory_server):
     assert codes(check(None, None, config)) == ["directory"]
 
 
+def test_everybody_may_not_read_the_password_of_the_directory(host):
+    host.ini.with_name("directory.conf").chmod(0o644)
+    assert codes(check(None, None, inifile.load(host.ini))) == ["directory-file"]
+
+
 @pytest.mark.parametrize("ahead, words", [
     (9, ""), (-9, ""), (11, "11 s behind the database"), (-7200, "7,200 s ahead of the database")])
 def test_clocks_agree(host, ahead, words):
@@ -150,5 +155,6 @@ def test_a_host_that_does_not_answer():
 
 def test_postfix_knows_the_way_to_the_others():
     assert codes(others.check_postfix(postfix("bookworm"))) == ["directory-transport"]
-    wired = with_parameters(postfix("bookworm"), transport_maps="pgsql:/etc/postfix/chat-home.cf")
+    wired = with_parameters(postfix("bookworm"),
+                            transport_maps="memcache:/etc/postfix/chatmaild-homes.cf")
     assert codes(others.check_postfix(wired)) == ["directory-transport"]

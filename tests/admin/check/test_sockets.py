@@ -1,10 +1,12 @@
 """Do our services answer, as the users that Postfix and Dovecot ask as?"""
 
 import contextlib
+import dataclasses
 import grp
 import os
 import socket
 import threading
+from pathlib import Path
 
 import pytest
 from captured import CONFIG, bad, postfix, with_option, with_parameters
@@ -134,6 +136,18 @@ def test_every_socket_of_ours_is_asked():
         ("filtermail-incoming", f"{queue}/chatmaild/filtermail-incoming.sock", queue),
         ("filtermail", f"{queue}/chatmaild/filtermail.sock", queue),
     ]
+
+
+def test_one_of_several_hosts_answers_postfix_in_its_chroot():
+    several = dataclasses.replace(CONFIG, directory=Path("/etc/chatmaild/directory.conf"))
+    door, = (d for d in sockets.doors(several, postfix("bookworm")) if d.service == "homes")
+    assert (door.path, door.chroot) == ("/var/spool/postfix/chatmaild/homes.sock",
+                                        "/var/spool/postfix")
+    for answer, code in ((b"END\r\n", None), (b"VALUE x 0 9\r\nretry:x\r\nEND\r\n", None),
+                         (b"SERVER_ERROR\r\n", "service-ill")):
+        finding = sockets.judge(door, lambda door: answer)
+        assert (finding.code if finding.level == "failure" else None) == code
+    assert "chatmaild-recipients" in sockets.judge(door, lambda door: b"").cure
 
 
 def test_milter_of_a_service_without_chroot_and_absolute_path():

@@ -248,13 +248,12 @@ def test_an_old_milter_protocol_is_replaced():
 SEVERAL = dataclasses.replace(CONFIG, directory=Path("/etc/chatmaild/directory.conf"),
                               node="one.example")
 NODES = (Node("one.example", "192.0.2.10", True, 0), Node("two.example", "192.0.2.20", True, 0))
-TABLE = "/etc/postfix/chat-home.cf"
+TABLE = "/etc/postfix/chatmaild-homes.cf"
 HOSTS = f"/etc/dovecot/conf.d/99-{HOSTS_FILE}"
 
 
 def joined(release, files=None, **kwargs):
-    return host(release, files={TABLE: "query = ... n.name <> 'one.example'", **(files or {})},
-                known=Known(NODES), **kwargs)
+    return host(release, files=files, known=Known(NODES), **kwargs)
 
 
 def steps(a_host):
@@ -268,7 +267,8 @@ def test_the_other_hosts_are_let_in_and_found(release):
     found = steps(joined(release))
     assert "login_trusted_networks = 192.0.2.20\n" in found[HOSTS]
     assert "= 192.0.2.10\n    port = 24\n" in found[HOSTS]
-    assert found["transport_maps"].endswith(f"proxy:pgsql:{TABLE}")
+    assert found["transport_maps"].endswith(f"memcache:{TABLE}")
+    assert f"\ndomain = {DOMAIN}\n" in found[TABLE]
     assert found["chat-node/unix"].endswith("lmtp")
     assert found["chat-node/unix/lmtp_tls_secure_cert_match"] == "one.example:two.example"
     assert {path for path in found if "systemd" in path} == set(NETWORK_UNITS)
@@ -277,7 +277,7 @@ def test_the_other_hosts_are_let_in_and_found(release):
 @pytest.mark.parametrize("release", RELEASES)
 def test_a_host_that_is_alone_meets_none_of_it(release):
     found = changes(host(release))
-    assert HOSTS not in found and "chat-node/unix" not in found and not found.keys() & NETWORK_UNITS
+    assert not found.keys() & {HOSTS, TABLE, "chat-node/unix", *NETWORK_UNITS}
 
 
 @pytest.mark.parametrize("release, version", [("bookworm", "2.3"), ("trixie", "2.4")])
@@ -289,22 +289,25 @@ def test_the_lines_by_hand_are_those_that_wire_writes(release, version):
     without = dovecot(release, "stock")
     without.tree.values.pop("ssl_ca", None)
     assert settings(steps(joined(release, dovecot=without))[HOSTS]) == settings(example.read_text())
-    by_hand = (TREE / "several-hosts/directory.conf").read_text()
-    found = steps(joined(release, {path: by_hand for path in NETWORK_UNITS}))
-    assert not found.keys() & NETWORK_UNITS
+    by_hand = (TREE / "several-hosts/network.conf").read_text()
+    table = (TREE / "several-hosts/chatmaild-homes.cf").read_text().replace(
+        "chat.example.org", DOMAIN)
+    found = steps(joined(release, {TABLE: table, **{path: by_hand for path in NETWORK_UNITS}}))
+    assert not found.keys() & {TABLE, *NETWORK_UNITS}
 
 
-@pytest.mark.parametrize("own, added", [
-    (None, False), ("$alias_maps $transport_maps", False), ("$alias_maps", True)])
-def test_proxymap_may_ask_where_an_account_lives(own, added):
-    found = steps(joined("bookworm", main={"proxy_read_maps": own}))
-    assert found.get("proxy_read_maps") == (f"{own} proxy:pgsql:{TABLE}" if added else None)
+def test_a_table_of_homes_that_postfix_asks_already_stays():
+    found = steps(joined("bookworm", main={"transport_maps": f"memcache:{TABLE}"}))
+    assert "transport_maps" not in found
 
 
 @pytest.mark.parametrize("proxy", ["", "proxy:"])
-def test_a_table_of_homes_that_postfix_asks_already_stays(proxy):
-    found = steps(joined("bookworm", main={"transport_maps": f"{proxy}pgsql:{TABLE}"}))
-    assert "transport_maps" not in found
+def test_a_table_that_asks_the_directory_itself_is_replaced(proxy):
+    """All mail waits for that one when the directory hangs."""
+    old = f"hash:/etc/postfix/transport, {proxy}pgsql:/etc/postfix/chat-home.cf"
+    found = steps(joined("bookworm", main={"transport_maps": old}))
+    assert found["transport_maps"].endswith(f"hash:/etc/postfix/transport, memcache:{TABLE}")
+    assert "pgsql" not in found["transport_maps"]
 
 
 def test_networks_that_the_host_trusts_stay_and_a_host_that_left_does_not():
@@ -344,13 +347,9 @@ def test_the_authority_that_the_host_trusts_stays(release, name, group, key):
     assert name not in found[HOSTS] and "chat-node/unix/lmtp_tls_CAfile" not in found
 
 
-@pytest.mark.parametrize("nodes, table, place", [
-    ((), "n.name <> 'one.example'", "node"), (NODES, None, TABLE),
-    (NODES, "n.name <> 'mail.example.org'", TABLE)])
-def test_what_is_missing_before_a_host_can_join(nodes, table, place):
-    files = {} if table is None else {TABLE: table}
-    obstacle, = planning.plan(host("trixie", files=files, known=Known(nodes)), SEVERAL).obstacles
-    assert obstacle.place.endswith(place)
+def test_a_host_that_is_not_in_the_directory_joins_first():
+    obstacle, = planning.plan(host("trixie", known=Known()), SEVERAL).obstacles
+    assert obstacle.place.endswith("node") and "directory join" in obstacle.way_out
 
 
 @pytest.mark.parametrize("release", RELEASES)

@@ -1,14 +1,18 @@
 """Is this host ready to share its chat domains with other hosts?"""
 
+import contextlib
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from chatmaild.accounts import directoryschema
 from chatmaild.accounts.directory import Node
 from chatmaild.admin.check import packetfilter, peers
 from chatmaild.admin.check.findings import Finding, failure, ok, warning
 from chatmaild.admin.servers.doveconf import Block, Dovecot
-from chatmaild.admin.servers.postconf import Postfix
+from chatmaild.admin.servers.postconf import HOMES, Postfix
 from chatmaild.admin.wiring.otherhosts import Known
+from chatmaild.admin.wiring.routing import FORMERLY
 from chatmaild.admin.wiring.severalhosts import LMTP_PORT, SERVICE
 from chatmaild.config.config import Config
 
@@ -25,6 +29,7 @@ def check(known: Known, packets: str, postfix: Postfix | None, dovecot: Dovecot 
     """
     if config.directory is None:
         return
+    yield from _secret(config.directory)
     if known.trouble:
         yield failure("directory", str(config.directory), known.trouble, GUIDE)
     else:
@@ -39,6 +44,13 @@ def check(known: Known, packets: str, postfix: Postfix | None, dovecot: Dovecot 
         yield from peers.check(others, int(LMTP_PORT), authorities)
     if dovecot:
         yield from check_dovecot(dovecot, others, packets)
+
+
+def _secret(path: Path) -> Iterator[Finding]:
+    with contextlib.suppress(OSError):      # that of opening it is told in any case
+        if os.stat(path).st_mode & 0o007:
+            yield failure("directory-file", str(path), "everybody may read the password in it",
+                          f"chmod o-rwx {path}")
 
 
 def _tables(config: Config, version: int | None) -> Finding:
@@ -83,11 +95,14 @@ def _versions(known: Known) -> Finding:
 
 def check_postfix(postfix: Postfix) -> Iterator[Finding]:
     """Does mail for accounts elsewhere find its way?"""
-    if not any(word.partition(":")[0] in ("pgsql", "proxy") and "pgsql:" in word
-               for word in postfix.words("transport_maps")):
-        yield failure("directory-transport", "main.cf: transport_maps",
-                      "does not ask the directory where an account lives",
-                      f"{GUIDE}: chat-home.cf and postfix.sh")
+    tables = postfix.words("transport_maps")
+    if not any(table.endswith(f"/{HOMES}") for table in tables):
+        formerly = next((table for table in tables if table.endswith(FORMERLY)), None)
+        found = warning if formerly else failure
+        yield found("directory-transport", "main.cf: transport_maps",
+                    f"{formerly} asks the directory itself: all mail waits when that hangs"
+                    if formerly else "does not ask us where an account lives",
+                    f"chatmaild wire --apply, or {GUIDE}: {HOMES} and postfix.sh")
     service = postfix.service(SERVICE)
     if service is None:
         yield failure("directory-transport", "master.cf: chat-node",

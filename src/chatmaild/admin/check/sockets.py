@@ -20,6 +20,7 @@ TIMEOUT = 5
 """Seconds for a service to start, if need be, and to answer."""
 
 RUN = "/run/chatmaild"
+HOMES_SOCKET = "chatmaild/homes.sock"
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,11 @@ def dict_question(name: str, key: str) -> Question:
     return Question(f"H3\t2\t0\t\t{name}\nL{key}\t{PROBE_NAME}\n".encode(), (b"N\n", b"O"))
 
 
+def homes_question(address: str) -> Question:
+    """Return what Postfix asks on one of several hosts."""
+    return Question(f"get {address}\r\n".encode(), (b"END", b"VALUE"))
+
+
 MILTER_QUESTION = Question(
     struct.pack("!IcIII", 13, b"O", 6, 0x1FF, 0x1FFFFF), (b"O",), skip=4
 )
@@ -73,6 +79,10 @@ def doors(config: Config, postfix: Postfix | None) -> Iterator[Door]:
         return
     queue = postfix.get("queue_directory")
     user = hostfiles.identity(postfix.get("mail_owner") or "postfix") or root
+    rewriting = postfix.service("rewrite/unix")
+    if config.directory and rewriting:
+        yield Door("homes", postfix.resolve(HOMES_SOCKET, rewriting), user, homes_question(probe),
+                   queue if rewriting.chroot else "/")
     seen = set()
     for service in postfix.servers():
         for milter in milters.milters(postfix.get("smtpd_milters", service)):
@@ -96,9 +106,10 @@ def check(
 def judge(door: Door, ask: Callable[[Door], bytes]) -> Finding:
     """Return the finding on one socket. `ask` returns the answer or raises OSError."""
     unit = f"chatmaild-{door.service}"
+    service = "chatmaild-recipients" if door.service == "homes" else unit
     # enable --now does nothing if systemd still has a socket whose file somebody removed
     cure = (f"systemctl enable {unit}.socket; systemctl restart {unit}.socket; "
-            f"journalctl -u {unit}")
+            f"journalctl -u {service}")
     user = f"user {door.who.name}" + ("" if door.chroot == "/" else f" in {door.chroot}")
     try:
         answer = ask(door)
@@ -108,7 +119,7 @@ def judge(door: Door, ask: Callable[[Door], bytes]) -> Finding:
         return failure("socket-dead", door.path, "nobody listens there", cure)
     except (TimeoutError, BlockingIOError):
         return failure("service-hangs", door.path,
-                       f"no answer within {TIMEOUT} s", f"systemctl restart {unit}.service")
+                       f"no answer within {TIMEOUT} s", f"systemctl restart {service}.service")
     except PermissionError:
         if os.geteuid() != 0:
             return unseen("socket", door.path, f"cannot be asked as {user}", "run as root")
@@ -120,8 +131,8 @@ def judge(door: Door, ask: Callable[[Door], bytes]) -> Finding:
     if not answer[door.question.skip:].startswith(door.question.healthy):
         return failure("service-ill", door.path,
                        "the service hung up" if not answer else "the service reports trouble",
-                       f"journalctl -u {unit}")
-    return ok("socket", door.path, f"{unit} answers {user}")
+                       f"journalctl -u {service}")
+    return ok("socket", door.path, f"{service} answers {user}")
 
 
 def ask_as(door: Door) -> bytes:

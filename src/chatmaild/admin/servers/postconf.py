@@ -29,6 +29,10 @@ PARAMETERS = (
 )
 """The parameters of main.cf that the checks ask for; a Postfix that lacks one leaves it out."""
 
+HOMES = "chatmaild-homes.cf"
+"""The table beside main.cf by which Postfix asks us about accounts on several hosts. It knows
+accounts, so nobody asks it about a domain."""
+
 _NO_DELAY = re.compile("0*[smhdw]?")
 
 
@@ -216,6 +220,8 @@ def observe(directory: str | None = None) -> Postfix:
     )
 
     def ask(table: str, key: str) -> str | None:
+        if table.endswith(f"/{HOMES}"):
+            return None
         table = table.removeprefix("proxy:")    # whose service may be down; root needs none
         answer, _ = _run(["postmap", *where, "-q", key, table], may_fail=True)
         return answer.rstrip("\n") or None

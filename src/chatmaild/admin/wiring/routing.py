@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from chatmaild.admin.servers.postconf import Service, split
+from chatmaild.admin.servers.postconf import HOMES, Service, split
 from chatmaild.admin.wiring.changes import Changes
 from chatmaild.admin.wiring.listeners import lmtp_listeners
-from chatmaild.admin.wiring.observation import HOMES, Host
+from chatmaild.admin.wiring.observation import Host
 from chatmaild.admin.wiring.steps import Obstacle, Step
 from chatmaild.config.config import Config
 
@@ -13,6 +13,8 @@ PROBE = "chatmaildcheckprobe"
 """Local part that tables are asked for; nobody has it."""
 
 SOCKET = "private/dovecot-lmtp"
+FORMERLY = "pgsql:/etc/postfix/chat-home.cf"
+"""The table that asked the directory itself, and had all mail wait when that hung."""
 _STRICT = frozenset(
     ("reject_sender_login_mismatch", "reject_authenticated_sender_login_mismatch"))
 _KINDS = ("client", "helo", "sender", "recipient", "relay")
@@ -77,9 +79,7 @@ def _transport(changes: Changes, config: Config) -> Iterator[Step | Obstacle]:
         pairs = " ".join(f"{{ {domain} = {way} }}" for domain in config.mail_domains)
         yield from changes.parameter("chat_transport", f"inline:{{ {pairs} }}", why, ("transport",))
         first = ["$chat_transport"]
-    last = _homes(host, config)
-    if last:
-        yield from _let_through(changes)
+    last = [homes_table(host)] if config.directory else []
     yield from _tables(changes, first, last)
 
 
@@ -87,6 +87,9 @@ def _tables(changes: Changes, first: list[str], last: list[str]) -> Iterator[Ste
     """Add tables of ours before and behind the host's own transport_maps."""
     own = changes.host.raw("transport_maps")
     words = split(own)
+    if last and any(word.endswith(FORMERLY) for word in words):
+        words = [word for word in words if not word.endswith(FORMERLY)]
+        own = ", ".join(words)
     first, last = ([word for word in added if word not in words] for added in (first, last))
     if first or last:
         yield from changes.parameter(
@@ -96,26 +99,9 @@ def _tables(changes: Changes, first: list[str], last: list[str]) -> Iterator[Ste
             (*(["transport"] if first else []), *(["directory-transport"] if last else [])))
 
 
-def _homes(host: Host, config: Config) -> list[str]:
-    """Return the table of accounts on other hosts, unless Postfix asks it already."""
-    table = _homes_table(host)
-    own = split(host.raw("transport_maps"))
-    is_asked = table in own or table.removeprefix("proxy:") in own
-    return [table] if config.directory and not is_asked else []
-
-
-def _homes_table(host: Host) -> str:
-    """Return the table, asked by proxymap(8): in a chroot no authority's certificate is found."""
-    return f"proxy:pgsql:{host.postfix.directory}/{HOMES}"
-
-
-def _let_through(changes: Changes) -> Iterator[Step]:
-    """Let proxymap(8) ask the table, where the host has a list of its own."""
-    name, table = "proxy_read_maps", _homes_table(changes.host)
-    own = changes.host.main.get(name)
-    if own is not None and not {"$transport_maps", "${transport_maps}", table} & {*split(own)}:
-        yield from changes.parameter(name, f"{own} {table}", "it may be asked by proxymap(8)",
-                                     ("directory-transport",))
+def homes_table(host: Host) -> str:
+    """Return the table of accounts on other hosts."""
+    return f"memcache:{host.postfix.directory}/{HOMES}"
 
 
 def _way(host: Host, domain: str) -> tuple[bool, str]:

@@ -1,8 +1,7 @@
 """Joins this host to the others that have its chat domains: see several-hosts.md.
 
 Dovecot believes the other hosts about where a client comes from, and takes mail from them. Postfix
-finds out by the directory where an account lives, and our services reach the directory. One file is
-written by hand, since it has a password: the table by which Postfix asks.
+asks us where an account lives, and our services reach the directory.
 """
 
 import re
@@ -10,9 +9,10 @@ from collections.abc import Iterator
 
 from chatmaild.accounts.directory import Node
 from chatmaild.admin.servers.doveconf import Block
+from chatmaild.admin.servers.postconf import HOMES
 from chatmaild.admin.wiring import dovecot
 from chatmaild.admin.wiring.changes import Changes
-from chatmaild.admin.wiring.observation import HOMES, HOSTS_FILE, NETWORK_UNITS, Host
+from chatmaild.admin.wiring.observation import HOSTS_FILE, NETWORK_UNITS, Host
 from chatmaild.admin.wiring.steps import Kind, Obstacle, Step
 from chatmaild.config.config import Config
 
@@ -29,6 +29,13 @@ _NETWORK = """\
 PrivateNetwork=no
 IPAddressDeny=
 RestrictAddressFamilies=AF_INET AF_INET6
+"""
+_HOMES = """\
+# Written by chatmaild wire: Postfix asks us which accounts of these domains live on other hosts.
+memcache = unix:chatmaild/homes.sock
+domain = {}
+timeout = 2
+max_try = 1
 """
 _CURES = ("directory-transport", "directory-tls", "directory-lmtp", "directory-trusted")
 
@@ -57,15 +64,17 @@ def plan(host: Host, config: Config) -> Iterator[Step | Obstacle]:
     yield from _units(host)
 
 
-def _table(host: Host, config: Config) -> Iterator[Obstacle]:
+def _table(host: Host, config: Config) -> Iterator[Step]:
     path = f"{host.postfix.directory}/{HOMES}"
-    text = host.files.get(path)
-    if text is None:
-        yield Obstacle(path, "is missing: Postfix asks the directory by it",
-                       "copy chat-home.cf from the examples of several-hosts.md and fill it in")
-    elif f"'{config.node}'" not in text:
-        yield Obstacle(path, f"its query does not leave out this host, {config.node}: its mail "
-                       "would go round in circles", f"n.name <> '{config.node}'")
+    was = host.files.get(path)
+    now = _HOMES.format(", ".join(config.mail_domains))
+    if was is None or _settings(was) != _settings(now):
+        yield Step(Kind.FILE, path, "", was, now, "Postfix asks where an account lives",
+                   ("directory-transport",))
+
+
+def _settings(text: str) -> list[str]:
+    return sorted(line for line in text.splitlines() if line and line[0] != "#")
 
 
 # ---- Dovecot ------------------------------------------------------------------------------------
