@@ -6,7 +6,7 @@ import os
 from chatmaild.admin.wiring import applying, observation, otherhosts, planning, record
 from chatmaild.admin.wiring.steps import Plan, Step
 from chatmaild.config import inifile
-from chatmaild.console import Console
+from chatmaild.console import Console, counted
 from chatmaild.errors import UsageError
 
 
@@ -71,12 +71,13 @@ def _show_step(step: Step, console: Console) -> None:
 
 def _conclude(plan: Plan, args: argparse.Namespace, console: Console) -> None:
     console.line()
+    changes = counted(len(plan.steps), "change")
     if plan.obstacles:
         console.line("Nothing was changed: change the lines named above, then run this again.")
     elif not plan.steps:
         console.line("This host is wired: nothing to change.")
     elif args.apply:
-        console.line(f"{len(plan.steps)} changes made; both servers were reloaded. To give all "
-                     "back: chatmaild unwire --apply")
+        console.line(f"{changes} made; both servers were reloaded. To give all back: chatmaild "
+                     "unwire --apply")
     else:
-        console.line(f"{len(plan.steps)} changes. Nothing was changed yet: chatmaild wire --apply")
+        console.line(f"{changes}. Nothing was changed yet: chatmaild wire --apply")
