@@ -602,6 +602,20 @@ def test_a_dry_run_fails_where_the_run_would(public_path, capsys, obstacle, logi
     assert codes[0] == int(bool(obstacle) and (login == 100 or obstacle != "cur/below"))
 
 
+def test_subscriptions_to_folders_without_end_go(tree):
+    """Dovecot keeps those to folders that are gone; nobody has so many folders."""
+    endless, many = tree.mailbox("endless01"), tree.mailbox("many00001")
+    for number in range(300):
+        (many / f".{number:03}" / "cur").mkdir(parents=True)
+        put(many / f".{number:03}" / "cur", name(1))
+    names = "".join(f"{number:0255}\n" for number in range(300))
+    put(endless, "subscriptions").write_text(names), put(many, "subscriptions").write_text(names)
+    assert f"stale {endless}/subscriptions" in tree.expire("--dry-run").out
+    assert (endless / "subscriptions").exists()
+    tree.expire()
+    assert not (endless / "subscriptions").exists() and (many / "subscriptions").exists()
+
+
 def test_mail_saved_while_the_clock_was_ahead_ages_from_now_on(tree):
     home = tree.mailbox()
     path = put(home / "cur", f"{NOW + 365 * DAY}.M1P1.mx,S=10,W=11")

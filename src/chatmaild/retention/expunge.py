@@ -108,13 +108,17 @@ class Expunger:
 
     def forget_sizes(self, fd: int, path: str) -> None:
         """Remove the sums of Dovecot's Maildir++ quota, which are stale after a removal."""
+        self._forget("maildirsize", fd, path)
+
+    def _forget(self, name: str, fd: int, path: str) -> None:
+        """Remove a file that Dovecot makes anew."""
         with contextlib.suppress(FileNotFoundError):
             if self.dry_run:
-                os.stat("maildirsize", dir_fd=fd, follow_symlinks=False)
+                os.stat(name, dir_fd=fd, follow_symlinks=False)
             else:
-                os.unlink("maildirsize", dir_fd=fd)
+                os.unlink(name, dir_fd=fd)
             if self._note:
-                self._note(Reason.STALE, path, ["maildirsize"])
+                self._note(Reason.STALE, path, [name])
 
     def _remove_folders(self, fd: int, path: str, deadlines: Deadlines) -> None:
         """Remove folders that have been empty for as long as messages are kept.
@@ -138,6 +142,8 @@ class Expunger:
         removed = self.tally.removed[Reason.EMPTY]
         count = 1 + len(list(maildir.folders(fd)))
         folders.walk(fd, deadlines.empty(count), gone)
+        if folders.has_endless_subscriptions(fd, count):
+            self._forget(folders.SUBSCRIPTIONS, fd, path)
         if self.tally.removed[Reason.EMPTY] > removed and not self.dry_run:
             folders.forget_list(fd)
 

@@ -2,7 +2,8 @@
 
 A folder is removed if it has neither messages nor folders below it, and nothing in it has changed
 for as long as messages are kept. INBOX always stays. To Dovecot this looks like a deletion by
-another client; a subscription to the folder stays.
+another client; a subscription to the folder stays. Dovecot has no limit for subscriptions to
+folders that are gone, so the list of them goes when it is longer than those there can make it.
 """
 
 import contextlib
@@ -10,6 +11,14 @@ import os
 from collections.abc import Callable
 
 from chatmaild.disk import directories, maildir
+
+SUBSCRIPTIONS = "subscriptions"
+
+MAX_SUBSCRIPTIONS = 65_536
+"""Octets that the list of subscriptions may have beyond one name for each folder."""
+
+MAX_NAME = 256
+"""Octets in the name of a folder, with a line end."""
 
 
 def walk(mailbox: int, before: int, gone: Callable[[str], bool]) -> None:
@@ -68,6 +77,15 @@ def _restore(folder: int) -> None:
             os.mkdir(kind, 0o700, dir_fd=folder)
         except FileExistsError:
             continue
+
+
+def has_endless_subscriptions(mailbox: int, count: int) -> bool:
+    """Whether the list of subscriptions is longer than `count` folders can make it."""
+    try:
+        found = os.stat(SUBSCRIPTIONS, dir_fd=mailbox, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return found.st_size > MAX_SUBSCRIPTIONS + count * MAX_NAME
 
 
 def forget_list(mailbox: int) -> None:

@@ -44,7 +44,7 @@ class Reason(enum.StrEnum):
     EMPTY = "empty"
     """A folder that has had no messages for as long as messages are kept."""
     STALE = "stale"
-    """A file of sums that is no longer right; Dovecot makes it again."""
+    """A file of sums, or a list, that is no longer right; Dovecot makes it again."""
 
 
 @dataclass(frozen=True)
