@@ -194,6 +194,20 @@ local function stored_hash(home)
   return false, "no such account"
 end
 
+-- When an account with this address, or its password, last ended, as accounts/endings.py wrote it
+-- down; nil and the reason if it cannot be told.
+local function last_ending(home)
+  local parent, address = home:match("^(.*)/(.*)$")
+  local file, problem, number = opened(parent .. "/.ended-" .. address)
+  if not file then
+    if number == ENOENT then return "never" end
+    return nil, problem
+  end
+  local ended = file:read("l") or ""
+  file:close()
+  return "at " .. ended
+end
+
 -- The limits of this account: its domain's, or a quota of its own (accounts/settings.py).
 local function limits_of(home, limits)
   local file = opened(home .. "/settings")
@@ -513,12 +527,13 @@ end
 
 local answers = 0
 
--- A successful login. Dovecot 2.3 may cache it under a key that has userdb_once in it, which is
+-- A successful login to the account as it was after `ended`, which comes back to us when Dovecot
+-- asks for the mailbox of this login. Dovecot 2.3 may cache it under a key that has userdb_once in it, which is
 -- empty when Dovecot looks a login up, and never the same when it stores one. So we are asked about
 -- every login.
-local function answer(user)
+local function answer(user, ended)
   answers = answers + 1
-  return {user = user, userdb_once = WORKER .. answers}
+  return {user = user, userdb_once = WORKER .. answers, userdb_ended = ended}
 end
 
 -- A login of an account that lives on another host. Postfix ignores the proxy fields, so the
@@ -562,9 +577,12 @@ return function(config_path, known_path)
     if not SERVICES[service_of(request)] then
       return auth.PASSDB_RESULT_PASSWORD_MISMATCH, "chat users have IMAP and submission only"
     end
+    -- Asked before the hash: it is then not younger than the account that the password is for.
+    local ended, unknown = last_ending(home)
+    if not ended then return auth.PASSDB_RESULT_INTERNAL_FAILURE, unknown end
     local hash, problem = stored_hash(home)
     if request.skip_password_check then     -- a master user, whose own password was right
-      if hash then return auth.PASSDB_RESULT_OK, answer(user) end
+      if hash then return auth.PASSDB_RESULT_OK, answer(user, ended) end
       local temporary = hash == nil or problem == UNDECIDED
       return temporary and auth.PASSDB_RESULT_INTERNAL_FAILURE
              or auth.PASSDB_RESULT_PASSWORD_MISMATCH, problem
@@ -581,7 +599,7 @@ return function(config_path, known_path)
     if hash == false then return auth.PASSDB_RESULT_PASSWORD_MISMATCH, problem end
     if not hash then return auth.PASSDB_RESULT_INTERNAL_FAILURE, problem end
     local result, reason = request:password_verify(hash, password)
-    if result == 1 then return auth.PASSDB_RESULT_OK, answer(user) end
+    if result == 1 then return auth.PASSDB_RESULT_OK, answer(user, ended) end
     -- Dovecot also reports a mismatch for a scheme that it does not know; then no password is wrong
     if result == 0 and not tostring(reason):find("^Unknown scheme") then
       return auth.PASSDB_RESULT_PASSWORD_MISMATCH, "password mismatch"
@@ -611,10 +629,21 @@ return function(config_path, known_path)
     return auth.PASSDB_RESULT_INTERNAL_FAILURE, problem
   end
 
+  -- As known_hash; but a login counts only for the account that its password was for. Between the
+  -- two questions of a login the address may have got another owner. Deliveries have no login.
+  local function hash_for(request, config, user, home)
+    local hash, problem = known_hash(config, user, home)
+    local checked = hash and request.userdb and request.userdb.ended
+    if not checked then return hash, problem end
+    local ended, reason = last_ending(home)
+    if ended == checked then return hash end
+    return nil, reason or "the account or its password changed during this login"
+  end
+
   local function userdb(request)
     local user, home, domain, config = find(request)
     if not user then return auth.USERDB_RESULT_USER_UNKNOWN, "not a chat user" end
-    local hash, problem = known_hash(config, user, home)
+    local hash, problem = hash_for(request, config, user, home)
     if hash == false and problem ~= UNDECIDED then
       return auth.USERDB_RESULT_USER_UNKNOWN, problem
     end

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from chatmaild.accounts import endings
+from chatmaild.accounts.lifecycle import Creation
 from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.config import inifile
 
@@ -22,6 +23,10 @@ def mailboxes(tmp_path):
     return found
 
 
+def names(mailboxes):
+    return sorted(os.listdir(f"{mailboxes.root}/chat.example"))
+
+
 @pytest.mark.parametrize("how", [{}, {"block": True}, {"keep": lambda home: False}])
 def test_each_way_to_end_is_remembered(mailboxes, how):
     alice = mailboxes.find(ALICE)
@@ -29,10 +34,43 @@ def test_each_way_to_end_is_remembered(mailboxes, how):
     assert alice.ended() is None
     before = time.monotonic()
     alice.delete(**how)
-    assert before <= alice.ended() <= time.monotonic()
+    ended = alice.ended()
+    assert before <= ended <= time.monotonic()
     alice.unblock()
-    alice.create("{PLAIN}y", NOW)
-    assert before <= alice.ended() <= time.monotonic(), "the next owner's account is another one"
+    alice.settle()
+    assert alice.create("{PLAIN}y", NOW) is Creation.DONE
+    assert alice.ended() == ended, "the next owner's account is another one"
+
+
+@pytest.mark.parametrize("how", [{}, {"block": True}, {"keep": lambda home: False}])
+def test_nobody_has_the_address_before_its_sessions_have_ended(mailboxes, how):
+    alice = mailboxes.find(ALICE)
+    alice.create("{PLAIN}x", NOW)
+    assert not alice.awaits_sessions()
+    alice.delete(**how)
+    alice.unblock()
+    assert alice.awaits_sessions() and alice.create("{PLAIN}y", NOW) is Creation.ENDING
+    assert alice.hash() is None and names(mailboxes) == [f".ended-{ALICE}"]
+    alice.settle()
+    assert not alice.awaits_sessions() and alice.create("{PLAIN}y", NOW) is Creation.DONE
+    alice.settle()      # somebody else deleted it at the same time
+
+
+@pytest.mark.parametrize("age", [endings.PATIENCE + 1, -1000])      # -1000: from an earlier boot
+def test_nobody_waits_for_ever_for_somebody_who_was_killed(mailboxes, monkeypatch, age):
+    alice = mailboxes.find(ALICE)
+    alice.create("{PLAIN}x", NOW)
+    alice.delete()
+    later = time.monotonic() + age
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert not alice.awaits_sessions() and alice.create("{PLAIN}y", NOW) is Creation.DONE
+
+
+def test_a_new_password_keeps_nobody_out(mailboxes):
+    alice = mailboxes.find(ALICE)
+    alice.create("{PLAIN}x", NOW)
+    alice.set_password("{PLAIN}y")
+    assert alice.ended() is not None and not alice.awaits_sessions()
 
 
 @pytest.mark.parametrize("how", [{}, {"block": True}, {"keep": lambda home: False}])
@@ -82,7 +120,7 @@ def test_what_no_session_can_need_is_forgotten(mailboxes, monkeypatch, age):
     with monkeypatch.context():
         endings.forget_old(f"{mailboxes.root}/chat.example")
     assert alice.ended() is None
-    assert [name for name in os.listdir(f"{mailboxes.root}/chat.example")] == []
+    assert names(mailboxes) == []
 
 
 @pytest.mark.parametrize("content", ["", "nonsense\n", "\0" * 20])
@@ -92,4 +130,6 @@ def test_a_mark_that_a_power_loss_emptied_says_nothing(mailboxes, content):
     alice.delete()
     with open(f"{mailboxes.root}/chat.example/.ended-{ALICE}", "w") as file:
         file.write(content)
-    assert alice.ended() is None
+    assert alice.ended() is None and not alice.awaits_sessions()
+    alice.settle()
+    assert alice.create("{PLAIN}y", NOW) is Creation.DONE

@@ -181,6 +181,7 @@ def test_deleting_takes_account_and_mail_together(boxes, box):
     assert box.delete() is True
     assert names(boxes.root + "/chat.example") == []
     assert box.delete() is False
+    box.settle()
     assert box.create(HASH, NOW) is Creation.DONE
 
 
@@ -191,6 +192,7 @@ def test_a_deleted_and_blocked_address_is_never_made_anew(box):
     assert names(box.home) == ["blocked"] and names(os.path.dirname(box.home)) == [ADDRESS]
     assert box.create(HASH, NOW) is Creation.BLOCKED
     assert box.unblock() is True and not os.path.exists(box.home)
+    box.settle()
     assert box.create(HASH, NOW) is Creation.DONE
 
 
@@ -312,6 +314,7 @@ def test_killed_at_any_point_of_a_creation_leaves_all_or_nothing(boxes, box):
         if made:
             assert {"enforceE2EEincoming", "password"} <= set(names(box.home))
             box.delete()
+            box.settle()
         else:
             claim.unlink()
         if not died:
@@ -323,6 +326,7 @@ def test_killed_at_any_point_of_a_creation_leaves_all_or_nothing(boxes, box):
 def test_killed_at_any_point_of_a_deletion_never_resurrects(boxes, box, block):
     for count in range(100):
         box.unblock()
+        box.settle()
         box.create(HASH, NOW)
         Path(box.home, "cur").mkdir()
         Path(box.home, "cur", "mail").write_text("mail")
@@ -369,6 +373,7 @@ def test_killed_at_any_point_of_a_second_look_loses_nothing(boxes, box, wanted, 
         boxes.sweep(DOMAIN, NOW)
         assert names(boxes.root + "/chat.example") in ([ADDRESS], [])
         box.delete()
+        box.settle()
         if not died:
             break
     assert died == 0 and count > 5
@@ -465,6 +470,7 @@ def test_a_claim_is_used_up_once(boxes, box):
     assert other.create(HASH, NOW, claim=str(claim)) is Creation.DONE and not claim.exists()
     assert names(other.home) == ["enforceE2EEincoming", "password"]
     box.delete()
+    box.settle()
     assert box.create(HASH, NOW, claim=str(claim)) is Creation.CLAIM_GONE
     assert not os.path.exists(box.home)
 

@@ -223,6 +223,20 @@ def test_refusals_name_their_reason(service, client, caplog, extra, reason, answ
     assert f"reason={reason} " in caplog.text
 
 
+def test_an_address_that_was_just_given_up_is_not_free_yet(service, client, caplog):
+    """Its former owner may be connected still. Who waits for it is not limited for that."""
+    service.configure("max_client_signups_per_hour = 2")
+    box = Mailboxes(service.config()).find(ADDRESS)
+    client.send(b"H3\t2\t0\t192.0.2.1\tauth\n")
+    parsed(client.ask(passdb()))
+    box.delete()
+    with caplog.at_level(logging.INFO):
+        assert [client.ask(passdb(password=b"the next owner"))[:1] for _ in range(5)] == [b"F"] * 5
+    assert "reason=ending " in caplog.text and not box.exists()
+    box.settle()
+    parsed(client.ask(passdb(password=b"the next owner")))
+
+
 def test_limits_per_client_and_host(service, client, caplog):
     service.configure("max_client_signups_per_hour = 2\nmax_signups_per_hour = 3")
     hello = b"H3\t2\t0\t%s\tauth\n"

@@ -133,6 +133,7 @@ def test_the_ending_of_an_earlier_account_is_told(config, path):
     assert told.account(ALICE) == Account(MailboxState.ENFORCING)
     alice.delete()
     assert told.account(ALICE) == Account(MailboxState.UNKNOWN, alice.ended())
+    alice.settle()
     alice.create("{PLAIN}x", 0.0)
     assert told.account(ALICE) == Account(MailboxState.ENFORCING, alice.ended())
 

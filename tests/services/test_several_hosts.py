@@ -177,6 +177,8 @@ def test_an_address_that_was_being_deleted_is_free_once_its_mailbox_is_gone(host
     one.directory.leave(ADDRESS)
     one.mailbox().delete()
     assert one.userdb() == b"N" and one.state() == b"N"
+    assert one.login("the next owner") == b"F", "sessions of the former owner may be open"
+    one.mailbox().settle()
     assert one.login("the next owner") and not one.directory.find(ADDRESS).leaving
 
 

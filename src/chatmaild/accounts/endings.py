@@ -3,9 +3,13 @@
 A session stays logged in when its account is removed, and the address may soon be somebody else's.
 Beside the mailboxes of a domain, `.ended-ADDRESS` holds when an account with that address last
 ended, in seconds of CLOCK_MONOTONIC: no session is older than the boot, and no step of the wall
-clock changes that time.
+clock changes that time. Dovecot's Lua file compares it at the two steps of a login.
+
+While its second line says `sessions`, the former owner may still be connected, and nobody makes the
+account anew.
 """
 
+import contextlib
 import os
 import time
 
@@ -14,23 +18,46 @@ from chatmaild.accounts.layout import explain
 LIFETIME = 2 * 86_400
 """Seconds that a mark is kept; no session may last that long."""
 
+PATIENCE = 120.0
+"""Seconds after which an address is free even if nobody called `settle`: whoever was to do it was
+killed, or could not end the sessions, and has said so.
+"""
+
 _PREFIX = ".ended-"
+_SESSIONS = "sessions"
 
 
-def mark(home: str) -> bool:
+def mark(home: str, sessions: bool = False) -> bool:
     """Record that the account in the mailbox `home`, or its password, has just ended.
 
-    Call this under the lock of the domain. False if the disk takes no file, since it is full, say:
-    go on with the removal, which makes room, and try again then.
+    With `sessions` the address is not free before `settle`. Call this under the lock of the domain.
+    False if the disk takes no file, since it is full, say: go on with the removal, which makes
+    room, and try again then.
+    """
+    return _write(_path(home), [repr(time.monotonic())] + [_SESSIONS] * sessions)
+
+
+def settle(home: str) -> None:
+    """Free the address: the sessions of its former owner have ended.
+
+    Call this under the lock of the domain. If the disk takes no file, it is free after `PATIENCE`.
     """
     path = _path(home)
+    with contextlib.suppress(FileNotFoundError):
+        ended, *rest = _lines(path)
+        if rest:
+            _write(path, [ended])
+
+
+def awaits_sessions(home: str) -> bool:
+    """Whether sessions of the former owner of the address may still be open. Raises OSError."""
+    path = _path(home)
     try:
-        with open(f"{path}.new", "w", encoding="ascii") as file:
-            file.write(f"{time.monotonic()!r}\n")
-        os.rename(f"{path}.new", path)
-    except OSError:
+        _, *rest = _lines(path)
+        ended = _read(path) if rest else None
+    except FileNotFoundError:
         return False
-    return True
+    return ended is not None and ended <= time.monotonic() < ended + PATIENCE
 
 
 def time_of(home: str) -> float | None:
@@ -66,9 +93,23 @@ def _path(home: str) -> str:
     return f"{parent}/{_PREFIX}{address}"
 
 
-def _read(path: str) -> float | None:
+def _write(path: str, lines: list[str]) -> bool:
+    try:
+        with open(f"{path}.new", "w", encoding="ascii") as file:
+            file.write("".join(f"{line}\n" for line in lines))
+        os.rename(f"{path}.new", path)
+    except OSError:
+        return False
+    return True
+
+
+def _lines(path: str) -> list[str]:
     with open(path, encoding="ascii") as file:
-        try:
-            return float(file.read(100))
-        except ValueError:
-            return None     # a power loss emptied it, and ended all sessions
+        return file.read(100).splitlines() or [""]
+
+
+def _read(path: str) -> float | None:
+    try:
+        return float(_lines(path)[0])
+    except ValueError:
+        return None     # a power loss emptied it, and ended all sessions

@@ -34,6 +34,8 @@ class Creation(enum.Enum):
     BLOCKED = enum.auto()
     CLAIM_GONE = enum.auto()
     """The file `claim` is missing: somebody used it up."""
+    ENDING = enum.auto()
+    """The address was just given up, and the sessions of its former owner are being ended."""
 
 
 def create(home: str, password_hash: str, now: float, claim: str | None) -> Creation:
@@ -88,6 +90,8 @@ def put_in_place(home: str, new: str, claim: str | None = None) -> Creation:
             return Creation.BLOCKED
         if has(home, PASSWORD):
             return Creation.EXISTS
+        if endings.awaits_sessions(home):
+            return Creation.ENDING
         if claim:
             try:
                 os.rename(claim, _claimed(new, claim))
@@ -126,12 +130,12 @@ def delete(home: str, block: bool, keep: Callable[[str], bool] | None) -> bool:
                     _put_back(home)
             else:
                 removed = _move_out(home)
-            marked = endings.mark(home)
+            marked = endings.mark(home, sessions=True)
         atomic.sync_directory(parent)
         _remove_tree(removed)
         if not marked:
             with atomic.locked(parent):     # now there is room; the lock keeps a next owner away
-                endings.mark(home)
+                endings.mark(home, sessions=True)
     except OSError as error:
         raise explain(home, error) from None
     if os.path.lexists(removed):

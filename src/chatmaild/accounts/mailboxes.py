@@ -155,6 +155,8 @@ class Mailbox:
     def delete(self, block: bool = False, keep: Callable[[str], bool] | None = None) -> bool:
         """Remove account and mail; False if there was nothing, or it was kept.
 
+        Nobody makes the account anew before `settle`, or for `endings.PATIENCE` seconds.
+
         Without `block` one rename removes both, so that they end at the same moment. With it, the
         address is blocked first and stays so, and no login can create it again meanwhile. `keep`
         is called with the directory once that is out of everybody's reach; if it returns true, the
@@ -162,6 +164,27 @@ class Mailbox:
         Raises `StoreError`.
         """
         return lifecycle.delete(self.home, block, keep)
+
+    def settle(self) -> None:
+        """Free the address after `delete`; call this when the sessions of its owner have ended.
+
+        Raises `StoreError`.
+        """
+        try:
+            with lifecycle.settled(self.home):
+                endings.settle(self.home)
+        except OSError as error:
+            raise explain(self.home, error) from None
+
+    def awaits_sessions(self) -> bool:
+        """Whether the address is not free yet, because sessions of its former owner may be open.
+
+        Raises `StoreError`.
+        """
+        try:
+            return endings.awaits_sessions(self.home)
+        except OSError as error:
+            raise explain(self.home, error) from None
 
     def recover(self) -> None:
         """Put the mailbox back if a process was killed while deciding whether to delete it.

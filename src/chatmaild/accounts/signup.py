@@ -51,11 +51,13 @@ class Denial(enum.Enum):
     DISK = "disk"
     INODES = "inodes"
     BLOCKED = "blocked"
+    ENDING = "ending"
 
     @property
     def is_temporary(self) -> bool:
-        """Whether the same request may succeed later: the host just has no room now."""
-        return self in (Denial.LOAD, Denial.MEMORY, Denial.DISK, Denial.INODES)
+        """Whether the same request may succeed later: no room now, or the address is not free yet.
+        """
+        return self in (Denial.LOAD, Denial.MEMORY, Denial.DISK, Denial.INODES, Denial.ENDING)
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,6 +127,9 @@ class _Arrival:
                 lifecycle.mark(new, ENFORCE_ENCRYPTION)
             os.sync()       # all of it must be on the disk before it gets its name
             done = lifecycle.put_in_place(self._mailbox.home, new)
+        if done is Creation.ENDING:
+            raise _Refused(f"{self._mailbox.address}: the sessions of its former owner are being "
+                           "ended; try again in two minutes")
         if done is not Creation.DONE:
             self._assert_free()
             raise _Refused(f"{self._mailbox.address}: somebody has just created it")

@@ -277,6 +277,8 @@ _SIGNUPS = {
     "disk": Reason("Less disk is left than `min_free_disk_space`.", _LOGIN, "Make room."),
     "inodes": Reason("Fewer inodes are left than `min_free_inodes`.", _LOGIN, "Make room."),
     "blocked": Reason("The account is blocked.", _LOGIN, "`chatmaild accounts unblock ADDRESS`."),
+    "ending": Reason("The account was just removed, and the sessions of its owner are being ended.",
+                     "The login fails for the moment.", NOTHING),
 }
 
 SECTIONS: dict[str, dict[str, Reason]] = {

@@ -7,6 +7,7 @@ adds up the counts.
 import contextlib
 import errno
 import os
+import time
 from collections.abc import Callable, Container
 from zlib import crc32
 
@@ -22,6 +23,11 @@ from chatmaild.push.tokens import DeviceTokens
 from chatmaild.retention import logins
 from chatmaild.retention.expunge import Complaint, Expunger, Note, Tally
 from chatmaild.retention.rules import ABANDONED_AFTER, Deadlines, Reason
+
+MAX_WAIT = 10.0
+"""Seconds between the removal of an account and the end of its sessions, at most, plus the time
+that one mailbox takes.
+"""
 
 
 class Expiry:
@@ -42,8 +48,10 @@ class Expiry:
         self._recorded: dict[str, bool] = {}
         self._tokens = DeviceTokens(config.push_tokens_dir)
         self._entries = Entries(config)
-        self._removed: list[str] = []
-        """Addresses whose sessions have to end."""
+        self._removed: list[Mailbox] = []
+        """Mailboxes whose sessions have to end."""
+        self._since = 0.0
+        """When the first of `_removed` was added, by the monotonic clock."""
 
     def sweep(self) -> set[str]:
         """Remove leftovers of killed processes and expired invitations; returns the paths."""
@@ -98,12 +106,31 @@ class Expiry:
 
         Usually nobody is connected, since a session counts as a login. Dovecot need not run.
         """
-        if self._dry_run or not self._removed:
+        removed, self._removed = self._removed, []
+        if self._dry_run or not removed:
             return
         try:
-            sessions.end(self._removed)
+            sessions.end([mailbox.address for mailbox in removed])
         except StoreError as error:
-            self._complain(sessions.SOCKET, error)
+            self._problem(sessions.SOCKET, error)
+            return
+        for mailbox in removed:
+            self._forget_tokens(mailbox)    # a session may have set one meanwhile
+            try:
+                mailbox.settle()
+            except StoreError as error:
+                self._problem(mailbox.home, error)
+
+    def _end_sessions_soon(self) -> None:
+        """End them in batches: nobody can have one of these addresses before."""
+        if self._removed and (len(self._removed) >= sessions.MAX_ADDRESSES
+                              or time.monotonic() > self._since + MAX_WAIT):
+            self._end_sessions()
+
+    def _note_removed(self, mailbox: Mailbox) -> None:
+        if not self._removed:
+            self._since = time.monotonic()
+        self._removed.append(mailbox)
 
     def _problem(self, path: str, error: Exception) -> None:
         """Report a problem.
@@ -128,6 +155,7 @@ class Expiry:
                     if home not in gone:
                         address, home = self._as_settled(name, home, gone)
                         self._mailbox(Mailbox(address, domain, home), name, fd, deadlines)
+                        self._end_sessions_soon()
                 step()
 
     def _as_settled(self, name: str, path: str, gone: Container[str]) -> tuple[str, str]:
@@ -206,7 +234,7 @@ class Expiry:
             return
         self._gone(Reason.INACTIVE, mailbox.home)
         self._forget_tokens(mailbox)
-        self._removed.append(mailbox.address)
+        self._note_removed(mailbox)
 
     def _delete(self, mailbox: Mailbox, keep: Callable[[str], bool]) -> bool:
         """Remove an account; returns whether it is gone. Reports files that stay."""
@@ -245,6 +273,7 @@ class Expiry:
             self._foresee(mailbox)
         if self._dry_run or mailbox.delete(keep=made):
             self._gone(Reason.LEFTOVER, mailbox.home)
+            self._note_removed(mailbox)
 
     def _forget_tokens(self, mailbox: Mailbox) -> None:
         """Delete the push tokens, so that the next owner does not ring the former one's phones."""

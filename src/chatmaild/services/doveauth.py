@@ -165,6 +165,8 @@ class DoveAuth(dictserver.Service):
         if not entry.is_own:
             return dictproto.FAILURE
         stored = await self._settle(mailbox, entry)
+        if stored is Denial.ENDING:
+            return dictproto.FAILURE
         return self._user(mailbox) if isinstance(stored, str) else dictproto.NOT_FOUND
 
     def _find(self, user: bytes) -> Mailbox | None:
@@ -211,6 +213,8 @@ class DoveAuth(dictserver.Service):
     ) -> str | Denial | None:
         """Return the hash of the account, whoever made it; None if it is gone again."""
         claim = None
+        if mailbox.awaits_sessions():
+            return Denial.ENDING        # counts for no limit of the client
         if refusal := self._judge(mailbox, password, client):
             return refusal
         if mailbox.domain.signup == "invite":
@@ -275,6 +279,8 @@ class DoveAuth(dictserver.Service):
                 return Denial.BLOCKED
             case Creation.CLAIM_GONE:
                 return Denial.UNINVITED
+            case Creation.ENDING:
+                return Denial.ENDING
         return mailbox.hash()
 
     async def _ask(self, question: Callable[..., T], *arguments: Any) -> T:

@@ -7,10 +7,11 @@ import argparse
 import logging
 import subprocess
 import time
+from collections.abc import Sequence
 
 from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.config import lastgood
-from chatmaild.console import Console
+from chatmaild.console import Console, counted
 from chatmaild.errors import ChatmaildError, UsageError
 
 log = logging.getLogger(__name__)
@@ -19,7 +20,19 @@ TIMEOUT = 10
 """Seconds that doveadm may take."""
 
 AGAIN_AFTER = 0.5
-"""Seconds after which a session that was only just beginning can be seen by doveadm."""
+"""Seconds after which a session that was only just beginning can be seen by doveadm, if the host is
+not too busy."""
+
+BEGINNING = 10
+"""Runs of doveadm in the time of which a session begins, however busy the host is: a mail process
+does less before it is seen than doveadm does in all.
+"""
+
+PATIENCE = 8.0
+"""Seconds that mail processes may take to end."""
+
+PAUSE = 0.05
+"""Seconds between two looks whether they have ended."""
 
 NOBODY = 68
 """EX_NOHOST of sysexits.h, with which doveadm says that nobody was connected."""
@@ -45,28 +58,44 @@ def run(args: argparse.Namespace, console: Console) -> int:
         raise UsageError("ADDRESS: not in a chat domain; mail_domains in chatmaild.ini lists "
                          "those")
     if args.above is not None:
-        addresses = [address for address in addresses if _count(address) > args.above]
+        addresses = [address for address in addresses if len(_processes(address)) > args.above]
         for address in addresses:
             log.warning("an account has more than %d sessions; all of them are ended", args.above)
-    for address in addresses:
-        _doveadm("auth", "cache", "flush", address)
-        _doveadm("kick", address)
-    time.sleep(AGAIN_AFTER)
-    for address in addresses:
-        _doveadm("kick", address)
+    if addresses:
+        _end(addresses)
     console.result({"ended": addresses})
     return 0
 
 
-def _count(address: str) -> int:
-    """Count the open sessions, by the column "#" (2.3) or "connections" (2.4) of doveadm.
+def _end(addresses: Sequence[str]) -> None:
+    """End the sessions of `addresses` that are open, or beginning, now.
 
-    Raises `ChatmaildError`.
+    Returns when their processes serve them no more: Dovecot 2.3 only sends these a signal, and
+    until they get to it they may carry out what a client has sent. Raises `ChatmaildError`.
     """
+    for address in addresses:
+        _doveadm("auth", "cache", "flush", address)
+    start = time.monotonic()
+    for address in addresses:
+        _doveadm("kick", address)
+    time.sleep(max(AGAIN_AFTER, (time.monotonic() - start) / len(addresses) * BEGINNING))
+    left = {address: found for address in addresses if (found := set(_processes(address)))}
+    for address in left:
+        _doveadm("kick", address)
+    deadline = time.monotonic() + PATIENCE
+    while left := {address: found for address, before in left.items()
+                   if (found := before.intersection(_processes(address)))}:
+        if time.monotonic() > deadline:
+            raise ChatmaildError(f"sessions of {counted(len(left), 'account')} do not end; see "
+                                 "doveadm who")
+        time.sleep(PAUSE)
+
+
+def _processes(address: str) -> list[str]:
+    """Return the process id of each open session. Raises `ChatmaildError`."""
     heading, *rows = [line.split("\t") for line in
-                      _doveadm("-f", "tab", "who", address).splitlines()] or [[]]
-    return sum(int(number) for row in rows if row[0] == address
-               for name, number in zip(heading, row) if name in ("#", "connections"))
+                      _doveadm("-f", "tab", "who", "-1", address).splitlines()] or [[]]
+    return [row[heading.index("pid")] for row in rows if row[0] == address]
 
 
 def _doveadm(*arguments: str) -> str:

@@ -49,6 +49,9 @@ def create(args: argparse.Namespace, config: Config, console: Console) -> int:
     if outcome is Creation.BLOCKED:
         raise StoreError(f"{mailbox.address} is blocked: chatmaild accounts unblock "
                          f"{mailbox.address}")
+    if outcome is Creation.ENDING:
+        raise StoreError(f"{mailbox.address}: the sessions of its former owner are being ended; "
+                         "try again in two minutes")
     console.line(f"created {mailbox.address}")
     console.result({"address": mailbox.address} | _login(args, mailbox, secret, console))
     return 0
@@ -178,8 +181,10 @@ def delete(args: argparse.Namespace, config: Config, console: Console) -> int:
             with entries.deleting(mailbox):
                 existed = mailbox.delete(block=block)
         finally:
-            tokens.forget(mailbox.address)
             ended = _end_sessions(mailbox)
+            tokens.forget(mailbox.address)      # after the last session that could set one
+            if not ended:
+                mailbox.settle()
         if block:
             return ("deleted; the address is blocked" if existed else
                     "is blocked; had no mailbox") + ended
