@@ -77,8 +77,12 @@ class Mailbox:
         Raises `StoreError` as `hash` does.
         """
         found = self.hash()
-        # access(2) cannot tell an error from absence, but the same directory was just read
-        return found if found and not os.access(f"{self.home}/{BLOCKED}", os.F_OK) else None
+        return found if found and not self._is_marked(BLOCKED) else None
+
+    def _is_marked(self, name: str) -> bool:
+        """Like `has`, in half the time; call it only where the same directory was just read, since
+        access(2) cannot tell an error from absence."""
+        return os.access(f"{self.home}/{name}", os.F_OK)
 
     def exists(self) -> bool:
         """Whether there is such an account. Raises `StoreError` if the disk fails."""
@@ -107,6 +111,14 @@ class Mailbox:
         Raises `StoreError` if the disk fails.
         """
         return has(self.home, ENFORCE_ENCRYPTION) or not self.exists()
+
+    def marks(self) -> tuple[bool, bool]:
+        """Return `is_blocked` and `enforces_encryption` of an account that was just seen to exist.
+
+        Raises `StoreError` if the disk fails.
+        """
+        return (self._is_marked(BLOCKED),
+                self._is_marked(ENFORCE_ENCRYPTION) or not self.exists())
 
     def last_login(self) -> int | None:
         """Return the first second (UTC, since the epoch) of the day of the last login.

@@ -69,11 +69,12 @@ class Seen:
 def _state(mailbox: Mailbox | None) -> MailboxState:
     if mailbox is None:
         return MailboxState.UNKNOWN
-    if mailbox.is_blocked():
-        return MailboxState.BLOCKED
     if not mailbox.exists():
-        return MailboxState.UNKNOWN
-    return MailboxState.ENFORCING if mailbox.enforces_encryption() else MailboxState.OPEN
+        return MailboxState.BLOCKED if mailbox.is_blocked() else MailboxState.UNKNOWN
+    blocked, enforces = mailbox.marks()
+    if blocked:
+        return MailboxState.BLOCKED
+    return MailboxState.ENFORCING if enforces else MailboxState.OPEN
 
 
 def _rate(mailbox: Mailbox) -> tuple[int | None, int | None]:
