@@ -89,7 +89,8 @@ def test_ordinary_users_notice_nothing(evening, profile):
 def test_chat_users_get_what_they_expect(evening, profile):
     from rig import battery
     host, _ = evening
-    assert battery.refusals_of_cleartext(host, profile) == dict.fromkeys(profile.ports, 523)
+    assert battery.answers_to_chat_users(host, profile) == (
+        dict.fromkeys(profile.ports, (523, 250)) | dict.fromkeys(profile.closed_ports, (554, 554)))
 
 
 def test_the_sender_of_chat_mail_is_its_writer(evening):

@@ -10,6 +10,7 @@ import itertools
 import re
 import smtplib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import chatmessages
 from rig.host import PASSWORD, Host, tls_context
@@ -33,39 +34,48 @@ def of_ordinary_users(host: Host, profile: Profile) -> dict[str, object]:
     """Everything that the ordinary users of the host can see of it."""
     found: dict[str, object] = {}
     first, second = profile.people[:2]
-    for number, person in enumerate(profile.people, 20):
-        found[f"{person.login}: login"] = _login(host, person)
-        found[f"{person.login}: wrong password"] = _refused(
-            host, person, f"{profile.site.clients}{number}")
-        found[f"{person.login}: mail from outside"] = _from_outside(host, person)
-        found[f"{person.login}: spam from outside"] = _from_outside(
-            host, person, "X-Spam-Flag: YES\r\n")
-    for port in profile.ports:
-        found[f"submission at {port}"] = _submitted(host, port, first, second)
-    found["sendmail"] = _sendmail(host, first, second)
+    with ThreadPoolExecutor() as pool:      # servers take their time to refuse a password
+        refusals = [pool.submit(_refused, host, person, f"{profile.site.clients}{number}")
+                    for number, person in enumerate(profile.people, 20)]
+        for person in profile.people:
+            found[f"{person.login}: login"] = _login(host, person)
+            found[f"{person.login}: mail from outside"] = _from_outside(host, person)
+            found[f"{person.login}: spam from outside"] = _from_outside(
+                host, person, "X-Spam-Flag: YES\r\n")
+        for port in profile.ports:
+            found[f"submission at {port}"] = _submitted(host, port, first, second)
+        found["sendmail"] = _sendmail(host, first, second)
+        for person, refusal in zip(profile.people, refusals):
+            found[f"{person.login}: wrong password"] = refusal.result()
     return found
 
 
-def refusals_of_cleartext(host: Host, profile: Profile) -> dict[int, int]:
-    """By submission port, the code with which a chat user's cleartext is refused; 250 if it isn't.
+def answers_to_chat_users(host: Host, profile: Profile) -> dict[int, tuple[int, int]]:
+    """By submission port, the answers to a chat user's cleartext and to their encrypted message.
 
-    A chat user's encrypted message to another one passes there and arrives, or AssertionError.
+    The encrypted ones that were taken arrive, or AssertionError.
     """
     sender, recipient = host.new_person(), host.new_person()
+    encrypted = chatmessages.encrypted(sender, recipient, "hi")
     answers = {}
-    for port in profile.ports:
+    for port in (*profile.ports, *profile.closed_ports):
         with _client(host, port) as client:
             client.login(sender, PASSWORD)
-            try:
-                client.sendmail(sender, [recipient], _message(sender, recipient, "subject-0"))
-                answers[port] = 250
-            except smtplib.SMTPDataError as error:
-                answers[port] = error.smtp_code
-            client.sendmail(sender, [recipient], chatmessages.encrypted(sender, recipient, "hi"))
+            cleartext, passing = (_answer(client, sender, recipient, message) for message in (
+                _message(sender, recipient, "subject-0"), encrypted))
+            answers[port] = cleartext, passing
     imap = host.imap(recipient, PASSWORD)
     host.wait_for_mail(imap, len(profile.ports))
     imap.logout()
     return answers
+
+
+def _answer(client: smtplib.SMTP, sender: str, recipient: str, message: bytes) -> int:
+    try:
+        client.sendmail(sender, [recipient], message)
+    except smtplib.SMTPDataError as error:
+        return error.smtp_code
+    return 250
 
 
 def _login(host: Host, person: Person) -> list[str]:
@@ -118,19 +128,20 @@ def _message(sender: str, recipient: str, token: str, header: str = "") -> bytes
 
 def _delivered(host: Host, person: Person, token: str) -> object:
     """The folder in which the message with that subject arrived, and its headers."""
-    return until(lambda: _look_for(host, person, token), f"{token} to reach {person.address}")
-
-
-def _look_for(host: Host, person: Person, token: str) -> object:
     with _imap(host, person) as client:
-        for line in client.list()[1]:
-            folder = line.decode().rpartition(" ")[2]
-            if client.select(folder, readonly=True)[0] != "OK":
-                continue
-            numbers = client.search(None, "SUBJECT", f'"{token}"')[1][0].split()
-            if numbers:
-                data = client.fetch(numbers[0].decode(), "(BODY.PEEK[])")[1]
-                return folder, _headers(data[0][1])
+        return until(lambda: _look_for(client, token), f"{token} to reach {person.address}",
+                     pause=0.05)
+
+
+def _look_for(client: imaplib.IMAP4, token: str) -> object:
+    for line in client.list()[1]:
+        folder = line.decode().rpartition(" ")[2]
+        if client.select(folder, readonly=True)[0] != "OK":
+            continue
+        numbers = client.search(None, "SUBJECT", f'"{token}"')[1][0].split()
+        if numbers:
+            data = client.fetch(numbers[0].decode(), "(BODY.PEEK[])")[1]
+            return folder, _headers(data[0][1])
     return None
 
 

@@ -44,6 +44,8 @@ class Profile:
     """With which its admin wires chatmaild in."""
     ports: tuple[int, ...] = (587, 465)
     """Of the submission services."""
+    closed_ports: tuple[int, ...] = ()
+    """Of further submission services, which chat users may not use."""
     site: Site = EXAMPLE
     recipe: str = ""
     """The document whose sh blocks are for this host: what its admin runs in place of the README's,
@@ -437,7 +439,7 @@ def careful_root() -> None:
                "service stats {\n  unix_listener stats-writer {\n    mode = 0666\n  }\n}\n")
 
 
-@profile()
+@profile(closed_ports=(2587,))
 def instances() -> None:
     """A second Postfix instance, with a submission service of its own on another port."""
     run("postmulti", "-e", "init")
