@@ -62,6 +62,16 @@ def test_an_option_without_effect_is_refused(command, option):
     assert code == 2 and not out and f"{option}: without effect" in problem
 
 
+@pytest.mark.parametrize("arguments", [
+    ("--language", "de"), ("--templates", "/srv/templates"),
+    ("--web", "/srv/www", "--no-qr"),
+])
+def test_what_only_pages_or_only_links_have_is_refused_for_the_other(command, arguments):
+    code, out, problem = command("create", "--domain", INVITE, *arguments)
+    assert code == 2 and not out and "without effect" in problem
+    assert command("list") == (0, "", "")
+
+
 def test_list_and_revoke(command):
     batch = json.loads(command("create", "--domain", INVITE, "--uses", "2", "--json")[1])["batch"]
     assert command("list")[1].split("\t")[:3] == [batch, INVITE, "2"]

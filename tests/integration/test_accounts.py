@@ -557,6 +557,15 @@ def with_key(key, value):
     return change
 
 
+def test_a_host_without_room_for_newcomers_is_no_wrong_password(host, address):
+    """`max_load_1m` goes the same way; nobody can have a certain load."""
+    assert login(host, address) == "in"
+    with reconfigured(host, with_key("min_free_disk_space", "999T")):
+        assert login(host, new_address(host)) == "try later"
+        assert login(host, address, WRONG) == "refused"
+        assert login(host, address) == "in"
+
+
 def test_a_full_disk(host, address):
     """On a small disk of its own, full to the last block."""
     host.run("mount", "-t", "tmpfs", "-o", "size=256k,mode=0750,uid=_chatmaild,gid=_chatmaild",

@@ -237,6 +237,15 @@ def test_an_address_that_was_just_given_up_is_not_free_yet(service, client, capl
     parsed(client.ask(passdb(password=b"the next owner")))
 
 
+@pytest.mark.parametrize("processors, answer", [(1, b"F"), (4, b"O")])
+def test_the_load_counts_by_processor(service, client, monkeypatch, processors, answer):
+    client.ask(passdb())
+    service.configure("max_load_1m = 2")
+    monkeypatch.setattr(os, "getloadavg", lambda: (6.0, 0, 0))
+    monkeypatch.setattr(os, "cpu_count", lambda: processors)
+    assert client.ask(passdb("somebody2@chat.example"))[:1] == answer
+
+
 def test_limits_per_client_and_host(service, client, caplog):
     service.configure("max_client_signups_per_hour = 2\nmax_signups_per_hour = 3")
     hello = b"H3\t2\t0\t%s\tauth\n"

@@ -55,12 +55,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Run the chosen action. Returns the exit status."""
     config = inifile.load(args.config)
+    if args.action == "create":
+        _refuse_without_effect(args)
     if args.action != "list" and args.web:
         action = {"create": _create_pages, "revoke": _revoke_pages}[args.action]
         return action(args, config, console)
     action = {"create": _create, "list": _list, "revoke": _revoke}[args.action]
     privileges.become(config.mail_user)
     return action(args, config, console)
+
+
+def _refuse_without_effect(args: argparse.Namespace) -> None:
+    """Raise `UsageError` for an option that changes nothing with or without ``--web``."""
+    given = [option for option, is_given in (
+        ("--language", args.language), ("--templates", args.templates != look.OWN_TEMPLATES))
+        if is_given]
+    if given and not args.web:
+        raise UsageError(f"{' and '.join(given)}: without effect: only pages have that, which "
+                         "--web DIRECTORY writes")
+    if args.web and args.no_qr:
+        raise UsageError("--no-qr: without effect: with --web the codes are on the pages, and none "
+                         "is printed")
 
 
 def _domain(args: argparse.Namespace, config: Config) -> DomainConfig:
