@@ -166,6 +166,20 @@ def test_settings_of_all_users(release, judge, before, after, expected):
     assert judge(release, edit=replaced(before, after, 1)) == expected
 
 
+@pytest.mark.parametrize("pattern, by, expected", [
+    (r"^(auth_username_chars = .*)-_@$", r"\1-@", {"username-chars": "failure"}),
+    (r"^auth_username_chars = .*?$", "auth_username_chars = ", {}),
+    (r"^auth_verbose = no$", "auth_username_translation = %@",  {}),
+    (r"^auth_verbose = no$", "auth_username_translation = @%", {"username-chars": "failure"}),
+    (r"^auth_mechanisms = [a-z]*$", "auth_mechanisms = login", {"auth-mechanisms": "failure"}),
+    (r"^auth_mechanisms = [a-z]*$", "auth_mechanisms {\n  login = yes\n}",
+     {"auth-mechanisms": "failure"}),
+    (r"^auth_mechanisms = [a-z]*$", "auth_mechanisms {\n  login = yes\n  plain = yes\n}", {}),
+])
+def test_names_and_mechanisms_of_logins(release, judge, pattern, by, expected):
+    assert judge(release, edit=replaced(pattern, by)) == expected
+
+
 def test_protocols(release, judge):
     edit = replaced(r"^protocols = .*?$|^protocols \{.*?\}", "protocols = imap", 1)
     assert judge(release, edit=edit) == {"protocols": "failure"}

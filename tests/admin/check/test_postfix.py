@@ -197,6 +197,10 @@ def test_broken_header_checks_are_reported(release):
     ({"virtual_transport": "virtual",
       "transport_maps": f"inline:{{ {DOMAIN}=lmtp:unix:private/dovecot-lmtp }}"}, {}),
     ({"transport_maps": "inline:{ *=smtp:[192.0.2.1] }"}, {"transport": "failure"}),
+    ({"transport_maps": "inline:{ .example.org=smtp:[192.0.2.1] }"}, {"transport": "failure"}),
+    ({"transport_maps": "inline:{ example.org=smtp:[192.0.2.1] }"}, {}),
+    ({"transport_maps": "inline:{ example.org=smtp:[192.0.2.1] }",
+      "parent_domain_matches_subdomains": "transport_maps"}, {"transport": "failure"}),
     ({"virtual_mailbox_maps": "inline:{ alice@example.org=ok }"}, {"recipients": "failure"}),
     ({"virtual_mailbox_maps": "inline:{ alice@example.org=ok }",
       "smtpd_reject_unlisted_recipient": "no"}, {}),
@@ -207,6 +211,10 @@ def test_broken_header_checks_are_reported(release):
     ({"canonical_maps": f"inline:{{ @{DOMAIN}=@example.org }}"}, {"aliases": "failure"}),
     ({"sender_canonical_maps": f"inline:{{ @{DOMAIN}=SRS0=x=y@example.org }}"},
      {"aliases": "failure"}),
+    ({"smtp_generic_maps": f"inline:{{ @{DOMAIN}=me@isp.example }}"}, {"aliases": "failure"}),
+    ({"masquerade_domains": "example.net example.org"}, {"masquerade": "failure"}),
+    ({"masquerade_domains": f"!{DOMAIN} example.org"}, {}),
+    ({"masquerade_domains": f"{DOMAIN} example.org"}, {}),
     ({"lmtp_destination_rate_delay": "5s"}, {"rate-delay": "failure"}),
     ({"lmtp_destination_rate_delay": "0s"}, {}),
     ({"always_bcc": "archive@example.org"}, {"copies": "warning"}),
@@ -216,9 +224,25 @@ def test_broken_header_checks_are_reported(release):
     ({"recipient_delimiter": ""}, {}),
     ({"smtpd_sender_restrictions": "reject_sender_login_mismatch"}, {"sender-login": "failure"}),
     ({"smtpd_sender_restrictions": "reject_known_sender_login_mismatch"}, {}),
+    ({"smtpd_restriction_classes": "owners", "owners": "reject_sender_login_mismatch"},
+     {"sender-login": "failure"}),
 ])
 def test_routing(release, parameters, expected):
     assert route(with_parameters(postfix(release), **parameters)) == expected
+
+
+@pytest.mark.parametrize("maps, cure", [
+    ("", f"virtual_alias_maps = inline:{{ {{ postmaster@{DOMAIN} = root }} }}'"),
+    ("inline:{ a=b }", f"= inline:{{ a=b }}, inline:{{ {{ postmaster@{DOMAIN} = root }} }}'"),
+    ("inline:{ a=b }, hash:/etc/postfix/virtual",
+     f"echo 'postmaster@{DOMAIN} root' >>/etc/postfix/virtual; postmap hash:/etc/postfix/virtual"),
+])
+def test_postmaster_is_added_to_a_table_that_is_named(release, maps, cure):
+    host = dataclasses.replace(postfix(release), ask=lambda table, key: None)
+    host = with_parameters(host, virtual_alias_maps=maps,
+                           virtual_mailbox_domains=DOMAIN)
+    found, = (f for f in delivery.check(host, None, CONFIG) if f.code == "postmaster")
+    assert cure in found.cure and (maps or "is empty") in found.text
 
 
 def test_sender_login_map_that_lets_chat_users_be_themselves(release):

@@ -4,7 +4,9 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from captured import CONFIG, DOMAIN, RELEASES, dovecot, postfix, with_option, with_parameters
+from captured import (
+    CONFIG, DOMAIN, RELEASES, dovecot, postfix, tables, with_option, with_parameters,
+)
 
 from chatmaild.accounts.directory import Node
 from chatmaild.admin.wiring import planning
@@ -88,6 +90,63 @@ def test_a_domain_that_is_local_stands_in_the_way():
     its_postfix = with_parameters(postfix("trixie", "ordinary"), mydestination=DOMAIN)
     obstacle, = planning.plan(host("trixie", postfix_host=its_postfix), CONFIG).obstacles
     assert obstacle.place == "/etc/postfix/main.cf: mydestination"
+
+
+UNCHANGED = r"regexp:{ { /^(.*@(chat\.example\.org))$$/ $${1} } }"
+
+
+def ask(table, key):
+    """What the tables of the hosts below answer."""
+    if table == "regexp:/everybody":
+        return "admin@example.org" if "@" in key else None
+    return tables(table, key)
+
+
+@pytest.mark.parametrize("parameters, expected", [
+    ({"transport_maps": "inline:{ .example.org=smtp:[192.0.2.1] }"},
+     {"transport_maps": "$chat_transport, inline:{ .example.org=smtp:[192.0.2.1] }"}),
+    ({"masquerade_domains": "example.org"}, {"masquerade_domains": f"!{DOMAIN} example.org"}),
+    ({"masquerade_domains": f"!{DOMAIN} example.org"}, {}),
+    ({"canonical_maps": "regexp:/everybody"},
+     {"chat_unchanged": UNCHANGED, "canonical_maps": "$chat_unchanged, regexp:/everybody"}),
+    ({"smtp_generic_maps": "regexp:/everybody"},
+     {"chat_unchanged": UNCHANGED, "smtp_generic_maps": "$chat_unchanged, regexp:/everybody"}),
+    ({"sender_canonical_maps": "inline:{ alice@example.org=a.l@example.org }"}, {}),
+    ({"smtpd_restriction_classes": "owners", "owners": "reject_sender_login_mismatch"},
+     {"chat_login_maps": UNCHANGED, "smtpd_sender_login_maps": "$chat_login_maps"}),
+])
+def test_chat_addresses_stay_out_of_what_the_host_does_to_others(parameters, expected):
+    its_postfix = dataclasses.replace(with_parameters(postfix("bookworm", "ordinary"),
+                                                      **parameters), ask=ask)
+    found = changes(host("bookworm", postfix_host=its_postfix, main=parameters))
+    beside = {"transport_maps", "masquerade_domains", "chat_unchanged", "chat_login_maps",
+              "smtpd_sender_login_maps", *(name for name in parameters)}
+    assert {name: value for name, value in found.items() if name in beside} == expected
+
+
+@pytest.mark.parametrize("parameters, name, place", [
+    ({"virtual_alias_maps": "regexp:/everybody"}, None, "main.cf: virtual_alias_maps"),
+    ({"virtual_alias_maps": f"inline:{{ @{DOMAIN}=root }}"}, None, "main.cf: virtual_alias_maps"),
+    ({"receive_override_options": "no_milters,no_address_mappings"}, "submission/inet",
+     "master.cf: submission/inet"),
+    ({"smtpd_proxy_filter": "127.0.0.1:10024"}, "smtp/inet", "master.cf: smtp/inet"),
+    ({"queue_directory": "/srv/postfix"}, None, "main.cf: queue_directory"),
+])
+def test_what_only_people_can_mend_is_named(parameters, name, place):
+    its_postfix = dataclasses.replace(postfix("trixie", "ordinary"), ask=ask)
+    if name is None:
+        its_postfix = with_parameters(its_postfix, **parameters)
+    else:
+        for key, value in parameters.items():
+            its_postfix = with_option(its_postfix, name, key, value)
+    a_host = host("trixie", postfix_host=its_postfix, has_sockets=False)
+    obstacle, = planning.plan(a_host, CONFIG).obstacles
+    assert obstacle.place == f"/etc/postfix/{place}" and obstacle.way_out
+
+
+def test_a_queue_directory_with_our_sockets_stands_in_nobodys_way():
+    elsewhere = with_parameters(postfix("trixie", "ordinary"), queue_directory="/srv/postfix")
+    assert not planning.plan(host("trixie", postfix_host=elsewhere), CONFIG).obstacles
 
 
 @pytest.mark.parametrize("delay, now", [("5s", "0s"), ("1m", "0s"), ("0s", None), ("0", None)])

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from chatmaild.admin.check import (
-    delivery, dns, dovecot as check_dovecot, host, mail, names, others, packetfilter,
+    delivery, dns, dovecot as check_dovecot, headers, host, mail, names, others, packetfilter,
     postfix as check_postfix, reach, sessions, signing, sockets, trust, wiring,
 )
 from chatmaild.admin.check.findings import Finding, Level, failure, unseen
@@ -130,6 +130,7 @@ def _servers(
         yield from check_postfix.check(postfix, config)
         yield from trust.check(postfix, config)
         yield from signing.check(postfix)
+        yield from headers.check(postfix, config)
         yield from delivery.check(postfix, dovecot, config)
     if dovecot is not None:
         yield from check_dovecot.check(dovecot, config)

@@ -6,12 +6,14 @@ from chatmaild.admin.check.findings import Finding, failure, ok, warning
 from chatmaild.admin.check.postfix import PROBE_NAME
 from chatmaild.admin.servers.doveconf import Dovecot
 from chatmaild.admin.servers.postconf import Postfix, PostfixError
-from chatmaild.admin.wiring import listeners
+from chatmaild.admin.wiring import listeners, rewriting
 from chatmaild.config.config import Config
 
 LMTP_SOCKET = "lmtp:unix:private/dovecot-lmtp"
 
-_REWRITING = ("canonical_maps", "recipient_canonical_maps", "sender_canonical_maps")
+_INDEXED = ("hash:/", "btree:/", "cdb:/", "lmdb:/", "dbm:/")
+"""Tables that postmap(1) makes from a text file of the same name."""
+
 _COPYING = ("recipient_bcc_maps", "sender_bcc_maps")
 
 
@@ -66,7 +68,7 @@ def _transport(
 ) -> Iterator[Finding]:
     name = "virtual_transport" if domain_class.startswith("virtual") else "relay_transport"
     transport = postfix.get(name)
-    for key in (f"{PROBE_NAME}@{domain}", domain, "*"):
+    for key in (f"{PROBE_NAME}@{domain}", *postfix.transport_keys(domain)):
         found = postfix.look_up("transport_maps", key)
         if found:
             name, transport = f"transport_maps ({key})", found
@@ -134,17 +136,17 @@ def _recipients(postfix: Postfix, domain: str, domain_class: str) -> Iterator[Fi
 
 def _aliases(postfix: Postfix, domain: str) -> Iterator[Finding]:
     probe = f"{PROBE_NAME}@{domain}"
-    for name in ("virtual_alias_maps", *_REWRITING):
-        place = f"{postfix.directory}/main.cf: {name}"
-        for key in (probe, f"@{domain}"):
-            target = postfix.look_up(name, key)
-            if target and target.strip() not in (probe, f"@{domain}"):
-                yield _rewritten(name, place, key, domain, target)
-                break
+    for name in ("virtual_alias_maps", *rewriting.TABLES):
+        key, target = rewriting.rewritten(postfix, name, domain)
+        if key:
+            place = f"{postfix.directory}/main.cf: {name}"
+            yield _rewritten(name, place, key, domain, target)
+    if entry := rewriting.masquerade(postfix, domain):
+        yield failure("masquerade", f"{postfix.directory}/main.cf: masquerade_domains",
+                      f"{entry} makes the sender somebody@{domain} somebody@{entry}",
+                      f"masquerade_domains = !{domain} {postfix.get('masquerade_domains')}")
     if not postfix.look_up("virtual_alias_maps", f"postmaster@{domain}"):
-        yield warning("postmaster", f"{postfix.directory}/main.cf: virtual_alias_maps",
-                      f"postmaster@{domain} reaches nobody, but every mail domain must have it "
-                      "(RFC 5321)", f"virtual_alias_maps: postmaster@{domain}  root")
+        yield _postmaster(postfix, domain)
     for name in _COPYING:
         for key in (probe, f"@{domain}"):
             if postfix.look_up(name, key):
@@ -154,8 +156,24 @@ def _aliases(postfix: Postfix, domain: str) -> Iterator[Finding]:
                 break
 
 
+def _postmaster(postfix: Postfix, domain: str) -> Finding:
+    """Name a table to which the address may be added: one with a source, or a new one."""
+    tables = postfix.words("virtual_alias_maps")
+    address = f"postmaster@{domain}"
+    editable = next((table for table in tables if table.startswith(_INDEXED)), "")
+    if editable:
+        path = editable.partition(":")[2]
+        cure = f"echo '{address} root' >>{path}; postmap {editable}"
+    else:
+        value = ", ".join([*tables, f"inline:{{ {{ {address} = root }} }}"])
+        cure = f"postconf -e 'virtual_alias_maps = {value}'; postfix reload"
+    return warning("postmaster", f"{postfix.directory}/main.cf: virtual_alias_maps",
+                   f"{', '.join(tables) or 'is empty: it'} has no {address}, so mail to it reaches "
+                   "nobody, but every mail domain must have that address (RFC 5321)", cure)
+
+
 def _rewritten(name: str, place: str, key: str, domain: str, target: str) -> Finding:
-    if name == "sender_canonical_maps":
+    if name in ("sender_canonical_maps", "smtp_generic_maps"):
         return failure("aliases", place, f"the sender of chat mail becomes {target}",
                        f"keep {domain} out of the table; postsrsd has SRS_EXCLUDE_DOMAINS in "
                        "/etc/default/postsrsd, or domains in postsrsd.conf")
@@ -168,8 +186,8 @@ def _senders(postfix: Postfix, domain: str) -> Iterator[Finding]:
     probe = f"{PROBE_NAME}@{domain}"
     strict = {"reject_sender_login_mismatch", "reject_authenticated_sender_login_mismatch"}
     for service in postfix.submission_servers():
-        used = strict & {word for kind in ("client", "helo", "sender", "recipient", "relay")
-                         for word in postfix.words(f"smtpd_{kind}_restrictions", service)}
+        used = strict & postfix.restrictions(service, "client", "helo", "sender", "recipient",
+                                             "relay")
         if not used:
             continue
         owners = ""

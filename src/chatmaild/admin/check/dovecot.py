@@ -23,6 +23,9 @@ PASSDB_ARGS = "args = file=... blocking=yes cache_key=%u%{session}%{pid}%{userdb
 """Of our passdb on 2.3. The last part is empty when Dovecot looks for a remembered login, and never
 the same when it remembers one."""
 
+NAMES = "abcdefghijklmnopqrstuvwxyz0123456789.-_@"
+"""What chat addresses consist of."""
+
 HIDDEN = "#hidden_use-P_to_show#"
 """What doveconf prints instead of a value that it takes for a secret."""
 
@@ -56,6 +59,7 @@ def check(
     yield from _userdb(dovecot)
     yield from _lua(dovecot, main_lua, identify, installed)
     yield from _auth_settings(dovecot)
+    yield from _user_names(dovecot)
     yield from _protocols(dovecot)
 
 
@@ -202,7 +206,7 @@ def _readable(
 
 
 def _auth_settings(dovecot: Dovecot) -> Iterator[Finding]:
-    mechanisms = dovecot.get("auth_mechanisms").lower().split()
+    mechanisms = [name.lower() for name in dovecot.tree.words("auth_mechanisms")]
     if mechanisms and "plain" not in mechanisms:
         yield failure("auth-mechanisms", f"{dovecot.path}: auth_mechanisms",
                       "lacks plain, with which chat clients log in",
@@ -221,10 +225,25 @@ def _auth_settings(dovecot: Dovecot) -> Iterator[Finding]:
                       + ("%Lu" if dovecot.is_23 else "%{user | lower}"))
 
 
+def _user_names(dovecot: Dovecot) -> Iterator[Finding]:
+    """Check that Dovecot takes chat addresses as they are for user names."""
+    key = "auth_username_chars"
+    allowed = dovecot.get(key)
+    missing = "".join(letter for letter in NAMES if letter not in allowed) if allowed else ""
+    if missing:
+        yield failure("username-chars", f"{dovecot.path}: {key}",
+                      f"lacks {missing}: chat users whose addresses have these cannot log in",
+                      f"{key} = {allowed}{missing}")
+    key = "auth_username_translation"
+    changed = "".join(letter for letter in dovecot.get(key)[::2] if letter in NAMES)
+    if changed:
+        yield failure("username-chars", f"{dovecot.path}: {key}",
+                      f"makes others of {changed}, so chat users log in under a wrong name",
+                      f"take {changed} out of it")
+
+
 def _protocols(dovecot: Dovecot) -> Iterator[Finding]:
-    enabled = set(dovecot.get("protocols").split()) | {
-        name for block in dovecot.tree.all("protocols")
-        for name, value in block.values.items() if value == "yes"}
+    enabled = dovecot.tree.words("protocols")
     for protocol in ("imap", "lmtp"):
         if protocol not in enabled:
             yield failure("protocols", f"{dovecot.path}: protocols", f"{protocol} is not served",

@@ -84,7 +84,7 @@ def _domain(
 
 
 def _imap(visitor: Visitor) -> Iterator[Finding]:
-    place = f"IMAP at {visitor.host}:{visitor.imap_port}"
+    place = f"IMAP at {visitor.imap_host}:{visitor.imap_port}"
     yield _certificate(visitor, visitor.imap_port)
     start = time.monotonic()
     try:
@@ -106,9 +106,9 @@ def _imap(visitor: Visitor) -> Iterator[Finding]:
 
 def _certificate(visitor: Visitor, port: int) -> Finding:
     name = visitor.mailbox.domain.name
-    place = f"certificate at {visitor.host}:{port}"
+    place = f"certificate at {visitor.imap_host}:{port}"
     try:
-        with socket.create_connection((visitor.host, port), TIMEOUT) as connection, \
+        with socket.create_connection((visitor.imap_host, port), TIMEOUT) as connection, \
                 ssl.create_default_context().wrap_socket(connection, server_hostname=name):
             return ok("live-certificate", place, f"valid for {name}")
     except ssl.SSLCertVerificationError as error:
@@ -125,7 +125,7 @@ def _certificate(visitor: Visitor, port: int) -> Finding:
 def _submission(
     visitor: Visitor, service: Service, postfix: Postfix, look_up: LookUp
 ) -> Iterator[Finding]:
-    place = _place(visitor, service)
+    place = _place(visitor, service, postfix)
     try:
         with _logged_in(visitor, service, postfix) as client:
             yield ok("live-login", place, f"{visitor.address} logged in")
@@ -142,7 +142,7 @@ def _submission(
 
 def _refusal(visitor: Visitor, service: Service, postfix: Postfix) -> Finding:
     """Try a service that is there for ordinary users alone, since chat has its own."""
-    place = _place(visitor, service)
+    place = _place(visitor, service, postfix)
     try:
         with _logged_in(visitor, service, postfix) as client:
             client.sendmail(visitor.address, [visitor.address],
@@ -156,13 +156,14 @@ def _refusal(visitor: Visitor, service: Service, postfix: Postfix) -> Finding:
                    "-o smtpd_data_restrictions=$chat_data_restrictions, then: postfix reload")
 
 
-def _place(visitor: Visitor, service: Service) -> str:
-    host = _host(visitor, service)
+def _place(visitor: Visitor, service: Service, postfix: Postfix) -> str:
+    host = _host(visitor, service, postfix)
     return f"{service.name} at {f'[{host}]' if ':' in host else host}:{_port(service)}"
 
 
-def _host(visitor: Visitor, service: Service) -> str:
-    return service.address.rpartition(":")[0].strip("[]") or visitor.host
+def _host(visitor: Visitor, service: Service, postfix: Postfix) -> str:
+    return service.address.rpartition(":")[0].strip("[]") or visitors.nearest(
+        visitor.host, postfix.get("inet_interfaces"))
 
 
 def _port(service: Service) -> int:
@@ -175,7 +176,8 @@ def _port(service: Service) -> int:
 
 @contextlib.contextmanager
 def _logged_in(visitor: Visitor, service: Service, postfix: Postfix) -> Iterator[smtplib.SMTP]:
-    context, host, port = visitors.any_certificate(), _host(visitor, service), _port(service)
+    context = visitors.any_certificate()
+    host, port = _host(visitor, service, postfix), _port(service)
     if postfix.is_on("smtpd_tls_wrappermode", service):
         client: smtplib.SMTP = smtplib.SMTP_SSL(host, port, CLIENT_NAME, timeout=TIMEOUT,
                                                 context=context)

@@ -30,7 +30,9 @@ def encrypted(address: str, token: str) -> bytes:
             + 'Content-Type: multipart/encrypted; protocol="application/pgp-encrypted";\r\n'
             f' boundary="{_BOUNDARY}"\r\n\r\n'
             f"--{_BOUNDARY}\r\nContent-Type: application/pgp-encrypted\r\n\r\nVersion: 1\r\n\r\n"
-            f"--{_BOUNDARY}\r\nContent-Type: application/octet-stream\r\n\r\n"
+            f"--{_BOUNDARY}\r\n"
+            'Content-Type: application/octet-stream; name="encrypted.asc"\r\n'
+            'Content-Disposition: inline; filename="encrypted.asc"\r\n\r\n'
             f"-----BEGIN PGP MESSAGE-----\r\n\r\n{armored}-----END PGP MESSAGE-----\r\n\r\n"
             f"--{_BOUNDARY}--\r\n").encode()
 

@@ -294,10 +294,13 @@ def _everywhere(postfix: Postfix, submission: list[Service]) -> Iterator[Finding
             yield failure("overridden", where.rpartition("warning: ")[2],
                           f"takes the place of an earlier line ({earlier}), which is now without "
                           "effect", "make one line of the two")
+    if postfix.is_on("soft_bounce"):
+        yield warning("soft-bounce", f"{postfix.directory}/main.cf: soft_bounce",
+                      "turns each refusal into a temporary one: clients try again for days what "
+                      "can never be sent, and people do not learn why", "soft_bounce = no")
     for service in submission or postfix.servers():
-        words = [word for kind in ("client", "helo", "sender", "recipient", "relay", "data")
-                 for word in postfix.words(f"smtpd_{kind}_restrictions", service)]
-        if "reject_unverified_recipient" in words:
+        if "reject_unverified_recipient" in postfix.restrictions(
+                service, "client", "helo", "sender", "recipient", "relay", "data"):
             yield warning("unverified-recipient", _place(postfix, service),
                           "reject_unverified_recipient remembers for hours that an address does "
                           "not exist; chat addresses are born at a login",

@@ -25,6 +25,10 @@ TIMEOUT = 20
 TROUBLE = (OSError, imaplib.IMAP4.error, smtplib.SMTPException)
 """The errors that a server at fault causes."""
 
+_LOOPBACK = frozenset(("*", "::", "[::]", "0.0.0.0", "all", "loopback-only", "localhost",
+                       "127.0.0.1", "::1", "[::1]"))
+"""What servers call addresses that have localhost among them."""
+
 _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 
 
@@ -35,6 +39,8 @@ class Visitor:
     mailbox: Mailbox
     password: str
     host: str
+    """As the admin says it; localhost stands for wherever a server listens."""
+    imap_host: str
     imap_port: int
     is_made_by_login: bool
 
@@ -51,7 +57,7 @@ class Visitor:
     @contextlib.contextmanager
     def logged_in(self) -> Iterator[imaplib.IMAP4_SSL]:
         """Open an IMAP session of the account. Raises one of `TROUBLE`."""
-        client = imaplib.IMAP4_SSL(self.host, self.imap_port, ssl_context=any_certificate(),
+        client = imaplib.IMAP4_SSL(self.imap_host, self.imap_port, ssl_context=any_certificate(),
                                    timeout=TIMEOUT)
         try:
             client.login(self.address, self.password)
@@ -73,7 +79,7 @@ def invent(config: Config, domain: DomainConfig, host: str, dovecot: Dovecot | N
             break
     password = secrets.token_urlsafe(max(16, domain.password_min_length))
     switched_off = (config.path.parent / "nocreate").exists()
-    return Visitor(mailbox, password, host, _imap_port(dovecot),
+    return Visitor(mailbox, password, host, *_imap(host, dovecot),
                    domain.signup == "open" and not switched_off)
 
 
@@ -133,7 +139,19 @@ def any_certificate() -> ssl.SSLContext:
     return context
 
 
-def _imap_port(dovecot: Dovecot | None) -> int:
-    listener = dovecot.service("imap-login").block("inet_listener", "imaps") if dovecot else None
-    port = listener.get("port") if listener else ""
-    return int(port) if port.isdigit() and port != "0" else 993
+def nearest(host: str, listens_at: str) -> str:
+    """Return `host`; if that is localhost and nobody listens there, the first of `listens_at`."""
+    addresses = listens_at.replace(",", " ").split()
+    if host != "localhost" or not addresses or not _LOOPBACK.isdisjoint(addresses):
+        return host
+    return addresses[0].strip("[]")
+
+
+def _imap(host: str, dovecot: Dovecot | None) -> tuple[str, int]:
+    """Return where IMAP over TLS is served."""
+    if dovecot is None:
+        return host, 993
+    listener = dovecot.service("imap-login").block("inet_listener", "imaps")
+    address = listener.get("address") or listener.get("listen") or dovecot.get("listen")
+    port = listener.get("port")
+    return nearest(host, address), int(port) if port.isdigit() and port != "0" else 993

@@ -28,6 +28,12 @@ class Block:
         """Return the setting `key` in this block itself."""
         return self.values.get(key, default)
 
+    def words(self, key: str) -> list[str]:
+        """Return a list of words, which 2.4 may print as a block with ``word = yes``."""
+        return [*self.get(key).split(), *(name for block in self.all(key)
+                                          for name, value in block.values.items()
+                                          if value == "yes")]
+
     def all(self, kind: str) -> Iterator["Block"]:
         """Yield the blocks of `kind` directly in this one, in the order that Dovecot uses them."""
         return (block for block in self.blocks if block.kind == kind)

@@ -11,20 +11,21 @@ from chatmaild.errors import ChatmaildError
 PARAMETERS = (
     "alias_maps", "always_bcc", "canonical_maps", "cleanup_service_name", "command_directory",
     "config_directory", "content_filter", "header_checks", "inet_interfaces", "inet_protocols",
-    "internal_mail_filter_classes", "lmtp_destination_rate_delay", "lmtp_tls_CAfile",
-    "mail_owner", "mail_version", "mailbox_transport",
-    "message_size_limit", "milter_default_action", "milter_mail_macros", "milter_protocol",
+    "internal_mail_filter_classes", "lmtp_destination_rate_delay", "lmtp_tls_CAfile", "mail_owner",
+    "mail_version", "mailbox_transport", "masquerade_domains", "message_size_limit",
+    "milter_default_action", "milter_mail_macros", "milter_protocol", "mime_header_checks",
     "mydestination", "myhostname", "mynetworks", "myorigin", "non_smtpd_milters",
-    "queue_directory", "receive_override_options", "recipient_bcc_maps",
-    "recipient_canonical_maps", "recipient_delimiter", "relay_domains", "relay_recipient_maps",
-    "relay_transport", "relayhost", "sender_bcc_maps", "sender_canonical_maps",
-    "smtpd_client_restrictions",
-    "smtpd_data_restrictions", "smtpd_helo_restrictions", "smtpd_milter_maps", "smtpd_milters",
-    "smtpd_proxy_filter", "smtpd_recipient_restrictions", "smtpd_reject_unlisted_recipient",
-    "smtpd_relay_restrictions", "smtpd_sasl_auth_enable", "smtpd_sasl_authenticated_header",
-    "smtpd_sasl_path", "smtpd_sasl_type", "smtpd_sender_login_maps",
-    "smtpd_sender_restrictions", "smtpd_tls_security_level", "smtpd_tls_wrappermode",
-    "transport_maps", "virtual_alias_domains", "virtual_alias_maps", "virtual_mailbox_domains",
+    "parent_domain_matches_subdomains", "queue_directory", "receive_override_options",
+    "recipient_bcc_maps", "recipient_canonical_maps", "recipient_delimiter", "relay_domains",
+    "relay_recipient_maps", "relay_transport", "relayhost", "sender_bcc_maps",
+    "sender_canonical_maps", "smtp_generic_maps", "smtp_header_checks",
+    "smtpd_client_restrictions", "smtpd_data_restrictions", "smtpd_helo_restrictions",
+    "smtpd_milter_maps", "smtpd_milters", "smtpd_proxy_filter", "smtpd_recipient_restrictions",
+    "smtpd_reject_unlisted_recipient", "smtpd_relay_restrictions", "smtpd_restriction_classes",
+    "smtpd_sasl_auth_enable", "smtpd_sasl_authenticated_header", "smtpd_sasl_path",
+    "smtpd_sasl_type", "smtpd_sender_login_maps", "smtpd_sender_restrictions",
+    "smtpd_tls_security_level", "smtpd_tls_wrappermode", "soft_bounce", "transport_maps",
+    "virtual_alias_domains", "virtual_alias_maps", "virtual_mailbox_domains",
     "virtual_mailbox_maps", "virtual_transport",
 )
 """The parameters of main.cf that the checks ask for; a Postfix that lacks one leaves it out."""
@@ -114,6 +115,15 @@ class Postfix:
         """Return the service called `name`, such as ``submission/inet``; None if there is none."""
         return next((service for service in self.services if service.name == name), None)
 
+    def restrictions(self, service: Service, *kinds: str) -> set[str]:
+        """Return the words of ``smtpd_KIND_restrictions``, and of all restriction classes.
+
+        A class may be reached by a table that nobody can search, so each counts as used.
+        """
+        names = [f"smtpd_{kind}_restrictions" for kind in kinds]
+        return {word for name in [*names, *self.words("smtpd_restriction_classes", service)]
+                for word in self.words(name, service)}
+
     def servers(self) -> list[Service]:
         """Return the services that take mail by SMTP."""
         return [s for s in self.services if s.command == "smtpd" and s.is_network]
@@ -140,6 +150,16 @@ class Postfix:
             if answer is not None:
                 return answer
         return None
+
+    def transport_keys(self, domain: str) -> list[str]:
+        """Return what transport_maps is asked about after an address of `domain`, in order.
+
+        See transport(5): the domain, the domains above it, everything.
+        """
+        dot = "" if "transport_maps" in self.words("parent_domain_matches_subdomains") else "."
+        labels = domain.split(".")
+        above = [f"{dot}{'.'.join(labels[number:])}" for number in range(1, len(labels))]
+        return [domain, *above, "*"]
 
     @property
     def ip_versions(self) -> set[int]:
@@ -213,6 +233,9 @@ def observe(directory: str | None = None) -> Postfix:
     where = ["-c", directory] if directory else []
     output, complaints = _run(["postconf", *where, "-x", *PARAMETERS])
     parameters = parse_parameters(output)
+    classes = split(parameters.get("smtpd_restriction_classes", ""))
+    if classes:
+        parameters |= parse_parameters(_run(["postconf", *where, "-x", *classes])[0])
     if parameters.get("myorigin", "").startswith("/"):
         parameters["myorigin"] = next(iter(_read_list(parameters["myorigin"])), "")
     services = parse_services(

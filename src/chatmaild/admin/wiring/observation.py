@@ -1,6 +1,7 @@
 """Looks at the host for `wire`: both servers, raw and expanded, and the files that may change."""
 
 import dataclasses
+import glob
 import os
 import re
 from collections.abc import Mapping
@@ -49,6 +50,8 @@ class Host:
     """The files that we have for this release of Dovecot, by name."""
     inotify: int | None = None
     """inotify instances that the kernel grants each user; None if unknown."""
+    has_sockets: bool = True
+    """Whether the folder of our filters' sockets is in Postfix's queue directory."""
     known: Known = Known()
     """What the directory says about the hosts of the chat domain."""
     others: tuple["Host", ...] = ()
@@ -116,6 +119,7 @@ def _instance(postfix: Postfix, dovecot: Dovecot) -> Host:
         files=_read([*_paths(dovecot), f"{postfix.directory}/{HOMES}", *NETWORK_UNITS]),
         templates={path.name: path.read_text() for path in _templates(release)},
         inotify=_number(INOTIFY),
+        has_sockets=os.path.isdir(f"{postfix.get('queue_directory')}/chatmaild"),
     )
 
 
@@ -141,12 +145,13 @@ def _paths(dovecot: Dovecot) -> list[str]:
 
 
 def _included(path: str) -> list[str]:
-    """Return the files that dovecot.conf includes by name."""
-    found = []
+    """Return the files that dovecot.conf includes, by name or by pattern."""
+    found: list[str] = []
     for text in _read([path]).values():
         for line in text.splitlines():
-            if match := re.match(r"[ \t]*!include(?:_try)?[ \t]+([^\s*?]+)[ \t]*$", line):
-                found.append(os.path.join(os.path.dirname(path), match[1]))
+            if match := re.match(r"[ \t]*!include(?:_try)?[ \t]+(\S+)[ \t]*$", line):
+                pattern = os.path.join(os.path.dirname(path), match[1])
+                found += sorted(glob.glob(pattern)) if re.search(r"[*?[]", pattern) else [pattern]
     return found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from chatmaild.admin.servers import localmail
 from chatmaild.admin.servers.milters import milters
 from chatmaild.admin.servers.postconf import Service
-from chatmaild.admin.wiring import cleanup, routing
+from chatmaild.admin.wiring import cleanup, reach, routing
 from chatmaild.admin.wiring.changes import Changes
 from chatmaild.admin.wiring.observation import Host
 from chatmaild.admin.wiring.steps import Obstacle, Step
@@ -44,6 +44,7 @@ def plan(host: Host, config: Config, own_address: str = "") -> Iterator[Step | O
     if not submission and not has_own:
         yield Obstacle(host.master_cf, "no service lets clients log in, so nobody can send",
                        NO_SUBMISSION)
+    yield from reach.sockets(host)
     yield from _filters(changes)
     if has_own:
         yield from own_submission(changes, config, own_address)
@@ -60,6 +61,7 @@ def plan(host: Host, config: Config, own_address: str = "") -> Iterator[Step | O
                              "milter-missing")
         else:
             continue
+        yield from reach.overrides(host, service)
         if service in submission:
             yield from cleanup.plan(changes, config, service)
     yield from _lists_of_milters(changes, config)

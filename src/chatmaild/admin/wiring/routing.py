@@ -3,14 +3,13 @@
 from collections.abc import Iterator
 
 from chatmaild.admin.servers.postconf import HOMES, Service, split
+from chatmaild.admin.wiring import rewriting
 from chatmaild.admin.wiring.changes import Changes
 from chatmaild.admin.wiring.listeners import lmtp_listeners
 from chatmaild.admin.wiring.observation import Host
+from chatmaild.admin.wiring.rewriting import PROBE
 from chatmaild.admin.wiring.steps import Obstacle, Step
 from chatmaild.config.config import Config
-
-PROBE = "chatmaildcheckprobe"
-"""Local part that tables are asked for; nobody has it."""
 
 SOCKET = "private/dovecot-lmtp"
 FORMERLY = "pgsql:/etc/postfix/chat-home.cf"
@@ -40,6 +39,7 @@ def plan(changes: Changes, config: Config,
             "lmtp_destination_rate_delay", "0s", "a delay between messages is meant for other "
             "people's servers, and would hold here for all chat mail together", ("rate-delay",))
     yield from _recipients(changes, config)
+    yield from rewriting.plan(changes, config)
     yield from _senders(changes, config, submission)
 
 
@@ -60,19 +60,22 @@ def _elsewhere(host: Host, domain: str) -> Iterator[Obstacle]:
 
 def _transport(changes: Changes, config: Config) -> Iterator[Step | Obstacle]:
     host = changes.host
-    lost = []
+    lost, by_table = [], False
     for domain in config.mail_domains:
-        table, transport = _way(host, domain)
-        if table and not delivers(host, transport):
+        key, transport = _way(host, domain)
+        if domain in key and "chat_transport" not in host.main and not delivers(host, transport):
             yield Obstacle(f"{host.main_cf}: transport_maps",
                            f"{domain} goes to {transport} there, not to Dovecot by LMTP",
                            f"take {domain} out of the table")
         elif not delivers(host, transport):
             lost.append(domain)
+            by_table = by_table or bool(key)
     way = f"lmtp:unix:{SOCKET}"
     why = "chat mail goes to Dovecot by LMTP"
     first = []
-    if "virtual_transport" not in host.main and not host.postfix.get("virtual_mailbox_domains"):
+    is_free = ("virtual_transport" not in host.main and not by_table
+               and not host.postfix.get("virtual_mailbox_domains"))
+    if is_free:
         if lost:
             yield from changes.parameter("virtual_transport", way, why, ("transport",))
     elif lost:
@@ -104,18 +107,15 @@ def homes_table(host: Host) -> str:
     return f"memcache:{host.postfix.directory}/{HOMES}"
 
 
-def _way(host: Host, domain: str) -> tuple[bool, str]:
-    """Return whether a table names the domain itself, and where its mail goes."""
-    for key in (f"{PROBE}@{domain}", domain):
+def _way(host: Host, domain: str) -> tuple[str, str]:
+    """Return the key of transport_maps, or "", by which its mail finds its way, and the way."""
+    for key in (f"{PROBE}@{domain}", *host.postfix.transport_keys(domain)):
         found = host.postfix.look_up("transport_maps", key)
         if found:
-            return "chat_transport" not in host.main, found
-    everything = host.postfix.look_up("transport_maps", "*")
-    if everything:
-        return False, everything
+            return key, found
     relayed = (host.postfix.lists("relay_domains", domain)
                and not host.postfix.lists("virtual_mailbox_domains", domain))
-    return False, host.postfix.get("relay_transport" if relayed else "virtual_transport")
+    return "", host.postfix.get("relay_transport" if relayed else "virtual_transport")
 
 
 def delivers(host: Host, transport: str) -> bool:
@@ -150,16 +150,13 @@ def _recipients(changes: Changes, config: Config) -> Iterator[Step]:
 def _senders(changes: Changes, config: Config, submission: list[Service]) -> Iterator[Step]:
     """Let each chat login own its address, on hosts where senders must own theirs."""
     host = changes.host
-    names = "|".join(domain.replace(".", r"\.") for domain in config.mail_domains)
     why = "each chat address belongs to its own login"
     for service in submission:
-        words = {word for kind in _KINDS
-                 for word in host.postfix.words(f"smtpd_{kind}_restrictions", service)}
+        words = host.postfix.restrictions(service, *_KINDS)
         if not words & _STRICT or _owned(host, config, service):
             continue
         yield from changes.parameter(
-            "chat_login_maps", rf"regexp:{{ {{ /^(.*@({names}))$$/ $${{1}} }} }}", why,
-            ("sender-login",))
+            "chat_login_maps", rewriting.unchanged(config.mail_domains), why, ("sender-login",))
         own = host.raw("smtpd_sender_login_maps", service.name)
         value = ", ".join(["$chat_login_maps", *([own] if own else [])])
         if "smtpd_sender_login_maps" not in host.options.get(service.name, {}):

@@ -1,0 +1,40 @@
+"""What of the host's keeps Postfix from asking our filters at all: lines that only people mend."""
+
+from collections.abc import Iterator
+
+from chatmaild.admin.servers.postconf import Service
+from chatmaild.admin.wiring.observation import Host
+from chatmaild.admin.wiring.steps import Obstacle
+
+QUEUE = "/var/spool/postfix"
+"""Where the units of our filters put their sockets, in the folder chatmaild."""
+
+
+def sockets(host: Host) -> Iterator[Obstacle]:
+    """Find a queue directory without our sockets: each message would be put off with 451."""
+    queue = host.postfix.get("queue_directory") or QUEUE
+    if queue == QUEUE or host.has_sockets:
+        return
+    lines = "".join(f"\nsystemctl edit chatmaild-{name}.socket, with\n  [Socket]\n  ListenStream=\n"
+                    f"  ListenStream={queue}/chatmaild/{name}.sock"
+                    for name in ("filtermail", "filtermail-incoming"))
+    yield Obstacle(f"{host.main_cf}: queue_directory",
+                   f"is {queue}, where the sockets of our filters are not: Postfix would put off "
+                   "all mail", f"have systemd make them there:{lines}\n"
+                   "systemctl restart chatmaild-filtermail.socket chatmaild-filtermail-incoming."
+                   "socket")
+
+
+def overrides(host: Host, service: Service) -> Iterator[Obstacle]:
+    """Find settings with which `service` shows a milter nothing, or no more than commands."""
+    place = f"{host.master_cf}: {service.name}"
+    words = host.postfix.words("receive_override_options", service)
+    if "no_milters" in words:
+        left = ",".join(word for word in words if word != "no_milters")
+        yield Obstacle(place, "receive_override_options has no_milters: no filter is asked here",
+                       f"postconf -P '{service.name}/receive_override_options={left}'")
+    proxy = host.postfix.get("smtpd_proxy_filter", service)
+    if proxy:
+        yield Obstacle(place, f"smtpd_proxy_filter = {proxy}: Postfix then shows milters neither "
+                       "headers nor body", f"postconf -P {service.name}/smtpd_proxy_filter=, and "
+                       "have that filter asked by content_filter, or as a milter")

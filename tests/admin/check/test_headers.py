@@ -1,0 +1,43 @@
+"""Header checks of the host, on what clients write."""
+
+import dataclasses
+
+import pytest
+from captured import CONFIG, RELEASES, bad, postfix, with_option, with_parameters
+
+from chatmaild.admin.check import headers
+from chatmaild.admin.servers.postconf import PostfixError, Service
+
+pytestmark = pytest.mark.parametrize("release", RELEASES)
+
+
+@pytest.mark.parametrize("parameter, table, level", [
+    ("header_checks", "regexp:{ /^Received:/ IGNORE }", None),
+    ("header_checks", "regexp:{ /^User-Agent:/ IGNORE }", None),
+    ("header_checks", "regexp:{ /^Subject:/ WARN }", None),
+    ("header_checks", "regexp:{ /^Autocrypt:/ IGNORE }", "failure"),
+    ("header_checks", "regexp:{ /^Content-Type: multipart.encrypted/ REJECT no }", "failure"),
+    ("header_checks", "regexp:{ /^[A-Z][a-z]+-[A-Z][a-z]+:/ STRIP }", "failure"),
+    ("mime_header_checks", "regexp:{ /name=.*exe/ REJECT }", None),
+    ("mime_header_checks", "regexp:{ /name=.*(asc|exe)/ REJECT }", "failure"),
+    ("smtp_header_checks", "regexp:{ /^Chat-/ IGNORE }", "failure"),
+])
+def test_tables(release, parameter, table, level):
+    host = with_parameters(postfix(release), **{parameter: table})
+    assert bad(headers.check(host, CONFIG)) == ({"headers": level} if level else {})
+
+
+def test_the_cleanup_service_of_submissions(release):
+    host = postfix(release)
+    host = dataclasses.replace(host, services=(
+        *host.services, Service("own/unix", "cleanup", False,
+                                {"header_checks": "regexp:{ /^Chat-/ IGNORE }"})))
+    assert bad(headers.check(host, CONFIG)) == {}
+    host = with_option(host, "submission/inet", "cleanup_service_name", "own")
+    assert bad(headers.check(host, CONFIG)) == {"headers": "failure"}
+
+
+def test_a_table_that_cannot_be_asked_is_named_elsewhere(release):
+    def ask(table, key):
+        raise PostfixError("gone")
+    assert bad(headers.check(dataclasses.replace(postfix(release), ask=ask), CONFIG)) == {}
