@@ -12,6 +12,7 @@ import asyncio
 import json
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Collection, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from chatmaild.accounts import passwordhash, signup
+from chatmaild.accounts import hoststate, passwordhash, signup
 from chatmaild.accounts.invites import Invites, Uninvited
 from chatmaild.accounts.lifecycle import Creation
 from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
@@ -58,9 +59,10 @@ class DoveAuth(dictserver.Service):
                                 "Accounts made by their first login.", "domain")
         self._refused = Counter("chatmaild_signups_refused_total",
                                 "First logins that made no account.", "domain", "reason")
-        # A hash takes 2 ms of a core; with more threads than cores all of them would be late.
-        self._hashers = ThreadPoolExecutor(os.cpu_count() or 1, "hash")
-        self._makers = ThreadPoolExecutor(MAKERS, "make")
+        # A hash takes 2 ms of a core; with more at a time than cores all of them would be late.
+        cores = os.cpu_count() or 1
+        self._hashing = threading.Semaphore(cores)
+        self._makers = ThreadPoolExecutor(cores + MAKERS, "make")
         self._creating: dict[str, asyncio.Future[None]] = {}
         self._directory: "Directory | None" = None
         self._askers: ThreadPoolExecutor | None = None
@@ -97,7 +99,6 @@ class DoveAuth(dictserver.Service):
 
     def close(self) -> None:
         """End the threads and the connections to the directory."""
-        self._hashers.shutdown()
         self._makers.shutdown()
         if self._askers:
             self._askers.shutdown()
@@ -221,8 +222,15 @@ class DoveAuth(dictserver.Service):
             claim = self._invites.claim(mailbox.domain.name, password, time.time())
             if claim is None:
                 return Denial.UNINVITED
-        hashed = await self._hash(password, client)
-        return hashed if isinstance(hashed, Denial) else await self._make(mailbox, hashed, claim)
+        if not self._has_room(client):
+            return Denial.HOST_LIMIT
+
+        def hash_and_create() -> tuple[str, Creation]:
+            hashed = self._hash(password)
+            return hashed, mailbox.create(hashed, time.time(), claim)
+
+        hashed, outcome = await self._in_thread(hash_and_create)
+        return self._made(mailbox, hashed, outcome)
 
     async def _claim(
         self, directory: "Directory", mailbox: Mailbox, password: bytes, client: bytes
@@ -233,10 +241,11 @@ class DoveAuth(dictserver.Service):
             await self._ask(directory.release, mailbox.address)
             entry = None
         if entry is None:
-            refusal = self._judge(mailbox, password, client)
-            hashed = refusal or await self._hash(password, client)
-            if isinstance(hashed, Denial):
-                return hashed
+            if refusal := self._judge(mailbox, password, client):
+                return refusal
+            if not self._has_room(client):
+                return Denial.HOST_LIMIT
+            hashed = await self._in_thread(partial(self._hash, password))
             try:
                 claim = await self._ask(directory.claim, mailbox.address, hashed, password,
                                         mailbox.domain.signup != "invite", time.time())
@@ -252,23 +261,24 @@ class DoveAuth(dictserver.Service):
         if entry.moving:
             raise DirectoryError(f"{mailbox.address}: is moving to {entry.moving}")
         assert entry.hash
-        stored = await self._make(mailbox, entry.hash, None)
+        outcome = await self._in_thread(partial(mailbox.create, entry.hash, time.time()))
+        stored = self._made(mailbox, entry.hash, outcome)
         if entry.cleartext:
             mailbox.enforce_encryption(False)
         return stored
 
-    async def _hash(self, password: bytes, client: bytes) -> str | Denial:
-        if not self._limits.try_host(client, self._config.max_signups_per_hour,
-                                     time.monotonic()):
-            return Denial.HOST_LIMIT
-        return await asyncio.get_running_loop().run_in_executor(
-            self._hashers, passwordhash.hash_password, password)
+    def _has_room(self, client: bytes) -> bool:
+        return self._limits.try_host(client, self._config.max_signups_per_hour, time.monotonic())
 
-    async def _make(
-        self, mailbox: Mailbox, hashed: str, claim: str | None
-    ) -> str | Denial | None:
-        outcome = await asyncio.get_running_loop().run_in_executor(
-            self._makers, mailbox.create, hashed, time.time(), claim)
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._makers, work)
+
+    def _hash(self, password: bytes) -> str:
+        with self._hashing:
+            return passwordhash.hash_password(password)
+
+    def _made(self, mailbox: Mailbox, hashed: str, outcome: Creation) -> str | Denial | None:
+        """Count a creation, and return the hash that counts."""
         match outcome:
             case Creation.DONE:
                 self._created.add(mailbox.domain.name)
@@ -293,7 +303,7 @@ class DoveAuth(dictserver.Service):
         local_part = mailbox.address.partition("@")[0]
         refusal = signup.judge_request(local_part, password, mailbox.domain,
                                        config.recipient_delimiter)
-        refusal = refusal or signup.judge_host(_host(config), config)
+        refusal = refusal or signup.judge_host(hoststate.look(config), config)
         if refusal is None and not self._limits.try_client(
                 client, config.max_client_signups_per_hour, time.monotonic()):
             return Denial.CLIENT_LIMIT
@@ -312,53 +322,6 @@ def _json(**fields: str) -> bytes:
     """Return an answer, pieced together, because json.dumps of a dict takes longer."""
     pairs = [f'"{name}": {json.dumps(value)}' for name, value in fields.items()]
     return dictproto.found(f"{{{', '.join(pairs)}}}".encode("ascii"))
-
-
-def _host(config: Config) -> signup.HostState:
-    """Return the state of the host. Raises `StoreError` if disk or `nocreate` are out of sight."""
-    try:
-        disk = os.statvfs(config.mailboxes_dir)
-    except OSError as error:
-        raise StoreError(f"{config.mailboxes_dir}: {error.strerror}") from None
-    return signup.HostState(
-        switched_off=_is_switched_off(config),
-        load=_load(),
-        available_memory=_available_memory(),
-        free_disk=disk.f_bavail * disk.f_frsize,
-        free_inodes=disk.f_favail if disk.f_files else None,
-    )
-
-
-def _is_switched_off(config: Config) -> bool:
-    """Whether the file `nocreate` beside chatmaild.ini stops all creations."""
-    switch = config.path.parent / "nocreate"
-    try:
-        os.stat(switch)
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise StoreError(f"{switch}: {error.strerror}") from None
-    return True
-
-
-def _load() -> float | None:
-    """Return the load average of the last minute per processor; None if it is hidden from us."""
-    try:
-        return os.getloadavg()[0] / (os.cpu_count() or 1)
-    except OSError:
-        return None
-
-
-def _available_memory() -> int | None:
-    """Return the octets of memory still available; None if /proc is hidden from us."""
-    try:
-        with open("/proc/meminfo", "rb") as meminfo:
-            for line in meminfo:
-                if line.startswith(b"MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return None
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
