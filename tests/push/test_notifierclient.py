@@ -78,7 +78,7 @@ class Notifier:
         self.server.close()
         if self.writer:
             self.writer.close()
-        self.path.unlink()
+        self.path.unlink(missing_ok=True)    # Python 3.13 and later has done so
 
     async def talk(self, reader, writer):
         self.writer = writer

@@ -16,8 +16,12 @@ def directory(tmp_path, monkeypatch):
     return tmp_path
 
 
+def written(path):
+    return Step(Kind.FILE, str(path), "", None, "x = 1\n", "a test")
+
+
 def apply(path):
-    plan = Plan((Step(Kind.FILE, str(path), "", None, "x = 1\n", "a test"),))
+    plan = Plan((written(path),))
     with record.alone():
         applying.apply(plan, lambda: plan)
 
@@ -39,3 +43,14 @@ def test_no_room_for_the_record(directory):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert [path.name for path in directory.rglob("*")] == ["wiring"]
+
+
+def test_a_file_of_ours_that_somebody_changed_is_kept_beside(directory):
+    path = directory / "60.conf"
+    path.write_text("x = 2\n")
+    known = record.Record({str(path): None}, {str(path): b"x = 1\n"}, (written(path),))
+    found = applying.returning(known)
+    assert found.describe(known) == [
+        f"{path}: removed",
+        f"{path}.changed: written: our file with somebody's changes, which nothing reads"]
+    assert found.left == [f"{path}: changed since; kept as {path}.changed"]

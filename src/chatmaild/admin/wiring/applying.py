@@ -183,6 +183,8 @@ class Return:
         def how(path: str) -> str:
             if self.undone[path] is None:
                 return "removed"
+            if self.now[path] is None and path not in record.before:
+                return "written: our file with somebody's changes, which nothing reads"
             if self.undone[path] == record.before.get(path):
                 return "as it was before"
             return "changed by somebody since: only our settings are taken out"

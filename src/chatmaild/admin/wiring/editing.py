@@ -49,7 +49,7 @@ def take_back(files: Files, steps: Iterable[Step]) -> tuple[Files, list[str]]:
             else:
                 done[f"{step.place}.changed"] = content
                 done[step.place] = _encode(step.was)
-                left.append(f"{step.place}: changed since; it is {step.place}.changed now")
+                left.append(f"{step.place}: changed since; kept as {step.place}.changed")
         elif step.kind is Kind.LINE and content:
             done[step.place] = b"".join(line for line in content.splitlines(keepends=True)
                                         if line.rstrip(b"\r\n") != _encode(step.now))
