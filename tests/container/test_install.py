@@ -144,15 +144,17 @@ def test_ordinary_mail_goes_on_in_the_clear(host):
 
 
 def test_filters_stay_on_one_cpu_each_which_their_sandbox_lets_them(host):
-    cpus = set()
-    for service in ("chatmaild-filtermail", "chatmaild-filtermail-incoming"):
+    cpus = {}
+    for service in ("chatmaild-filtermail", "chatmaild-filtermail-incoming",
+                    "chatmaild-recipients"):
         host.run("systemctl", "start", f"{service}.service")
         pid = host.run("systemctl", "show", "--value", "--property=MainPID", service).stdout.strip()
         allowed, = host.run("awk", "/^Cpus_allowed_list:/ {print $2}",
                             f"/proc/{pid}/status").stdout.split()
         assert allowed.isdigit()
-        cpus.add(allowed)
-    assert len(cpus) == min(2, len(os.sched_getaffinity(0)))
+        cpus[service] = allowed
+    assert cpus["chatmaild-recipients"] == cpus["chatmaild-filtermail"]
+    assert len(set(cpus.values())) == min(2, len(os.sched_getaffinity(0)))
 
 
 def test_timer_runs_the_deletion(host):

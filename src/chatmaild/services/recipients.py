@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.config.config import Config
 from chatmaild.console import Console
-from chatmaild.daemon import dictproto, dictserver, memcached, sockets
+from chatmaild.daemon import dictproto, dictserver, memcached, process, sockets
 from chatmaild.errors import StoreError, UsageError
 from chatmaild.filter.mailboxlookup import ACCOUNT, MAILBOX, Seen, account_answer, mailbox_answer
 from chatmaild.filter.questions import Account, MailboxState
@@ -124,6 +124,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Serve until told to stop."""
+    process.stay_on_one_cpu(0)      # that of the outgoing filter: one waits while the other works
     service = RecipientService()
     listener, homes = _listeners(args)
     beside = functools.partial(memcached.serve, service.transport, homes) if homes else None
