@@ -74,6 +74,7 @@ def _answer(client: smtplib.SMTP, sender: str, recipient: str, message: bytes) -
     try:
         client.sendmail(sender, [recipient], message)
     except smtplib.SMTPDataError as error:
+        client.rset()   # which smtplib leaves out where DATA itself was refused
         return error.smtp_code
     return 250
 
