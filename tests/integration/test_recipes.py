@@ -1,5 +1,6 @@
 """The recipes of doc/recipes.md and doc/backup.md, as they stand."""
 
+import contextlib
 import socket
 import threading
 from pathlib import Path
@@ -71,7 +72,7 @@ class WithoutTls:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            with client, client.makefile("rwb") as lines:
+            with contextlib.suppress(ConnectionError), client, client.makefile("rwb") as lines:
                 lines.write(b"220 plain.example ESMTP\r\n")
                 lines.flush()
                 for line in lines:
