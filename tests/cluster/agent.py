@@ -176,6 +176,13 @@ class ClusterHost(NetworkHost):
         self.start_dovecot()
         self.start_postfix()
 
+    def submit_all(self, user: str, password: str, sender: str, recipients: list[str],
+                   messages: list[bytes]) -> None:
+        """As `submit`, in one session."""
+        with self.smtp(user, password) as smtp:
+            for message in messages:
+                smtp.sendmail(sender, recipients, message)
+
     def try_again(self) -> None:
         """Postfix tries at once to deliver what is in its queue."""
         self.run("postqueue", "-f")

@@ -188,9 +188,9 @@ def test_a_directory_that_hangs_holds_up_only_mail_for_elsewhere(cluster, connec
         with cluster.silent_directory():
             left.try_again()
             left.wait_for_log("(the directory, which knows the host of the account, does not")
-            for each in words:
-                left.submit("alice", ORDINARY_USERS["alice"], "alice@left.example",
-                            ["bob@left.example"], f"Subject: x\r\n\r\n{each}\r\n".encode())
+            left.submit_all("alice", ORDINARY_USERS["alice"], "alice@left.example",
+                            ["bob@left.example"],
+                            [f"Subject: x\r\n\r\n{each}\r\n".encode() for each in words])
             connect.send(left, anna, carl)
             for each in words:
                 left.spool("bob", each)
