@@ -123,12 +123,12 @@ def test_what_no_session_can_need_is_forgotten(mailboxes, monkeypatch, age):
     assert names(mailboxes) == []
 
 
-@pytest.mark.parametrize("content", ["", "nonsense\n", "\0" * 20])
+@pytest.mark.parametrize("content", ["", "nonsense\n", "\0" * 20, "\xff" * 20, "\xff\nsessions\n"])
 def test_a_mark_that_a_power_loss_emptied_says_nothing(mailboxes, content):
     alice = mailboxes.find(ALICE)
     alice.create("{PLAIN}x", NOW)
     alice.delete()
-    with open(f"{mailboxes.root}/chat.example/.ended-{ALICE}", "w") as file:
+    with open(f"{mailboxes.root}/chat.example/.ended-{ALICE}", "w", encoding="latin-1") as file:
         file.write(content)
     assert alice.ended() is None and not alice.awaits_sessions()
     alice.settle()

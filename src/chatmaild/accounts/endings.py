@@ -26,6 +26,9 @@ killed, or could not end the sessions, and has said so.
 _PREFIX = ".ended-"
 _SESSIONS = "sessions"
 
+_ANY = "latin-1"
+"""Reads whatever octets a power loss left; what we write ourselves is ASCII."""
+
 
 def mark(home: str, sessions: bool = False) -> bool:
     """Record that the account in the mailbox `home`, or its password, has just ended.
@@ -51,12 +54,11 @@ def settle(home: str) -> None:
 
 def awaits_sessions(home: str) -> bool:
     """Whether sessions of the former owner of the address may still be open. Raises OSError."""
-    path = _path(home)
     try:
-        _, *rest = _lines(path)
-        ended = _read(path) if rest else None
+        first, *rest = _lines(_path(home))
     except FileNotFoundError:
         return False
+    ended = _seconds(first) if rest else None
     return ended is not None and ended <= time.monotonic() < ended + PATIENCE
 
 
@@ -95,7 +97,7 @@ def _path(home: str) -> str:
 
 def _write(path: str, lines: list[str]) -> bool:
     try:
-        with open(f"{path}.new", "w", encoding="ascii") as file:
+        with open(f"{path}.new", "w", encoding=_ANY) as file:
             file.write("".join(f"{line}\n" for line in lines))
         os.rename(f"{path}.new", path)
     except OSError:
@@ -104,12 +106,16 @@ def _write(path: str, lines: list[str]) -> bool:
 
 
 def _lines(path: str) -> list[str]:
-    with open(path, encoding="ascii") as file:
+    with open(path, encoding=_ANY) as file:
         return file.read(100).splitlines() or [""]
 
 
 def _read(path: str) -> float | None:
+    return _seconds(_lines(path)[0])
+
+
+def _seconds(line: str) -> float | None:
     try:
-        return float(_lines(path)[0])
+        return float(line)
     except ValueError:
         return None     # a power loss emptied it, and ended all sessions
