@@ -528,9 +528,9 @@ end
 local answers = 0
 
 -- A successful login to the account as it was after `ended`, which comes back to us when Dovecot
--- asks for the mailbox of this login. Dovecot 2.3 may cache it under a key that has userdb_once in it, which is
--- empty when Dovecot looks a login up, and never the same when it stores one. So we are asked about
--- every login.
+-- asks for the mailbox of this login. Dovecot 2.3 may cache it under a key that has userdb_once in
+-- it, which is empty when Dovecot looks a login up, and never the same when it stores one. So we
+-- are asked about every login.
 local function answer(user, ended)
   answers = answers + 1
   return {user = user, userdb_once = WORKER .. answers, userdb_ended = ended}
