@@ -247,7 +247,8 @@ def test_results_of_any_length_and_number_are_soon_judged(field, size):
         began = time.thread_time()
         assert results(*fields, PASS) is Validity.INVALID
         took.append(time.thread_time() - began)
-    assert in_time(min(took), 0.02)
+    # What is read of them takes up to 0.03 s; read whole, a field of 60,000 octets takes 10 s.
+    assert in_time(min(took), 0.2)
 
 
 def by_rspamd(*found):
