@@ -7,8 +7,8 @@ temporary failure: mail is neither lost nor let through.
 
 Every message pays for each callback, so these are plain functions for the C module `milter`, and
 not methods behind the classes of `Milter`. Postfix sends no more than is needed, and waits for an
-answer where it must have one: at RCPT and at the end of the message; and at DATA on port 25, where
-most mail needs no look at all. A verdict that is known earlier is kept until then.
+answer where it must have one: at RCPT, at the end of the message, and before the body: at DATA on
+port 25, at the end of headers elsewhere. A verdict that is known earlier is kept until then.
 """
 
 from __future__ import annotations  # milter.milterContext is a name for type checkers only
@@ -43,7 +43,7 @@ MAX_HEADER_OCTETS = 512 * 1024
 
 _ACTIONS = milter.CHGHDRS | milter.SETSYMLIST
 _PROTOCOL = (milter.P_NOHELO | milter.P_NOUNKNOWN | milter.P_NR_CONN | milter.P_NR_MAIL
-             | milter.P_NR_HDR | milter.P_NR_EOH | milter.P_NR_BODY | milter.P_HDR_LEADSPC)
+             | milter.P_NR_HDR | milter.P_NR_BODY | milter.P_HDR_LEADSPC)
 _MACROS = {milter.M_ENVFROM: "{auth_authen} {mail_addr} {tls_version}",
            milter.M_ENVRCPT: "{rcpt_addr}",
            milter.M_EOH: "i", milter.M_EOM: "i"}
@@ -97,9 +97,9 @@ class MilterServer:
             for stage, macros in _MACROS.items():
                 ctx.setsymlist(stage, macros)
         options[0] &= _ACTIONS
-        wanted = _PROTOCOL
-        if self.site.direction is Direction.OUTGOING:
-            wanted |= milter.P_NODATA   # nearly all is chat users' mail, and has to be read
+        # Mail that is not ours ends at the end of headers (From has to be seen), or at DATA.
+        wanted = _PROTOCOL | (milter.P_NODATA if self.site.direction is Direction.OUTGOING
+                              else milter.P_NR_EOH)
         session.protocol = options[1] = options[1] & wanted
         options[2] = options[3] = 0
         return milter.CONTINUE
@@ -224,7 +224,9 @@ def _end_of_headers(ctx: milter.milterContext) -> int:
             _decide(session, _judge_headers(session, headers))
     except Exception:
         _failed(session)
-    return milter.NOREPLY if session.protocol & milter.P_NR_EOH else milter.CONTINUE
+    if session.protocol & milter.P_NR_EOH:
+        return milter.NOREPLY
+    return milter.CONTINUE if session.verdict is None and not session.broken else _end(ctx, session)
 
 
 def _judge_headers(session: _Session, headers: list[tuple[str, bytes]]) -> Verdict | None:
