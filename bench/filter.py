@@ -1,11 +1,12 @@
 #!/usr/bin/python3
-"""filtermail against no filter, an accept-all milter and a before-queue proxy, alternately.
+"""filtermail against no filter, two milters without rules and a before-queue proxy, alternately.
 
     sudo bench/filter.py [--rounds N] [--quick] [--filter NAME=COMMAND] [--publish]
 
 Starts a private Postfix in namespaces of its own (nothing of the host is touched) with one smtpd
 per variant, sends real OpenPGP/MIME messages with smtp-source and prints ratios to Postfix without
-a filter and with the accept-all milter, CPU time of the filter, added latency and memory. Needs
+a filter and with the accept-all milter, CPU time of the filter, added latency and memory. The other
+milter without rules, bare.py, has the waits of filtermail and asks about the sender. Needs
 root, Postfix, gpg, python3-milter and, for the proxy, python3-aiosmtpd (left out if that is
 missing). Other before-queue filters (smtpd_proxy_filter) take part by --filter, with {listen} and
 {reinject} in COMMAND where it wants the ports: that on which it is asked, and Postfix's behind it.
@@ -30,7 +31,7 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
 import openpgpmessages  # noqa: E402
 from milterclient import MilterClient  # noqa: E402
 
-PORTS = {"none": 2525, "filtermail": 2526, "accept-all": 2527, "proxy": 2528}
+PORTS = {"none": 2525, "filtermail": 2526, "accept-all": 2527, "proxy": 2528, "bare": 2531}
 REINJECT = 2530
 SENDER, RECIPIENT = "alice@chat.test", "bob@elsewhere.test"
 RECIPIENTS = DIR / "recipients.sock"
@@ -49,6 +50,7 @@ def start_postfix(others):
         "none": "-o smtpd_milters=",
         "filtermail": f"-o smtpd_milters=unix:{DIR}/filtermail.sock\n  {login}",
         "accept-all": f"-o smtpd_milters=unix:{DIR}/acceptall.sock\n  {login}",
+        "bare": f"-o smtpd_milters=unix:{DIR}/bare.sock\n  {login}",
         "proxy": "-o smtpd_proxy_filter=127.0.0.1:2529",
     }
     options |= {name: f"-o smtpd_proxy_filter=127.0.0.1:{listen_port(name)}" for name in others}
@@ -85,6 +87,9 @@ def start_filters(others):
             "accept-all": subprocess.Popen(
                 [sys.executable, ROOT / "bench/acceptall.py", f"{DIR}/acceptall.sock"],
                 stdin=subprocess.DEVNULL, stderr=log),
+            "bare": subprocess.Popen(
+                [sys.executable, ROOT / "bench/bare.py", f"{DIR}/bare.sock", "outgoing",
+                 RECIPIENTS], stdin=subprocess.DEVNULL, stderr=log),
         }
         python = os.environ.get("AIOSMTPD_PYTHON", sys.executable)
         has_aiosmtpd = subprocess.run([python, "-c", "import aiosmtpd"], stderr=subprocess.DEVNULL)
@@ -97,6 +102,7 @@ def start_filters(others):
             started[name] = subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=log)
     wait_for(DIR / "filtermail.sock")
     wait_for(DIR / "acceptall.sock")
+    wait_for(DIR / "bare.sock")
     if "proxy" in started:
         wait_for(2529)
     for name in others:
@@ -227,7 +233,8 @@ def main():
     recipients = start_recipients()
     processes = start_filters(others)
     counted = {name: [process] for name, process in processes.items()}
-    counted["filtermail"].append(recipients)
+    for name in ("filtermail", "bare"):
+        counted[name].append(recipients)
     variants = ["none", *processes]
     divide = 5 if args.quick else 1
     try:

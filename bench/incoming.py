@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""The incoming filter against no milter and an accept-all one on the same Postfix, alternately.
+"""The incoming filter against no milter and two without rules on the same Postfix, alternately.
 
     sudo bench/incoming.py [--rounds N] [--quick] [--publish]
 
@@ -29,14 +29,14 @@ import dkimkit  # noqa: E402
 import openpgpmessages  # noqa: E402
 from dnsservers import Stranger, reply  # noqa: E402
 
-PORTS = {"none": 2525, "incoming": 2526, "accept-all": 2527}
+PORTS = {"none": 2525, "incoming": 2526, "accept-all": 2527, "bare": 2528}
 ALICE = "alice@sender.example"
 CHAT, ORDINARY = "bob@chat.example", "bob@ordinary.example"
 
 
 def start_postfix():
     milters = {"none": "", "incoming": f"unix:{DIR}/incoming.sock",
-               "accept-all": f"unix:{DIR}/acceptall.sock"}
+               "accept-all": f"unix:{DIR}/acceptall.sock", "bare": f"unix:{DIR}/bare.sock"}
     services = {port: f"-o smtpd_milters={milters[name]}" for name, port in PORTS.items()}
     privatepostfix.start(services, processes=300)
 
@@ -57,9 +57,12 @@ def start_filter(dns_port):
         accept_all = subprocess.Popen(
             [sys.executable, ROOT / "bench/acceptall.py", f"{DIR}/acceptall.sock"],
             stdin=subprocess.DEVNULL, stderr=log)
-    wait_for(DIR / "incoming.sock")
-    wait_for(DIR / "acceptall.sock")
-    return process, accept_all
+        bare = subprocess.Popen(
+            [sys.executable, ROOT / "bench/bare.py", f"{DIR}/bare.sock", "incoming"],
+            stdin=subprocess.DEVNULL, stderr=log)
+    for name in ("incoming", "acceptall", "bare"):
+        wait_for(DIR / f"{name}.sock")
+    return process, accept_all, bare
 
 
 def message(size, recipient, domain=b"sender.example"):
@@ -83,7 +86,8 @@ def send(port, path, recipient, sessions, count):
 
 
 def ratio(path, recipient, count, rounds):
-    """Median rates, and ours over the others': the medians of the ratios of neighbours."""
+    """Median rates, and ours and the bare one's over the others': the medians of the ratios of
+    neighbours."""
     rates = {name: [] for name in PORTS}
     for name, port in PORTS.items():
         send(port, path, recipient, 10, count // 10)
@@ -92,9 +96,9 @@ def ratio(path, recipient, count, rounds):
             drain()
             rates[name].append(send(port, path, recipient, 10, count))
     found = {f"{name}/s": round(statistics.median(rates[name])) for name in PORTS}
-    for base in ("none", "accept-all"):
-        found[f"of {base}"] = round(statistics.median(
-            ours / other for ours, other in zip(rates["incoming"], rates[base])), 2)
+    for name, base in (("incoming", "none"), ("incoming", "accept-all"), ("bare", "accept-all")):
+        found[("bare " if name == "bare" else "") + f"of {base}"] = round(statistics.median(
+            rate / other for rate, other in zip(rates[name], rates[base])), 2)
     return found
 
 
@@ -166,7 +170,7 @@ def main():
         name = str(query.question[0].name)
         return None if "dead" in name else reply(query, f"{name} 3600 IN TXT {strings}")
     with Stranger(answer) as server:
-        process, accept_all = start_filter(server.port)
+        process, *others = start_filter(server.port)
         try:
             print(f"at the start: RSS {memory(process, 'VmRSS'):.1f} MB")
             small = as_file(message(2000, CHAT))
@@ -174,7 +178,8 @@ def main():
             for what, recipient in (("ordinary", ORDINARY), ("chat with DKIM", CHAT)):
                 found = figures[what] = ratio(small, recipient, 3000 // part, args.rounds)
                 print(f"{what}: {found['none/s']}/s without, {found['incoming/s']}/s with: ratio "
-                      f"{found['of none']:.2f}, to accept-all {found['of accept-all']:.2f}")
+                      f"{found['of none']:.2f}, to accept-all {found['of accept-all']:.2f} (bare "
+                      f"{found['bare of accept-all']:.2f})")
             before, peak, took = large_at_once(process, 20_000_000 // part, 20)
             figures["peak MB"] = round(peak, 1)
             print(f"20 messages of {20 // part} MB at once: peak RSS {peak:.1f} MB "
@@ -189,8 +194,8 @@ def main():
             print(f"longest wait for a DNS that never answers: {longest:.1f} s")
             record.publish(args, "incoming", machine, figures)
         finally:
-            process.kill()
-            accept_all.kill()
+            for each in (process, *others):
+                each.kill()
             privatepostfix.stop()
 
 
