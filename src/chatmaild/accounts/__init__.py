@@ -1,7 +1,8 @@
 """Defines what an account is, and creates and deletes accounts.
 
-    first login -> signup (may it be created?) -> mailboxes.create -> passwordhash
-                -> lifecycle (made aside, renamed into place, moved aside, removed)
+    first login -> signup (may it be created?) -> makers (threads) -> passwordhash
+                -> creations (several at a time: made aside, synced)
+                -> lifecycle (renamed into place, moved aside, removed)
     the names of all files and directories in a mailbox: layout    invitations: invites
     archives of a mailbox: contents (out), transfer (in)
     one domain on several hosts: directory (who lives where), entries (kept in step), departure

@@ -12,9 +12,7 @@ import stat
 from collections.abc import Callable, Iterator
 
 from chatmaild.accounts import endings
-from chatmaild.accounts.layout import (
-    BLOCKED, DAY, ENFORCE_ENCRYPTION, PASSWORD, aside, explain, has, home_of, is_aside,
-)
+from chatmaild.accounts.layout import BLOCKED, PASSWORD, aside, explain, has, home_of, is_aside
 from chatmaild.disk import atomic, directories
 from chatmaild.errors import StoreError
 
@@ -38,19 +36,6 @@ class Creation(enum.Enum):
     """The address was just given up, and the sessions of its former owner are being ended."""
 
 
-def create(home: str, password_hash: str, now: float, claim: str | None) -> Creation:
-    """See `Mailbox.create`."""
-    parent = os.path.dirname(home)
-    day = int(now) // DAY * DAY
-    with in_the_making(home) as new:
-        os.close(os.open(f"{new}/{ENFORCE_ENCRYPTION}", os.O_CREAT | os.O_WRONLY, 0o600))
-        content = password_hash.encode("ascii") + b"\n"
-        atomic.write_new_file(f"{new}/{PASSWORD}", content, mtime=day)
-        inherit_owner(parent, new, f"{new}/{ENFORCE_ENCRYPTION}", f"{new}/{PASSWORD}")
-        atomic.sync_directory(new)
-        return put_in_place(home, new, claim)
-
-
 @contextlib.contextmanager
 def in_the_making(home: str) -> Iterator[str]:
     """Yield a directory to make the mailbox `home` in, for `put_in_place`; remove it afterwards.
@@ -58,55 +43,82 @@ def in_the_making(home: str) -> Iterator[str]:
     Touch it if you take longer than `MAX_RUBBISH_AGE` seconds. Raises `StoreError`, also in place
     of every OSError within.
     """
-    new = _own_name(os.path.dirname(home), _NEW)
+    new = name_for_new(home)
     try:
         try:
             os.mkdir(new, 0o700)
             yield new
         finally:
-            _restore_claim(new)
-            _remove_tree(new)
+            give_up(new)
     except OSError as error:
         raise explain(home, error) from None
+
+
+def name_for_new(home: str) -> str:
+    """Return the path of a directory to make the mailbox `home` in."""
+    return _own_name(os.path.dirname(home), _NEW)
+
+
+def give_up(new: str) -> None:
+    """Remove the unfinished mailbox `new`, if it is there, and give its claim back."""
+    _restore_claim(new)
+    _remove_tree(new)
 
 
 def inherit_owner(parent: str, *paths: str) -> None:
     """Give new files to the owner of `parent` if root runs us (as without systemd)."""
     if os.geteuid() == 0:
         owner = os.stat(parent)
+        if (owner.st_uid, owner.st_gid) == (0, os.getegid()):
+            return
         for path in paths:
             os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
-def put_in_place(home: str, new: str, claim: str | None = None) -> Creation:
+def put_in_place(home: str, new: str) -> Creation:
     """Rename `new`, complete and synced, to the mailbox `home`, unless there is an account.
 
-    For `claim` see `Mailbox.create`. Raises `StoreError`, OSError.
+    Raises `StoreError`, OSError.
     """
     parent = os.path.dirname(home)
-    removed = None
-    with settled(home):
-        if has(home, BLOCKED):
-            return Creation.BLOCKED
-        if has(home, PASSWORD):
-            return Creation.EXISTS
-        if endings.awaits_sessions(home):
-            return Creation.ENDING
-        if claim:
-            try:
-                os.rename(claim, _claimed(new, claim))
-            except FileNotFoundError:
-                return Creation.CLAIM_GONE
-        if os.path.lexists(home):
-            removed = _move_out(home)
-        os.rename(new, home)
+    with atomic.locked(parent):
+        outcome, removed = take_place(home, new)
     atomic.sync_directory(parent)
+    clean_up(home, removed)
+    return outcome
+
+
+def take_place(home: str, new: str, claim: str | None = None) -> tuple[Creation, str | None]:
+    """As `put_in_place`, under the lock of the domain, and not durable yet; then call `clean_up`.
+
+    Returns what to remove, too, if something gave way. For `claim` see `Mailbox.create`. Raises
+    `StoreError`, OSError.
+    """
+    _put_back(home)
+    in_the_way = _is_there(home)
+    if in_the_way and has(home, BLOCKED):
+        return Creation.BLOCKED, None
+    if in_the_way and has(home, PASSWORD):
+        return Creation.EXISTS, None
+    if endings.awaits_sessions(home):
+        return Creation.ENDING, None
+    if claim:
+        try:
+            os.rename(claim, _claimed(new, claim))
+        except FileNotFoundError:
+            return Creation.CLAIM_GONE, None
+    removed = _move_out(home) if in_the_way else None
+    os.rename(new, home)
+    return Creation.DONE, removed
+
+
+def clean_up(home: str, removed: str | None, claim: str | None = None) -> None:
+    """Remove what gave way to the new mailbox `home`, which is durable, and its spent claim."""
     if claim:
         with contextlib.suppress(OSError):
             os.unlink(_claimed(home, claim))
     if removed:
         _remove_tree(removed)
-    return Creation.DONE
 
 
 def delete(home: str, block: bool, keep: Callable[[str], bool] | None) -> bool:
@@ -188,6 +200,15 @@ def _put_back(home: str) -> None:
                 return
             _move_out(home)
         os.rename(aside(home), home)
+
+
+def _is_there(path: str) -> bool:
+    """As os.path.lexists, but an error of the disk is no absence. Raises OSError."""
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _is_in_the_way(home: str) -> bool:

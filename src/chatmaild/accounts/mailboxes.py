@@ -9,7 +9,8 @@ import os
 import re
 from collections.abc import Callable, Container, Iterator
 
-from chatmaild.accounts import endings, lifecycle, settings
+from chatmaild.accounts import creations, endings, lifecycle, settings
+from chatmaild.accounts.creations import NewAccount
 from chatmaild.accounts.layout import (
     BLOCKED, DAY, ENFORCE_ENCRYPTION, PASSWORD, assert_domain_directory, explain, has, is_aside,
 )
@@ -162,7 +163,7 @@ class Mailbox:
 
         Raises `StoreError`, also if the disk is full; then nothing half-made is left.
         """
-        return lifecycle.create(self.home, password_hash, now, claim)
+        return creations.create(NewAccount(self.home, password_hash, claim), now)
 
     def delete(self, block: bool = False, keep: Callable[[str], bool] | None = None) -> bool:
         """Remove account and mail; False if there was nothing, or it was kept.

@@ -49,17 +49,28 @@ def write_new_file(
 
     `mtime`, in seconds since the epoch, becomes its time of modification (and of access).
     """
+    fd = new_file(path, content, mode, mtime)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def new_file(path: str, content: bytes, mode: int = 0o600, mtime: float | None = None) -> int:
+    """As `write_new_file`, without the sync; returns the descriptor, to be synced and closed."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     try:
-        os.fchmod(fd, mode)
+        if mode & 0o077:    # the umask may have taken some of these
+            os.fchmod(fd, mode)
         view = memoryview(content)
         while view:
             view = view[os.write(fd, view):]
         if mtime is not None:
             os.utime(fd, (mtime, mtime))
-        os.fsync(fd)
-    finally:
+    except BaseException:
         os.close(fd)
+        raise
+    return fd
 
 
 def sync_directory(path: str) -> None:

@@ -11,8 +11,6 @@ import argparse
 import asyncio
 import json
 import logging
-import os
-import threading
 import time
 from collections.abc import Callable, Collection, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,10 +18,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from chatmaild.accounts import hoststate, passwordhash, signup
+from chatmaild.accounts import hoststate, signup
 from chatmaild.accounts.invites import Invites, Uninvited
 from chatmaild.accounts.lifecycle import Creation
 from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
+from chatmaild.accounts.makers import Makers
 from chatmaild.accounts.signup import Denial
 from chatmaild.config.config import Config
 from chatmaild.console import Console
@@ -38,9 +37,6 @@ log = logging.getLogger(__name__)
 
 PASSDB = b"shared/passdb/"
 USERDB = b"shared/userdb/"
-
-MAKERS = 4
-"""Accounts that are written at a time, in threads: the disk syncs them together."""
 
 configure = sockets.configure
 
@@ -59,10 +55,7 @@ class DoveAuth(dictserver.Service):
                                 "Accounts made by their first login.", "domain")
         self._refused = Counter("chatmaild_signups_refused_total",
                                 "First logins that made no account.", "domain", "reason")
-        # A hash takes 2 ms of a core; with more at a time than cores all of them would be late.
-        cores = os.cpu_count() or 1
-        self._hashing = threading.Semaphore(cores)
-        self._makers = ThreadPoolExecutor(cores + MAKERS, "make")
+        self._makers = Makers()
         self._creating: dict[str, asyncio.Future[None]] = {}
         self._directory: "Directory | None" = None
         self._askers: ThreadPoolExecutor | None = None
@@ -99,7 +92,7 @@ class DoveAuth(dictserver.Service):
 
     def close(self) -> None:
         """End the threads and the connections to the directory."""
-        self._makers.shutdown()
+        self._makers.close()
         if self._askers:
             self._askers.shutdown()
         if self._directory:
@@ -224,12 +217,7 @@ class DoveAuth(dictserver.Service):
                 return Denial.UNINVITED
         if not self._has_room(client):
             return Denial.HOST_LIMIT
-
-        def hash_and_create() -> tuple[str, Creation]:
-            hashed = self._hash(password)
-            return hashed, mailbox.create(hashed, time.time(), claim)
-
-        hashed, outcome = await self._in_thread(hash_and_create)
+        hashed, outcome = await self._makers.create(mailbox, password, claim)
         return self._made(mailbox, hashed, outcome)
 
     async def _claim(
@@ -245,7 +233,7 @@ class DoveAuth(dictserver.Service):
                 return refusal
             if not self._has_room(client):
                 return Denial.HOST_LIMIT
-            hashed = await self._in_thread(partial(self._hash, password))
+            hashed = await self._makers.hash(password)
             try:
                 claim = await self._ask(directory.claim, mailbox.address, hashed, password,
                                         mailbox.domain.signup != "invite", time.time())
@@ -261,7 +249,7 @@ class DoveAuth(dictserver.Service):
         if entry.moving:
             raise DirectoryError(f"{mailbox.address}: is moving to {entry.moving}")
         assert entry.hash
-        outcome = await self._in_thread(partial(mailbox.create, entry.hash, time.time()))
+        outcome = await self._makers.create_with_hash(mailbox, entry.hash)
         stored = self._made(mailbox, entry.hash, outcome)
         if entry.cleartext:
             mailbox.enforce_encryption(False)
@@ -269,13 +257,6 @@ class DoveAuth(dictserver.Service):
 
     def _has_room(self, client: bytes) -> bool:
         return self._limits.try_host(client, self._config.max_signups_per_hour, time.monotonic())
-
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._makers, work)
-
-    def _hash(self, password: bytes) -> str:
-        with self._hashing:
-            return passwordhash.hash_password(password)
 
     def _made(self, mailbox: Mailbox, hashed: str, outcome: Creation) -> str | Denial | None:
         """Count a creation, and return the hash that counts."""
