@@ -157,6 +157,7 @@ def test_a_host_that_takes_no_new_accounts_claims_for_another_one(hosts):
     a.accept("a", False)
     claim = a.claim(ADDRESS, HASH)
     assert claim.made and claim.entry.node == "b"
+    assert a.claim(f"wanted@{DOMAIN}", HASH, here=True).entry.is_own, "an admin insists"
     a.accept("b", False)
     with pytest.raises(DirectoryError, match="no host takes new accounts"):
         a.claim(f"other@{DOMAIN}", HASH)
@@ -183,9 +184,12 @@ def test_an_address_moves_once_at_a_time(hosts):
     assert not a.begin_move(ADDRESS, "nowhere")
     assert a.begin_move(ADDRESS, "b") and a.begin_move(ADDRESS, "b"), "an interrupted one goes on"
     assert b.find(ADDRESS).moving == "b"
-    assert a.end_move(ADDRESS, "b") and not a.end_move(ADDRESS, "b")
+    assert not a.end_move(ADDRESS, HASH, False), "it does not move here"
+    assert b.end_move(ADDRESS, "{PLAIN}as it came", True)
+    assert not b.end_move(ADDRESS, HASH, False) and not a.cancel_move(ADDRESS), "it is over"
     entry = b.find(ADDRESS)
     assert entry.is_own and entry.moving is None
+    assert (entry.hash, entry.cleartext) == ("{PLAIN}as it came", True)
 
 
 def test_a_primary_that_restarts_is_asked_again(server, hosts):
@@ -221,19 +225,22 @@ def test_a_file_without_a_connection_string_is_named(tmp_path, text, problem):
         Directory(directorylines.conninfo(path), "a")
 
 
-def test_without_the_primary_the_standby_says_who_is_known_and_nobody_is_unknown():
+def test_without_the_primary_the_standby_says_who_lives_elsewhere_and_nothing_else():
+    """It may lag: nobody is unknown, and no mailbox is made anew by what it says."""
+    own = f"own@{DOMAIN}"
     with postgresql.server() as primary:
         directoryschema.init(primary.conninfo("postgres"))
         with (postgresql.server(primary) as standby,
+              opened(primary, "b", patience=5) as b,
               opened(primary, "a", standby, patience=5) as a):
-            a.join("192.0.2.10")
-            a.claim(ADDRESS, HASH)
+            a.join("192.0.2.10"), b.join("192.0.2.20")
+            b.claim(ADDRESS, HASH), a.claim(own, HASH)
             standby.caught_up(primary)
             with primary.hanging():
                 assert until(lambda: with_luck(lambda: a.find_soon(ADDRESS)), "it").hash == HASH
             primary.kill()
             assert until(lambda: with_luck(lambda: a.find(ADDRESS)), "the standby").hash == HASH
-            for attempt in (lambda: a.find(f"unknown@{DOMAIN}"),
+            for attempt in (lambda: a.find(own), lambda: a.find(f"unknown@{DOMAIN}"),
                             lambda: a.claim(f"unknown@{DOMAIN}", HASH)):
                 with pytest.raises(DirectoryError):
                     attempt()

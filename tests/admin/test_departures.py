@@ -2,11 +2,13 @@
 
 import os
 import sys
+from pathlib import Path
 
 import pytest
 from directoryhosts import Host
 
-from chatmaild.accounts import departure
+from chatmaild.accounts import contents, departure, sessions
+from chatmaild.accounts.directory import Directory
 
 ADDRESS = "somebody1@chat.example"
 SRC = os.path.abspath("src")
@@ -19,11 +21,46 @@ def hosts(directory_server, tmp_path, capsys):
                 for name in ("one", "two"))
     one.command("join", "192.0.2.10"), two.command("join", "192.0.2.20")
     for host, other in ((one, two), (two, one)):
-        host.rsh = host.ini.with_name("rsh")
-        host.rsh.write_text(f"#!/bin/sh\nshift 2\nPYTHONPATH={SRC} exec {sys.executable} -m "
-                            f"chatmaild -c {other.ini} \"$@\"\n")
+        host.rsh, host.peer = host.ini.with_name("rsh"), other.ini
+        leads_to(host)
         host.rsh.chmod(0o755)
     return one, two
+
+
+def leads_to(host, before=""):
+    """It can run a command at the other host; `before` are lines of shell that come first."""
+    host.rsh.write_text(f"#!/bin/sh\nshift 3\n{before}\nPYTHONPATH={SRC} exec {sys.executable} "
+                        f"-m chatmaild -c {host.peer} directory \"$@\"\n")
+
+
+RECEIVE_FAILS = 'test "$1" = receive && exit 255'
+IS_REACHED = 'test "$1" = status && exit 0'
+
+
+def killed(host, function, when):
+    """The other end is killed `when` ("before" or "after") it has called that function."""
+    return (f"{IS_REACHED}\nPYTHONPATH={SRC} exec {sys.executable} "
+            f'{Path(__file__).parents[1]}/dying.py {function} {when} -c {host.peer} directory "$@"')
+
+
+class Killed(BaseException):
+    pass
+
+
+def dies(monkeypatch, owner, name, call=1, after=True):
+    """The process ends at that call of a function, when it has done its work or before."""
+    function, calls = getattr(owner, name), []
+
+    def dying(*arguments):
+        calls.append(name)
+        if len(calls) == call and not after:
+            raise Killed
+        result = function(*arguments)
+        if len(calls) == call:
+            raise Killed
+        return result
+
+    monkeypatch.setattr(owner, name, dying)
 
 
 def full(host):
@@ -62,32 +99,96 @@ def test_an_account_moves_with_all_that_it_has(directory_server, hosts):
     code, result, errors = move(one, ADDRESS, "two.example")
     assert code == 0, errors
     assert node_of(directory_server) == "two.example|t" and has_arrived(two)
-    assert not os.path.exists(mailbox.home) and not os.path.exists(departure.path_of(mailbox.home))
+    assert lies_nowhere(one)
+    assert os.stat(mailbox.home).st_mode & 0o777 == 0o500, "a late delivery would get lost"
     assert move(two, ADDRESS, "one.example")[0] == 0 and has_arrived(one)
 
 
-def test_a_move_that_was_interrupted_anywhere_goes_on(directory_server, hosts):
+DEATHS = {
+    "it is marked": (Directory, "begin_move"),
+    "it is hidden": (departure, "hide"),
+    "its sessions have ended": (sessions, "end"),
+    "it is about to be sent": (contents, "export", 1, False),
+    "it is sent": (contents, "export"),
+    "it is about to be removed": (departure, "remove", 1, False),
+    "it is removed": (departure, "remove"),
+}
+
+
+@pytest.mark.parametrize("death", DEATHS.values(), ids=DEATHS)
+def test_a_move_whose_process_is_killed_goes_on(directory_server, hosts, monkeypatch, death):
     one, two = hosts
-    mailbox = full(one)
-    good = one.rsh.read_text()
-    one.rsh.write_text("#!/bin/sh\nexit 255\n")             # the other host is not reached
+    full(one)
+    leads_to(one, before=IS_REACHED)
+    with monkeypatch.context() as context, pytest.raises(Killed):
+        dies(context, *death)
+        move(one, ADDRESS, "two.example")
+    is_here = one.mailboxes.find(ADDRESS).exists() or departure.is_hidden(home(one))
+    assert is_here or has_arrived(two), "it is nowhere"
     code, _, errors = move(one, ADDRESS, "two.example")
-    assert code == 1 and "Run it again" in errors and not mailbox.exists()
-    assert node_of(directory_server) == "one.example|f"
-    one.rsh.write_text(good.replace("exec ", "") + "exit 255\n")   # it has it, and we do not know
-    assert move(one, ADDRESS, "two.example")[0] == 1 and has_arrived(two)
-    one.rsh.write_text(good)
-    assert move(one, ADDRESS, "two.example")[0] == 0 and has_arrived(two)
-    assert node_of(directory_server) == "two.example|t"
-    os.mkdir(departure.path_of(mailbox.home))               # killed before the last step
-    assert move(one, ADDRESS, "two.example")[0] == 0
-    assert not os.path.exists(departure.path_of(mailbox.home))
+    assert code == 0 or "lives on two.example" in errors
+    assert has_arrived(two) and lies_nowhere(one) and node_of(directory_server) == "two.example|t"
+
+
+@pytest.mark.parametrize("where", [
+    "lifecycle.put_in_place", "Directory.end_move", "departure.place"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_move_whose_other_end_is_killed_goes_on(directory_server, hosts, where, when):
+    one, two = hosts
+    full(one)
+    leads_to(one, before=killed(one, where, when))
+    move(one, ADDRESS, "two.example")
+    assert departure.is_hidden(home(one)) or has_arrived(two) or departure.arrived_in(
+        os.path.dirname(home(two))), "it is nowhere"
+    assert two.command("reconcile")[0] in (0, 1)
+    leads_to(one, before=IS_REACHED)
+    code, _, errors = move(one, ADDRESS, "two.example")
+    assert code == 0 or "lives on two.example" in errors
+    assert has_arrived(two) and lies_nowhere(one) and node_of(directory_server) == "two.example|t"
+    assert two.command("reconcile")[0] == one.command("reconcile")[0] == 0
+
+
+def home(host):
+    return host.mailboxes.find(ADDRESS).home
+
+
+def lies_nowhere(host):
+    return not os.listdir(home(host)) and not departure.is_hidden(home(host))
+
+
+def test_nothing_changes_while_the_other_host_is_not_reached(directory_server, hosts):
+    one, _ = hosts
+    full(one), one.make("somebody2"), one.command("import")
+    leads_to(one, "exit 255")
+    for command in (("move", "--rsh", str(one.rsh), ADDRESS, "two.example"),
+                    ("drain", "--rsh", str(one.rsh), "two.example")):
+        code, _, errors = one.command(*command)
+        assert code == 1 and "nothing has changed" in errors and errors.count("\n") == 1
+    assert has_arrived(one) and directory_server.sql("SELECT count(moving) FROM account") == "0"
+    assert one.command("move", "--rsh", "/no/such/program", ADDRESS, "two.example")[2].startswith(
+        "chatmaild: /no/such/program: No such file")
+
+
+def test_a_host_is_not_drained_into_one_that_is_lost_meanwhile(directory_server, hosts):
+    """One account waits, as it says; the others stay where they are."""
+    one, two = hosts
+    for number in range(4):
+        one.make(f"somebody{number}")
+    one.command("import")
+    is_lost = one.rsh.with_name("lost")
+    leads_to(one, f'test "$1 $2" = "receive somebody1@chat.example" && touch {is_lost}\n'
+             f"test -e {is_lost} && exit 255")
+    code, result, errors = one.command("drain", "--rsh", str(one.rsh), "two.example")
+    assert code == 1 and result["moved"] == ["somebody0@chat.example"]
+    assert len(errors.splitlines()) == 2 and "somebody1@chat.example: has not arrived" in errors
+    assert directory_server.sql("SELECT count(*) FROM account WHERE moving IS NOT NULL") == "1"
 
 
 def test_mail_that_a_session_wrote_at_the_last_moment_moves_too(hosts):
     one, two = hosts
     mailbox = full(one)
     departure.hide(mailbox.home)
+    os.rmdir(mailbox.home)      # a session made its own before we could put one there
     os.makedirs(f"{mailbox.home}/new")
     open(f"{mailbox.home}/new/1700000001.M2P2.host,S=1,W=1", "w").close()
     assert move(one, ADDRESS, "two.example")[0] == 0
@@ -95,13 +196,72 @@ def test_mail_that_a_session_wrote_at_the_last_moment_moves_too(hosts):
         "1700000001.M2P2.host,S=1,W=1"]
 
 
-def test_a_move_can_be_given_up(directory_server, hosts):
+@pytest.mark.parametrize("death", [DEATHS["it is marked"], DEATHS["it is hidden"],
+                                   DEATHS["it is about to be sent"]])
+def test_a_move_can_be_given_up(directory_server, hosts, monkeypatch, death):
     one, _ = hosts
     mailbox = full(one)
-    one.rsh.write_text("#!/bin/sh\nexit 255\n")
-    move(one, ADDRESS, "two.example")
+    with monkeypatch.context() as context, pytest.raises(Killed):
+        dies(context, *death)
+        move(one, ADDRESS, "two.example")
     assert move(one, "--cancel", ADDRESS, "two.example")[0] == 0
     assert has_arrived(one) and mailbox.exists() and node_of(directory_server) == "one.example|t"
+    assert move(one, "--cancel", ADDRESS, "two.example")[0] == 0, "there is nothing to do"
+
+
+def test_a_move_that_is_over_cannot_be_given_up(directory_server, hosts, monkeypatch):
+    one, two = hosts
+    full(one)
+    with monkeypatch.context() as context, pytest.raises(Killed):
+        dies(context, *DEATHS["it is about to be removed"])
+        move(one, ADDRESS, "two.example")
+    code, _, errors = move(one, "--cancel", ADDRESS, "two.example")
+    assert code == 1 and "lives on two.example" in errors
+    assert has_arrived(two) and not one.mailboxes.find(ADDRESS).exists()
+
+
+def test_a_move_that_was_given_up_does_not_arrive(directory_server, hosts):
+    """A copy that the other host has by then is not used, and not taken for a later one."""
+    one, two = hosts
+    mailbox = full(one)
+    leads_to(one, before=killed(one, "Directory.end_move", "before"))
+    assert move(one, ADDRESS, "two.example")[0] == 1
+    assert move(one, "--cancel", ADDRESS, "two.example")[0] == 0
+    code, result, _ = two.command("reconcile")
+    assert code == 1 and "was given up" in result["problems"][0]
+    open(f"{mailbox.home}/new/1700000001.M2P2.host,S=1,W=1", "w").close()
+    leads_to(one)
+    assert move(one, ADDRESS, "two.example")[0] == 0
+    assert os.listdir(f"{home(two)}/new") == ["1700000001.M2P2.host,S=1,W=1"]
+
+
+def test_reconcile_brings_back_what_was_about_to_move_by_an_older_backup(directory_server, hosts):
+    """The directory was restored from before the move began; the row may be missing, too."""
+    one, _ = hosts
+    mailbox = full(one)
+    leads_to(one, RECEIVE_FAILS)
+    for restore in ("UPDATE account SET moving = NULL", "DELETE FROM account"):
+        assert move(one, ADDRESS, "two.example")[0] == 1
+        code, result, _ = one.command("reconcile")
+        assert code == 1 and "--cancel keeps it here" in result["problems"][0]
+        directory_server.sql(restore)
+        assert one.command("reconcile", "--dry-run")[0] == 1 and not mailbox.exists()
+        assert one.command("reconcile")[0] == 0
+        assert has_arrived(one) and node_of(directory_server) == "one.example|t"
+
+
+def test_reconcile_removes_what_has_moved_and_nothing_else(directory_server, hosts, monkeypatch):
+    one, two = hosts
+    full(one)
+    with monkeypatch.context() as context, pytest.raises(Killed):
+        dies(context, *DEATHS["it is about to be removed"])
+        move(one, ADDRESS, "two.example")
+    directory_server.sql("UPDATE account SET hash = '{PLAIN}of somebody else'")
+    code, result, _ = one.command("reconcile")
+    assert code == 1 and "another password" in result["problems"][0]
+    assert departure.is_hidden(home(one))
+    two.command("reconcile")
+    assert one.command("reconcile")[0] == 0 and lies_nowhere(one)
 
 
 @pytest.mark.parametrize("address, node, words", [

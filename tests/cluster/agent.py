@@ -18,8 +18,7 @@ from rig import dovecot, postfix, processes
 from rig.debian import own_suite
 from rig.until import until
 
-_TRUST = {"bookworm": f"ssl_ca = <{AUTHORITY}\nssl_require_crl = no\n",
-          "trixie": f"ssl_client_ca_file = {AUTHORITY}\n"}
+_TRUST = {"bookworm": "ssl_ca = <{}\nssl_require_crl = no\n", "trixie": "ssl_client_ca_file = {}\n"}
 """The host's own setting for Dovecot, which stays as it is; see `wire` for Postfix."""
 
 
@@ -45,7 +44,8 @@ class _Command(socketserver.StreamRequestHandler):
         line = b""
         while not line.endswith(b"\n"):
             line += self.connection.recv(1)
-        done = subprocess.run(line.decode().split(), stdin=self.connection)
+        done = subprocess.run(line.decode().split(), stdin=self.connection,
+                              stdout=subprocess.DEVNULL)
         self.connection.sendall(str(done.returncode).encode())
 
 
@@ -72,11 +72,20 @@ class ClusterHost(NetworkHost):
 
     def wire(self) -> None:
         """Take the other hosts in."""
-        Path("/etc/dovecot/conf.d/20-authority.conf").write_text(_TRUST[own_suite()])
+        self._write_trust(str(AUTHORITY))
         self.run("postconf", "-e", f"lmtp_tls_CAfile={AUTHORITY}")
         self.chatmaild("wire", "--apply")
         until(lambda: self.run("ss", "-Hltn", f"src {self.site.address}:24").stdout,
               "Dovecot to listen for the other hosts")
+
+    def _write_trust(self, authorities: str) -> None:
+        Path("/etc/dovecot/conf.d/20-authority.conf").write_text(
+            _TRUST[own_suite()].format(authorities))
+
+    def trust_in_dovecot(self, authorities: str = str(AUTHORITY)) -> None:
+        """Logins are passed on to whoever these authorities have certified, soon."""
+        self._write_trust(authorities)
+        self.run("doveadm", "reload")
 
     def findings(self, code: str, authorities: str = str(AUTHORITY)) -> list[str]:
         """What is bad by `chatmaild check`, of findings whose code begins so."""

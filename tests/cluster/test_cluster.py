@@ -8,6 +8,7 @@ import smtplib
 import socket
 import threading
 
+import chatmessages
 import pytest
 from cluster import packetfilter
 from cluster.clients import DOMAIN, STRANGER, in_luck
@@ -134,6 +135,39 @@ def test_two_moves_of_one_account_at_once(cluster, connect):
     assert cluster.left.move_twice(anna, cluster.right.site.name)
     assert cluster.right.listing(anna) == before and not cluster.left.has_mailbox(anna)
     assert connect.messages(cluster.left, anna) == 1
+
+
+def test_a_delivery_under_way_while_its_account_moves_is_not_lost(cluster, connect):
+    """Dovecot has looked up where the mailbox is, and the message is still on its way."""
+    for old, new in ((cluster.left, cluster.right), (cluster.right, cluster.left)):
+        anna = connect.person(old)
+        with contextlib.closing(smtplib.LMTP(timeout=120)) as lmtp:
+            lmtp.connect(old.site.address, 24)
+            lmtp.ehlo("left.example")
+            lmtp.mail(anna)
+            assert lmtp.rcpt(anna)[0] == 250
+            old.move(anna, new.site.name)
+            code, words = lmtp.data(chatmessages.encrypted(anna, anna, "late"))
+        assert 400 <= code < 500, words
+
+
+def test_no_password_goes_to_a_host_whose_certificate_does_not_hold(cluster, connect):
+    hosts = cluster.left, cluster.right
+    people = [connect.person(host) for host in reversed(hosts)]
+    for host, person in zip(hosts, people):
+        with host_trusts_others(host):
+            until(lambda: "UNAVAILABLE" in connect.refusal(host, person), "it to be doubted")
+        until(lambda: not connect.refusal(host, person), "it to be trusted again")
+
+
+@contextlib.contextmanager
+def host_trusts_others(host):
+    """Its Dovecot believes authorities who did not sign the certificates of the other hosts."""
+    host.trust_in_dovecot("/etc/ssl/certs/ca-certificates.crt")
+    try:
+        yield
+    finally:
+        host.trust_in_dovecot()
 
 
 @pytest.mark.parametrize("fault", [Cluster.frozen, Cluster.unplugged],

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import threading
 
 import postgresql
@@ -10,7 +11,7 @@ from dictclient import DictClient, Running
 from rig.until import until
 
 from chatmaild import cli
-from chatmaild.accounts import directoryschema
+from chatmaild.accounts import departure, directoryschema
 from chatmaild.accounts.directory import Directory
 from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.config import inifile
@@ -55,10 +56,10 @@ class Host:
             running.call(lambda: (running.service.configure(self.config), done.set()))
             assert done.wait(60)
 
-    def reconcile(self):
+    def reconcile(self, *options):
         """What `chatmaild directory reconcile` exits with."""
         self.config.path.write_text(self.text + "mail_user = root\n")
-        return cli.main(["-c", str(self.config.path), "directory", "reconcile"])
+        return cli.main(["-c", str(self.config.path), "directory", "reconcile", *options])
 
     @property
     def nocreate(self):
@@ -210,6 +211,37 @@ def test_a_reload_keeps_the_connections_or_makes_new_ones(hosts, server):
           "all connections of the new role")
 
 
+def move(address, old, new):
+    """An account goes from one host to the other, by what `chatmaild directory` does to both."""
+    stored = old.mailbox(address).hash()
+    assert old.directory.begin_move(address, new.directory.node)
+    assert departure.hide(old.mailbox(address).home)
+    os.rename(departure.path_of(old.mailbox(address).home),
+              departure.arrival_of(new.mailbox(address).home))
+    assert new.directory.end_move(address, stored, False)
+
+
+def test_who_has_just_arrived_is_put_in_place_by_the_first_who_asks(hosts):
+    """The command that took the mailbox was killed before it did."""
+    one, two = hosts
+    names = "mover1234@chat.example", "mover5678@chat.example"
+    for ask, name in zip((two.login, two.userdb), names):
+        made = one.login(address=name)
+        move(name, one, two)
+        assert not two.mailbox(name).exists()
+        assert ask(address=name) in (made, b"O")
+        assert two.mailbox(name).hash() == made["password"] and one.login(address=name)["host"]
+
+
+def test_no_mailbox_is_made_beside_one_that_waits_to_move(hosts):
+    """The directory knows nothing of the move: it was restored from a backup."""
+    one, _ = hosts
+    one.login()
+    departure.hide(one.mailbox().home)
+    assert one.login() == one.userdb() == b"F" and not one.mailbox().exists()
+    assert one.reconcile() == 0 and isinstance(one.login(), dict)
+
+
 def test_accounts_here_need_no_database_and_others_wait_for_it(hosts, server):
     one, two = hosts
     one.login(), two.login(address="somebody2@chat.example")
@@ -228,26 +260,35 @@ def test_accounts_here_need_no_database_and_others_wait_for_it(hosts, server):
 
 def test_whom_a_promotion_forgot_the_home_enters_again(tmp_path):
     """Without synchronous replication; the steps are those of several-hosts.md."""
-    newest = "newest123@chat.example"
+    newest, moved = "newest123@chat.example", "moved1234@chat.example"
     with postgresql.server() as primary:
         directoryschema.init(primary.conninfo("postgres"))
         with (postgresql.server(primary) as standby,
               joined(tmp_path, primary, standby) as (one, two)):
-            one.login()
+            one.login(), one.login(address=moved)
             standby.caught_up(primary)
             standby.fall_behind()
             one.login(address=newest)
+            move(moved, one, two)
+            two.login(address=moved)
             for host in (one, two):
                 host.nocreate.touch()
             primary.kill()
+            assert one.login(address=moved) == one.userdb(moved) == b"F", "the standby lags"
             standby.promote()
             assert until(lambda: isinstance(answer := two.login(), dict) and answer,
                          "the new primary to be found")["host"] == "one.example"
-            assert standby.sql("SELECT address FROM account") == ADDRESS
+            assert standby.sql("SELECT address FROM account ORDER BY address") == (
+                f"{moved}\n{ADDRESS}")
+            until(lambda: one.state("nobody12@chat.example") == b"N", "the new primary")
+            assert one.login(address=moved) == one.userdb(moved) == b"F"
             assert "host" not in one.login(address=newest), "at home nobody asks the directory"
             assert two.login(address=newest) == b"F", "they are to try again, and are not unknown"
-            assert one.reconcile() == two.reconcile() == 0
+            assert one.reconcile() == two.reconcile() == 1, "they name it"
+            assert one.reconcile("--release-missing") == two.reconcile() == 0
+            assert one.mailbox(newest).exists() and not one.mailbox(moved).exists()
             for host in (one, two):
                 host.nocreate.unlink()
             assert two.login(address=newest)["host"] == "one.example"
+            assert one.login(address=moved)["host"] == "two.example"
             assert not two.mailbox(newest).exists()

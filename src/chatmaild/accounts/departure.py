@@ -1,29 +1,68 @@
 """Keeps a mailbox whole, and out of everybody's reach, while it moves to another host.
 
-It waits beside the other mailboxes under a special name, where no login and no delivery finds it.
-Meanwhile logins and deliveries are deferred, because the directory says that the account is moving.
+It waits beside the other mailboxes under a special name, where no login and no delivery finds it,
+at both hosts until the directory names the new home. Meanwhile logins and deliveries are deferred,
+because the directory says that the account is moving.
 """
 
 import os
 
 from chatmaild.accounts import lifecycle
 from chatmaild.accounts.layout import BLOCKED, PASSWORD, explain
+from chatmaild.accounts.lifecycle import Creation
 from chatmaild.disk import atomic, directories
 from chatmaild.errors import StoreError
 
-_PREFIX, _SUFFIX = ".moving-", "~"
+_LEAVING, _ARRIVING, _SUFFIX = ".moving-", ".arriving-", "~"
 
 
 def path_of(home: str) -> str:
-    """Return the path where the mailbox `home` waits."""
-    parent, address = os.path.split(home)
-    return f"{parent}/{_PREFIX}{address}{_SUFFIX}"
+    """Return the path where the mailbox `home` waits at its old home."""
+    return _path(home, _LEAVING)
 
+
+def arrival_of(home: str) -> str:
+    """Return the path where it waits at its new home."""
+    return _path(home, _ARRIVING)
+
+
+def _path(home: str, prefix: str) -> str:
+    parent, address = os.path.split(home)
+    return f"{parent}/{prefix}{address}{_SUFFIX}"
+
+
+def is_hidden(home: str) -> bool:
+    """Whether the mailbox `home` waits at its old home: nobody may make it anew meanwhile."""
+    return os.path.lexists(path_of(home))
+
+
+def hidden_in(directory: str) -> list[str]:
+    """Return each mailbox of a domain that waits at its old home. Raises `StoreError`."""
+    return _waiting(directory, _LEAVING)
+
+
+def arrived_in(directory: str) -> list[str]:
+    """Return each mailbox of a domain that waits at its new home. Raises `StoreError`."""
+    return _waiting(directory, _ARRIVING)
+
+
+def _waiting(directory: str, prefix: str) -> list[str]:
+    try:
+        names = sorted(os.listdir(directory))
+    except OSError as error:
+        raise explain(directory, error) from None
+    return [f"{directory}/{name.removeprefix(prefix).removesuffix(_SUFFIX)}" for name in names
+            if name.startswith(prefix) and name.endswith(_SUFFIX)]
+
+
+# ---- at the old home ----------------------------------------------------------------------------
 
 def hide(home: str) -> bool:
     """Take the mailbox out of reach, unless it is so already; False if there is none.
 
-    Adds messages that a session has since saved in its old place. Raises `StoreError`.
+    Leaves an empty directory in its place that nobody can write to. Dovecot makes a missing mailbox
+    anew for a session or a delivery that has looked up its path before, and says that the message
+    is saved; now it says "try again". Raises `StoreError`.
     """
     hidden = path_of(home)
     try:
@@ -36,11 +75,24 @@ def hide(home: str) -> bool:
                 atomic.sync_directory(os.path.dirname(home))
             if not os.path.lexists(hidden):
                 return False
-            if os.path.isdir(home) and not os.path.lexists(f"{home}/{BLOCKED}"):
-                _add(home, hidden)
+            for _ in range(directories.ATTEMPTS):
+                if _is_closed(home):
+                    break
+                try:
+                    os.mkdir(home, 0o500)
+                except FileExistsError:
+                    _add(home, hidden)
     except OSError as error:
         raise explain(home, error) from None
     return True
+
+
+def _is_closed(home: str) -> bool:
+    """Whether nothing can be written in the place of the mailbox, or is by the admin's will."""
+    try:
+        return not os.stat(home).st_mode & 0o200 or os.path.lexists(f"{home}/{BLOCKED}")
+    except FileNotFoundError:
+        return False
 
 
 def _add(late: str, hidden: str) -> None:
@@ -56,21 +108,57 @@ def _add(late: str, hidden: str) -> None:
 
 
 def put_back(home: str) -> None:
-    """Put the mailbox back: the account stays here after all. Raises `StoreError`."""
+    """Put the mailbox back, if it waits: the account stays here after all. Raises `StoreError`."""
+    if not is_hidden(home):
+        return
+    hide(home)      # adds what was saved meanwhile, if we were killed when we hid it
     try:
         with lifecycle.settled(home):
-            if os.path.lexists(home):
-                raise StoreError(f"{home}: is in the way of {path_of(home)}")
-            os.rename(path_of(home), home)
+            if os.path.lexists(f"{home}/{BLOCKED}"):
+                raise StoreError(f"{home}: is blocked; unblock the address first")
+            os.rename(path_of(home), home)      # over the empty directory
             atomic.sync_directory(os.path.dirname(home))
     except OSError as error:
         raise explain(home, error) from None
 
 
 def remove(home: str) -> None:
-    """Remove the mailbox: the account is on the other host now. Raises `StoreError`."""
+    """Remove the mailbox: the account is on the other host now. Raises `StoreError`.
+
+    The directory that nobody can write to stays for deliveries under way, until ``chatmaild
+    expire`` finds it abandoned.
+    """
+    _remove(path_of(home))
+
+
+# ---- at the new home ----------------------------------------------------------------------------
+
+def place(home: str, password_hash: str) -> Creation | None:
+    """Put a mailbox that arrived in its place, when the account lives here by the directory.
+
+    None if none has arrived that has this hash: what an earlier move left is not taken for it.
+    Raises `StoreError`.
+    """
+    arrival = arrival_of(home)
     try:
-        if os.path.lexists(path_of(home)):
-            directories.remove_tree(path_of(home))
+        with open(f"{arrival}/{PASSWORD}", encoding="ascii", errors="replace") as file:
+            if file.readline().strip() != password_hash:
+                return None
+        return lifecycle.put_in_place(home, arrival)
+    except FileNotFoundError:       # also if somebody else has just put it there
+        return None
     except OSError as error:
-        raise explain(path_of(home), error) from None
+        raise explain(home, error) from None
+
+
+def discard(home: str) -> None:
+    """Remove a mailbox that arrived, and is not to come after all. Raises `StoreError`."""
+    _remove(arrival_of(home))
+
+
+def _remove(path: str) -> None:
+    try:
+        if os.path.lexists(path):
+            directories.remove_tree(path)
+    except OSError as error:
+        raise explain(path, error) from None

@@ -136,7 +136,12 @@ class Directory:
     # -- for services ------------------------------------------------------------------------
 
     def find(self, address: str) -> Entry | None:
-        """Return the entry of `address`, perhaps from a standby; None if the primary has none."""
+        """Return the entry of `address`; None if the primary has none.
+
+        That of an account elsewhere may come from a standby. What lives here is believed from the
+        primary only: who asks has no mailbox of it, and would make one, which on the word of a
+        standby that lags might be that of an account which has left or was deleted.
+        """
         return self._find(Lines.ask, address, self._patience)
 
     def find_soon(self, address: str) -> Entry | None:
@@ -152,23 +157,25 @@ class Directory:
             return self._entry(cursor, address)
 
         try:
-            return self._entry_or_none(ask(self._primary, work, patience, True))
+            found: Entry | None = ask(self._primary, work, patience, True)
         except DirectoryError:
-            if found := ask(self._standby, work, patience, True):
-                return self._entry_or_none(found)
-            raise       # the standby may not know it yet
+            found = ask(self._standby, work, patience, True)
+            if found is None or found.is_own:
+                raise       # the standby may not know it yet, or know it still
+        return found
 
     def claim(self, address: str, hash: str, password: bytes = b"", invited: bool = True,
-              now: float = 0) -> Claim:
+              now: float = 0, here: bool = False) -> Claim:
         """Claim `address` for this host, if it is free, with the password hash `hash`.
 
-        A host that accepts no new accounts claims it for another host. Unless `invited`, the
+        A host that accepts no new accounts claims it for another host, unless it is wanted `here`
+        all the same. Unless `invited`, the
         `password` must begin with the token of an invitation, which the same transaction spends;
         otherwise this raises `Uninvited`. `now` is in seconds since the epoch. The claim is then on
         the disk of the primary; and of the standby, if synchronous_commit asks for that.
         """
         values = {"address": address, "hash": hash, "own": self.node, "now": int(now),
-                  "domain": address.rpartition("@")[2], "token": token_hash(password)}
+                  "here": here, "domain": address.rpartition("@")[2], "token": token_hash(password)}
 
         def work(cursor: Any) -> Claim:
             cursor.execute(sql.CLAIM, values)
@@ -277,14 +284,14 @@ class Directory:
         return bool(self._execute(
             sql.BEGIN_MOVE, {"address": address, "own": self.node, "target": target}))
 
-    def end_move(self, address: str, target: str) -> bool:
-        """Note that `address` lives on `target` now; False if it was not moving there."""
-        return bool(self._execute(
-            sql.END_MOVE, {"address": address, "own": self.node, "target": target}))
+    def end_move(self, address: str, hash: str, cleartext: bool) -> bool:
+        """Note that `address` lives here now, as it arrived; False if it was not moving here."""
+        return bool(self._execute(sql.END_MOVE, {"address": address, "own": self.node,
+                                                 "hash": hash, "cleartext": cleartext}))
 
-    def cancel_move(self, address: str) -> None:
-        """Undo `begin_move`: `address` stays here."""
-        self._change("UPDATE account SET moving = NULL" + sql.OF_OWN, address)
+    def cancel_move(self, address: str) -> bool:
+        """Undo `begin_move`: `address` stays here. False if it does not live here."""
+        return bool(self._change("UPDATE account SET moving = NULL" + sql.OF_OWN, address))
 
     def invite(self, domain: str, batch: str, tokens: Sequence[bytes], created: int, expires: int
                ) -> None:
@@ -348,10 +355,6 @@ class Directory:
                        {"own": self.node, "address": address})
         row = cursor.fetchone()
         return Entry(*row) if row else None
-
-    def _entry_or_none(self, found: Any) -> Entry | None:
-        assert found is None or isinstance(found, Entry)
-        return found
 
     def _change(self, statement: str, address: str) -> int:
         return self._execute(statement, {"address": address, "own": self.node})

@@ -5,9 +5,9 @@ ENTRY = """SELECT a.address, n.name, host(n.address), n.name = %(own)s, a.hash, 
     FROM account a JOIN node n ON n.id = a.node LEFT JOIN node m ON m.id = a.moving """
 
 CLAIM = """INSERT INTO account (address, node, hash)
-    SELECT %(address)s, id, %(hash)s FROM node WHERE name = %(own)s AND accepts
+    SELECT %(address)s, id, %(hash)s FROM node WHERE name = %(own)s AND (accepts OR %(here)s)
     UNION ALL
-    (SELECT %(address)s, id, %(hash)s FROM node WHERE accepts AND NOT EXISTS
+    (SELECT %(address)s, id, %(hash)s FROM node WHERE accepts AND NOT %(here)s AND NOT EXISTS
         (SELECT FROM node WHERE name = %(own)s AND accepts) ORDER BY random() LIMIT 1)
     ON CONFLICT (address) DO NOTHING"""
 
@@ -38,9 +38,9 @@ BEGIN_MOVE = """UPDATE account SET moving = t.id FROM node t, node n
         AND t.name = %(target)s AND t.id <> n.id
         AND (account.moving IS NULL OR account.moving = t.id)"""
 
-END_MOVE = """UPDATE account SET node = t.id, moving = NULL FROM node t, node n
-    WHERE account.address = %(address)s AND account.node = n.id AND n.name = %(own)s
-        AND account.moving = t.id AND t.name = %(target)s"""
+END_MOVE = """UPDATE account SET node = moving, moving = NULL, hash = %(hash)s,
+    cleartext = %(cleartext)s
+    WHERE address = %(address)s AND moving = (SELECT id FROM node WHERE name = %(own)s)"""
 
 INVITE = """INSERT INTO invitation (token_hash, domain, batch, created, expires)
     VALUES (%s, %s, %s, %s, %s)"""

@@ -62,9 +62,12 @@ class Entries:
 
         Raises `StoreError` if it is taken or blocked.
         """
-        if self.directory and not self.directory.claim(mailbox.address, hash).made:
-            entry = self.directory.find(mailbox.address)
-            where = f" on {entry.node}" if entry and not entry.is_own else ""
+        if self.directory is None:
+            return
+        claim = self.directory.claim(mailbox.address, hash, here=True)
+        entry = claim.entry
+        if not (claim.made or entry.is_own and entry.hash == hash):    # whose answer was lost
+            where = "" if entry.is_own else f" on {entry.node}"
             raise StoreError(f"{mailbox.address}: there is such an account already{where}, or it "
                              "is blocked there")
 

@@ -14,7 +14,7 @@ def look(config: Config) -> HostState:
     except OSError as error:
         raise StoreError(f"{config.mailboxes_dir}: {error.strerror}") from None
     return HostState(
-        switched_off=_is_switched_off(config),
+        switched_off=is_switched_off(config),
         load=_load(),
         available_memory=_available_memory(),
         free_disk=disk.f_bavail * disk.f_frsize,
@@ -22,8 +22,8 @@ def look(config: Config) -> HostState:
     )
 
 
-def _is_switched_off(config: Config) -> bool:
-    """Whether the file `nocreate` beside chatmaild.ini stops all creations."""
+def is_switched_off(config: Config) -> bool:
+    """Whether the file `nocreate` beside chatmaild.ini stops all creations. Raises `StoreError`."""
     switch = config.path.parent / "nocreate"
     try:
         os.stat(switch)

@@ -1,11 +1,12 @@
 """``chatmaild directory move`` and ``drain``: move whole accounts to another host.
 
     mark the entry -> hide the mailbox, end the sessions -> send it, as
-    ``accounts export --complete`` writes it -> the other host puts it in place
-    -> the entry names the other host -> remove it here
+    ``accounts export --complete`` writes it -> the other host has it on its disk, hidden, too
+    -> it has the entry name itself -> and puts it in place -> remove it here
 
-Mail and logins wait until the last step but one, so nobody uses the copy on the other host before.
-If a move is interrupted, the same command goes on with it.
+Mail and logins wait until the entry names the other host, and nobody uses the copy there before. So
+the directory alone says which of the two counts, wherever a move was interrupted. The same command
+goes on with it, and ``--cancel`` undoes it.
 """
 
 import argparse
@@ -23,6 +24,8 @@ from chatmaild.console import Console, printable
 from chatmaild.errors import StoreError, UsageError
 from chatmaild.push.tokens import RELAY_FILE, DeviceTokens
 
+NO_HOST = "not another host of the directory; see: chatmaild directory status"
+
 
 def move(args: argparse.Namespace, config: Config, directory: Directory, console: Console) -> int:
     """Move one account to another host, or cancel that. Returns the exit status."""
@@ -30,8 +33,7 @@ def move(args: argparse.Namespace, config: Config, directory: Directory, console
     if mailbox is None:
         raise UsageError(f"{args.address}: not in a chat domain")
     if args.cancel:
-        directory.cancel_move(mailbox.address)
-        departure.put_back(mailbox.home)
+        _cancel(mailbox, directory)
         console.line(f"{mailbox.address}: stays here")
         console.result({"address": mailbox.address, "moved": False})
         return 0
@@ -41,11 +43,17 @@ def move(args: argparse.Namespace, config: Config, directory: Directory, console
     return 0
 
 
+def _cancel(mailbox: Mailbox, directory: Directory) -> None:
+    if not directory.cancel_move(mailbox.address):      # from now on it cannot arrive
+        entry = directory.find(mailbox.address)
+        raise StoreError(f"{mailbox.address}: {_why_not(entry, '')}")
+    departure.put_back(mailbox.home)
+
+
 def drain(args: argparse.Namespace, config: Config, directory: Directory, console: Console) -> int:
     """Move all accounts of this host; new ones are made on other hosts from now on."""
     if args.node not in {node.name for node in directory.nodes()} - {config.node}:
-        raise UsageError(f"{args.node}: not another host of the directory; see: chatmaild "
-                         "directory status")
+        raise UsageError(f"{args.node}: {NO_HOST}")
     if not args.dry_run:
         directory.accept(config.node, False)
     leaving = _Departure(args, config, directory)
@@ -63,6 +71,9 @@ def drain(args: argparse.Namespace, config: Config, directory: Directory, consol
             try:
                 leaving.of(mailbox, args.node)
                 moved.append(entry.address)
+            except _Unreachable as error:
+                problems.append(str(error))
+                break       # else one account after the other would wait
             except StoreError as error:
                 problems.append(str(error))
     finally:
@@ -76,37 +87,66 @@ def drain(args: argparse.Namespace, config: Config, directory: Directory, consol
     return 1 if problems else 0
 
 
+class _Unreachable(StoreError):
+    """The other host cannot take any account."""
+
+
 class _Departure:
     def __init__(self, args: argparse.Namespace, config: Config, directory: Directory):
         self._rsh = shlex.split(args.rsh)
         self._directory = directory
         self._tokens = DeviceTokens(config.push_tokens_dir)
+        self._is_reached = False
 
     def of(self, mailbox: Mailbox, node: str) -> None:
         """Move one account, or go on with an interrupted move. Raises `StoreError`."""
         address = mailbox.address
         entry = self._directory.find(address)
-        if entry and entry.node == node and os.path.lexists(departure.path_of(mailbox.home)):
+        if entry and entry.node == node and departure.is_hidden(mailbox.home):
             self._forget(mailbox)       # it arrived, and we died
             return
         if mailbox.is_blocked():
             raise StoreError(f"{address}: is blocked, so it stays; unblock it first")
+        if entry is None or not entry.is_own:
+            raise StoreError(f"{address}: {_why_not(entry, node)}")
+        self._assert_reached(node)
         if not self._directory.begin_move(address, node):
             raise StoreError(f"{address}: {_why_not(entry, node)}")
         if not departure.hide(mailbox.home):
             self._directory.cancel_move(address)
             raise StoreError(f"{address}: has no mailbox here; see: chatmaild directory reconcile")
-        sessions.end([address])
-        departure.hide(mailbox.home)    # what the sessions still wrote
-        self._send(mailbox, node)
-        if not self._directory.end_move(address, node):
-            entry = self._directory.find(address)
-            if entry is None or entry.node != node:
-                raise StoreError(f"{address}: the directory has changed meanwhile; run it again")
+        why = "the directory has changed meanwhile"
+        try:
+            sessions.end([address])
+            departure.hide(mailbox.home)    # what the sessions still wrote
+            self._send(mailbox, node)
+        except StoreError as error:
+            why = str(error)
+            self._is_reached = False
+        entry = self._directory.find(address)       # even if we heard nothing of it
+        if entry is None or entry.node != node:
+            raise StoreError(f"{address}: has not arrived, and waits: {why}. Run it again, or: "
+                             f"chatmaild directory move --cancel {address} {node}")
         self._forget(mailbox)
 
+    def _assert_reached(self, node: str) -> None:
+        """Raise `StoreError` unless chatmaild works there; before anything changes."""
+        if self._is_reached:
+            return
+        if node not in {each.name for each in self._directory.nodes()} - {self._directory.node}:
+            raise StoreError(f"{node}: {NO_HOST}")
+        command = [*self._rsh, node, "chatmaild", "directory", "status"]
+        try:
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        except OSError as error:
+            raise _Unreachable(f"{self._rsh[0]}: {error.strerror}") from None
+        if done.returncode:
+            raise _Unreachable(f"{' '.join(command)} failed with exit code {done.returncode}; "
+                               "nothing has changed. See --rsh, and run that there")
+        self._is_reached = True
+
     def _send(self, mailbox: Mailbox, node: str) -> None:
-        """Send the account. Returns when the other host has it on its disk."""
+        """Send the account. Returns when the other host has taken it. Raises `StoreError`."""
         command = [*self._rsh, node, "chatmaild", "directory", "receive", mailbox.address]
         extra = {RELAY_FILE: self._tokens.as_relay_file(mailbox.address, time.time())}
         problems: list[str] = []
@@ -122,11 +162,8 @@ class _Departure:
         except OSError as error:
             raise StoreError(f"{self._rsh[0]}: {error.strerror}") from None
         if process.returncode or problems:
-            why = printable(problems[0]) if problems else (
-                f"{' '.join(command)} failed with exit code {process.returncode}")
-            raise StoreError(f"{mailbox.address}: has not arrived, and waits: {why}. Run it again, "
-                             f"or if {node} has no mailbox for it: chatmaild directory move "
-                             f"--cancel {mailbox.address} {node}")
+            raise StoreError(printable(problems[0]) if problems else f"{' '.join(command)} failed "
+                             f"with exit code {process.returncode}")
 
     def _forget(self, mailbox: Mailbox) -> None:
         departure.remove(mailbox.home)
@@ -135,12 +172,12 @@ class _Departure:
 
 def _why_not(entry: Entry | None, node: str) -> str:
     if entry is None:
-        return "is not in the directory; see: chatmaild directory import"
+        return "is not in the directory; see: chatmaild directory reconcile"
     if not entry.is_own:
-        return f"lives on {entry.node}; move it from there"
-    if entry.moving:
+        return f"lives on {entry.node}"
+    if entry.moving and entry.moving != node:
         return f"is on its way to {entry.moving}"
-    return f"{node} is not another host of the directory; see: chatmaild directory status"
+    return "the directory has changed meanwhile; run it again"
 
 
 def receive(args: argparse.Namespace, config: Config, directory: Directory, console: Console
@@ -152,23 +189,38 @@ def receive(args: argparse.Namespace, config: Config, directory: Directory, cons
     entry = directory.find(mailbox.address)
     if entry is None or entry.moving != config.node:
         raise StoreError(f"{mailbox.address}: is not on its way to {config.node}")
-    if not mailbox.exists():    # else an earlier attempt succeeded, unheard by the other host
-        _take(mailbox, console)
+    if mailbox.exists() or mailbox.is_blocked():
+        raise StoreError(f"{mailbox.address}: has a mailbox here, or is blocked; see which of the "
+                         "two is to go")
+    hash, cleartext = _take(mailbox, console)
+    if not directory.end_move(mailbox.address, hash, cleartext):
+        departure.discard(mailbox.home)
+        raise StoreError(f"{mailbox.address}: is not on its way any more")
+    departure.place(mailbox.home, hash)
     return 0
 
 
-def _take(mailbox: Mailbox, console: Console) -> None:
+def _take(mailbox: Mailbox, console: Console) -> tuple[str, bool]:
+    """Read the account into a directory aside. Raises `StoreError`.
+
+    Returns its hash, and whether it takes cleartext.
+    """
+    aside = Mailbox(mailbox.address, mailbox.domain, departure.arrival_of(mailbox.home))
+
     def find(root: str) -> Mailbox:
         if root != mailbox.address:
             raise UsageError(f"{printable(root)}: not the account that was announced")
-        return mailbox
+        return aside
 
     def without_hash(mailbox: Mailbox) -> str:
         raise UsageError(f"{mailbox.address}: comes without a password")
 
+    departure.discard(mailbox.home)     # of an earlier attempt
     with os.fdopen(os.dup(0), "rb") as source:
         for moved in transfer.receive(source, find, without_hash, console.error, lambda: None):
             if isinstance(moved, StoreError):
                 raise moved
-    if not mailbox.exists():
+    hash = aside.hash()
+    if hash is None:
         raise StoreError(f"{mailbox.address}: nothing arrived")
+    return hash, not aside.enforces_encryption()

@@ -9,6 +9,7 @@ from chatmaild.accounts.directory import BATCH, PATIENCE, Directory, Entry
 from chatmaild.accounts.directorylines import conninfo
 from chatmaild.accounts.entries import Row, row_of
 from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
+from chatmaild.admin import interrupted
 from chatmaild.config import inifile
 from chatmaild.config.config import Config
 from chatmaild.config.values import one_address
@@ -160,8 +161,10 @@ def _import(args: argparse.Namespace, config: Config, console: Console) -> int:
 def _reconcile(args: argparse.Namespace, config: Config, console: Console) -> int:
     result = _Result()
     with _opened(config) as directory:
-        _enter(directory, config, console, result, args.dry_run)
         mailboxes = Mailboxes(config)
+        for domain in config.domains:
+            result.problems += interrupted.mend(directory, mailboxes, domain, args.dry_run)
+        _enter(directory, config, console, result, args.dry_run)
         for domain in config.domains:
             for entry in directory.entries(domain):
                 if mailbox := mailboxes.find(entry.address):

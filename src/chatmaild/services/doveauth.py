@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from chatmaild.accounts import hoststate, signup
+from chatmaild.accounts import departure, hoststate, signup
 from chatmaild.accounts.invites import Invites, Uninvited
 from chatmaild.accounts.lifecycle import Creation
 from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
@@ -159,7 +159,7 @@ class DoveAuth(dictserver.Service):
         if not entry.is_own:
             return dictproto.FAILURE
         stored = await self._settle(mailbox, entry)
-        if stored is Denial.ENDING:
+        if stored in (Denial.ENDING, Denial.SWITCHED_OFF):
             return dictproto.FAILURE
         return self._user(mailbox) if isinstance(stored, str) else dictproto.NOT_FOUND
 
@@ -245,11 +245,21 @@ class DoveAuth(dictserver.Service):
         return await self._settle(mailbox, entry) if entry.is_own else entry
 
     async def _settle(self, mailbox: Mailbox, entry: "Entry") -> str | Denial | None:
-        """Make the missing mailbox of an account that lives here by its entry; returns its hash."""
+        """Make the missing mailbox of an account that lives here by its entry; returns its hash.
+
+        If it has just arrived from another host, that is put in its place.
+        """
         if entry.moving:
             raise DirectoryError(f"{mailbox.address}: is moving to {entry.moving}")
         assert entry.hash
-        outcome = await self._makers.create_with_hash(mailbox, entry.hash)
+        outcome = await self._ask(departure.place, mailbox.home, entry.hash)
+        if outcome is None:
+            if departure.is_hidden(mailbox.home):
+                raise StoreError(f"{departure.path_of(mailbox.home)}: waits for an interrupted "
+                                 "move; chatmaild directory reconcile says how it goes on")
+            if hoststate.is_switched_off(self._config):
+                return Denial.SWITCHED_OFF  # a directory that was promoted may be mistaken
+            outcome = await self._makers.create_with_hash(mailbox, entry.hash)
         stored = self._made(mailbox, entry.hash, outcome)
         if entry.cleartext:
             mailbox.enforce_encryption(False)
@@ -275,7 +285,7 @@ class DoveAuth(dictserver.Service):
         return mailbox.hash()
 
     async def _ask(self, question: Callable[..., T], *arguments: Any) -> T:
-        """Call a method of the directory in a thread, without delaying other requests."""
+        """Call what waits for the directory or a disk in a thread, without delaying others."""
         return await asyncio.get_running_loop().run_in_executor(
             self._askers, lambda: question(*arguments))
 
