@@ -360,15 +360,6 @@ def test_a_table_of_homes_that_postfix_asks_already_stays():
     assert "transport_maps" not in found
 
 
-@pytest.mark.parametrize("proxy", ["", "proxy:"])
-def test_a_table_that_asks_the_directory_itself_is_replaced(proxy):
-    """All mail waits for that one when the directory hangs."""
-    old = f"hash:/etc/postfix/transport, {proxy}pgsql:/etc/postfix/chat-home.cf"
-    found = steps(joined("bookworm", main={"transport_maps": old}))
-    assert found["transport_maps"].endswith(f"hash:/etc/postfix/transport, memcache:{TABLE}")
-    assert "pgsql" not in found["transport_maps"]
-
-
 def test_networks_that_the_host_trusts_stay_and_a_host_that_left_does_not():
     trusting = dovecot("trixie", "stock")
     trusting.tree.values["login_trusted_networks"] = "10.0.0.0/8"

@@ -12,8 +12,6 @@ from chatmaild.admin.wiring.steps import Obstacle, Step
 from chatmaild.config.config import Config
 
 SOCKET = "private/dovecot-lmtp"
-FORMERLY = "pgsql:/etc/postfix/chat-home.cf"
-"""The table that asked the directory itself, and had all mail wait when that hung."""
 _STRICT = frozenset(
     ("reject_sender_login_mismatch", "reject_authenticated_sender_login_mismatch"))
 _KINDS = ("client", "helo", "sender", "recipient", "relay")
@@ -90,9 +88,6 @@ def _tables(changes: Changes, first: list[str], last: list[str]) -> Iterator[Ste
     """Add tables of ours before and behind the host's own transport_maps."""
     own = changes.host.raw("transport_maps")
     words = split(own)
-    if last and any(word.endswith(FORMERLY) for word in words):
-        words = [word for word in words if not word.endswith(FORMERLY)]
-        own = ", ".join(words)
     first, last = ([word for word in added if word not in words] for added in (first, last))
     if first or last:
         yield from changes.parameter(
