@@ -35,8 +35,15 @@ def public_path():
 
 
 @pytest.fixture(scope="session")
-def directory_server():
+def database():
     """A PostgreSQL with the tables of the directory."""
     with postgresql.server() as server:
         directoryschema.init(server.conninfo("postgres"))
         yield server
+
+
+@pytest.fixture
+def directory_server(database):
+    """The same, with nothing in the tables."""
+    database.sql("TRUNCATE account, invitation, node")
+    return database

@@ -35,3 +35,11 @@ class Host:
         code = cli.main(["-c", str(self.ini), "directory", *arguments, "--json"])
         captured = self._capsys.readouterr()
         return code, json.loads(captured.out) if captured.out else None, captured.err
+
+
+def joined(server, directory, capsys):
+    """Two hosts that are in the directory."""
+    one, two = (Host(server, directory / name, f"{name}.example", capsys)
+                for name in ("one", "two"))
+    one.command("join", "192.0.2.10"), two.command("join", "192.0.2.20")
+    return one, two

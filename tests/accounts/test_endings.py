@@ -27,6 +27,12 @@ def names(mailboxes):
     return sorted(os.listdir(f"{mailboxes.root}/chat.example"))
 
 
+def let_pass(seconds, monkeypatch):
+    """It is later, or another boot than it was if `seconds` is negative."""
+    now = time.monotonic() + seconds
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+
+
 @pytest.mark.parametrize("how", [{}, {"block": True}, {"keep": lambda home: False}])
 def test_each_way_to_end_is_remembered(mailboxes, how):
     alice = mailboxes.find(ALICE)
@@ -56,13 +62,12 @@ def test_nobody_has_the_address_before_its_sessions_have_ended(mailboxes, how):
     alice.settle()      # somebody else deleted it at the same time
 
 
-@pytest.mark.parametrize("age", [endings.PATIENCE + 1, -1000])      # -1000: from an earlier boot
+@pytest.mark.parametrize("age", [endings.PATIENCE + 1, -1000])
 def test_nobody_waits_for_ever_for_somebody_who_was_killed(mailboxes, monkeypatch, age):
     alice = mailboxes.find(ALICE)
     alice.create("{PLAIN}x", NOW)
     alice.delete()
-    later = time.monotonic() + age
-    monkeypatch.setattr(time, "monotonic", lambda: later)
+    let_pass(age, monkeypatch)
     assert not alice.awaits_sessions() and alice.create("{PLAIN}y", NOW) is Creation.DONE
 
 
@@ -110,15 +115,13 @@ def test_an_ending_is_no_account_and_no_rubbish(mailboxes):
     assert alice.ended() is not None
 
 
-@pytest.mark.parametrize("age", [endings.LIFETIME + 1, -1000])     # -1000: from an earlier boot
+@pytest.mark.parametrize("age", [endings.LIFETIME + 1, -1000])
 def test_what_no_session_can_need_is_forgotten(mailboxes, monkeypatch, age):
     alice = mailboxes.find(ALICE)
     alice.create("{PLAIN}x", NOW)
     alice.delete()
-    later = time.monotonic() + age
-    monkeypatch.setattr(time, "monotonic", lambda: later)
-    with monkeypatch.context():
-        endings.forget_old(f"{mailboxes.root}/chat.example")
+    let_pass(age, monkeypatch)
+    endings.forget_old(f"{mailboxes.root}/chat.example")
     assert alice.ended() is None
     assert names(mailboxes) == []
 

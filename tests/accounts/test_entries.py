@@ -44,7 +44,6 @@ class Host:
 
 @pytest.fixture
 def hosts(directory_server, tmp_path):
-    directory_server.sql("TRUNCATE account, invitation, node")
     one, two = (Host(directory_server, tmp_path / name, name) for name in ("one", "two"))
     one.directory.join("192.0.2.10"), two.directory.join("192.0.2.20")
     yield one, two

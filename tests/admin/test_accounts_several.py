@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from directoryhosts import Host
+from directoryhosts import joined
 
 from chatmaild import cli
 
@@ -12,11 +12,7 @@ ADDRESS = "somebody1@chat.example"
 
 @pytest.fixture
 def hosts(directory_server, tmp_path, capsys):
-    directory_server.sql("TRUNCATE account, invitation, node")
-    one, two = (Host(directory_server, tmp_path / name, f"{name}.example", capsys)
-                for name in ("one", "two"))
-    one.command("join", "192.0.2.10"), two.command("join", "192.0.2.20")
-    return one, two
+    return joined(directory_server, tmp_path, capsys)
 
 
 @pytest.fixture

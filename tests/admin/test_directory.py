@@ -6,7 +6,6 @@ from directoryhosts import Host
 
 @pytest.fixture
 def hosts(directory_server, tmp_path, capsys):
-    directory_server.sql("TRUNCATE account, invitation, node")
     one, two = (Host(directory_server, tmp_path / name, f"{name}.example", capsys)
                 for name in ("one", "two"))
     assert one.command("join", "192.0.2.10")[0] == two.command("join", "[2001:db8::20]")[0] == 0

@@ -20,23 +20,17 @@ WAY = b"chat-node:inet:[192.0.2.20]:24"
 
 
 @pytest.fixture
-def server(directory_server):
-    directory_server.sql("TRUNCATE account, invitation, node")
-    return directory_server
-
-
-@pytest.fixture
-def config(server, tmp_path):
+def config(directory_server, tmp_path):
     """Of the host a, where `HERE` lives; `THERE` lives on the host b."""
     connection = tmp_path / "directory.conf"
-    connection.write_text(server.conninfo())
+    connection.write_text(directory_server.conninfo())
     (tmp_path / "mail" / DOMAIN).mkdir(parents=True)
     ini = tmp_path / "chatmaild.ini"
     ini.write_text(f"[chatmaild]\nmail_domains = {DOMAIN}\nmailboxes_dir = {tmp_path}/mail\n"
                    f"directory = {connection}\nnode = a\n")
     config = inifile.load(ini)
     for node, ip, address in (("a", "192.0.2.10", HERE), ("b", "192.0.2.20", THERE)):
-        with contextlib.closing(Directory(server.conninfo(), node, 1, 30)) as directory:
+        with contextlib.closing(Directory(directory_server.conninfo(), node, 1, 30)) as directory:
             directory.join(ip)
             directory.claim(address, HASH)
     Mailboxes(config).find(HERE).create(HASH, 0.0)
@@ -67,10 +61,11 @@ def test_postfix_learns_the_way_to_those_who_live_elsewhere(ask):
         assert ask(address) is None, address
 
 
-def test_a_directory_that_hangs_puts_off_mail_for_elsewhere_only(ask, server, monkeypatch):
+def test_a_directory_that_hangs_puts_off_mail_for_elsewhere_only(
+        ask, directory_server, monkeypatch):
     monkeypatch.setattr(directorylines, "SILENCE", 3600.0)
     ask.reload()
-    with server.hanging():
+    with directory_server.hanging():
         assert ask(THERE) == ask(f"nobody@{DOMAIN}") == NO_DIRECTORY
         assert ask(HERE) is ask("there@other.example") is None
         asked = []
@@ -79,19 +74,19 @@ def test_a_directory_that_hangs_puts_off_mail_for_elsewhere_only(ask, server, mo
         assert not asked, "each would have waited"
 
 
-def test_it_is_asked_again_when_it_answers(ask, server, monkeypatch):
+def test_it_is_asked_again_when_it_answers(ask, directory_server, monkeypatch):
     monkeypatch.setattr(directorylines, "SILENCE", 0.1)
     ask.reload()
-    with server.hanging():
+    with directory_server.hanging():
         assert ask(THERE) == NO_DIRECTORY
     until(lambda: ask(THERE) == WAY, "the directory to answer")
 
 
-def test_what_it_said_a_moment_ago_still_holds_while_it_hangs(ask, server, monkeypatch):
+def test_what_it_said_a_moment_ago_still_holds_while_it_hangs(ask, directory_server, monkeypatch):
     monkeypatch.setattr(elsewhere, "FRESH", 3600.0)
     ask.reload()
     until(lambda: ask(THERE) == WAY, "the directory to answer")
-    with server.hanging():
+    with directory_server.hanging():
         assert ask(THERE) == WAY
 
 

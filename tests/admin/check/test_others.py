@@ -5,7 +5,7 @@ import socket
 
 import pytest
 from captured import CONFIG, bad, postfix, with_parameters
-from directoryhosts import Host
+from directoryhosts import joined
 from rig.until import until
 
 from chatmaild import __version__
@@ -31,11 +31,7 @@ service lmtp {
 
 @pytest.fixture
 def host(directory_server, tmp_path, capsys):
-    directory_server.sql("TRUNCATE account, invitation, node")
-    one, two = (Host(directory_server, tmp_path / name, f"{name}.example", capsys)
-                for name in ("one", "two"))
-    one.command("join", "192.0.2.10"), two.command("join", "192.0.2.20")
-    return one
+    return joined(directory_server, tmp_path, capsys)[0]
 
 
 def codes(findings):
