@@ -219,9 +219,9 @@ def mailbox_answer(state: MailboxState) -> bytes:
 
 
 def account_answer(account: Account) -> bytes:
-    """The answer for `Told.account`. Never N: older services that lack this key answer so."""
+    """The answer for `Told.account`. Never N: of an unknown one it tells when it ended."""
     known: list[float | None] = [account.ended]
-    if account.per_minute or account.burst:     # an older filter fails only where they matter
+    if account.per_minute or account.burst:
         known += [account.per_minute, account.burst]
     words = " ".join("-" if each is None else repr(each) for each in known)
     return dictproto.found(b"%b %b" % (_NAMES[account.state], words.encode("ascii")))

@@ -32,7 +32,7 @@ class Account:
     """The account behind a login.
 
     `ended` is when an earlier account with the same address was removed, in seconds of the
-    monotonic clock; None if none was within `accounts.lifecycle.MARK_LIFETIME`. `per_minute` and
+    monotonic clock; None if none was within `accounts.endings.LIFETIME`. `per_minute` and
     `burst` are its own limits on sending; None for those of its domain.
     """
 

@@ -57,13 +57,13 @@ def render(standing: Standing, common: Labels = ()) -> str:
 
 def parse(text: str) -> Standing:
     """Parse what `render` wrote. Raises `ValueError` for anything else."""
-    values = dict(line.rpartition(" ")[::2] for line in text.splitlines() if line[:1] != "#")
-    found = {}
-    for name, _, _, fields in _METRICS:
-        for labels, field in fields.items():
-            key = f"chatmaild_push_{name}" + "".join(f'{{{k}="{v}"}}' for k, v in labels)
-            found[field] = Standing.__annotations__[field](values.get(key, "missing"))
-    return Standing(**found)
+    values = metrics.parse(text)
+    try:
+        return Standing(**{
+            field: Standing.__annotations__[field](values[f"chatmaild_push_{name}"][labels])
+            for name, _, _, fields in _METRICS for labels, field in fields.items()})
+    except (KeyError, OverflowError):
+        raise ValueError("a number is missing, or infinite") from None
 
 
 def load(path: Path) -> Standing | None:

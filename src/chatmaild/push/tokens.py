@@ -11,7 +11,6 @@ All calls block; a change waits for the disk.
 """
 
 import contextlib
-import hashlib
 import hmac
 import json
 import logging
@@ -39,12 +38,11 @@ MAX_AHEAD = 60
 RELAY_FILE = "metadata.json"
 """Where a chatmail relay keeps the tokens, in the mailbox."""
 
-log = logging.getLogger(__name__)
-
-
 KEY = ".key"
 KEY_SIZE = 32
 """Octets of a random key."""
+
+log = logging.getLogger(__name__)
 
 
 class DeviceTokens:
@@ -61,13 +59,9 @@ class DeviceTokens:
         """
         try:
             self._key = self._key or self._read_key() or self._make_key()
-            keyed = _keyed(self._key, address)
-            before = self._path(_unkeyed(address))
-            if os.path.lexists(before):
-                os.rename(before, self._path(keyed))
         except OSError as error:
             raise StoreError(f"{self._directory}/{KEY}: {error.strerror}") from None
-        return keyed
+        return _keyed(self._key, address)
 
     def _read_key(self) -> bytes:
         """Return the key; empty if there is no usable one."""
@@ -175,9 +169,8 @@ class DeviceTokens:
         """Delete the tokens of the deleted account `address`. Raises `StoreError`."""
         path = self._directory
         try:
-            key = self._key or self._read_key()
-            for account in (_unkeyed(address), *([_keyed(key, address)] if key else ())):
-                path = self._path(account)
+            if key := self._key or self._read_key():
+                path = self._path(_keyed(key, address))
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(path)
         except OSError as error:
@@ -218,11 +211,6 @@ class DeviceTokens:
 
 def _keyed(key: bytes, address: str) -> str:
     return hmac.digest(key, address.encode(), "sha256").hex()[:32]
-
-
-def _unkeyed(address: str) -> str:
-    """Return the ref of earlier versions; files keep that name until they are used."""
-    return hashlib.sha256(b"chatmaild device tokens of " + address.encode()).hexdigest()[:32]
 
 
 def _valid(tokens: Mapping[str, int], now: float) -> dict[str, int]:

@@ -38,7 +38,7 @@ class LastRun:
     doubted: int | None = None
     """When a run did nothing because the clock seems to have jumped; None: the last one worked."""
     removed: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    """Removals in the last run, by `rules.Reason`; empty if an earlier version ran."""
+    """Removals in the last run, by `rules.Reason`."""
 
     def seems_jumped(self, now: int) -> bool:
         """Whether to doubt the clock at `now`: there was no run for `LONGEST_GAP` seconds.

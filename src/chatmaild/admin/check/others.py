@@ -12,7 +12,6 @@ from chatmaild.admin.check.findings import Finding, failure, ok, warning
 from chatmaild.admin.servers.doveconf import Block, Dovecot
 from chatmaild.admin.servers.postconf import HOMES, Postfix
 from chatmaild.admin.wiring.otherhosts import Known
-from chatmaild.admin.wiring.routing import FORMERLY
 from chatmaild.admin.wiring.severalhosts import LMTP_PORT, SERVICE
 from chatmaild.config.config import Config
 
@@ -95,14 +94,10 @@ def _versions(known: Known) -> Finding:
 
 def check_postfix(postfix: Postfix) -> Iterator[Finding]:
     """Does mail for accounts elsewhere find its way?"""
-    tables = postfix.words("transport_maps")
-    if not any(table.endswith(f"/{HOMES}") for table in tables):
-        formerly = next((table for table in tables if table.endswith(FORMERLY)), None)
-        found = warning if formerly else failure
-        yield found("directory-transport", "main.cf: transport_maps",
-                    f"{formerly} asks the directory itself: all mail waits when that hangs"
-                    if formerly else "does not ask us where an account lives",
-                    f"chatmaild wire --apply, or {GUIDE}: {HOMES} and postfix.sh")
+    if not any(table.endswith(f"/{HOMES}") for table in postfix.words("transport_maps")):
+        yield failure("directory-transport", "main.cf: transport_maps",
+                      "does not ask us where an account lives",
+                      f"chatmaild wire --apply, or {GUIDE}: {HOMES} and postfix.sh")
     service = postfix.service(SERVICE)
     if service is None:
         yield failure("directory-transport", "master.cf: chat-node",
