@@ -255,3 +255,32 @@ def test_a_primary_that_hangs_holds_nobody_up(server, hosts):
         with server.hanging(), pytest.raises(DirectoryError):
             a.find(ADDRESS)
         assert until(lambda: with_luck(lambda: a.find(ADDRESS)), "the directory to answer").is_own
+
+
+def test_a_lookup_is_one_statement_that_is_planned_once(server, hosts):
+    """What psycopg2 adds of its own accord makes three of it."""
+    hosts[0].claim(ADDRESS, HASH)
+    server.sql("ALTER ROLE chatmaild SET log_statement = 'all'")
+    try:
+        with opened(server, "a", lines=1) as a:
+            assert a.version() == 1
+            before = len((server.directory / "log").read_text())
+            assert a.find(ADDRESS).hash == a.find(ADDRESS).hash == HASH
+            assert a.find(f"nobody@{DOMAIN}") is None
+            log = (server.directory / "log").read_text()[before:]
+        statements = [line.split("statement: ")[1].split()[0] for line in log.splitlines()
+                      if "statement: " in line]
+        assert statements == ["PREPARE", "EXECUTE", "EXECUTE", "EXECUTE"]
+    finally:
+        server.sql("ALTER ROLE chatmaild RESET log_statement")
+
+
+def test_a_lookup_that_found_no_tables_works_once_they_are_there(server, hosts):
+    server.sql("ALTER TABLE account RENAME TO hidden")
+    try:
+        with pytest.raises(DirectoryError, match="account"):
+            hosts[0].find(ADDRESS)
+    finally:
+        server.sql("ALTER TABLE hidden RENAME TO account")
+    hosts[0].claim(ADDRESS, HASH)
+    assert hosts[0].find(ADDRESS).hash == HASH

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chatmaild.accounts import directorysql as sql
-from chatmaild.accounts.directorylines import PRIMARY, Lines, Session, Work, conninfo
+from chatmaild.accounts.directorylines import PRIMARY, Lines, Question, Session, conninfo
 from chatmaild.accounts.invites import TOKEN_LENGTH, Uninvited
 from chatmaild.config.config import Config
 from chatmaild.errors import ConfigError, DirectoryError
@@ -151,18 +151,21 @@ class Directory:
         """
         return self._find(Lines.ask_soon, address, HURRY)
 
-    def _find(self, ask: Callable[[Lines, Work, float, bool], Any], address: str, patience: float
+    def _find(self, ask: Callable[[Lines, Question, float], Any], address: str, patience: float
               ) -> Entry | None:
-        def work(cursor: Any) -> Entry | None:
-            return self._entry(cursor, address)
+        question = Question(sql.FIND, (self.node, address))
+
+        def asked(lines: Lines) -> Entry | None:
+            row = ask(lines, question, patience)
+            return Entry(*row) if row else None
 
         try:
-            found: Entry | None = ask(self._primary, work, patience, True)
+            return asked(self._primary)
         except DirectoryError:
-            found = ask(self._standby, work, patience, True)
+            found = asked(self._standby)
             if found is None or found.is_own:
                 raise       # the standby may not know it yet, or know it still
-        return found
+            return found
 
     def claim(self, address: str, hash: str, password: bytes = b"", invited: bool = True,
               now: float = 0, here: bool = False) -> Claim:

@@ -56,6 +56,19 @@ again, with another cursor, if the connection was lost."""
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """A statement that gives one row or none. Each connection prepares it once.
+
+    It takes one round trip, and the database plans it only once: more than twice as many a second
+    as in a transaction.
+    """
+
+    statement: str
+    """With $1, $2 and so on for the values."""
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Session:
     """Something of ours that is connected to the database, by its application_name."""
 
@@ -124,16 +137,15 @@ class Lines:
         reasons = [line.trouble for line in self._lines]
         return "" if "" in reasons else reasons[0]
 
-    def ask(self, work: Work, seconds: float, single: bool = False) -> Any:
-        """Run `work` in a transaction, and return its result.
+    def ask(self, work: Work | Question, seconds: float) -> Any:
+        """Run `work` in a transaction, and return its result; or the row that answers a question.
 
-        If it is a `single` statement, nobody tells the database of the transaction. Raises
-        `DirectoryError` without a result after `seconds`, and at once, or within `GRACE` seconds,
-        if the database cannot be reached. Passes on what `work` raises.
+        Raises `DirectoryError` without a result after `seconds`, and at once, or within `GRACE`
+        seconds, if the database cannot be reached. Passes on what `work` raises.
         """
         if reason := self.trouble:
             raise DirectoryError(reason)
-        job = _Job(work, single)
+        job = _Job(work)
         self._jobs.put(job)
         try:
             with contextlib.suppress(FutureTimeout):
@@ -145,12 +157,12 @@ class Lines:
                 job.line.cut(job)
             raise DirectoryError(self.trouble or UNANSWERED) from None
 
-    def ask_soon(self, work: Work, seconds: float, single: bool = False) -> Any:
+    def ask_soon(self, work: Work | Question, seconds: float) -> Any:
         """As `ask`, but after a failure raise `DirectoryError` at once for `SILENCE` seconds."""
         if time.monotonic() < self._silent_until:
             raise DirectoryError(self.trouble or UNANSWERED)
         try:
-            return self.ask(work, seconds, single)
+            return self.ask(work, seconds)
         except DirectoryError:
             self._silent_until = time.monotonic() + SILENCE
             raise
@@ -189,9 +201,8 @@ def driver() -> Any:
 
 
 class _Job:
-    def __init__(self, work: Work, single: bool):
+    def __init__(self, work: Work | Question):
         self.work = work
-        self.single = single
         self.result: Future[Any] = Future()
         self.line: _Line | None = None
 
@@ -205,6 +216,7 @@ class _Line(threading.Thread):
         self._arguments, self._jobs, self._speaks = arguments, jobs, speaks
         self._driver = driver()
         self._connection: Any = None
+        self._prepared: dict[str, str] = {}     # the name of each statement
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._current: _Job | None = None
@@ -218,7 +230,7 @@ class _Line(threading.Thread):
             try:
                 job = self._jobs.get(timeout=IDLE)
             except queue.Empty:
-                self._try(_Job(lambda cursor: cursor.execute("SELECT 1"), single=True))
+                self._try(_Job(lambda cursor: cursor.execute("SELECT 1")))
                 continue
             if job and job.result.set_running_or_notify_cancel():
                 self._do(job)
@@ -246,6 +258,7 @@ class _Line(threading.Thread):
             return False
         with self._lock:
             self._connection = connection
+        self._prepared.clear()
         if self._speaks and self.trouble:
             log.info("directory: connected again")
         self.trouble = ""
@@ -284,7 +297,10 @@ class _Line(threading.Thread):
 
     def _try(self, job: _Job) -> tuple[Any, Exception | None]:
         try:
-            self._connection.autocommit = job.single
+            if isinstance(job.work, Question):
+                self._connection.autocommit = True
+                return self._answer(job.work), None
+            self._connection.autocommit = False
             with self._connection:      # a transaction: commit, or rollback after an exception
                 with self._connection.cursor() as cursor:
                     return job.work(cursor), None
@@ -296,3 +312,14 @@ class _Line(threading.Thread):
             return None, DirectoryError("directory: " + str(error).partition("\n")[0])
         except Exception as error:      # raised by `work`: pass it on to the caller
             return None, error
+
+    def _answer(self, question: Question) -> Any:
+        with self._connection.cursor() as cursor:
+            name = self._prepared.get(question.statement)
+            if name is None:
+                name = f"chatmaild_{len(self._prepared)}"
+                cursor.execute(f"PREPARE {name} AS {question.statement}")
+                self._prepared[question.statement] = name
+            places = ", ".join(["%s"] * len(question.values))
+            cursor.execute(f"EXECUTE {name} ({places})", question.values)
+            return cursor.fetchone()

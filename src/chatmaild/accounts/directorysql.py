@@ -4,6 +4,8 @@ ENTRY = """SELECT a.address, n.name, host(n.address), n.name = %(own)s, a.hash, 
     a.cleartext, m.name, a.leaving
     FROM account a JOIN node n ON n.id = a.node LEFT JOIN node m ON m.id = a.moving """
 
+FIND = ENTRY.replace("%(own)s", "$1") + "WHERE a.address = $2"
+
 CLAIM = """INSERT INTO account (address, node, hash)
     SELECT %(address)s, id, %(hash)s FROM node WHERE name = %(own)s AND (accepts OR %(here)s)
     UNION ALL
