@@ -310,6 +310,10 @@ local function plugins(service, common)
   return service == "imap" and common .. " imap_quota last_login" or common
 end
 
+-- All ids: the host may serve others only from 1000 or 2000 on. Ours are fixed by mail_user.
+local VALID_IDS = {first_valid_uid = "1", last_valid_uid = "4294967294",
+                   first_valid_gid = "1", last_valid_gid = "4294967294"}
+
 -- Dovecot 2.3 reads an empty field as "yes". This is empty once the mail process has expanded it.
 local EMPTY = "%{userdb:nothing}"
 
@@ -467,6 +471,22 @@ local NAMESPACE = {
   namespace_hidden = "no", namespace_disabled = "no", mailbox = "",
 }
 
+-- What a host sets within `protocol imap { }` wins against a field, except for one whose name begins
+-- like this. Such a field holds in every block, so it has to mean the same in each of them.
+local EVERYWHERE = "*/"
+local NO_SETTINGS = {user = true, home = true, uid = true, gid = true,
+                     quota_storage_percentage = true}   -- of which a warning has another one
+
+local function also_within_protocols(fields)
+  local again = {}
+  for name, value in pairs(fields) do
+    local setting = name:match("^%l+/chat/([%l_]+)$") or name:match("^imap_capability/%u+$")
+                    or name:match("^[^/]+$")
+    if setting and not NO_SETTINGS[setting] then again[EVERYWHERE .. setting] = value end
+  end
+  for name, value in pairs(again) do fields[name] = value end
+end
+
 local function fields_2_4(fields, service, limits)
   for _, name in ipairs(EMPTY_2_4) do fields[name] = "" end
   fields.mail_access_groups = GROUP_2_4
@@ -491,6 +511,7 @@ local function fields_2_4(fields, service, limits)
     end
   end
   quota_2_4(fields, limits)
+  also_within_protocols(fields)
 end
 
 -- Push -----------------------------------------------------------------------------------------
@@ -650,6 +671,7 @@ return function(config_path, known_path)
     if not hash then return auth.USERDB_RESULT_INTERNAL_FAILURE, problem end
     local service = service_of(request)
     local fields = {user = user, home = home, uid = config.owner, gid = config.owner}
+    for key, value in pairs(VALID_IDS) do fields[key] = value end
     if service ~= "lmtp" then
       fields.imap_metadata, fields.last_login_precision = "yes", "s"
       fields.last_login_key = "last-login/" .. user

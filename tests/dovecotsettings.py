@@ -12,7 +12,9 @@ of its name is.
 from fnmatch import fnmatchcase
 
 RETURNED = frozenset("""
-imap_capability imap_hibernate_timeout imap_metadata last_login_key last_login_precision
+first_valid_gid first_valid_uid
+imap_capability imap_hibernate_timeout imap_metadata
+last_login_key last_login_precision last_valid_gid last_valid_uid
 mail_access_groups mail_full_filesystem_access mail_plugins
 mail_privileged_group maildir_broken_filename_sizes rawlog_dir
 """.split())
@@ -36,8 +38,6 @@ quota_warning_resource quota_warning_threshold sieve_enabled sieve_script
 """.split())
 
 CHECKED = {
-    "first_valid_uid": "valid-ids", "last_valid_uid": "valid-ids",
-    "first_valid_gid": "valid-ids", "last_valid_gid": "valid-ids",
     "auth_username_format": "lmtp-username", "recipient_delimiter": "delimiter",
     "lmtp_rawlog_dir": "rawlog", "lmtp_proxy_rawlog_dir": "rawlog",
     "protocols": "protocols", "ssl": "imap-tls",

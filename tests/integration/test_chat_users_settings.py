@@ -165,6 +165,51 @@ namespace inbox {
             "new", "cur", "tmp", ".DeltaChat"}
 
 
+PROTOCOLS_23 = """\
+protocol imap {
+  mail_plugins = notify
+  imap_capability = IMAP4rev1
+  mail_location = mbox:~/elsewhere
+}
+protocol lmtp {
+  mail_plugins = notify
+}
+"""
+PROTOCOLS_24 = """\
+protocol imap {
+  mail_plugins = notify
+  mail_path = ~/elsewhere
+  mailbox_list_layout = fs
+  namespace_prefix = Prefix/
+  quota_storage_size = 1K
+  imap_capability {
+    XDELTAPUSH = no
+  }
+}
+protocol lmtp {
+  mail_plugins = notify
+  quota_storage_size = 1K
+  mail_index_path = ~/elsewhere
+}
+"""
+
+
+def test_what_the_host_sets_for_a_protocol_or_for_low_uids_does_not_count(host, is_23):
+    """With its own plugins alone a client could not read what LMTP has compressed."""
+    lines = "first_valid_uid = 50000\nfirst_valid_gid = 50000\n"
+    with dovecot_with(host, lines + (PROTOCOLS_23 if is_23 else PROTOCOLS_24)):
+        user = host.new_person()
+        deliver(host, user, "words " * 1000)
+        with host.imap(user, PASSWORD) as imap:
+            message, = host.wait_for_mail(imap)
+            assert message.endswith(b"words \r\n")
+            assert imap.create("DeltaChat")[0] == "OK"
+            assert b"512000" in b" ".join(imap.getquotaroot("INBOX")[1][1])
+            assert "XDELTAPUSH" in imap.capability()[1][0].decode().split()
+        home = host.mailbox(user)
+        assert (home / ".DeltaChat" / "cur").is_dir() and not (home / "elsewhere").exists()
+
+
 def test_an_address_with_a_folder_behind_plus_makes_none(host, is_23):
     """Clients look into INBOX, so that is where mail to name+folder belongs. Dovecot 2.4 asks no
     userdb about it."""

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator
 
 from chatmaild.admin.check import hostfiles, processes
 from chatmaild.admin.check.findings import Finding, failure, ok, warning
-from chatmaild.admin.check.hostfiles import Identity
 from chatmaild.admin.servers.doveconf import Block, Dovecot
 from chatmaild.admin.servers.usernames import keeps_domain
 from chatmaild.admin.wiring import kernel as limits
@@ -26,14 +25,12 @@ DEFAULT_MODES = {"lmtp": "0666"}
 def check(
     dovecot: Dovecot,
     config: Config,
-    identify: Callable[..., Identity | None] = hostfiles.identity,
     kernel: Callable[[str], int | None] = hostfiles.first_integer,
     count: Callable[[Iterable[str]], int] = hostfiles.count,
 ) -> Iterator[Finding]:
-    """Yield findings about delivery, users' ids, capabilities and limits."""
+    """Yield findings about delivery, capabilities and limits."""
     for domain in config.mail_domains:
         yield from _lmtp_user(dovecot, domain)
-    yield from _valid_ids(dovecot, identify(config.mail_user))
     yield from _capabilities(dovecot)
     yield from _lmtp_sockets(dovecot)
     yield from _lmtp_ports(dovecot, config.directory is not None)
@@ -85,28 +82,6 @@ def _lmtp_user(dovecot: Dovecot, domain: str) -> Iterator[Finding]:
         yield failure("lmtp-username", place,
                       f"{value} cuts the domain off: mail for alice@{domain} lands in the mailbox "
                       "of the system user alice", cure)
-
-
-def _valid_ids(dovecot: Dovecot, owner: Identity | None) -> Iterator[Finding]:
-    if owner is None:
-        return
-    for key, value, default in (("first_valid_uid", owner.uid, 500),
-                                ("first_valid_gid", owner.gid, 1)):
-        configured = dovecot.get(key)
-        first = int(configured) if configured.isdigit() else default
-        place = f"{dovecot.path}: {key}"
-        if value < first:
-            yield failure("valid-ids", place,
-                          f"{owner.name} has {value}, Dovecot serves from {first} on: no chat user "
-                          "can open a mailbox", f"{key} = {value}")
-        else:
-            yield ok("valid-ids", place, f"{value} of {owner.name} is valid")
-    for key, value in (("last_valid_uid", owner.uid), ("last_valid_gid", owner.gid)):
-        last = dovecot.get(key)     # 0, or "unlimited" since 2.4.2, for no limit
-        if last.isdigit() and 0 < int(last) < value:
-            yield failure("valid-ids", f"{dovecot.path}: {key}",
-                          f"{owner.name} has {value}, Dovecot serves up to {last}",
-                          f"{key} = {value}")
 
 
 def _capabilities(dovecot: Dovecot) -> Iterator[Finding]:
