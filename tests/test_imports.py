@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from chatmaild.cli import DAEMONS, WITHOUT_TLS
+
 SRC = Path(__file__).parents[1] / "src"
 
 BASE = {"errors", "address", "cellrate", "slimimport", "metrics"}
@@ -45,7 +47,6 @@ MAY_IMPORT = {
 FOREIGN = {
     "jinja2": {"chatmaild.admin.web.pages"},
     "segno": {"chatmaild.admin.links"},
-    "systemd": {"chatmaild.daemon.systemd"},
     "daemon": {"chatmaild.daemon.process"},
     "aiohttp": {"chatmaild.push.httpclient"},
     "dkim": {"chatmaild.dkim.crypto"},
@@ -138,3 +139,19 @@ def test_a_service_loads_the_directory_of_several_hosts_only_when_one_is_set(ser
             "sys.exit('chatmaild.accounts.directory' in sys.modules)")
     subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(SRC)},
                    check=True)
+
+
+HEAVY = {"aiohttp", "ast", "cryptography", "dis", "email", "http", "jinja2", "multiprocessing",
+         "shutil", "systemd", "tempfile", "unittest", "urllib.request"}
+"""Modules that would cost each service 0.1 MB or more."""
+
+
+@pytest.mark.parametrize("service", DAEMONS)
+def test_a_service_that_starts_loads_no_heavy_module(service):
+    code = ("import sys; from chatmaild import cli; cli.build_parser(sys.argv[1:]);"
+            "print(*sys.modules)")
+    done = subprocess.run([sys.executable, "-c", code, service], text=True, check=True,
+                          env=os.environ | {"PYTHONPATH": str(SRC)}, stdout=subprocess.PIPE)
+    needed = {"ast", "dis"} if sys.version_info >= (3, 13) else set()   # by dataclasses
+    needless = HEAVY - needed | ({"ssl", "_hashlib"} if service in WITHOUT_TLS else set())
+    assert not needless & set(done.stdout.split())

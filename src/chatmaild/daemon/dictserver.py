@@ -8,7 +8,6 @@ stays bounded and nobody else waits.
 
 import argparse
 import asyncio
-import gc
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
@@ -280,7 +279,6 @@ def run(args: argparse.Namespace, service: Service, sock: socket.socket | None =
     process.allow_many_descriptors()
     metricsocket.serve(config, args.command, lambda: render(
         service.metrics(), (("service", args.command),)))
-    gc.freeze()     # else a full collection scans all imports: 5 ms without answers
 
     async def start() -> eventloop.Running:
         stop_beside = await beside() if beside else None

@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
+import functools
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from chatmaild.config.config import Config
-from chatmaild.daemon import process, systemd
+from chatmaild.daemon import process, signals, systemd
 from chatmaild.daemon.sighup import ConfigFile
 
 Stop = Callable[[], Awaitable[None]]
@@ -32,25 +33,25 @@ def run(start: Start, file: ConfigFile) -> None:
     It is READY once `start` has returned; SIGHUP reads `file` again. The loop itself feeds the
     watchdog, so systemd notices when it is stuck.
     """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)    # or asyncio would have a handler for it
     asyncio.run(_supervise(start, file))
 
 
 async def _supervise(start: Start, file: ConfigFile) -> None:
-    loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    service = await start()
-    loop.add_signal_handler(signal.SIGHUP, _reload, file, service)
-    process.return_memory()
-    systemd.notify("READY=1")
-    interval = systemd.watchdog_interval()
-    while not stopping.is_set():
-        systemd.notify("WATCHDOG=1")
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stopping.wait(), interval)
-    systemd.notify("STOPPING=1")
-    await service.stop()
+    with (signals.ending_waits(), signals.handled(signal.SIGTERM, stopping.set),
+          signals.handled(signal.SIGINT, stopping.set)):
+        service = await start()
+        with signals.handled(signal.SIGHUP, functools.partial(_reload, file, service)):
+            process.keep_what_is_loaded()
+            systemd.notify("READY=1")
+            interval = systemd.watchdog_interval()
+            while not stopping.is_set():
+                systemd.notify("WATCHDOG=1")
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stopping.wait(), interval)
+            systemd.notify("STOPPING=1")
+            await service.stop()
 
 
 def _reload(file: ConfigFile, service: Running) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from chatmaild.accounts.mailboxes import Mailbox
-from chatmaild.daemon import logs
+from chatmaild.daemon import logs, signals
 from chatmaild.errors import StoreError
 from chatmaild.push import newmail
 from chatmaild.push.arrivals import Arrival, Arrivals
@@ -81,34 +81,35 @@ class Deliveries:
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGIO, self._wake.set)
+        with signals.handled(signal.SIGIO, self._wake.set):
+            try:
+                await self._watch(asyncio.get_running_loop())
+            finally:
+                self._thread.shutdown()
+                self._arrivals.close()      # first, since SIGIO kills without a handler
+
+    async def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
         is_ready, complained = False, False
-        try:
-            while True:
-                try:
-                    if not is_ready:
-                        self._arrivals.prepare()
-                    is_ready = True
-                    begun = loop.time()
-                    self._wake.clear()
-                    self._arrivals.watch()
-                    await self._round(loop)
-                    rest = min(max(ROUND, (loop.time() - begun) / SHARE), LONGEST_REST)
-                    complained = False
-                except Exception as error:
-                    if not complained:
-                        log.error("%s; no phone rings until that is over", _explain(error))
-                    is_ready, complained, rest = False, True, INTERVAL
-                await asyncio.sleep(rest)
-                pause = self._due[0][0] - loop.time() if self._due else INTERVAL
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(min(max(pause, 0), INTERVAL)):
-                        await self._wake.wait()
-        finally:
-            self._thread.shutdown()
-            self._arrivals.close()      # first, since SIGIO kills without a handler
-            loop.remove_signal_handler(signal.SIGIO)
+        while True:
+            try:
+                if not is_ready:
+                    self._arrivals.prepare()
+                is_ready = True
+                begun = loop.time()
+                self._wake.clear()
+                self._arrivals.watch()
+                await self._round(loop)
+                rest = min(max(ROUND, (loop.time() - begun) / SHARE), LONGEST_REST)
+                complained = False
+            except Exception as error:
+                if not complained:
+                    log.error("%s; no phone rings until that is over", _explain(error))
+                is_ready, complained, rest = False, True, INTERVAL
+            await asyncio.sleep(rest)
+            pause = self._due[0][0] - loop.time() if self._due else INTERVAL
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(max(pause, 0), INTERVAL)):
+                    await self._wake.wait()
 
     async def _round(self, loop: asyncio.AbstractEventLoop) -> None:
         names = self._take_due(loop.time())

@@ -8,7 +8,6 @@ a client without a login.
 """
 
 import argparse
-import gc
 import logging
 import os
 import signal
@@ -66,9 +65,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     direction = Direction(args.direction)
     service = Service(ConfigFile.of(args), direction, args.recipients)
     process.share_heap()
-    process.return_memory()
     process.stay_on_one_cpu(list(Direction).index(direction))   # not all filters on the same one
-    gc.freeze()     # what was loaded stays, and messages leave no cycles behind
+    process.keep_what_is_loaded()
     if predecessor:
         return service.run(predecessor.listener, predecessor.relieve)
     return service.run(sockets.listening(args.socket))
