@@ -154,28 +154,24 @@ class Directory:
     def _find(self, ask: Callable[[Lines, Question, float], Any], address: str, patience: float
               ) -> Entry | None:
         question = Question(sql.FIND, (self.node, address))
-
-        def asked(lines: Lines) -> Entry | None:
-            row = ask(lines, question, patience)
-            return Entry(*row) if row else None
-
         try:
-            return asked(self._primary)
+            row = ask(self._primary, question, patience)
+            return Entry(*row) if row else None
         except DirectoryError:
-            found = asked(self._standby)
-            if found is None or found.is_own:
+            row = ask(self._standby, question, patience)
+            if row is None or Entry(*row).is_own:
                 raise       # the standby may not know it yet, or know it still
-            return found
+            return Entry(*row)
 
     def claim(self, address: str, hash: str, password: bytes = b"", invited: bool = True,
               now: float = 0, here: bool = False) -> Claim:
         """Claim `address` for this host, if it is free, with the password hash `hash`.
 
         A host that accepts no new accounts claims it for another host, unless it is wanted `here`
-        all the same. Unless `invited`, the
-        `password` must begin with the token of an invitation, which the same transaction spends;
-        otherwise this raises `Uninvited`. `now` is in seconds since the epoch. The claim is then on
-        the disk of the primary; and of the standby, if synchronous_commit asks for that.
+        all the same. Unless `invited`, the `password` must begin with the token of an invitation,
+        which the same transaction spends; otherwise this raises `Uninvited`. `now` is in seconds
+        since the epoch. The claim is then on the disk of the primary; and of the standby, if
+        synchronous_commit asks for that.
         """
         values = {"address": address, "hash": hash, "own": self.node, "now": int(now),
                   "here": here, "domain": address.rpartition("@")[2], "token": token_hash(password)}
