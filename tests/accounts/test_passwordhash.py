@@ -7,7 +7,8 @@ import time
 import pytest
 from rig.until import until
 
-from chatmaild.accounts.passwordhash import MAX_PASSWORD, hash_password
+from chatmaild.accounts.passwordhash import hash_password
+from chatmaild.accounts.signup import MAX_PASSWORD
 
 
 @pytest.mark.parametrize("password", [

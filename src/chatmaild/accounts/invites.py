@@ -9,12 +9,12 @@ import contextlib
 import hashlib
 import json
 import os
-import secrets
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from chatmaild.accounts import madeup
 from chatmaild.accounts.layout import DAY, explain
 from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.config.config import DomainConfig
@@ -33,7 +33,6 @@ MAX_TOKENS = 10_000
 UNFINISHED_FOR = 3600
 """Seconds after which an incomplete file of an invitation counts as abandoned."""
 
-_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 _DIRECTORY = ".invites"
 
 
@@ -86,9 +85,9 @@ class Invites:
         """
         if not 1 <= uses <= MAX_TOKENS:
             raise UsageError(f"an invitation can have from 1 to {MAX_TOKENS} uses")
-        batch = _random(8)
+        batch = madeup.text(8)
         today = int(now) // DAY * DAY
-        tokens = [_random(TOKEN_LENGTH) for _ in range(uses)]
+        tokens = [madeup.text(TOKEN_LENGTH) for _ in range(uses)]
         self.keep(domain.name, batch, tokens, today, today + (days + 1) * DAY)
         return batch, [self._invitation(domain, token) for token in tokens]
 
@@ -114,11 +113,11 @@ class Invites:
     def _invitation(self, domain: DomainConfig, token: str) -> Invitation:
         length = min(max(9, domain.username_min_length), domain.username_max_length)
         while True:
-            mailbox = self._mailboxes.find(f"{_random(length)}@{domain.name}")
+            mailbox = self._mailboxes.find(f"{madeup.text(length)}@{domain.name}")
             if mailbox and not mailbox.exists() and not mailbox.is_blocked():
                 break
         secret = max(SECRET_LENGTH, domain.password_min_length - TOKEN_LENGTH)
-        return Invitation(mailbox.address, token + _random(secret))
+        return Invitation(mailbox.address, token + madeup.text(secret))
 
     def claim(self, domain: str, password: bytes, now: float) -> str | None:
         """Return the `claim` for `Mailbox.create` with this password; None without an invitation.
@@ -212,7 +211,3 @@ def _read(path: str) -> _Record | None:
 
 def _name(token: bytes) -> str:
     return hashlib.sha256(token).hexdigest()
-
-
-def _random(length: int) -> str:
-    return "".join(secrets.choice(_ALPHABET) for _ in range(length))

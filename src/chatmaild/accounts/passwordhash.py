@@ -7,10 +7,8 @@ ctypes, which lets other threads run meanwhile.
 import ctypes
 import functools
 
+from chatmaild.accounts.signup import MAX_PASSWORD
 from chatmaild.errors import ChatmaildError
-
-MAX_PASSWORD = 511
-"""Octets; libxcrypt refuses longer ones (CRYPT_MAX_PASSPHRASE_SIZE)."""
 
 _DATA_SIZE = 32_768     # struct crypt_data of libxcrypt, crypt.h
 _SALT_SIZE = 192        # CRYPT_GENSALT_OUTPUT_SIZE

@@ -15,7 +15,7 @@ from chatmaild import cellrate
 from chatmaild.config.config import Config, DomainConfig
 
 MAX_PASSWORD = 511
-"""Octets; libxcrypt makes no hash of 512 or more."""
+"""Octets; libxcrypt makes no hash of longer ones (CRYPT_MAX_PASSPHRASE_SIZE)."""
 
 AUTOMATIC_PASSWORD = 23
 """Octets in the password of an account that a client made by itself: the sign of such an account.

@@ -10,5 +10,5 @@
     takeover     a new process takes over from the one that runs, with its sessions
     workers      work shared among forked processes
 
-May import `config` and `errors`.
+May import `config`, `metrics` and `errors`.
 """

@@ -7,5 +7,6 @@
     the rules yield questions -> outside: mailboxlookup (accounts), rates, the DNS
     on one of several hosts: elsewhere (accounts there, and the way for Postfix)
 
-May import `message`, `dkim`, `accounts`, `config`, `daemon`, `address`, `cellrate` and `errors`.
+May import `message`, `dkim`, `accounts`, `config`, `daemon`, `address`, `cellrate`, `metrics` and
+`errors`.
 """

@@ -1,12 +1,11 @@
 """``accounts create``, ``password``, ``block``, ``unblock``, ``delete`` and ``set``."""
 
 import argparse
-import secrets
 import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from chatmaild.accounts import passwordhash, sessions, settings, signup
+from chatmaild.accounts import madeup, passwordhash, sessions, settings, signup
 from chatmaild.accounts.entries import Entries
 from chatmaild.accounts.lifecycle import Creation
 from chatmaild.accounts.mailboxes import Mailbox
@@ -33,8 +32,6 @@ OWN = {
     "--large-retention": ("delete_large_after", "DAYS", "the same for large messages"),
 }
 """What an account can have for itself: option -> key, kind of value, meaning."""
-
-_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 
 
 def create(args: argparse.Namespace, config: Config, console: Console) -> int:
@@ -71,7 +68,7 @@ def password(args: argparse.Namespace, config: Config, console: Console) -> int:
 
 def made_up_password() -> bytes:
     """Return a fresh random password of `PASSWORD_LENGTH` characters."""
-    return "".join(secrets.choice(_ALPHABET) for _ in range(PASSWORD_LENGTH)).encode()
+    return madeup.text(PASSWORD_LENGTH).encode()
 
 
 def _password(args: argparse.Namespace, config: Config, mailbox: Mailbox) -> bytes:

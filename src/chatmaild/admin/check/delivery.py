@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 
 from chatmaild.admin.check.findings import Finding, failure, ok, warning
-from chatmaild.admin.check.postfix import PROBE_NAME
 from chatmaild.admin.servers.doveconf import Dovecot
-from chatmaild.admin.servers.postconf import Postfix, PostfixError
+from chatmaild.admin.servers.postconf import PROBE, Postfix, PostfixError
 from chatmaild.admin.wiring import listeners, rewriting
 from chatmaild.config.config import Config
 
@@ -68,7 +67,7 @@ def _transport(
 ) -> Iterator[Finding]:
     name = "virtual_transport" if domain_class.startswith("virtual") else "relay_transport"
     transport = postfix.get(name)
-    for key in (f"{PROBE_NAME}@{domain}", *postfix.transport_keys(domain)):
+    for key in (f"{PROBE}@{domain}", *postfix.transport_keys(domain)):
         found = postfix.look_up("transport_maps", key)
         if found:
             name, transport = f"transport_maps ({key})", found
@@ -126,7 +125,7 @@ def _recipients(postfix: Postfix, domain: str, domain_class: str) -> Iterator[Fi
     if not tables or not postfix.is_on("smtpd_reject_unlisted_recipient"):
         return
     place = f"{postfix.directory}/main.cf: {name}"
-    if any(postfix.look_up(name, key) for key in (f"{PROBE_NAME}@{domain}", f"@{domain}")):
+    if any(postfix.look_up(name, key) for key in (f"{PROBE}@{domain}", f"@{domain}")):
         yield ok("recipients", place, f"lets every address of {domain} pass")
     else:
         yield failure("recipients", place,
@@ -135,7 +134,7 @@ def _recipients(postfix: Postfix, domain: str, domain_class: str) -> Iterator[Fi
 
 
 def _aliases(postfix: Postfix, domain: str) -> Iterator[Finding]:
-    probe = f"{PROBE_NAME}@{domain}"
+    probe = f"{PROBE}@{domain}"
     for name in ("virtual_alias_maps", *rewriting.TABLES):
         key, target = rewriting.rewritten(postfix, name, domain)
         if key:
@@ -183,7 +182,7 @@ def _rewritten(name: str, place: str, key: str, domain: str, target: str) -> Fin
 
 def _senders(postfix: Postfix, domain: str) -> Iterator[Finding]:
     """May a chat user who has logged in send under their address?"""
-    probe = f"{PROBE_NAME}@{domain}"
+    probe = f"{PROBE}@{domain}"
     strict = {"reject_sender_login_mismatch", "reject_authenticated_sender_login_mismatch"}
     for service in postfix.submission_servers():
         used = strict & postfix.restrictions(service, "client", "helo", "sender", "recipient",

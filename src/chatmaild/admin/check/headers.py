@@ -7,8 +7,7 @@ clients write them.
 from collections.abc import Iterator
 
 from chatmaild.admin.check.findings import Finding, failure
-from chatmaild.admin.check.postfix import PROBE_NAME
-from chatmaild.admin.servers.postconf import Postfix, PostfixError, split
+from chatmaild.admin.servers.postconf import PROBE, Postfix, PostfixError, split
 from chatmaild.config.config import Config
 
 _OUTER = ('Content-Type: multipart/encrypted; protocol="application/pgp-encrypted";\n'
@@ -33,7 +32,7 @@ def check(postfix: Postfix, config: Config) -> Iterator[Finding]:
                                for table in split(postfix.get(parameter, service)))
         for table in tables:
             yield from _asked(postfix, parameter, table, [
-                header.format(name=PROBE_NAME, domain=config.mail_domains[0])
+                header.format(name=PROBE, domain=config.mail_domains[0])
                 for header in headers])
 
 

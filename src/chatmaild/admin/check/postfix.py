@@ -6,11 +6,8 @@ from chatmaild.admin.check import exemptions
 from chatmaild.admin.check.findings import Finding, failure, ok, warning
 from chatmaild.admin.servers import localmail
 from chatmaild.admin.servers.milters import INCOMING, LINE_INCOMING, LINE_OUTGOING, Milter, milters
-from chatmaild.admin.servers.postconf import Postfix, PostfixError, Service, split
+from chatmaild.admin.servers.postconf import PROBE, Postfix, PostfixError, Service, split
 from chatmaild.config.config import Config
-
-PROBE_NAME = "chatmaildcheckprobe"
-"""Local part that tables are asked for; nobody has it."""
 
 
 def check(postfix: Postfix, config: Config) -> Iterator[Finding]:
@@ -47,7 +44,7 @@ def takes_nothing(postfix: Postfix, config: Config, service: Service) -> bool:
     tables = [table for word, table in zip(words, words[1:]) if word == "check_sasl_access"]
     try:
         return bool(tables) and all(
-            any((postfix.ask(table, f"{PROBE_NAME}@{domain}") or "").startswith(("5", "REJECT"))
+            any((postfix.ask(table, f"{PROBE}@{domain}") or "").startswith(("5", "REJECT"))
                 for table in tables) for domain in config.mail_domains)
     except PostfixError:
         return False
@@ -249,7 +246,7 @@ def _received(postfix: Postfix, service: Service, domain: str) -> Iterator[Findi
     """Check that chat users' mail loses the Received line with the client's address."""
     cleanup = postfix.service((postfix.get("cleanup_service_name", service) or "cleanup") + "/unix")
     place = f"{_place(postfix, service)}: header_checks"
-    login = (f"\n\t(Authenticated sender: {PROBE_NAME}@{domain})"
+    login = (f"\n\t(Authenticated sender: {PROBE}@{domain})"
              if postfix.is_on("smtpd_sasl_authenticated_header", service) else "")
     header = (f"Received: from [192.0.2.1] (unknown [192.0.2.1]){login}\n"
               "\tby mail.invalid (Postfix) with ESMTPSA id 4XYZ\n"
@@ -273,7 +270,7 @@ def _received(postfix: Postfix, service: Service, domain: str) -> Iterator[Findi
     wrong = (f"the Received header shows the client address of {domain}'s users to everybody they "
              "write to")
     option = f"master.cf, {service.name}:  -o smtpd_sasl_authenticated_header=yes"
-    if postfix.get("cleanup_service_name", service) == "chat-cleanup":     # as in the README
+    if postfix.get("cleanup_service_name", service) == "chat-cleanup":
         yield failure("received", place, wrong, option if not login else
                       f"main.cf, within the braces of chat_received:  {{ {line} }}")
         return

@@ -1,6 +1,7 @@
 """Do our services answer, as the users and from the roots that Postfix and Dovecot ask from?"""
 
 import contextlib
+import errno
 import os
 import socket
 import struct
@@ -10,9 +11,8 @@ from dataclasses import dataclass
 from chatmaild.admin.check import hostfiles
 from chatmaild.admin.check.findings import Finding, failure, ok, unseen
 from chatmaild.admin.check.hostfiles import Identity
-from chatmaild.admin.check.postfix import PROBE_NAME
 from chatmaild.admin.servers import milters
-from chatmaild.admin.servers.postconf import Postfix
+from chatmaild.admin.servers.postconf import PROBE, Postfix
 from chatmaild.config.config import Config
 from chatmaild.daemon import owners
 
@@ -46,7 +46,7 @@ class Door:
 
 def dict_question(name: str, key: str) -> Question:
     """Return a lookup of a key that does not exist, in Dovecot's dict protocol."""
-    return Question(f"H3\t2\t0\t\t{name}\nL{key}\t{PROBE_NAME}\n".encode(), (b"N\n", b"O"))
+    return Question(f"H3\t2\t0\t\t{name}\nL{key}\t{PROBE}\n".encode(), (b"N\n", b"O"))
 
 
 def homes_question(address: str) -> Question:
@@ -62,7 +62,7 @@ MILTER_QUESTION = Question(
 
 def doors(config: Config, postfix: Postfix | None) -> Iterator[Door]:
     """Yield each of our sockets that Dovecot, our own filter, or Postfix as configured uses."""
-    probe = f"{PROBE_NAME}@{config.mail_domains[0]}"
+    probe = f"{PROBE}@{config.mail_domains[0]}"
     root = Identity("root", 0, 0, frozenset({0}))
     owner = hostfiles.identity(config.mail_user, "dovecot") or root
     yield Door("doveauth", f"{RUN}/doveauth.sock", root,
@@ -169,9 +169,9 @@ def _child(door: Door, path: str, writer: int) -> None:
         os.setuid(door.who.uid)
         answer = _ask(path, door.question)
     except TimeoutError:
-        status = 110
+        status = errno.ETIMEDOUT
     except OSError as error:
-        status = error.errno or 5
+        status = error.errno or errno.EIO
     finally:
         with contextlib.suppress(OSError):
             os.write(writer, struct.pack("!i", status) + answer)

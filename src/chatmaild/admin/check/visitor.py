@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from chatmaild.accounts import passwordhash
+from chatmaild.accounts import madeup, passwordhash
 from chatmaild.accounts.entries import Entries
 from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
 from chatmaild.admin.check.findings import Finding, failure, ok
@@ -28,8 +28,6 @@ TROUBLE = (OSError, imaplib.IMAP4.error, smtplib.SMTPException)
 _LOOPBACK = frozenset(("*", "::", "[::]", "0.0.0.0", "all", "loopback-only", "localhost",
                        "127.0.0.1", "::1", "[::1]"))
 """What servers call addresses that have localhost among them."""
-
-_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 
 
 @dataclass(frozen=True)
@@ -72,8 +70,7 @@ def invent(config: Config, domain: DomainConfig, host: str, dovecot: Dovecot | N
     length = max(domain.username_min_length, min(9, domain.username_max_length))
     mailboxes = Mailboxes(config)
     while True:
-        name = "".join(secrets.choice(_ALPHABET) for _ in range(length))
-        mailbox = mailboxes.find(f"{name}@{domain.name}")
+        mailbox = mailboxes.find(f"{madeup.text(length)}@{domain.name}")
         assert mailbox is not None
         if not os.path.lexists(mailbox.home):
             break

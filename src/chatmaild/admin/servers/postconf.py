@@ -34,6 +34,9 @@ HOMES = "chatmaild-homes.cf"
 """The table beside main.cf by which Postfix asks us about accounts on several hosts. It knows
 accounts, so nobody asks it about a domain."""
 
+PROBE = "chatmaildcheckprobe"
+"""Local part that tables are asked for; nobody has it."""
+
 _NO_DELAY = re.compile("0*[smhdw]?")
 
 

@@ -7,5 +7,5 @@
     command (wire), unwire                     for people
 
 A plan is a function of the observed host. `check` shows its steps as cures.
-May import `admin.servers`, `config`, `console`, `disk` and `errors`.
+May import `admin.servers`, `accounts`, `config`, `console`, `disk` and `errors`.
 """

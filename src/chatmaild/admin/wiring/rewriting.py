@@ -6,13 +6,10 @@ depend on it. So an exception for the chat domains goes in front of what the hos
 
 from collections.abc import Iterator
 
-from chatmaild.admin.servers.postconf import Postfix, split
+from chatmaild.admin.servers.postconf import PROBE, Postfix, split
 from chatmaild.admin.wiring.changes import Changes
 from chatmaild.admin.wiring.steps import Obstacle, Step
 from chatmaild.config.config import Config
-
-PROBE = "chatmaildcheckprobe"
-"""Local part that tables are asked for; nobody has it."""
 
 TABLES = ("canonical_maps", "recipient_canonical_maps", "sender_canonical_maps",
           "smtp_generic_maps")

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 
-from chatmaild.admin.servers.postconf import HOMES, Service, split
+from chatmaild.admin.servers.postconf import HOMES, PROBE, Service, split
 from chatmaild.admin.wiring import rewriting
 from chatmaild.admin.wiring.changes import Changes
 from chatmaild.admin.wiring.listeners import lmtp_listeners
 from chatmaild.admin.wiring.observation import Host
-from chatmaild.admin.wiring.rewriting import PROBE
 from chatmaild.admin.wiring.steps import Obstacle, Step
 from chatmaild.config.config import Config
 
