@@ -2,11 +2,13 @@
 
 import errno
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from chatmaild.accounts.creations import NewAccount, create_all
+from chatmaild.accounts.creations import SYNCED, NewAccount, create_all
 from chatmaild.accounts.lifecycle import Creation
 from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.config import inifile
@@ -47,13 +49,22 @@ def outcomes(accounts):
             yield "error"
 
 
-def test_each_has_its_own_outcome(boxes, directory):
+@pytest.fixture(params=["alone", "with helpers"])
+def helpers(request):
+    if request.param == "alone":
+        yield None
+    else:
+        with ThreadPoolExecutor() as pool:
+            yield pool
+
+
+def test_each_has_its_own_outcome(boxes, directory, helpers):
     boxes.find(name(1)).create("{PLAIN}first", 0)
     boxes.find(name(2)).block()
     (directory / name(3)).symlink_to("/nowhere")
     accounts = [new(directory, number) for number in range(6)]
     accounts[5].claim = f"{directory}/.invites/spent"
-    create_all(accounts, 0)
+    create_all(accounts, 0, helpers)
     assert list(outcomes(accounts)) == [
         Creation.DONE, Creation.EXISTS, Creation.BLOCKED, "error", Creation.DONE,
         Creation.CLAIM_GONE]
@@ -104,3 +115,19 @@ def test_what_is_together_is_synced_together(directory, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda fd: calls.append(fsync(fd)))
     create_all([new(directory, number) for number in range(10)], 0)
     assert len(calls) == 21     # a password and a directory each, and the domain's
+
+
+def test_the_disk_may_sync_several_at_a_time(directory, monkeypatch):
+    fsync, together, first = os.fsync, threading.Barrier(SYNCED), set()
+
+    def wait_for_the_others(fd):
+        if threading.get_ident() not in first:
+            first.add(threading.get_ident())
+            together.wait(60)
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", wait_for_the_others)
+    accounts = [new(directory, number) for number in range(10)]
+    with ThreadPoolExecutor(SYNCED - 1) as pool:
+        create_all(accounts, 0, pool)
+    assert set(outcomes(accounts)) == {Creation.DONE}

@@ -174,6 +174,18 @@ def test_a_client_that_never_reads_costs_little_and_harms_nobody(client, tmp_pat
     assert client.ask(b"La") == b"Oa\n"
 
 
+def test_a_client_that_does_not_wait_for_its_answer_is_read_no_further(server, client):
+    client.send(b"Lslow\n")
+    assert server.service.waiting.acquire(timeout=60)
+    client.socket.settimeout(0.5)
+    with pytest.raises(TimeoutError):
+        for _ in range(1000):
+            client.socket.sendall(b"La\n" * 20_000)
+    server.call(server.service.go.set)
+    client.socket.settimeout(60)
+    assert [client.line() for _ in range(1000)] == [b"Oslow\n"] + [b"Oa\n"] * 999
+
+
 def test_thousands_of_idle_connections(client, tmp_path):
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -6,6 +6,7 @@ together. Each succeeds or fails by itself.
 
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from functools import partial
 
 from chatmaild.accounts import lifecycle
@@ -13,6 +14,9 @@ from chatmaild.accounts.layout import DAY, ENFORCE_ENCRYPTION, PASSWORD, explain
 from chatmaild.accounts.lifecycle import Creation
 from chatmaild.disk import atomic
 from chatmaild.errors import StoreError
+
+SYNCED = 4
+"""Accounts that the disk syncs at a time."""
 
 
 class NewAccount:
@@ -89,18 +93,23 @@ def create(account: NewAccount, now: float) -> Creation:
     return account.outcome()
 
 
-def create_all(accounts: Sequence[NewAccount], now: float) -> None:
+def create_all(accounts: Sequence[NewAccount], now: float, helpers: Executor | None = None) -> None:
     """Make accounts of one domain; then each of them knows its `outcome`.
 
-    `now` is in seconds since the epoch.
+    `now` is in seconds since the epoch. With `helpers` to wait for it as well, the disk syncs
+    `SYNCED` at a time.
     """
     day = int(now) // DAY * DAY
     directory = os.path.dirname(accounts[0].home)
     try:
         for account in accounts:
             account.attempt(partial(account.write, day))
-        for account in accounts:
-            account.attempt(account.sync)
+        lanes = min(len(accounts), SYNCED) if helpers else 1
+        helping = [helpers.submit(_sync, accounts[lane::lanes])
+                   for lane in range(1, lanes)] if helpers else []
+        _sync(accounts[::lanes])
+        for helper in helping:
+            helper.result()
         with atomic.locked(directory):
             for account in accounts:
                 account.attempt(account.take_place)
@@ -111,3 +120,8 @@ def create_all(accounts: Sequence[NewAccount], now: float) -> None:
     finally:
         for account in accounts:
             account.close()
+
+
+def _sync(accounts: Sequence[NewAccount]) -> None:
+    for account in accounts:
+        account.attempt(account.sync)

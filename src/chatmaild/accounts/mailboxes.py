@@ -102,6 +102,20 @@ class Mailbox:
         """
         return endings.time_of(self.home)
 
+    def is_vacant(self) -> bool:
+        """Whether nothing is in its place, neither an account nor a block.
+
+        Costs one system call; ask `hash` or `exists` whether the whole disk is missing. Raises
+        `StoreError`.
+        """
+        try:
+            os.lstat(self.home)
+        except FileNotFoundError:
+            return True
+        except OSError as error:
+            raise explain(self.home, error) from None
+        return False
+
     def is_blocked(self) -> bool:
         """Whether the address is blocked. Raises `StoreError` if the disk fails."""
         return has(self.home, BLOCKED)

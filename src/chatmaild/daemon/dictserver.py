@@ -2,8 +2,8 @@
 answer.
 
 Requests of one connection are answered one after the other, in their order. A connection that
-waits for an answer, or does not read its answers, is not read from either, so that its memory
-stays bounded and nobody else waits.
+sends more while it waits for an answer, or does not read its answers, is not read from any further,
+so that its memory stays bounded and nobody else waits.
 """
 
 import argparse
@@ -111,8 +111,15 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)
-        if not self._busy:
+        if self._busy:
+            self._transport.pause_reading()     # only for those who do not wait for their answer
+        else:
             self._run()
+
+    def eof_received(self) -> bool:
+        """The client says no more: answer what it has said."""
+        self.finish()
+        return True     # do not close yet
 
     def pause_writing(self) -> None:
         self._writable = False
@@ -151,20 +158,16 @@ class _Connection(asyncio.Protocol):
             if isinstance(answer, bytes):
                 answers.append(answer)
             else:
-                self._wait()
+                self._busy = True
                 asyncio.ensure_future(answer).add_done_callback(self._answered)
                 break
         else:
-            self._wait()
+            self._busy = True
             self._loop.call_soon(self._run)
         if answers:
             self._transport.write(b"".join(answers))
         if not self._busy and self._writable:
             self._transport.close() if self._finishing else self._transport.resume_reading()
-
-    def _wait(self) -> None:
-        self._busy = True
-        self._transport.pause_reading()
 
     def _answered(self, task: asyncio.Future[bytes]) -> None:
         if not task.cancelled():

@@ -18,7 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from chatmaild.accounts import departure, hoststate, signup
+from chatmaild.accounts import departure, signup
+from chatmaild.accounts.hoststate import Host
 from chatmaild.accounts.invites import Invites, Uninvited
 from chatmaild.accounts.lifecycle import Creation
 from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
@@ -69,6 +70,7 @@ class DoveAuth(dictserver.Service):
         self._root, self._known = config.mailboxes_dir, config.domains.keys()
         self._mailboxes = Mailboxes(config)
         self._invites = Invites(self._mailboxes)
+        self._host = Host(config)
         self._label = logs.AddressLabel(config.log_addresses)
         try:
             self._mailboxes.prepare(known=known)
@@ -124,7 +126,7 @@ class DoveAuth(dictserver.Service):
         try:
             if stored := mailbox.usable_hash():
                 return _account(mailbox, stored)
-            if mailbox.is_blocked():
+            if not mailbox.is_vacant() and mailbox.is_blocked():
                 return dictproto.NOT_FOUND
         except StoreError as error:
             return self._trouble(mailbox, error)
@@ -183,7 +185,9 @@ class DoveAuth(dictserver.Service):
             done.set_result(None)
 
     async def _login(self, mailbox: Mailbox, password: bytes, client: bytes) -> bytes:
-        found: "str | Denial | Entry | None" = mailbox.hash()
+        found: "str | Denial | Entry | None" = None
+        if not mailbox.is_vacant():     # it was a moment ago
+            found = mailbox.hash()
         if found is None:
             found = await (self._claim(self._directory, mailbox, password, client)
                            if self._directory else self._create(mailbox, password, client))
@@ -257,7 +261,7 @@ class DoveAuth(dictserver.Service):
             if departure.is_hidden(mailbox.home):
                 raise StoreError(f"{departure.path_of(mailbox.home)}: waits for an interrupted "
                                  "move; chatmaild directory reconcile says how it goes on")
-            if hoststate.is_switched_off(self._config):
+            if self._host.is_switched_off():
                 return Denial.SWITCHED_OFF  # a directory that was promoted may be mistaken
             outcome = await self._makers.create_with_hash(mailbox, entry.hash)
         stored = self._made(mailbox, entry.hash, outcome)
@@ -290,13 +294,13 @@ class DoveAuth(dictserver.Service):
             self._askers, lambda: question(*arguments))
 
     def _judge(self, mailbox: Mailbox, password: bytes, client: bytes) -> Denial | None:
-        config = self._config
+        config, now = self._config, time.monotonic()
         local_part = mailbox.address.partition("@")[0]
         refusal = signup.judge_request(local_part, password, mailbox.domain,
                                        config.recipient_delimiter)
-        refusal = refusal or signup.judge_host(hoststate.look(config), config)
+        refusal = refusal or signup.judge_host(self._host.look(now), config)
         if refusal is None and not self._limits.try_client(
-                client, config.max_client_signups_per_hour, time.monotonic()):
+                client, config.max_client_signups_per_hour, now):
             return Denial.CLIENT_LIMIT
         return refusal
 
