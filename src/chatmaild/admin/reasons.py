@@ -254,6 +254,7 @@ _AUTHENTICITY = {
 }
 
 _LOGIN = "The login fails."
+_LATER = "The login fails for the moment."
 _SIGNUPS = {
     "name": Reason("The name is too short, too long, or has characters that it may not have.",
                    _LOGIN, "Set `username_min_length` and `username_max_length`."),
@@ -271,14 +272,14 @@ _SIGNUPS = {
                            "Raise `max_client_signups_per_hour`."),
     "host-limit": Reason("Too many accounts came to this host in an hour.", _LOGIN,
                          "Raise `max_signups_per_hour`."),
-    "load": Reason("The load is above `max_load_1m`.", _LOGIN, "Find out what the host does."),
-    "memory": Reason("Less memory is left than `min_available_memory`.", _LOGIN,
+    "load": Reason("The load is above `max_load_1m`.", _LATER, "Find out what the host does."),
+    "memory": Reason("Less memory is left than `min_available_memory`.", _LATER,
                      "Find out who uses it."),
-    "disk": Reason("Less disk is left than `min_free_disk_space`.", _LOGIN, "Make room."),
-    "inodes": Reason("Fewer inodes are left than `min_free_inodes`.", _LOGIN, "Make room."),
+    "disk": Reason("Less disk is left than `min_free_disk_space`.", _LATER, "Make room."),
+    "inodes": Reason("Fewer inodes are left than `min_free_inodes`.", _LATER, "Make room."),
     "blocked": Reason("The account is blocked.", _LOGIN, "`chatmaild accounts unblock ADDRESS`."),
     "ending": Reason("The account was just removed, and the sessions of its owner are being ended.",
-                     "The login fails for the moment.", NOTHING),
+                     _LATER, NOTHING),
 }
 
 SECTIONS: dict[str, dict[str, Reason]] = {
