@@ -77,6 +77,7 @@ def ask(client, line):
     (b"get somebody", [b"VALUE somebody 0 20\r\n", b"lmtp:[192.0.2.20]:24\r\n", b"END\r\n"]),
     (b"get empty", [b"VALUE empty 0 0\r\n", b"\r\n", b"END\r\n"]),
     (b"get nobody", [b"END\r\n"]), (b"get \xff", [b"END\r\n"]),
+    pytest.param(b"get %b@chat.example" % (b"x" * 2048), [b"END\r\n"], id="longest address"),
     (b"get", [b"ERROR\r\n"]), (b"get one two", [b"ERROR\r\n"]), (b"", [b"ERROR\r\n"]),
     (b"set somebody 0 0 1", [b"ERROR\r\n"]), (b"flush_all", [b"ERROR\r\n"])])
 def test_each_request_has_its_answer_and_the_next_one_too(server, line, answer):

@@ -19,8 +19,11 @@ from chatmaild.daemon import eventloop, logs
 
 log = logging.getLogger(__name__)
 
-MAX_LINE = 1024
-"""Octets of a request; a client that sends a longer one is hung up on."""
+MAX_LINE = 4096
+"""Octets of a request; a client that sends a longer one is hung up on.
+
+An address that a stranger gives to Postfix may have 2048 (line_length_limit).
+"""
 
 STOP_TIMEOUT = 5
 """Seconds that lookups under way may take to finish when the service stops."""
