@@ -25,6 +25,7 @@ def notify(state: str) -> None:
     """Tell the service manager, as sd_notify(3) does; nothing happens without one."""
     if "NOTIFY_SOCKET" in os.environ:
         from systemd import daemon
+
         # A mistake in chatmaild.ini that is quoted may hold any octets.
         text = state.encode("utf-8", "backslashreplace").decode()
         with contextlib.suppress(OSError):      # it is gone, or restarts; our work goes on
