@@ -41,8 +41,18 @@ _ENCODED_WORD = re.compile(rb"=\?([^?\s]+)\?([bq])\?([^?]*)\?=", re.I)
 _BETWEEN_WORDS = re.compile(rb"(?<=\?=)\s+(?==\?)")   # is not shown, RFC 2047 section 6.2
 _BEHIND_AT = re.compile(rb"@([A-Za-z0-9._-]+)")
 _BLANKS = bytes(range(33)) + b"\x7f"
+_IDEOGRAPHIC_STOP = "\u3002"     # a dot in domains, RFC 3490 section 3.1; NFKC knows the others
 _MARKS = _BLANKS + b"\"\\[]<>,;:"
 """What some reader leaves out of an address; where it ends one for others is looked at as well."""
+_LONG = re.compile("[\u0f77\u0f79\u2034\u2037\u2057\u222d\u2230\u2a0c\u3300-\u3357\u337f"
+                   "\u33ae\u33af\ufb50-\ufdff\U0001d15e-\U0001d164\U0001d1bb-\U0001d1c0"
+                   "\U0001f240-\U0001f248]+")
+"""Ligatures that NFKC makes up to 18 characters of, which would take long, and no ASCII letter."""
+_CODECS = {name.replace("_", "").encode("ascii"): name for name in (
+    "utf_16", "utf_16le", "utf_16be", "utf_32", "utf_32le", "utf_32be", "iso2022_jp",
+    "iso2022_kr", "hz", "gb2312", "gbk", "gb18030", "big5", "euc_jp", "euc_kr", "shift_jis",
+    "cp037", "cp500")} | {b"hzgb2312": "hz"}
+"""Charsets of mail in which ASCII is not ASCII, or that have wide letters, and their codecs."""
 _COMMENT_PARTS = re.compile(rb'\\.|"(?:[^"\\]|\\.)*"|[^"\\()]+|.', re.DOTALL)
 _BETWEEN_WORDS_AND_ADDRESSES = re.compile(rb"[\s<>\"'(),:;]")
 
@@ -130,8 +140,8 @@ def domains_shown(value: bytes) -> set[str]:
     """The domains of everything that any reader might take for an address in a header value:
     folded, spaced, quoted, encoded, in wide letters, or with comments in between (RFC 5322
     section 4.4); in lower case."""
-    texts = {text for written in (value, _without_comments(value))
-             for plain in [_in_ascii(written)]
+    forms = {value, _without_comments(value)}
+    texts = {text for plain in map(_in_ascii, forms)
              for text in (plain, plain.translate(None, _BLANKS), plain.translate(None, _MARKS))}
     return {domain.decode("ascii").lower().rstrip(".")
             for text in texts for domain in _BEHIND_AT.findall(text)}
@@ -139,8 +149,13 @@ def domains_shown(value: bytes) -> set[str]:
 
 def _in_ascii(value: bytes) -> bytes:
     """What a reader shows of it, as far as that is ASCII or looks like it."""
-    shown = _ENCODED_WORD.sub(_decode_word, value).decode("utf-8", "replace")
-    return unicodedata.normalize("NFKC", shown).encode("ascii", "ignore")
+    return _as_shown(_ENCODED_WORD.sub(_decode_word, value)).encode("ascii", "ignore")
+
+
+def _as_shown(text: bytes) -> str:
+    """UTF-8 as domains are compared, RFC 3490: without case, wide letters and other dots."""
+    plain = _LONG.sub("", text.decode("utf-8", "replace"))
+    return unicodedata.normalize("NFKC", plain).casefold().replace(_IDEOGRAPHIC_STOP, ".")
 
 
 def _without_comments(value: bytes) -> bytes:
@@ -158,9 +173,8 @@ def _without_comments(value: bytes) -> bytes:
 def names_another(mailbox: HeaderMailbox) -> bool:
     """Whether the display name shows an address that is not the mailbox's own."""
     shown = _ENCODED_WORD.sub(_decode_word, _BETWEEN_WORDS.sub(b"", mailbox.display_name))
-    shown = shown.replace(b"\xef\xbc\xa0", b"@").replace(b"\xef\xb9\xab", b"@")
     own = mailbox.address.lower().encode("ascii")
-    return any(found.lower() != own for found in _addresses_shown(shown))
+    return any(found != own for found in _addresses_shown(_as_shown(shown).encode("utf-8")))
 
 
 def _addresses_shown(text: bytes) -> Iterator[bytes]:
@@ -175,8 +189,8 @@ def _addresses_shown(text: bytes) -> Iterator[bytes]:
 
 
 def _decode_word(match: re.Match[bytes]) -> bytes:
-    """The text of an encoded word, RFC 2047, in whatever charset it is; ASCII is ASCII in all of
-    them but UTF-7."""
+    """The text of an encoded word, RFC 2047: in UTF-8 if it is in a charset of `_CODECS`, else as
+    it is."""
     charset, encoding, word = match.groups()
     if encoding in b"qQ":
         text = a2b_qp(word.replace(b"_", b" "))
@@ -185,6 +199,7 @@ def _decode_word(match: re.Match[bytes]) -> bytes:
             text = a2b_base64(word + b"==")
         except Base64Error:
             return match[0]
-    if b"utf7" in charset.lower().replace(b"-", b""):
-        return text.decode("utf-7", "replace").encode("utf-8", "replace")
+    name = charset.lower().partition(b"*")[0].translate(None, b"-_")    # *: RFC 2231 section 5
+    if codec := "utf_7" if b"utf7" in name else _CODECS.get(name):
+        return text.decode(codec, "replace").encode("utf-8", "replace")
     return text

@@ -1,6 +1,7 @@
 """The rules of outgoing mail, over the tables of attacks and of good messages."""
 
 import dataclasses
+from base64 import b64encode
 
 import attacks
 import goodmessages
@@ -9,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 from openpgpmessages import gpg_symmetric, headers, mime_body
 from outgoingrules import DOMAIN, judge
 
-from chatmaild.filter import replies as verdict
+from chatmaild.filter import outgoing, replies as verdict
 
 
 def delivered_headers(message_headers, changes):
@@ -75,6 +76,17 @@ def test_the_verdict_does_not_depend_on_where_chunks_are_cut():
 
 GOOD = mime_body(gpg_symmetric(1500))
 HEADS_END = GOOD.index(attacks.ARMOR_BEGIN)
+
+
+@pytest.mark.parametrize("name, another", [
+    ("bob\uff20chat\uff0etest".encode(), True), ("bob@chat\u3002test".encode(), True),
+    (b"=?utf-16?b?%b?=" % b64encode("bob@chat.test".encode("utf-16")), True),
+    (b"=?hz-gb-2312?b?%b?=" % b64encode("bob@chat\u3002test".encode("hz")), True),
+    ("ALICE@chat\u3002test".encode(), False), ("Al\u3002 @ home\u3002".encode(), False),
+    (b"Al\xefce =?nonsense?b?%b?=" % b64encode(b"\xff\xfe"), False)])
+def test_no_name_looks_like_the_address_of_somebody_else(name, another):
+    refused = outgoing.check_from([("from", b'"%b" <alice@chat.test>' % name)], "alice@chat.test")
+    assert (refused and refused.reason) == ("from-shows-another-address" if another else None)
 
 
 def is_bounded(body):

@@ -44,7 +44,7 @@ BEGINNINGS = {
 }
 REPEATED = (b" ", b"\t", b"\n ", b"a", b"=", b";", b"; a=b", b"\"", b"\\", b"(", b"()", b"<", b"@",
             b"a@b.cc,", b".", b",", b"=?utf-8?q?a?=", b" =?u?b?YQ==?=", b"?", b"zQNh", b"\xff",
-            b"/", b"%", b"'", b"*0*=")
+            b"/", b"%", b"'", b"*0*=", "\ufdfa".encode())
 
 
 def known_work() -> float:

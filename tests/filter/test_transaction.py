@@ -1,5 +1,7 @@
 """Whose mail it is: logins, senders and From headers that name chat users."""
 
+from base64 import b64encode
+
 import pytest
 from filterworld import Session
 
@@ -44,6 +46,10 @@ def test_nobody_sends_as_a_chat_user_without_the_login(client, path, resolved):
     (b"bob@<chat.example>", True), (b"bob@,chat.example", True), (b"bob@\x0bchat.example", True),
     (b"=?utf-8?q?bob=40chat=2Eexample?=", True), (b"bob@=?utf-8?q?chat.example?=", True),
     ("bob\uff20\uff43hat.example".encode(), True), ("bob@ch\xadat.example".encode(), True),
+    ("bob@chat\u3002example".encode(), True), ("bob@chat\uff61example".encode(), True),
+    (b"=?iso-2022-jp?b?%b?=" % b64encode("bob@chat\u3002example".encode("iso2022_jp")), True),
+    (b"=?unicode-1-1-utf-7*en?q?bob+AEA-chat.example?=", True), (b"bob@)chat.example", True),
+    (b"=?UTF-16BE?b?%b?=" % b64encode("bob@chat.example".encode("utf-16-be")), True),
     (b"<carol@ordinary.example>", False), (b"<bob@sub.chat.example>", False),
     (b"<bob@chat.example.org>", False), (b"chat.example <carol@ordinary.example>", False),
     (b"", False), (b"\xff(((\\", False),
