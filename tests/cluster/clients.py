@@ -9,6 +9,7 @@ import ssl
 
 import chatmessages
 from network.sites import PHONES
+from rig.clients import logged_in
 
 DOMAIN = "chat.cluster.example"
 PASSWORD = "a secret of the cluster"
@@ -34,23 +35,12 @@ class Clients:
         self._context = ssl.create_default_context(cafile=str(authority))
 
     def imap(self, host, user, password=PASSWORD, source=PHONES):
-        client = Imap(host.site, source, self._context)
-        try:
-            client.login(user, password)
-        except BaseException:
-            client.shutdown()
-            raise
-        return client
+        return logged_in(Imap(host.site, source, self._context), user, password)
 
     def smtp(self, host, user, password=PASSWORD, source=PHONES):
         client = smtplib.SMTP_SSL(host.site.name, 465, context=self._context, timeout=120,
                                   source_address=(source, 0))
-        try:
-            client.login(user, password)
-        except BaseException:
-            client.close()
-            raise
-        return client
+        return logged_in(client, user, password)
 
     def person(self, host):
         """A new account, whose first login was at `host`."""

@@ -3,7 +3,6 @@
     sudo make test-cluster
 """
 
-import contextlib
 import os
 
 import pytest
@@ -11,7 +10,7 @@ from cluster import packetfilter
 from cluster.clients import Clients
 from cluster.cluster import started
 from network import phones
-from network.hosts import RemoteHost, missing_programs
+from network.hosts import RemoteHost, add_logs, missing_programs
 from network.sites import PHONES
 from pushgateway import Gateway
 
@@ -60,8 +59,4 @@ def gateway(cluster):
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     """A failed test shows what the hosts logged."""
-    report = (yield).get_result()
-    if report.failed:
-        for host in RUNNING.values():
-            with contextlib.suppress(Exception):
-                report.sections.append((f"log of {host.site.name}", host.log_tail(60)))
+    add_logs((yield).get_result(), RUNNING.values())

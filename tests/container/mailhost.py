@@ -10,6 +10,7 @@ from pathlib import Path
 
 from container.machine import TREE, Machine
 from rig import stock
+from rig.clients import logged_in
 from rig.until import until
 
 CHAT_DOMAIN = "chat.example.org"
@@ -74,24 +75,14 @@ class MailHost(Machine):
         """A logged-in connection. Raises `imaplib.IMAP4.error` if refused."""
         with self.network():
             client = imaplib.IMAP4_SSL("localhost", 993, ssl_context=self.tls(), timeout=60)
-        try:
-            client.login(user, password)
-        except BaseException:
-            client.shutdown()
-            raise
-        return client
+        return logged_in(client, user, password)
 
     def smtp(self, user: str, password: str) -> smtplib.SMTP_SSL:
         """A logged-in connection to submission. Raises `smtplib.SMTPException` if refused."""
         with self.network():
             client = smtplib.SMTP_SSL("localhost", 465, context=self.tls(), timeout=60,
                                       local_hostname="client.example.net")
-        try:
-            client.login(user, password)
-        except BaseException:
-            client.close()
-            raise
-        return client
+        return logged_in(client, user, password)
 
     def deliver_on_port_25(self, sender: str, recipient: str, message: bytes) -> None:
         with self.network():

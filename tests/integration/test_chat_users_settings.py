@@ -11,6 +11,7 @@ from pathlib import Path
 
 import dovecotsettings
 import pytest
+from rig import stock
 from rig.host import PASSWORD
 from rig.until import until
 
@@ -297,25 +298,8 @@ def test_other_services_let_no_chat_user_in(host, service):
 
 
 def test_a_master_user_opens_what_there_is_and_makes_nothing(host, is_23):
-    lines = """\
-auth_master_user_separator = *
-passdb {
-  driver = passwd-file
-  master = yes
-  args = /etc/dovecot/master-users
-  pass = yes
-}
-""" if is_23 else """\
-auth_master_user_separator = *
-passdb masters {
-  driver = passwd-file
-  master = yes
-  passwd_file_path = /etc/dovecot/master-users
-  result_success = continue
-}
-"""
-    masters = Path("/etc/dovecot/master-users")
-    with only_now(masters, "admin:{PLAIN}master secret\n"), dovecot_with(host, lines):
+    lines = stock.MASTERS_23 if is_23 else stock.MASTERS_24
+    with only_now(stock.MASTER_USERS, "admin:{PLAIN}master secret\n"), dovecot_with(host, lines):
         user, blocked = host.new_person(), host.new_person()
         host.chatmaild("accounts", "block", blocked)
         host.imap(f"{user}*admin", "master secret", source="127.0.3.1").logout()

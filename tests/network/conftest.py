@@ -3,12 +3,11 @@
     sudo /usr/bin/python3 -m pytest tests/network
 """
 
-import contextlib
 import os
 
 import pytest
 from network import phones, world
-from network.hosts import RemoteHost, missing_programs, running
+from network.hosts import RemoteHost, add_logs, missing_programs, running
 from network.sites import ONE, PLAIN, TWO
 
 RUNNING: dict[str, RemoteHost] = {}
@@ -49,11 +48,7 @@ def hosts(directory):
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     """A failed test shows what the hosts logged."""
-    report = (yield).get_result()
-    if report.failed:
-        for host in RUNNING.values():
-            with contextlib.suppress(Exception):
-                report.sections.append((f"log of {host.site.name}", host.log_tail(60)))
+    add_logs((yield).get_result(), RUNNING.values())
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import dkimkit
+import pytest
 from network import world
 from network.agent import Kit
 from network.sites import NetworkSite
@@ -96,6 +97,13 @@ def running(directory: Path, sites: Iterable[NetworkSite],
         for host in hosts.values():
             host.answer()
         yield hosts
+
+
+def add_logs(report: pytest.TestReport, hosts: Iterable[RemoteHost]) -> None:
+    """Have the report of a failed test show what these hosts logged."""
+    for host in hosts if report.failed else ():
+        with contextlib.suppress(Exception):
+            report.sections.append((f"log of {host.site.name}", host.log_tail(60)))
 
 
 def missing_programs() -> list[str]:

@@ -74,9 +74,7 @@ class Services:
 
 
 def test_whenever_they_are_killed_each_message_rings(tmp_path):
-    seed = random.randrange(1 << 32)
-    print(f"seed {seed}")
-    chance = random.Random(seed)
+    chance = random.Random(1)       # what the machine does meanwhile is chance enough
 
     async def scenario():
         async with FakeGateway(delay=0.005) as fake:

@@ -18,6 +18,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from rig import dovecot, postfix, stock
+from rig.clients import logged_in
 from rig.files import last_change, replace
 from rig.install import install
 from rig.machine import TREE_INSIDE
@@ -191,13 +192,7 @@ class Host:
 
     def imap(self, user: str, password: str, source: str = "") -> imaplib.IMAP4_SSL:
         """A logged-in IMAP connection over TLS. Raises `imaplib.IMAP4.error` if refused."""
-        client = self.imap_connection(source)
-        try:
-            client.login(user, password)
-        except BaseException:
-            client.shutdown()
-            raise
-        return client
+        return logged_in(self.imap_connection(source), user, password)
 
     def smtp(self, user: str | None = None, password: str = "", port: int = 465,
              source: str = "") -> smtplib.SMTP:

@@ -208,27 +208,10 @@ def many_domains() -> None:
 
 @profile()
 def master_users() -> None:
-    """Debian's own auth-master.conf.ext, which asks the other databases whether the user exists."""
-    path = DOVECOT / "master-users"
-    path.write_text("admin:{PLAIN}master secret\n")
-    path.chmod(0o644)
-    local_conf("""\
-auth_master_user_separator = *
-passdb {
-  driver = passwd-file
-  master = yes
-  args = /etc/dovecot/master-users
-  pass = yes
-}
-""", """\
-auth_master_user_separator = *
-passdb masters {
-  driver = passwd-file
-  master = yes
-  passwd_file_path = /etc/dovecot/master-users
-  result_success = continue
-}
-""")
+    """As Debian's own auth-master.conf.ext has them."""
+    stock.MASTER_USERS.write_text("admin:{PLAIN}master secret\n")
+    stock.MASTER_USERS.chmod(0o644)
+    local_conf(stock.MASTERS_23, stock.MASTERS_24)
 
 
 # ---- Dovecot ----------------------------------------------------------------------------------

@@ -19,6 +19,28 @@ DOVECOT_LOG = Path("/var/log/dovecot.log")
 CERTIFICATE = Path("/etc/ssl/certs/ssl-cert-snakeoil.pem")
 KEY = Path("/etc/ssl/private/ssl-cert-snakeoil.key")
 
+MASTER_USERS = Path("/etc/dovecot/master-users")
+MASTERS_23 = f"""\
+auth_master_user_separator = *
+passdb {{
+  driver = passwd-file
+  master = yes
+  args = {MASTER_USERS}
+  pass = yes
+}}
+"""
+MASTERS_24 = f"""\
+auth_master_user_separator = *
+passdb masters {{
+  driver = passwd-file
+  master = yes
+  passwd_file_path = {MASTER_USERS}
+  result_success = continue
+}}
+"""
+"""The lines of Debian's auth-master.conf.ext for Dovecot 2.3 and 2.4, which ask the other databases
+whether the user exists."""
+
 _MAIN_CF = {
     # what the Debian package asks for an "Internet Site"
     "smtpd_relay_restrictions":
