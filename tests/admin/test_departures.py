@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from directoryhosts import Host
+from directoryhosts import joined
 
 from chatmaild.accounts import contents, departure, sessions
 from chatmaild.accounts.directory import Directory
@@ -16,10 +16,7 @@ SRC = os.path.abspath("src")
 
 @pytest.fixture
 def hosts(directory_server, tmp_path, capsys):
-    directory_server.sql("TRUNCATE account, invitation, node")
-    one, two = (Host(directory_server, tmp_path / name, f"{name}.example", capsys)
-                for name in ("one", "two"))
-    one.command("join", "192.0.2.10"), two.command("join", "192.0.2.20")
+    one, two = joined(directory_server, tmp_path, capsys)
     for host, other in ((one, two), (two, one)):
         host.rsh, host.peer = host.ini.with_name("rsh"), other.ini
         leads_to(host)
