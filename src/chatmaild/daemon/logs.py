@@ -48,8 +48,9 @@ def setup(name: str, is_daemon: bool, to_syslog: bool = False) -> None:
     terminal. There lines begin with `name`; the journal takes the same name from the unit's
     SyslogIdentifier=.
     """
-    # No line of ours names these, and finding them out takes a tenth of the time of a line.
+    # No line of ours names thread, process or caller, and finding them out takes long.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None
     handler: logging.Handler = logging.StreamHandler(sys.stderr)
     if to_syslog:
         handler = PatientHandler(Syslog())

@@ -57,9 +57,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Serve until told to stop, or until a successor has taken over."""
     predecessor = takeover.predecessor()
-    # Our log format names no thread or caller, so logging need not look them up for each line.
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging._srcfile = None
     if args.direction == Direction.INCOMING.value:
         import chatmaild.dkim.verification  # noqa: F401  (report missing packages at the start)
     direction = Direction(args.direction)
