@@ -34,6 +34,20 @@ def has(home: str, name: str) -> bool:
     return True
 
 
+def is_vacant(home: str) -> bool:
+    """Whether nothing is in the place of the mailbox `home`, neither an account nor a block.
+
+    Costs one system call; `has` tells whether the whole disk is missing. Raises `StoreError`.
+    """
+    try:
+        os.lstat(home)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        raise explain(home, error) from None
+    return False
+
+
 def assert_domain_directory(home: str) -> None:
     """Raise `StoreError` if the whole disk is missing, not just the mailbox `home`."""
     directory = os.path.dirname(home)

@@ -12,7 +12,9 @@ import stat
 from collections.abc import Callable, Iterator
 
 from chatmaild.accounts import endings
-from chatmaild.accounts.layout import BLOCKED, PASSWORD, aside, explain, has, home_of, is_aside
+from chatmaild.accounts.layout import (
+    BLOCKED, PASSWORD, aside, explain, has, home_of, is_aside, is_vacant,
+)
 from chatmaild.disk import atomic, directories
 from chatmaild.errors import StoreError
 
@@ -95,7 +97,7 @@ def take_place(home: str, new: str, claim: str | None = None) -> tuple[Creation,
     `StoreError`, OSError.
     """
     _put_back(home)
-    in_the_way = _is_there(home)
+    in_the_way = not is_vacant(home)
     if in_the_way and has(home, BLOCKED):
         return Creation.BLOCKED, None
     if in_the_way and has(home, PASSWORD):
@@ -200,15 +202,6 @@ def _put_back(home: str) -> None:
                 return
             _move_out(home)
         os.rename(aside(home), home)
-
-
-def _is_there(path: str) -> bool:
-    """As os.path.lexists, but an error of the disk is no absence. Raises OSError."""
-    try:
-        os.lstat(path)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def _is_in_the_way(home: str) -> bool:

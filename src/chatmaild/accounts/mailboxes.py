@@ -13,6 +13,7 @@ from chatmaild.accounts import creations, endings, lifecycle, settings
 from chatmaild.accounts.creations import NewAccount
 from chatmaild.accounts.layout import (
     BLOCKED, DAY, ENFORCE_ENCRYPTION, PASSWORD, assert_domain_directory, explain, has, is_aside,
+    is_vacant,
 )
 from chatmaild.accounts.lifecycle import Creation
 from chatmaild.accounts.settings import SETTINGS, Settings
@@ -103,18 +104,8 @@ class Mailbox:
         return endings.time_of(self.home)
 
     def is_vacant(self) -> bool:
-        """Whether nothing is in its place, neither an account nor a block.
-
-        Costs one system call; ask `hash` or `exists` whether the whole disk is missing. Raises
-        `StoreError`.
-        """
-        try:
-            os.lstat(self.home)
-        except FileNotFoundError:
-            return True
-        except OSError as error:
-            raise explain(self.home, error) from None
-        return False
+        """See `layout.is_vacant`."""
+        return is_vacant(self.home)
 
     def is_blocked(self) -> bool:
         """Whether the address is blocked. Raises `StoreError` if the disk fails."""
