@@ -131,3 +131,18 @@ def test_the_disk_may_sync_several_at_a_time(directory, monkeypatch):
     with ThreadPoolExecutor(SYNCED - 1) as pool:
         create_all(accounts, 0, pool)
     assert set(outcomes(accounts)) == {Creation.DONE}
+
+
+def test_helpers_that_hang_elsewhere_hold_up_nobody(directory):
+    """Those of all domains are the same threads."""
+    accounts = [new(directory, number) for number in range(3)]
+    over = threading.Event()
+    with ThreadPoolExecutor(1) as helpers:
+        helpers.submit(over.wait)
+        making = threading.Thread(target=create_all, args=(accounts, 0, helpers))
+        making.start()
+        making.join(60)
+        was_held_up = making.is_alive()
+        over.set()
+        making.join()
+    assert not was_held_up and list(outcomes(accounts)) == [Creation.DONE] * 3

@@ -5,6 +5,7 @@ together. Each succeeds or fails by itself.
 """
 
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from functools import partial
@@ -104,12 +105,7 @@ def create_all(accounts: Sequence[NewAccount], now: float, helpers: Executor | N
     try:
         for account in accounts:
             account.attempt(partial(account.write, day))
-        lanes = min(len(accounts), SYNCED) if helpers else 1
-        helping = [helpers.submit(_sync, accounts[lane::lanes])
-                   for lane in range(1, lanes)] if helpers else []
-        _sync(accounts[::lanes])
-        for helper in helping:
-            helper.result()
+        _sync_all(accounts, helpers)
         with atomic.locked(directory):
             for account in accounts:
                 account.attempt(account.take_place)
@@ -122,6 +118,20 @@ def create_all(accounts: Sequence[NewAccount], now: float, helpers: Executor | N
             account.close()
 
 
-def _sync(accounts: Sequence[NewAccount]) -> None:
-    for account in accounts:
+def _sync_all(accounts: Sequence[NewAccount], helpers: Executor | None) -> None:
+    waiting = deque(accounts)
+    helping = [helpers.submit(_sync, waiting) for _ in range(min(len(accounts), SYNCED) - 1)
+               ] if helpers else []
+    _sync(waiting)
+    for helper in helping:
+        if not helper.cancel():     # who has not begun may be held up by another disk
+            helper.result()
+
+
+def _sync(waiting: deque[NewAccount]) -> None:
+    while True:
+        try:
+            account = waiting.popleft()
+        except IndexError:
+            return
         account.attempt(account.sync)
