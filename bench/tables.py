@@ -38,7 +38,7 @@ def filters(result):
 
 
 def incoming(result):
-    rows = [[what, *(found[key] for key in ("none/s", "accept-all/s", "incoming/s", "of none",
+    rows = [[what, *(found.get(key, "") for key in ("none/s", "accept-all/s", "incoming/s", "of none",
                                             "of accept-all", "bare of accept-all"))]
             for what, found in result["figures"].items() if isinstance(found, dict)]
     return table(["port 25, 3 KB", "no milter/s", "accept-all/s", "ours/s", "of no milter",

@@ -78,6 +78,13 @@ def move(host, *arguments):
     return host.command("move", "--rsh", str(host.rsh), *arguments)
 
 
+def killed_while_it_moves(monkeypatch, host, death):
+    """Begin to move the account, and die at a place of `DEATHS`."""
+    with monkeypatch.context() as context, pytest.raises(Killed):
+        dies(context, *death)
+        move(host, ADDRESS, "two.example")
+
+
 def node_of(server):
     return server.sql("SELECT n.name, a.moving IS NULL FROM account a JOIN node n ON n.id = a.node")
 
@@ -117,9 +124,7 @@ def test_a_move_whose_process_is_killed_goes_on(directory_server, hosts, monkeyp
     one, two = hosts
     full(one)
     leads_to(one, before=IS_REACHED)
-    with monkeypatch.context() as context, pytest.raises(Killed):
-        dies(context, *death)
-        move(one, ADDRESS, "two.example")
+    killed_while_it_moves(monkeypatch, one, death)
     is_here = one.mailboxes.find(ADDRESS).exists() or departure.is_hidden(home(one))
     assert is_here or has_arrived(two), "it is nowhere"
     code, _, errors = move(one, ADDRESS, "two.example")
@@ -198,9 +203,7 @@ def test_mail_that_a_session_wrote_at_the_last_moment_moves_too(hosts):
 def test_a_move_can_be_given_up(directory_server, hosts, monkeypatch, death):
     one, _ = hosts
     mailbox = full(one)
-    with monkeypatch.context() as context, pytest.raises(Killed):
-        dies(context, *death)
-        move(one, ADDRESS, "two.example")
+    killed_while_it_moves(monkeypatch, one, death)
     assert move(one, "--cancel", ADDRESS, "two.example")[0] == 0
     assert has_arrived(one) and mailbox.exists() and node_of(directory_server) == "one.example|t"
     assert move(one, "--cancel", ADDRESS, "two.example")[0] == 0, "there is nothing to do"
@@ -209,9 +212,7 @@ def test_a_move_can_be_given_up(directory_server, hosts, monkeypatch, death):
 def test_a_move_that_is_over_cannot_be_given_up(directory_server, hosts, monkeypatch):
     one, two = hosts
     full(one)
-    with monkeypatch.context() as context, pytest.raises(Killed):
-        dies(context, *DEATHS["it is about to be removed"])
-        move(one, ADDRESS, "two.example")
+    killed_while_it_moves(monkeypatch, one, DEATHS["it is about to be removed"])
     code, _, errors = move(one, "--cancel", ADDRESS, "two.example")
     assert code == 1 and "lives on two.example" in errors
     assert has_arrived(two) and not one.mailboxes.find(ADDRESS).exists()
@@ -250,9 +251,7 @@ def test_reconcile_brings_back_what_was_about_to_move_by_an_older_backup(directo
 def test_reconcile_removes_what_has_moved_and_nothing_else(directory_server, hosts, monkeypatch):
     one, two = hosts
     full(one)
-    with monkeypatch.context() as context, pytest.raises(Killed):
-        dies(context, *DEATHS["it is about to be removed"])
-        move(one, ADDRESS, "two.example")
+    killed_while_it_moves(monkeypatch, one, DEATHS["it is about to be removed"])
     directory_server.sql("UPDATE account SET hash = '{PLAIN}of somebody else'")
     code, result, _ = one.command("reconcile")
     assert code == 1 and "another password" in result["problems"][0]
