@@ -35,9 +35,10 @@ TESTS = ("python3-pytest", "python3-hypothesis", "python3-pgpy", "python3-daemon
 CLUSTER = ("postgresql", "python3-psycopg2", "postfix-pgsql")
 """What several hosts with one chat domain use besides; unit tests use the first two as well."""
 
-MACHINE = ("mypy", "isort", "codespell", "python3-coverage", "python3-flake8", "python3-segno",
-           "rnp", "python3-venv", "mmdebstrap", "systemd-container", "mutt", "libmime-lite-perl",
-           "gettext", "chromium", "python3-websocket", "zbar-tools")
+MACHINE = ("mypy", "python3-typeshed", "isort", "codespell", "python3-coverage",
+           "python3-flake8", "python3-segno", "rnp", "python3-venv", "mmdebstrap",
+           "systemd-container", "mutt", "libmime-lite-perl", "gettext", "chromium",
+           "python3-websocket", "zbar-tools")
 """What the machine needs that runs the tests: style, types, the real client, other mail programs,
 other releases, booting, web pages on a screen."""
 
