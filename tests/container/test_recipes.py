@@ -35,7 +35,7 @@ Canonicalization relaxed/simple
 OversignHeaders From
 """
 REFUSE_ALL = 'ANYBODY { type = "from"; map = "regexp;/etc/rspamd/anybody.map"; score = 100; }\n'
-OUR_DNS = 'dns {{ nameserver = ["127.0.0.1:{}"]; timeout = 0.5s; retransmits = 1; }}\n'
+OUR_DNS = 'dns {{ nameserver = ["127.0.0.1:{}"]; timeout = 5s; retransmits = 1; }}\n'
 NO_DNS = 'dns { nameserver = ["127.0.0.1"]; timeout = 0.1s; retransmits = 1; }\n'
 
 
