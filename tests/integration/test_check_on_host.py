@@ -94,6 +94,10 @@ def test_text_names_everything_that_was_looked_at(host):
     (["-e", "smtpd_sender_restrictions=reject_sender_login_mismatch",
       "smtpd_sender_login_maps=regexp:{ { /^(.*@chat\\.example\\.org)$$/ $${1} } }"], {}),
     (["-e", "receive_override_options=no_milters"], {"milter-overridden": "failure"}),
+    (["-P", "chat-cleanup/unix/always_bcc=archive@example.org"], {"copies": "warning"}),
+    (["-e", "recipient_bcc_maps=regexp:{ { /@chat\\.example\\.org$$/ archive@example.org } }"],
+     {"copies": "warning"}),
+    (["-e", "sender_bcc_maps=regexp:{ { /^@/ archive@example.org } }"], {}),
 ])
 def test_faults_of_postfix(host, postfix, arguments, expected):
     copy, postconf = postfix

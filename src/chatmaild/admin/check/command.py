@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from chatmaild.admin.check import (
-    delivery, dns, dovecot as check_dovecot, headers, host, mail, names, others, packetfilter,
-    postfix as check_postfix, reach, sessions, signing, sockets, trust, wiring,
+    copies, delivery, dns, dovecot as check_dovecot, headers, host, mail, names, others,
+    packetfilter, postfix as check_postfix, reach, sessions, signing, sockets, trust, wiring,
 )
 from chatmaild.admin.check.findings import Finding, Level, failure, unseen
 from chatmaild.admin.dns import command as dns_command, observation as dns_observation
@@ -132,6 +132,7 @@ def _servers(
         yield from signing.check(postfix)
         yield from headers.check(postfix, config)
         yield from delivery.check(postfix, dovecot, config)
+        yield from copies.check(postfix, config)
     if dovecot is not None:
         yield from check_dovecot.check(dovecot, config)
         yield from mail.check(dovecot, config)

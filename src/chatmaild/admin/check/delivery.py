@@ -13,8 +13,6 @@ LMTP_SOCKET = "lmtp:unix:private/dovecot-lmtp"
 _INDEXED = ("hash:/", "btree:/", "cdb:/", "lmdb:/", "dbm:/")
 """Tables that postmap(1) makes from a text file of the same name."""
 
-_COPYING = ("recipient_bcc_maps", "sender_bcc_maps")
-
 
 def check(postfix: Postfix, dovecot: Dovecot | None, config: Config) -> Iterator[Finding]:
     """Yield findings about routing, tables and delimiters of the chat domains."""
@@ -24,9 +22,6 @@ def check(postfix: Postfix, dovecot: Dovecot | None, config: Config) -> Iterator
         except PostfixError as error:
             yield failure("table", f"{postfix.directory}/main.cf", str(error),
                           "repair the table, or take it out of main.cf")
-    if postfix.get("always_bcc"):
-        yield warning("copies", f"{postfix.directory}/main.cf: always_bcc",
-                      "a copy of every chat message goes to " + postfix.get("always_bcc"))
     yield from _delimiter(postfix, dovecot, config)
     if dovecot is not None:
         yield from _login_socket(postfix, dovecot)
@@ -134,7 +129,6 @@ def _recipients(postfix: Postfix, domain: str, domain_class: str) -> Iterator[Fi
 
 
 def _aliases(postfix: Postfix, domain: str) -> Iterator[Finding]:
-    probe = f"{PROBE}@{domain}"
     for name in ("virtual_alias_maps", *rewriting.TABLES):
         key, target = rewriting.rewritten(postfix, name, domain)
         if key:
@@ -146,13 +140,6 @@ def _aliases(postfix: Postfix, domain: str) -> Iterator[Finding]:
                       f"masquerade_domains = !{domain} {postfix.get('masquerade_domains')}")
     if not postfix.look_up("virtual_alias_maps", f"postmaster@{domain}"):
         yield _postmaster(postfix, domain)
-    for name in _COPYING:
-        for key in (probe, f"@{domain}"):
-            if postfix.look_up(name, key):
-                yield warning("copies", f"{postfix.directory}/main.cf: {name}",
-                              f"copies of the mail of {domain} go to somebody else",
-                              f"take {key} out of the table")
-                break
 
 
 def _postmaster(postfix: Postfix, domain: str) -> Finding:

@@ -19,7 +19,7 @@ _INNER = ("Content-Type: application/pgp-encrypted",
           'Content-Disposition: inline; filename="encrypted.asc";')
 _TABLES = {"header_checks": _OUTER, "mime_header_checks": _INNER, "smtp_header_checks": _OUTER}
 
-_HARMFUL = frozenset(("DISCARD", "HOLD", "IGNORE", "REDIRECT", "REJECT", "REPLACE", "STRIP"))
+_HARMFUL = frozenset(("BCC", "DISCARD", "HOLD", "IGNORE", "REDIRECT", "REJECT", "REPLACE", "STRIP"))
 
 
 def check(postfix: Postfix, config: Config) -> Iterator[Finding]:
