@@ -97,12 +97,20 @@ def test_text_names_everything_that_was_looked_at(host):
     (["-P", "chat-cleanup/unix/always_bcc=archive@example.org"], {"copies": "warning"}),
     (["-e", "recipient_bcc_maps=regexp:{ { /@chat\\.example\\.org$$/ archive@example.org } }"],
      {"copies": "warning"}),
+    (["-e", "debug_peer_list=192.0.2.7"], {"passwords-logged": "warning"}),
     (["-e", "sender_bcc_maps=regexp:{ { /^@/ archive@example.org } }"], {}),
 ])
 def test_faults_of_postfix(host, postfix, arguments, expected):
     copy, postconf = postfix
     postconf(*arguments)
     assert check(host, "--postfix", copy) == expected
+
+
+def test_a_service_that_logs_whole_sessions(host, postfix):
+    copy, _ = postfix
+    text = (copy / "master.cf").read_text()
+    (copy / "master.cf").write_text(re.sub(r"(?m)^(submission .*smtpd)$", r"\1 -v", text))
+    assert check(host, "--postfix", copy) == {"passwords-logged": "warning"}
 
 
 def test_line_that_was_appended_instead_of_merged(host, postfix):

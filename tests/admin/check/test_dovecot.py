@@ -150,9 +150,6 @@ def test_packages_that_are_missing(release, judge):
 @pytest.mark.parametrize("before, after, expected", [
     (r"^auth_mechanisms = .*?$", "auth_mechanisms = cram-md5", {"auth-mechanisms": "failure"}),
     (r"^auth_mechanisms = .*?$", "auth_mechanisms = plain login", {}),
-    ("auth_debug_passwords = no", "auth_debug_passwords = yes", {"passwords-logged": "warning"}),
-    ("auth_verbose_passwords = no", "auth_verbose_passwords = sha1",
-     {"passwords-logged": "warning"}),
     (r"^ssl = yes", "ssl = no", {"imap-tls": "failure"}),
     (r"^auth_username_format = .*?$", "auth_username_format = %Ln",
      {"username-format": "failure"}),

@@ -7,7 +7,8 @@ from typing import TypeVar
 
 from chatmaild.admin.check import (
     copies, delivery, dns, dovecot as check_dovecot, headers, host, mail, names, others,
-    packetfilter, postfix as check_postfix, reach, sessions, signing, sockets, trust, wiring,
+    packetfilter, passwords, postfix as check_postfix, reach, sessions, signing, sockets, trust,
+    wiring,
 )
 from chatmaild.admin.check.findings import Finding, Level, failure, unseen
 from chatmaild.admin.dns import command as dns_command, observation as dns_observation
@@ -133,8 +134,10 @@ def _servers(
         yield from headers.check(postfix, config)
         yield from delivery.check(postfix, dovecot, config)
         yield from copies.check(postfix, config)
+        yield from passwords.of_postfix(postfix)
     if dovecot is not None:
         yield from check_dovecot.check(dovecot, config)
+        yield from passwords.of_dovecot(dovecot)
         yield from mail.check(dovecot, config)
         yield from sessions.check(dovecot, config)
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from chatmaild.admin.check import hostfiles
-from chatmaild.admin.check.findings import Finding, failure, ok, unseen, warning
+from chatmaild.admin.check.findings import Finding, failure, ok, unseen
 from chatmaild.admin.check.hostfiles import Identity
 from chatmaild.admin.servers.doveconf import Block, Dovecot
 from chatmaild.admin.servers.usernames import keeps_domain
@@ -211,12 +211,6 @@ def _auth_settings(dovecot: Dovecot) -> Iterator[Finding]:
         yield failure("auth-mechanisms", f"{dovecot.path}: auth_mechanisms",
                       "lacks plain, with which chat clients log in",
                       "auth_mechanisms = plain " + " ".join(mechanisms))
-    if dovecot.get("auth_debug_passwords") == "yes":
-        yield warning("passwords-logged", f"{dovecot.path}: auth_debug_passwords",
-                      "writes everybody's password to the log", "auth_debug_passwords = no")
-    if dovecot.get("auth_verbose_passwords", "no") != "no":
-        yield warning("passwords-logged", f"{dovecot.path}: auth_verbose_passwords",
-                      "writes mistyped passwords to the log", "auth_verbose_passwords = no")
     username = dovecot.get("auth_username_format")
     if username and not keeps_domain(username, ""):
         yield failure("username-format", f"{dovecot.path}: auth_username_format",

@@ -10,23 +10,24 @@ from chatmaild.errors import ChatmaildError
 
 PARAMETERS = (
     "alias_maps", "always_bcc", "canonical_maps", "cleanup_service_name", "command_directory",
-    "config_directory", "content_filter", "header_checks", "inet_interfaces", "inet_protocols",
-    "internal_mail_filter_classes", "lmtp_destination_rate_delay", "lmtp_tls_CAfile", "mail_owner",
-    "mail_version", "mailbox_transport", "masquerade_domains", "message_size_limit",
-    "milter_default_action", "milter_mail_macros", "milter_protocol", "mime_header_checks",
-    "mydestination", "myhostname", "mynetworks", "myorigin", "non_smtpd_milters",
-    "parent_domain_matches_subdomains", "queue_directory", "receive_override_options",
-    "recipient_bcc_maps", "recipient_canonical_maps", "recipient_delimiter", "relay_domains",
-    "relay_recipient_maps", "relay_transport", "relayhost", "sender_bcc_maps",
-    "sender_canonical_maps", "smtp_generic_maps", "smtp_header_checks",
-    "smtpd_client_restrictions", "smtpd_data_restrictions", "smtpd_helo_restrictions",
-    "smtpd_milter_maps", "smtpd_milters", "smtpd_proxy_filter", "smtpd_recipient_restrictions",
-    "smtpd_reject_unlisted_recipient", "smtpd_relay_restrictions", "smtpd_restriction_classes",
-    "smtpd_sasl_auth_enable", "smtpd_sasl_authenticated_header", "smtpd_sasl_path",
-    "smtpd_sasl_type", "smtpd_sender_login_maps", "smtpd_sender_restrictions",
-    "smtpd_tls_security_level", "smtpd_tls_wrappermode", "soft_bounce", "transport_maps",
-    "virtual_alias_domains", "virtual_alias_maps", "virtual_mailbox_domains",
-    "virtual_mailbox_maps", "virtual_transport",
+    "config_directory", "content_filter", "debug_peer_list", "header_checks", "inet_interfaces",
+    "inet_protocols", "internal_mail_filter_classes", "lmtp_destination_rate_delay",
+    "lmtp_tls_CAfile", "mail_owner", "mail_version", "mailbox_transport", "masquerade_domains",
+    "message_size_limit", "milter_default_action", "milter_mail_macros", "milter_protocol",
+    "mime_header_checks", "mydestination", "myhostname", "mynetworks", "myorigin",
+    "non_smtpd_milters", "parent_domain_matches_subdomains", "queue_directory",
+    "receive_override_options", "recipient_bcc_maps", "recipient_canonical_maps",
+    "recipient_delimiter", "relay_domains", "relay_recipient_maps", "relay_transport",
+    "relayhost", "sender_bcc_maps", "sender_canonical_maps", "smtp_generic_maps",
+    "smtp_header_checks", "smtpd_client_restrictions", "smtpd_data_restrictions",
+    "smtpd_helo_restrictions", "smtpd_milter_maps", "smtpd_milters", "smtpd_proxy_filter",
+    "smtpd_recipient_restrictions", "smtpd_reject_unlisted_recipient",
+    "smtpd_relay_restrictions", "smtpd_restriction_classes", "smtpd_sasl_auth_enable",
+    "smtpd_sasl_authenticated_header", "smtpd_sasl_path", "smtpd_sasl_type",
+    "smtpd_sender_login_maps", "smtpd_sender_restrictions", "smtpd_tls_security_level",
+    "smtpd_tls_wrappermode", "soft_bounce", "transport_maps", "virtual_alias_domains",
+    "virtual_alias_maps", "virtual_mailbox_domains", "virtual_mailbox_maps",
+    "virtual_transport",
 )
 """The parameters of main.cf that the checks ask for; a Postfix that lacks one leaves it out."""
 
@@ -38,6 +39,7 @@ PROBE = "chatmaildcheckprobe"
 """Local part that tables are asked for; nobody has it."""
 
 _NO_DELAY = re.compile("0*[smhdw]?")
+_VERBOSE = re.compile("-v+")
 
 
 class PostfixError(ChatmaildError):
@@ -54,6 +56,8 @@ class Service:
     chroot: bool
     options: Mapping[str, str] = field(default_factory=dict)
     """Overridden parameters, with every $name expanded."""
+    is_verbose: bool = False
+    """Whether it logs each command (``-v``)."""
 
     @property
     def address(self) -> str:
@@ -225,9 +229,9 @@ def parse_services(lines: str, overrides: str) -> tuple[Service, ...]:
         columns = line.split()
         if len(columns) >= 8:
             name = f"{columns[0]}/{columns[1]}"
-            services.append(
-                Service(name, columns[7], columns[4] == "y", options.get(name, {}))
-            )
+            is_verbose = any(_VERBOSE.fullmatch(column) for column in columns[8:])
+            services.append(Service(name, columns[7], columns[4] == "y", options.get(name, {}),
+                                    is_verbose))
     return tuple(services)
 
 
