@@ -40,7 +40,8 @@ quota_warning_resource quota_warning_threshold sieve_enabled sieve_script
 CHECKED = {
     "auth_username_format": "lmtp-username", "recipient_delimiter": "delimiter",
     "lmtp_rawlog_dir": "rawlog", "lmtp_proxy_rawlog_dir": "rawlog",
-    "protocols": "protocols", "ssl": "imap-tls",
+    "mail_max_userip_connections": "imap-connections", "protocols": "protocols",
+    "ssl": "imap-tls",
 }
 """No field can set them for chat users alone: by the finding of ``chatmaild check``."""
 
@@ -115,7 +116,6 @@ HARMLESS = {
         imap4rev2_enable imap_client_workarounds imap_compress_on_proxy imap_fetch_failure
         imap_id_send imap_idle_notify_interval imap_literal_minus imap_max_line_length
         imap_urlauth_host imap_urlauth_port imap_urlauth_stream_user imap_urlauth_submit_user""",
-    "read by anvil and the login process, which ask no userdb": "mail_max_userip_connections",
     "our userdb returns it where chatmaild.ini says one; the host's own is no secret": """
         mail_server_admin mail_server_comment""",
     "what LMTP writes into a message, says, or bears with": """

@@ -97,6 +97,10 @@ def test_text_names_everything_that_was_looked_at(host):
     (["-P", "chat-cleanup/unix/always_bcc=archive@example.org"], {"copies": "warning"}),
     (["-e", "recipient_bcc_maps=regexp:{ { /@chat\\.example\\.org$$/ archive@example.org } }"],
      {"copies": "warning"}),
+    (["-e", "smtpd_sasl_security_options=noanonymous, noplaintext"], {"sasl-plain": "failure"}),
+    (["-e", "smtpd_sasl_security_options=noanonymous, noplaintext",
+      "smtpd_sasl_tls_security_options=noanonymous"], {}),
+    (["-e", "smtpd_sasl_exceptions_networks=$mynetworks"], {"sasl-exceptions": "warning"}),
     (["-e", "debug_peer_list=192.0.2.7"], {"passwords-logged": "warning"}),
     (["-e", "sender_bcc_maps=regexp:{ { /^@/ archive@example.org } }"], {}),
 ])
@@ -155,6 +159,14 @@ def replaced(path, pattern, by):
     (r"\Z", "\nauth_debug_passwords = yes\n", {"passwords-logged": "warning"}),
     (r"\Z", "\nrecipient_delimiter = -\n", {"delimiter": "failure"}),
     (r"\Z", "\nprotocol lmtp {\n  auth_username_format = %n\n}\n", {"lmtp-username": "failure"}),
+    (r"\Z", "\nprotocol !smtp {\n  passdb pam {\n    driver = pam\n  }\n}\n",
+     {"passdb-order": "failure"}),
+    (r"\Z", "\nprotocol pop3 {\n  passdb pam {\n    driver = pam\n  }\n}\n", {}),
+    (r"\Z", "\nprotocol lmtp {\n  userdb passwd {\n    driver = passwd\n  }\n}\n",
+     {"userdb-order": "failure"}),
+    (r"\Z", "\nauth_ssl_require_client_cert = yes\n", {"client-certificate": "failure"}),
+    (r"\Z", "\nauth_master_user_separator = -\n", {"master-separator": "failure"}),
+    (r"\Z", "\nservice auth {\n  client_limit = 50\n}\n", {"auth-clients": "failure"}),
     (r"\Z", "\nnonsense = 1\n", {"dovecot": "failure"}),
 ])
 def test_faults_of_dovecot(host, dovecot, pattern, by, expected):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from chatmaild.admin.check import (
-    copies, delivery, dns, dovecot as check_dovecot, headers, host, mail, names, others,
+    copies, delivery, dns, dovecot as check_dovecot, headers, host, logins, mail, names, others,
     packetfilter, passwords, postfix as check_postfix, reach, sessions, signing, sockets, trust,
     wiring,
 )
@@ -134,9 +134,11 @@ def _servers(
         yield from headers.check(postfix, config)
         yield from delivery.check(postfix, dovecot, config)
         yield from copies.check(postfix, config)
+        yield from logins.of_postfix(postfix)
         yield from passwords.of_postfix(postfix)
     if dovecot is not None:
         yield from check_dovecot.check(dovecot, config)
+        yield from logins.of_dovecot(dovecot)
         yield from passwords.of_dovecot(dovecot)
         yield from mail.check(dovecot, config)
         yield from sessions.check(dovecot, config)

@@ -146,16 +146,11 @@ def _advertised(scope: Block) -> set[str]:
                          for name, value in block.values.items() if value == "yes"}
 
 
-def _limit(service: Block, key: str, default: str) -> int:
-    value = service.get(key, "0")
-    return int(value if value.isdigit() and value != "0" else default)
-
-
 def _login_processes(dovecot: Dovecot) -> Iterator[Finding]:
     service = dovecot.service("imap-login")
     key = "service_count" if dovecot.is_23 else "restart_request_count"
-    processes = _limit(service, "process_limit", dovecot.get("default_process_limit") or "100")
-    clients = _limit(service, "client_limit", dovecot.get("default_client_limit") or "1000")
+    processes = service.limit("process_limit", dovecot.get("default_process_limit") or "100")
+    clients = service.limit("client_limit", dovecot.get("default_client_limit") or "1000")
     capacity = processes * (1 if service.get(key, "1") == "1" else clients)
     place = f"{dovecot.path}: service imap-login"
     if capacity >= MANY_CLIENTS:
@@ -170,7 +165,7 @@ def _login_processes(dovecot: Dovecot) -> Iterator[Finding]:
 
 def _imap_processes(dovecot: Dovecot, accounts: int) -> Iterator[Finding]:
     """Compare the limit of imap processes with the accounts; ordinary users share it."""
-    limit = _limit(dovecot.service("imap"), "process_limit", "1024")
+    limit = dovecot.service("imap").limit("process_limit", "1024")
     if limit >= max(MANY_CLIENTS, accounts):
         return
     wanted = 4096

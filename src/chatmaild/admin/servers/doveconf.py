@@ -34,6 +34,11 @@ class Block:
                                           for name, value in block.values.items()
                                           if value == "yes")]
 
+    def limit(self, key: str, default: str) -> int:
+        """Return the number `key`, or `default` where it says 0 or ``unlimited``."""
+        value = self.get(key, "0")
+        return int(value if value.isdigit() and value != "0" else default)
+
     def all(self, kind: str) -> Iterator["Block"]:
         """Yield the blocks of `kind` directly in this one, in the order that Dovecot uses them."""
         return (block for block in self.blocks if block.kind == kind)

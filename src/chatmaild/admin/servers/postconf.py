@@ -23,11 +23,11 @@ PARAMETERS = (
     "smtpd_helo_restrictions", "smtpd_milter_maps", "smtpd_milters", "smtpd_proxy_filter",
     "smtpd_recipient_restrictions", "smtpd_reject_unlisted_recipient",
     "smtpd_relay_restrictions", "smtpd_restriction_classes", "smtpd_sasl_auth_enable",
-    "smtpd_sasl_authenticated_header", "smtpd_sasl_path", "smtpd_sasl_type",
-    "smtpd_sender_login_maps", "smtpd_sender_restrictions", "smtpd_tls_security_level",
-    "smtpd_tls_wrappermode", "soft_bounce", "transport_maps", "virtual_alias_domains",
-    "virtual_alias_maps", "virtual_mailbox_domains", "virtual_mailbox_maps",
-    "virtual_transport",
+    "smtpd_sasl_authenticated_header", "smtpd_sasl_exceptions_networks", "smtpd_sasl_path",
+    "smtpd_sasl_tls_security_options", "smtpd_sasl_type", "smtpd_sender_login_maps",
+    "smtpd_sender_restrictions", "smtpd_tls_security_level", "smtpd_tls_wrappermode",
+    "soft_bounce", "transport_maps", "virtual_alias_domains", "virtual_alias_maps",
+    "virtual_mailbox_domains", "virtual_mailbox_maps", "virtual_transport",
 )
 """The parameters of main.cf that the checks ask for; a Postfix that lacks one leaves it out."""
 

@@ -1,0 +1,85 @@
+"""Does the host turn logins of chat users away before our passdb is asked about them?"""
+
+from collections.abc import Iterator
+
+from chatmaild.admin.check.dovecot import NAMES, is_ours
+from chatmaild.admin.check.findings import Finding, failure, warning
+from chatmaild.admin.servers.doveconf import Block, Dovecot
+from chatmaild.admin.servers.postconf import Postfix
+
+PROTOCOLS = {"passdb": ("imap", "smtp"), "userdb": ("imap", "lmtp")}
+"""For which of Dovecot's protocols we answer; Postfix checks logins as smtp."""
+
+CLIENTS = 10
+"""Connections of one user from one address: Dovecot's default."""
+
+SMTPD_PROCESSES = 100
+"""How many processes of Postfix are connected to auth, by its default_process_limit."""
+
+
+def of_dovecot(dovecot: Dovecot) -> Iterator[Finding]:
+    """Yield a failure for each thing that keeps chat users out."""
+    for block in dovecot.tree.all("protocol"):
+        for kind in PROTOCOLS:
+            yield from _databases(dovecot, block, kind)
+    if dovecot.get("auth_ssl_require_client_cert") == "yes":
+        yield failure("client-certificate", f"{dovecot.path}: auth_ssl_require_client_cert",
+                      "chat clients have no certificate: they cannot log in",
+                      "auth_ssl_require_client_cert = no")
+    separators = dovecot.get("auth_master_user_separator")
+    if found := "".join(letter for letter in separators if letter in NAMES):
+        yield failure("master-separator", f"{dovecot.path}: auth_master_user_separator",
+                      f"{found} occurs in chat addresses, which are then taken for two names",
+                      "auth_master_user_separator = *")
+    yield from _connections(dovecot)
+    clients = dovecot.for_protocol("imap", "mail_max_userip_connections", "0")
+    if clients.isdigit() and 0 < int(clients) < CLIENTS:
+        yield warning("imap-connections", f"{dovecot.path}: mail_max_userip_connections",
+                      f"is {clients}: a chat user has a connection for each device and folder, "
+                      "often from one address",
+                      f"protocol imap {{\n  mail_max_userip_connections = {CLIENTS}\n}}")
+
+
+def _databases(dovecot: Dovecot, protocol: Block, kind: str) -> Iterator[Finding]:
+    """Find databases for one protocol alone, which Dovecot asks before those for all of them."""
+    excluded = protocol.name.removeprefix("!")
+    used = [name for name in PROTOCOLS[kind] if (name == protocol.name) or (
+        excluded != protocol.name and name != excluded)]
+    for database in protocol.all(kind):
+        if (used and not is_ours(database) and not database.get("username_filter")
+                and database.get("master") != "yes"):
+            name = database.get("driver", database.name)
+            yield failure(f"{kind}-order", f"{dovecot.path}: protocol {protocol.name}: {kind}",
+                          f"{name} is asked before ours about chat users in {', '.join(used)}",
+                          f"move it out of the protocol block, to where it sorts after {kind} "
+                          "of ours")
+
+
+def _connections(dovecot: Dovecot) -> Iterator[Finding]:
+    """Compare the connections that auth takes with the processes that connect to it."""
+    limit = dovecot.service("auth").limit("client_limit",
+                                          dovecot.get("default_client_limit") or "1000")
+    logins = dovecot.service("imap-login").limit("process_limit",
+                                                 dovecot.get("default_process_limit") or "100")
+    wanted = logins + SMTPD_PROCESSES
+    if limit < wanted:
+        yield failure("auth-clients", f"{dovecot.path}: service auth: client_limit",
+                      f"{limit} processes at once may ask about logins; when more do, nobody gets "
+                      "in, ordinary users included",
+                      f"service auth {{\n  client_limit = {wanted}\n}}")
+
+
+def of_postfix(postfix: Postfix) -> Iterator[Finding]:
+    """Yield findings about services that let clients log in, but not with a password, or not all.
+    """
+    for service in postfix.submission_servers():
+        place = f"{postfix.directory}/master.cf: {service.name}"
+        options = postfix.words("smtpd_sasl_tls_security_options", service)
+        if "noplaintext" in options:
+            yield failure("sasl-plain", f"{place}: smtpd_sasl_tls_security_options",
+                          "noplaintext also forbids PLAIN within TLS, by which chat clients log in",
+                          "smtpd_sasl_tls_security_options = noanonymous")
+        if networks := postfix.get("smtpd_sasl_exceptions_networks", service):
+            yield warning("sasl-exceptions", f"{place}: smtpd_sasl_exceptions_networks",
+                          f"chat users whose clients are in {networks} cannot send",
+                          "-o smtpd_sasl_exceptions_networks=")
