@@ -1,8 +1,9 @@
 """Sessions end with the account, or when it is blocked; nobody else notices anything."""
 
+import contextlib
 import imaplib
 import os
-from contextlib import suppress
+import smtplib
 
 import pytest
 from rig.host import PASSWORD
@@ -18,7 +19,7 @@ def is_open(imap):
     try:
         return imap.noop()[0] == "OK"
     except (imaplib.IMAP4.error, OSError):
-        with suppress(OSError):     # it was found closed before
+        with contextlib.suppress(OSError):     # it was found closed before
             imap.shutdown()
         return False
 
@@ -54,6 +55,16 @@ def test_sessions_end_with_the_account(host, end):
     for bystander in bystanders:
         assert is_open(bystander)
         bystander.logout()
+
+
+def test_a_delivery_under_way_is_not_waited_for(host):
+    """Dovecot 2.4 counts it among the sessions."""
+    user = host.new_person()
+    with contextlib.closing(smtplib.LMTP("/var/spool/postfix/private/dovecot-lmtp")) as lmtp:
+        lmtp.ehlo("sender.example")
+        lmtp.mail("alice@example.org")
+        assert lmtp.rcpt(user)[0] == 250
+        assert host.chatmaild("accounts", "block", user).stdout == f"{user}: blocked\n"
 
 
 def test_the_next_owner_shares_nothing_with_the_one_before(host):

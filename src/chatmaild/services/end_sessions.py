@@ -92,10 +92,14 @@ def _end(addresses: Sequence[str]) -> None:
 
 
 def _processes(address: str) -> list[str]:
-    """Return the process id of each open session. Raises `ChatmaildError`."""
+    """Return the process id of each open session. Raises `ChatmaildError`.
+
+    Dovecot 2.4 lists deliveries under way, too, which do not end by a kick, but soon by themselves.
+    """
     heading, *rows = [line.split("\t") for line in
                       _doveadm("-f", "tab", "who", "-1", address).splitlines()] or [[]]
-    return [row[heading.index("pid")] for row in rows if row[0] == address]
+    return [row[heading.index("pid")] for row in rows
+            if row[0] == address and row[1] != "lmtp"]
 
 
 def _doveadm(*arguments: str) -> str:
