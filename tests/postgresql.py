@@ -117,10 +117,23 @@ class Server:
 
     def wait_for_standby(self) -> None:
         """From now on a commit is on the standby, too, before anybody is told that it is done."""
-        self.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")
-        self.sql("SELECT pg_reload_conf()")
+        self._wait_for("*")
         until(lambda: self.sql("SELECT sync_state FROM pg_stat_replication") == "sync",
               "the standby to be waited for")
+
+    @contextlib.contextmanager
+    def missing_its_standby(self) -> Iterator[None]:
+        """A commit waits for a standby that is not there."""
+        self._wait_for("nobody_at_all")
+        try:
+            yield
+        finally:
+            self._wait_for("")
+
+    def _wait_for(self, standbys: str) -> None:
+        self.sql(f"ALTER SYSTEM SET synchronous_standby_names = '{standbys}'")
+        self.sql("SELECT pg_reload_conf()")
+        until(lambda: self.sql("SHOW synchronous_standby_names") == standbys, "the setting")
 
     def _run(self, program: str, *arguments: str | Path) -> None:
         done = subprocess.run([BINARIES[-1] / program, *arguments], user=self._user, cwd="/",

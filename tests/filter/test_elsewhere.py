@@ -1,13 +1,14 @@
 """What Postfix hears about accounts on several hosts, from a real PostgreSQL that may hang."""
 
 import asyncio
-import contextlib
+import time
 
 import pytest
 from rig.until import until
 
-from chatmaild.accounts import directorylines
+from chatmaild.accounts import directory
 from chatmaild.accounts.directory import Directory
+from chatmaild.accounts.directorylines import Kind
 from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.config import inifile
 from chatmaild.filter import elsewhere
@@ -30,9 +31,9 @@ def config(directory_server, tmp_path):
                    f"directory = {connection}\nnode = a\n")
     config = inifile.load(ini)
     for node, ip, address in (("a", "192.0.2.10", HERE), ("b", "192.0.2.20", THERE)):
-        with contextlib.closing(Directory(directory_server.conninfo(), node, 1, 30)) as directory:
-            directory.join(ip)
-            directory.claim(address, HASH)
+        with Directory(directory_server.conninfo(), node, 1, 30) as own:
+            own.join(ip)
+            own.claim(address, HASH)
     Mailboxes(config).find(HERE).create(HASH, 0.0)
     return config
 
@@ -63,19 +64,18 @@ def test_postfix_learns_the_way_to_those_who_live_elsewhere(ask):
 
 def test_a_directory_that_hangs_puts_off_mail_for_elsewhere_only(
         ask, directory_server, monkeypatch):
-    monkeypatch.setattr(directorylines, "SILENCE", 3600.0)
+    monkeypatch.setattr(directory, "HURRIED_SEARCH", Kind(3600.0))
     ask.reload()
     with directory_server.hanging():
         assert ask(THERE) == ask(f"nobody@{DOMAIN}") == NO_DIRECTORY
         assert ask(HERE) is ask("there@other.example") is None
-        asked = []
-        monkeypatch.setattr(directorylines.Lines, "ask", lambda *_: asked.append(_))
+        begin = time.monotonic()
         assert [ask(THERE) for _ in range(100)] == [NO_DIRECTORY] * 100
-        assert not asked, "each would have waited"
+        assert time.monotonic() - begin < 40, "each waited"
 
 
 def test_it_is_asked_again_when_it_answers(ask, directory_server, monkeypatch):
-    monkeypatch.setattr(directorylines, "SILENCE", 0.1)
+    monkeypatch.setattr(directory, "HURRIED_SEARCH", Kind(0.1))
     ask.reload()
     with directory_server.hanging():
         assert ask(THERE) == NO_DIRECTORY

@@ -141,7 +141,7 @@ def test_filters_know_the_mailboxes_of_other_hosts(hosts):
 
 def test_two_hosts_that_make_one_address_at_once_make_one_account(hosts):
     """Whoever's password it is gets in at either host."""
-    addresses = [f"racer{number:04}@chat.example" for number in range(40)]
+    addresses = [f"racer{number:04}@chat.example" for number in range(200)]
     answers = {host: [] for host in hosts}
     barrier = threading.Barrier(2)
 
@@ -256,6 +256,21 @@ def test_accounts_here_need_no_database_and_others_wait_for_it(hosts, server):
     again = until(lambda: isinstance(answer := two.login(), dict) and answer,
                   "the directory to be found again")
     assert again["host"] == "one.example"
+
+
+def test_without_the_standby_newcomers_wait_and_get_no_mailbox_that_could_be_forgotten(
+        hosts, server):
+    one, two = hosts
+    one.login()
+    newcomer = "newcomer1@chat.example"
+    with server.missing_its_standby():
+        assert one.login(address=newcomer) == b"F"
+        until(lambda: server.sql("SELECT count(*) FROM account") == "2", "the claim to be left")
+        assert one.login(address=newcomer) == one.userdb(newcomer) == b"F"
+        assert not one.mailbox(newcomer).exists(), "a promotion would forget it"
+        assert isinstance(one.login(), dict) and two.login()["host"] == "one.example"
+    until(lambda: isinstance(one.login(address=newcomer), dict), "the newcomer to be in")
+    assert one.mailbox(newcomer).exists() and two.login(address=newcomer)["host"] == "one.example"
 
 
 def test_whom_a_promotion_forgot_the_home_enters_again(tmp_path):

@@ -8,12 +8,12 @@ decides whether an address exists, since a standby may lag.
 import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from chatmaild.accounts import directorysql as sql
-from chatmaild.accounts.directorylines import PRIMARY, Lines, Question, Session, conninfo
+from chatmaild.accounts.directorylines import PRIMARY, Kind, Lines, Question, Session, conninfo
+from chatmaild.accounts.directoryrows import Claim, Entry, Node
 from chatmaild.accounts.invites import TOKEN_LENGTH, Uninvited
 from chatmaild.config.config import Config
 from chatmaild.errors import ConfigError, DirectoryError
@@ -23,6 +23,10 @@ LIMIT = 0.8
 
 HURRY = 0.4
 """Seconds instead of `LIMIT` for Postfix, all of whose mail waits meanwhile."""
+
+SEARCH, HURRIED_SEARCH, CHANGE = Kind(silence=2.0), Kind(silence=5.0), Kind(silence=2.0)
+"""A database that does not answer one of these costs the others of its kind no time; nor those of
+another kind: where a standby is waited for, changes hang, and nothing else."""
 
 LINES = 4
 """Connections that a service keeps to the primary: it can ask so many questions at a time."""
@@ -34,48 +38,6 @@ STANDBY = "prefer-standby"
 
 BATCH = 10_000
 """Rows in one transaction of a command."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """An address, and the host that it lives on."""
-
-    address: str
-    node: str
-    """The name of that host, as in certificates."""
-    ip: str
-    is_own: bool
-    """Whether it is this host."""
-    hash: str | None
-    """Of the password; None if the address is only kept from use."""
-    blocked: bool
-    cleartext: bool
-    """Whether it takes mail that is not encrypted."""
-    moving: str | None
-    """The host that it is moving to."""
-    leaving: bool
-    """Whether its host was about to delete it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A host of the chat domains."""
-
-    name: str
-    ip: str
-    accepts: bool
-    """Whether new accounts are made there."""
-    accounts: int
-    """How many addresses live there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """The result of a claim: who has the address now."""
-
-    entry: Entry
-    made: bool
-    """Whether nobody had it before."""
 
 
 class Directory:
@@ -135,30 +97,22 @@ class Directory:
 
     # -- for services ------------------------------------------------------------------------
 
-    def find(self, address: str) -> Entry | None:
+    def find(self, address: str, in_hurry: bool = False) -> Entry | None:
         """Return the entry of `address`; None if the primary has none.
 
         That of an account elsewhere may come from a standby. What lives here is believed from the
         primary only: who asks has no mailbox of it, and would make one, which on the word of a
         standby that lags might be that of an account which has left or was deleted.
+
+        `in_hurry` is who asks about everybody and cannot do anything else meanwhile, as Postfix.
         """
-        return self._find(Lines.ask, address, self._patience)
-
-    def find_soon(self, address: str) -> Entry | None:
-        """As `find`, within twice `HURRY` seconds; a database that is silent costs that seldom.
-
-        For one who asks about everybody and cannot do anything else meanwhile, as Postfix does.
-        """
-        return self._find(Lines.ask_soon, address, HURRY)
-
-    def _find(self, ask: Callable[[Lines, Question, float], Any], address: str, patience: float
-              ) -> Entry | None:
         question = Question(sql.FIND, (self.node, address))
+        how = (HURRY, HURRIED_SEARCH) if in_hurry else (self._patience, SEARCH)
         try:
-            row = ask(self._primary, question, patience)
+            row = self._primary.ask(question, *how)
             return Entry(*row) if row else None
         except DirectoryError:
-            row = ask(self._standby, question, patience)
+            row = self._standby.ask(question, *how)
             if row is None or Entry(*row).is_own:
                 raise       # the standby may not know it yet, or know it still
             return Entry(*row)
@@ -183,14 +137,24 @@ class Directory:
                 cursor.execute(sql.SPEND, values)
                 if cursor.rowcount != 1:
                     raise Uninvited
+            elif not made:      # by an earlier claim, whose answer may have got lost
+                cursor.execute(sql.CONFIRM, values)
             entry = self._entry(cursor, address)
             if entry is None:
                 raise DirectoryError("directory: no host takes new accounts; see: chatmaild "
                                      "directory status")
             return Claim(entry, made)
 
-        claim: Claim = self._primary.ask(work, self._patience)
+        claim: Claim = self._primary.ask(work, self._patience, CHANGE)
         return claim
+
+    def confirm(self, address: str) -> None:
+        """Return when the claim of `address`, which lives here, is where `claim` puts it.
+
+        Who asked for that claim may have gone before: without an answer it is not given up.
+        """
+        if not self._change(sql.CONFIRM, address):
+            raise DirectoryError("directory: an address has left this host this moment")
 
     def leave(self, address: str) -> None:
         """Note that `address` is about to be deleted here; call `release` or `stay` afterwards."""
@@ -363,7 +327,7 @@ class Directory:
         def work(cursor: Any) -> int:
             cursor.execute(statement, values)
             return int(cursor.rowcount)
-        count: int = self._primary.ask(work, self._patience)
+        count: int = self._primary.ask(work, self._patience, CHANGE)
         return count
 
 

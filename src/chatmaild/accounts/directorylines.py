@@ -30,9 +30,6 @@ CONNECT_TIMEOUT = 2
 PAUSE = 1.0
 """Seconds between two attempts to connect."""
 
-SILENCE = 5.0
-"""Seconds for which a database that gave no answer is left alone by those in a hurry."""
-
 GRACE = 5.0
 """Seconds to wait for a first connection: each host in the connection string has its turn."""
 
@@ -50,6 +47,11 @@ OPTIONS = {
 }
 """Options of libpq, unless the connection string has others."""
 
+END = """SELECT pg_cancel_backend(pid) FROM pg_stat_activity
+    WHERE pid = %s AND usename = current_user AND wait_event = 'SyncRep'"""
+"""Ends a commit that waits for a synchronous standby, and does not notice that we have left. What
+it changed stays."""
+
 Work = Callable[[Any], Any]
 """Called with a cursor in a transaction of its own, which is committed when it returns. Called
 again, with another cursor, if the connection was lost."""
@@ -66,6 +68,14 @@ class Question:
     statement: str
     """With $1, $2 and so on for the values."""
     values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kind:
+    """A kind of questions, which rest for a while after one that was not answered."""
+
+    silence: float
+    """For so many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +135,7 @@ class Lines:
                  logs: bool = False):
         self._arguments = _arguments(conninfo, target, node)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._silent_until = 0.0
+        self._rests_until: dict[Kind, float] = {}
         self._lines = [_Line(self._arguments, self._jobs, logs and number == 0)
                        for number in range(count)]
         for line in self._lines:
@@ -137,14 +147,17 @@ class Lines:
         reasons = [line.trouble for line in self._lines]
         return "" if "" in reasons else reasons[0]
 
-    def ask(self, work: Work | Question, seconds: float) -> Any:
+    def ask(self, work: Work | Question, seconds: float, kind: Kind | None = None) -> Any:
         """Run `work` in a transaction, and return its result; or the row that answers a question.
 
         Raises `DirectoryError` without a result after `seconds`, and at once, or within `GRACE`
-        seconds, if the database cannot be reached. Passes on what `work` raises.
+        seconds, if the database cannot be reached; or at once, while this `kind` rests. Passes
+        on what `work` raises.
         """
         if reason := self.trouble:
             raise DirectoryError(reason)
+        if kind and time.monotonic() < self._rests_until.get(kind, 0):
+            raise DirectoryError(UNANSWERED)
         job = _Job(work)
         self._jobs.put(job)
         try:
@@ -155,17 +168,9 @@ class Lines:
             job.result.cancel()
             if job.line:
                 job.line.cut(job)
+            if kind:
+                self._rests_until[kind] = time.monotonic() + kind.silence
             raise DirectoryError(self.trouble or UNANSWERED) from None
-
-    def ask_soon(self, work: Work | Question, seconds: float) -> Any:
-        """As `ask`, but after a failure raise `DirectoryError` at once for `SILENCE` seconds."""
-        if time.monotonic() < self._silent_until:
-            raise DirectoryError(self.trouble or UNANSWERED)
-        try:
-            return self.ask(work, seconds)
-        except DirectoryError:
-            self._silent_until = time.monotonic() + SILENCE
-            raise
 
     def close(self, wait: bool) -> None:
         """End the connections; with `wait` they have ended when this returns."""
@@ -217,6 +222,7 @@ class _Line(threading.Thread):
         self._driver = driver()
         self._connection: Any = None
         self._prepared: dict[str, str] = {}     # the name of each statement
+        self._left = 0      # the process of a connection that was cut
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._current: _Job | None = None
@@ -243,6 +249,7 @@ class _Line(threading.Thread):
         """Cancel `job`, whose result nobody waits for any more, by ending the connection."""
         with self._lock:
             if self._current is job and self._connection is not None:
+                self._left = self._connection.get_backend_pid()
                 with contextlib.suppress(OSError), socket.socket(
                         fileno=os.dup(self._connection.fileno())) as connection:
                     connection.shutdown(socket.SHUT_RDWR)
@@ -250,6 +257,10 @@ class _Line(threading.Thread):
     def _connect(self) -> bool:
         try:
             connection = self._driver.connect(**self._arguments)
+            if self._left:
+                with connection, connection.cursor() as cursor:
+                    cursor.execute(END, (self._left,))
+                self._left = 0
         except self._driver.Error as error:
             reason = self._explained(" ".join(str(error).split()) or type(error).__name__)
             if self._speaks and not self.trouble:
@@ -290,7 +301,7 @@ class _Line(threading.Thread):
                 self._current = None
             if error is None:
                 return job.result.set_result(found)
-            lost = self._connection is None
+            lost = self._connection is None and not self._left      # else nobody waits any more
             if not lost or attempt == 2 or time.monotonic() - start > 0.5 or not self._connect():
                 break
         job.result.set_exception(error)

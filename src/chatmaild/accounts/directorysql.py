@@ -20,6 +20,9 @@ OF_OWN = (" WHERE address = %(address)s"
           " AND node = (SELECT id FROM node WHERE name = %(own)s)")
 """The end of a statement that changes the entry of an address which lives on this host."""
 
+CONFIRM = "UPDATE account SET node = node" + OF_OWN
+"""Changes nothing, but its commit waits for a synchronous standby, and so for what was before."""
+
 PUT = """INSERT INTO account AS a (address, node, hash, blocked, cleartext)
     SELECT u.address, %s, u.hash, u.blocked, u.cleartext
     FROM unnest(%s::text[], %s::text[], %s::boolean[], %s::boolean[])

@@ -17,7 +17,8 @@ import time
 from typing import BinaryIO, cast
 
 from chatmaild.accounts import contents, departure, sessions, transfer
-from chatmaild.accounts.directory import Directory, Entry
+from chatmaild.accounts.directory import Directory
+from chatmaild.accounts.directoryrows import Entry
 from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
 from chatmaild.config.config import Config
 from chatmaild.console import Console, printable

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from chatmaild.accounts import directoryschema
-from chatmaild.accounts.directory import BATCH, PATIENCE, Directory, Entry
+from chatmaild.accounts.directory import BATCH, PATIENCE, Directory
 from chatmaild.accounts.directorylines import conninfo
+from chatmaild.accounts.directoryrows import Entry
 from chatmaild.accounts.entries import Row, row_of
 from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
 from chatmaild.admin import interrupted

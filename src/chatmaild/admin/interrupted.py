@@ -6,7 +6,8 @@ Nothing is removed but what another host certainly has.
 from collections.abc import Iterator
 
 from chatmaild.accounts import departure
-from chatmaild.accounts.directory import Directory, Entry
+from chatmaild.accounts.directory import Directory
+from chatmaild.accounts.directoryrows import Entry
 from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
 from chatmaild.errors import StoreError
 

@@ -5,10 +5,10 @@ Loaded only where `directory` is set: a host that is alone keeps 0.6 MB of memor
 
 import asyncio
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from chatmaild.accounts.directory import LINES, Directory, Entry
+from chatmaild.accounts.directory import LINES, Directory
+from chatmaild.accounts.directoryrows import Entry
 from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.config.config import Config
 from chatmaild.errors import DirectoryError, StoreError
@@ -52,7 +52,7 @@ class Elsewhere:
 
     async def entry(self, address: str) -> Entry | None:
         """Return what the directory says, for the filter. Raises `DirectoryError`."""
-        return await self._ask(self._filter, Directory.find, address)
+        return await self._ask(self._filter, address, in_hurry=False)
 
     async def transport(self, key: bytes) -> bytes | None:
         """Answer Postfix, which looks `key` up in a table like transport(5).
@@ -66,22 +66,22 @@ class Elsewhere:
         except StoreError:
             return NO_DISK
         try:
-            entry = await self._ask(self._postfix, Directory.find_soon, mailbox.address)
+            entry = await self._ask(self._postfix, mailbox.address, in_hurry=True)
         except DirectoryError:
             return NO_DIRECTORY
         if entry is None or entry.is_own:
             return None
         return f"chat-node:inet:[{entry.ip}]:{LMTP_PORT}".encode("ascii")
 
-    async def _ask(self, threads: ThreadPoolExecutor,
-                   find: Callable[[Directory, str], Entry | None], address: str) -> Entry | None:
+    async def _ask(self, threads: ThreadPoolExecutor, address: str, in_hurry: bool
+                   ) -> Entry | None:
         if self._directory is None:
             return None
         known = self._answers.get(address)
         if known and time.monotonic() < known[0]:
             return known[1]
         entry = await asyncio.get_running_loop().run_in_executor(
-            threads, find, self._directory, address)
+            threads, self._directory.find, address, in_hurry)
         if entry is None or not entry.is_own and not entry.moving:      # nothing that is changing
             if len(self._answers) >= MAX_REMEMBERED:
                 self._answers.clear()

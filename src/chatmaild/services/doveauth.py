@@ -32,7 +32,8 @@ from chatmaild.errors import DirectoryError, StoreError
 from chatmaild.metrics import Counter, Metric
 
 if TYPE_CHECKING:
-    from chatmaild.accounts.directory import Directory, Entry
+    from chatmaild.accounts.directory import Directory
+    from chatmaild.accounts.directoryrows import Entry
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +161,7 @@ class DoveAuth(dictserver.Service):
             return dictproto.NOT_FOUND
         if not entry.is_own:
             return dictproto.FAILURE
-        stored = await self._settle(mailbox, entry)
+        stored = await self._settle(directory, mailbox, entry)
         if stored in (Denial.ENDING, Denial.SWITCHED_OFF):
             return dictproto.FAILURE
         return self._user(mailbox) if isinstance(stored, str) else dictproto.NOT_FOUND
@@ -232,6 +233,7 @@ class DoveAuth(dictserver.Service):
         if entry and entry.is_own and entry.leaving:    # and its mailbox is gone
             await self._ask(directory.release, mailbox.address)
             entry = None
+        is_sure = entry is None
         if entry is None:
             if refusal := self._judge(mailbox, password, client):
                 return refusal
@@ -246,12 +248,15 @@ class DoveAuth(dictserver.Service):
             entry = claim.entry
         if entry.blocked:
             return Denial.BLOCKED
-        return await self._settle(mailbox, entry) if entry.is_own else entry
+        return (await self._settle(directory, mailbox, entry, is_sure) if entry.is_own
+                else entry)
 
-    async def _settle(self, mailbox: Mailbox, entry: "Entry") -> str | Denial | None:
+    async def _settle(self, directory: "Directory", mailbox: Mailbox, entry: "Entry",
+                      is_sure: bool = False) -> str | Denial | None:
         """Make the missing mailbox of an account that lives here by its entry; returns its hash.
 
-        If it has just arrived from another host, that is put in its place.
+        If it has just arrived from another host, that is put in its place. Unless the entry
+        `is_sure` already, no mailbox is made by one that a promotion would undo.
         """
         if entry.moving:
             raise DirectoryError(f"{mailbox.address}: is moving to {entry.moving}")
@@ -263,6 +268,8 @@ class DoveAuth(dictserver.Service):
                                  "move; chatmaild directory reconcile says how it goes on")
             if self._host.is_switched_off():
                 return Denial.SWITCHED_OFF  # a directory that was promoted may be mistaken
+            if not is_sure:
+                await self._ask(directory.confirm, mailbox.address)
             outcome = await self._makers.create_with_hash(mailbox, entry.hash)
         stored = self._made(mailbox, entry.hash, outcome)
         if entry.cleartext:

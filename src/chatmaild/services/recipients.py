@@ -23,7 +23,7 @@ from chatmaild.filter.questions import Account, MailboxState
 from chatmaild.metrics import Counter, Metric
 
 if TYPE_CHECKING:
-    from chatmaild.accounts.directory import Entry
+    from chatmaild.accounts.directoryrows import Entry
     from chatmaild.filter.elsewhere import Elsewhere
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,9 @@ from directoryhosts import joined
 from rig.until import until
 
 from chatmaild import __version__
-from chatmaild.accounts.directory import Directory, Node
+from chatmaild.accounts.directory import Directory
 from chatmaild.accounts.directorylines import Session
+from chatmaild.accounts.directoryrows import Node
 from chatmaild.admin.check import others, packetfilter, peers
 from chatmaild.admin.servers import doveconf
 from chatmaild.admin.wiring import otherhosts

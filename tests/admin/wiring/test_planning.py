@@ -8,7 +8,7 @@ from captured import (
     CONFIG, DOMAIN, RELEASES, dovecot, postfix, tables, with_option, with_parameters,
 )
 
-from chatmaild.accounts.directory import Node
+from chatmaild.accounts.directoryrows import Node
 from chatmaild.admin.wiring import planning
 from chatmaild.admin.wiring.dovecot import FIRST, LAST, extend
 from chatmaild.admin.wiring.observation import HOSTS_FILE, NETWORK_UNITS, SYSCTL, Host

@@ -3,7 +3,8 @@
 import argparse
 from collections.abc import Callable, Sequence
 
-from chatmaild.accounts.directory import PATIENCE, Directory, Entry
+from chatmaild.accounts.directory import PATIENCE, Directory
+from chatmaild.accounts.directoryrows import Entry
 from chatmaild.config.config import Config
 from chatmaild.console import Console
 from chatmaild.errors import UsageError

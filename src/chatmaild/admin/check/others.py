@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from chatmaild.accounts import directoryschema
-from chatmaild.accounts.directory import Node
+from chatmaild.accounts.directoryrows import Node
 from chatmaild.admin.check import packetfilter, peers
 from chatmaild.admin.check.findings import Finding, failure, ok, warning
 from chatmaild.admin.servers.doveconf import Block, Dovecot

@@ -5,7 +5,7 @@ import smtplib
 import ssl
 from collections.abc import Iterable, Iterator
 
-from chatmaild.accounts.directory import Node
+from chatmaild.accounts.directoryrows import Node
 from chatmaild.admin.check.findings import Finding, failure, ok
 
 TIMEOUT = 10

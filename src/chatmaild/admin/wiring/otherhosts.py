@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from chatmaild.accounts.directory import PATIENCE, Directory, Node
+from chatmaild.accounts.directory import PATIENCE, Directory
 from chatmaild.accounts.directorylines import Session, conninfo
+from chatmaild.accounts.directoryrows import Node
 from chatmaild.config.config import Config
 from chatmaild.errors import ChatmaildError
 

@@ -7,7 +7,7 @@ asks us where an account lives, and our services reach the directory.
 import re
 from collections.abc import Iterator
 
-from chatmaild.accounts.directory import Node
+from chatmaild.accounts.directoryrows import Node
 from chatmaild.admin.servers.doveconf import Block
 from chatmaild.admin.servers.postconf import HOMES
 from chatmaild.admin.wiring import dovecot
