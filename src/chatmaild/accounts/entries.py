@@ -27,6 +27,7 @@ class Entries:
     def __init__(self, config: Config):
         self._config = config
         self._directory: Directory | None = None
+        self._reserved: Mailbox | None = None
 
     @property
     def directory(self) -> Directory | None:
@@ -35,9 +36,17 @@ class Entries:
             self._directory = Directory.of(self._config, lines=1, patience=PATIENCE)
         return self._directory
 
+    def __enter__(self) -> "Entries":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Close the directory until it is needed again."""
         if self._directory:
+            with contextlib.suppress(DirectoryError):
+                self._give_up()
             self._directory.close()
         self._directory = None
 
@@ -57,6 +66,23 @@ class Entries:
             if entry and not entry.is_own:
                 raise StoreError(f"{mailbox.address}: lives on {entry.node}; do it there")
 
+    def reserve(self, mailbox: Mailbox) -> None:
+        """Keep others from making an account that arrives here, until `changed`.
+
+        What was reserved before, and not `changed`, is given up. Raises `StoreError` if the
+        account lives on another host.
+        """
+        self.assert_home(mailbox)
+        self._give_up()
+        if self.directory and not mailbox.exists():
+            if self.directory.put([(mailbox.address, None, True, False)]):
+                raise DirectoryError(f"{mailbox.address}: was made on another host this moment")
+            self._reserved = mailbox
+
+    def _give_up(self) -> None:
+        if self._reserved:
+            self.changed(self._reserved)
+
     def claim(self, mailbox: Mailbox, hash: str) -> None:
         """Claim the address for an account that an admin makes here.
 
@@ -73,6 +99,7 @@ class Entries:
 
     def changed(self, mailbox: Mailbox) -> None:
         """Update the entry after the password or a marker of the mailbox changed."""
+        self._reserved = None
         if self.directory is None:
             return
         try:

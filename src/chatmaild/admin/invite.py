@@ -127,8 +127,8 @@ def _made(domain: DomainConfig, uses: int, days: int, config: Config
         raise UsageError(f"--uses {uses}: must be from 1 to {MAX_TOKENS}")
     if not 1 <= days <= 3650:
         raise UsageError(f"--days {days}: must be from 1 to 3650")
-    invites = Entries(config).invites(Mailboxes(config))
-    return invites.create(domain, uses, days, time.time())
+    with Entries(config) as entries:
+        return entries.invites(Mailboxes(config)).create(domain, uses, days, time.time())
 
 
 def _open(domain: DomainConfig, args: argparse.Namespace, console: Console) -> int:
@@ -188,9 +188,10 @@ def _as_mail_user(config: Config, function: Callable[..., Result], *arguments: o
 
 
 def _list(args: argparse.Namespace, config: Config, console: Console) -> int:
-    invites = Entries(config).invites(Mailboxes(config))
     now = time.time()
-    found = [batch for domain in _domains(args, config) for batch in invites.batches(domain)]
+    with Entries(config) as entries:
+        invites = entries.invites(Mailboxes(config))
+        found = [batch for domain in _domains(args, config) for batch in invites.batches(domain)]
     console.table(
         ("BATCH", "DOMAIN", "LEFT", "MADE", "WORKS UNTIL"),
         [(batch.id, batch.domain, f"{batch.left:,}", _day(batch.created),
@@ -219,8 +220,9 @@ def _revoke_pages(args: argparse.Namespace, config: Config, console: Console) ->
 
 
 def _revoked(domains: Sequence[str], batch: str, config: Config) -> int:
-    invites = Entries(config).invites(Mailboxes(config))
-    return sum(invites.revoke(domain, batch) for domain in domains)
+    with Entries(config) as entries:
+        invites = entries.invites(Mailboxes(config))
+        return sum(invites.revoke(domain, batch) for domain in domains)
 
 
 def _revocation(batch: str, count: int, pages: int, console: Console) -> int:

@@ -65,8 +65,6 @@ class Expiry:
             try:
                 swept = mailboxes.sweep(domain, self._now, self._dry_run)
                 swept += invites.sweep(domain, self._now, self._dry_run)
-                if not self._dry_run:
-                    self._entries.forget_invitations(domain, self._now)
             except StoreError as error:
                 self._problem(directory, error)
                 continue
@@ -76,8 +74,18 @@ class Expiry:
                     self._gone(Reason.LEFTOVER, path)
                 else:
                     self._problem(path, StoreError("could not be removed; see to whom it belongs"))
-        self._entries.close()       # no process is forked with a connection
+        if not self._dry_run:
+            self._forget_invitations()
         return gone
+
+    def _forget_invitations(self) -> None:
+        with self._entries:     # no process is forked with a connection
+            for domain in self._config.domains:
+                try:
+                    self._entries.forget_invitations(domain, self._now)
+                except StoreError as error:
+                    self._problem(f"{self._config.mailboxes_dir}/{domain}", error)
+                    return
 
     def walk(self, step: Callable[[], None], gone: Container[str]) -> None:
         """Expire every mailbox of this share; calls `step` once for each directory entry.

@@ -39,8 +39,11 @@ def create(args: argparse.Namespace, config: Config, console: Console) -> int:
     mailbox = find(config, args.address)
     secret = _password(args, config, mailbox)
     hashed = passwordhash.hash_password(secret)
-    Entries(config).claim(mailbox, hashed)
-    outcome = mailbox.create(hashed, time.time())
+    with Entries(config) as entries:
+        entries.claim(mailbox, hashed)
+        outcome = mailbox.create(hashed, time.time())
+        if outcome is not Creation.DONE:
+            entries.changed(mailbox)    # takes the claim back
     if outcome is Creation.EXISTS:
         raise StoreError(f"{mailbox.address}: there is such an account already")
     if outcome is Creation.BLOCKED:
@@ -60,7 +63,8 @@ def password(args: argparse.Namespace, config: Config, console: Console) -> int:
     secret = _password(args, config, mailbox)
     find_account(config, args.address)
     mailbox.set_password(passwordhash.hash_password(secret))
-    Entries(config).changed(mailbox)
+    with Entries(config) as entries:
+        entries.changed(mailbox)
     console.line(f"{mailbox.address}: has a new password{_end_sessions(mailbox)}")
     console.result({"address": mailbox.address} | _login(args, mailbox, secret, console))
     return 0
@@ -117,9 +121,15 @@ def _read_password(file: str) -> bytes:
 
 def _each(
     args: argparse.Namespace, config: Config, console: Console,
-    change: Callable[[Mailbox], str],
+    change: Callable[[Mailbox, Entries], str],
 ) -> int:
     """Apply `change`, which returns a report, to each address; one failure stops no other."""
+    with Entries(config) as entries:
+        return _all(args, config, console, lambda mailbox: change(mailbox, entries))
+
+
+def _all(args: argparse.Namespace, config: Config, console: Console,
+         change: Callable[[Mailbox], str]) -> int:
     mailboxes = [find(config, address) for address in dict.fromkeys(args.addresses)]
     results, code = [], 0
     for mailbox in mailboxes:
@@ -137,9 +147,7 @@ def _each(
 
 def block(args: argparse.Namespace, config: Config, console: Console) -> int:
     """Block each address and end its sessions. Returns the exit status."""
-    entries = Entries(config)
-
-    def change(mailbox: Mailbox) -> str:
+    def change(mailbox: Mailbox, entries: Entries) -> str:
         entries.assert_home(mailbox)
         mailbox.block()
         ended = _end_sessions(mailbox)
@@ -151,9 +159,7 @@ def block(args: argparse.Namespace, config: Config, console: Console) -> int:
 
 def unblock(args: argparse.Namespace, config: Config, console: Console) -> int:
     """Undo `block` for each address. Returns the exit status."""
-    entries = Entries(config)
-
-    def change(mailbox: Mailbox) -> str:
+    def change(mailbox: Mailbox, entries: Entries) -> str:
         entries.assert_home(mailbox)
         was_blocked = mailbox.unblock()
         entries.changed(mailbox)
@@ -164,14 +170,14 @@ def unblock(args: argparse.Namespace, config: Config, console: Console) -> int:
 
 def delete(args: argparse.Namespace, config: Config, console: Console) -> int:
     """Delete each account with its mail, tokens and sessions. Returns the exit status."""
-    tokens, entries = DeviceTokens(config.push_tokens_dir), Entries(config)
+    tokens = DeviceTokens(config.push_tokens_dir)
     names = ", ".join(find(config, address).address for address in args.addresses)
     if not args.yes and not console.confirm(f"Delete {names} with all mail?"):
         console.line("nothing deleted")
         console.result([])
         return 1
 
-    def change(mailbox: Mailbox) -> str:
+    def change(mailbox: Mailbox, entries: Entries) -> str:
         entries.assert_home(mailbox)
         block = args.block or mailbox.is_blocked()
         try:
@@ -218,7 +224,8 @@ def set_up(args: argparse.Namespace, config: Config, console: Console) -> int:
     result: dict[str, object] = {"address": mailbox.address}
     if args.incoming_cleartext:
         mailbox.enforce_encryption(args.incoming_cleartext == "no")
-        Entries(config).changed(mailbox)
+        with Entries(config) as entries:
+            entries.changed(mailbox)
         result["incoming_cleartext"] = args.incoming_cleartext == "yes"
         console.line(f"{mailbox.address}: unencrypted mail is "
                      + ("accepted" if args.incoming_cleartext == "yes" else "refused"))

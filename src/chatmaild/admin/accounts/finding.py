@@ -22,6 +22,7 @@ def find_account(config: Config, address: str) -> Mailbox:
     """Return the mailbox of that name. Raises `UsageError`; `StoreError` if it is no account."""
     mailbox = find(config, address)
     if not mailbox.exists():
-        Entries(config).assert_home(mailbox)
+        with Entries(config) as entries:
+            entries.assert_home(mailbox)
         raise StoreError(f"{mailbox.address}: there is no such account")
     return mailbox

@@ -10,7 +10,7 @@ from typing import Any
 from chatmaild.accounts import contents
 from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
 from chatmaild.admin.accounts import everywhere
-from chatmaild.admin.accounts.finding import find
+from chatmaild.admin.accounts.finding import find, find_account
 from chatmaild.config.config import Config
 from chatmaild.console import Console, octets
 from chatmaild.errors import StoreError, UsageError
@@ -132,8 +132,8 @@ def own_setting(key: str, value: int) -> str:
 def show(args: argparse.Namespace, config: Config, console: Console) -> int:
     """Print one account. Returns the exit status."""
     mailbox = find(config, args.address)
-    if not mailbox.exists() and not mailbox.is_blocked():
-        raise StoreError(f"{mailbox.address}: there is no such account")
+    if not mailbox.is_blocked():
+        find_account(config, args.address)
     account = _describe(mailbox)
     scheme = (mailbox.hash() or "").partition("}")[0].lstrip("{") if account["account"] else None
     console.line(f"address             {account['address']}")

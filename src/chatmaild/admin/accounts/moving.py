@@ -86,7 +86,7 @@ def bring_in(args: argparse.Namespace, config: Config, console: Console) -> int:
     privileges.become(config.mail_user)
     results = []
     progress = console.progress(lambda: math.inf, "messages")
-    with source:
+    with source, entries:
         for moved in _named(args.source, transfer.receive(
                 source, lambda root: _find_here(config, entries, args.address or root), make_hash,
                 complain, progress.step)):
@@ -119,7 +119,7 @@ def _find_here(config: Config, entries: Entries, address: str) -> Mailbox:
     """Return the mailbox for an account. Raises `UsageError`, also if it lives elsewhere."""
     mailbox = find(config, address)
     try:
-        entries.assert_home(mailbox)
+        entries.reserve(mailbox)
     except DirectoryError:
         raise
     except StoreError as error:

@@ -84,8 +84,9 @@ def create(config: Config, visitor: Visitor) -> None:
     """Make the account directly, without a login. Raises `ChatmaildError`."""
     def work() -> None:
         hashed = passwordhash.hash_password(visitor.password.encode())
-        Entries(config).claim(visitor.mailbox, hashed)
-        visitor.mailbox.create(hashed, time.time())
+        with Entries(config) as entries:
+            entries.claim(visitor.mailbox, hashed)
+            visitor.mailbox.create(hashed, time.time())
 
     as_owner(config, work)
 
@@ -95,7 +96,7 @@ def remove(config: Config, visitor: Visitor) -> Finding:
     home = visitor.mailbox.home
 
     def work() -> None:
-        with Entries(config).deleting(visitor.mailbox):
+        with Entries(config) as entries, entries.deleting(visitor.mailbox):
             visitor.mailbox.delete()
 
     try:
