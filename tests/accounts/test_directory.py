@@ -58,6 +58,34 @@ def test_tables_of_a_later_release_are_left_alone(server, hosts):
     server.sql("UPDATE chatmaild_directory SET version = 1")
 
 
+def test_hosts_of_two_releases_are_at_work_on_the_tables_of_the_later_one(
+        server, hosts, monkeypatch):
+    """While one after the other is upgraded. The later release adds a column."""
+    former, later = hosts
+    former.claim(ADDRESS, HASH)
+    superuser = server.conninfo("postgres")
+    try:
+        with monkeypatch.context() as release:
+            release.setattr(directoryschema, "VERSION", 2)
+            release.setattr(directoryschema, "STATEMENTS", (
+                *directoryschema.STATEMENTS,
+                "ALTER TABLE account ADD COLUMN IF NOT EXISTS made bigint NOT NULL DEFAULT 7"))
+            assert directoryschema.init(superuser) == directoryschema.init(superuser) == 2
+        assert server.sql("SELECT made FROM account", directoryschema.OURS) == "7"
+        with pytest.raises(DirectoryError, match="version 2, but .* upgrade it here"):
+            directoryschema.init(superuser)
+        assert former.version() == 2
+        assert former.claim(f"other@{DOMAIN}", HASH).made and later.find(f"other@{DOMAIN}")
+        former.update(ADDRESS, HASH, True, False)
+        assert later.find(ADDRESS).blocked
+        assert former.begin_move(ADDRESS, "b") and later.end_move(ADDRESS, HASH, False)
+        former.invite(DOMAIN, "batch", [TOKEN], 1000, 2000)
+        assert later.claim(f"third@{DOMAIN}", HASH, TOKEN, invited=False, now=1500).made
+    finally:
+        server.sql("ALTER TABLE account DROP COLUMN IF EXISTS made")
+        server.sql("UPDATE chatmaild_directory SET version = 1")
+
+
 @pytest.mark.parametrize("statement", [
     "DROP TABLE account", "TRUNCATE account", "UPDATE chatmaild_directory SET version = 2"])
 def test_our_role_changes_rows_and_no_more(server, hosts, statement):

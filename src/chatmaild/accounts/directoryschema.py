@@ -2,6 +2,9 @@
 
 `STATEMENTS` may be run again at any time, by the owner of the database or a superuser; existing
 rows stay. Our role can log in once an admin gives it a password or a line in pg_hba.conf.
+
+A later release appends to them, by statements that may be repeated too, and raises `VERSION`. They
+only add, and what they add has a default: hosts with the former release are still at work.
 """
 
 from typing import Any
@@ -63,6 +66,8 @@ def init(conninfo: str) -> int:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext('chatmaild'))")
         for statement in STATEMENTS:
             cursor.execute(statement)
+        cursor.execute("UPDATE chatmaild_directory SET version = %(new)s WHERE version < %(new)s",
+                       {"new": VERSION})
         cursor.execute("SELECT version FROM chatmaild_directory")
         return int(cursor.fetchone()[0])
 

@@ -13,6 +13,7 @@ from chatmaild.accounts.directory import Directory
 from chatmaild.accounts.directorylines import Session
 from chatmaild.accounts.directoryrows import Node
 from chatmaild.admin.check import others, packetfilter, peers
+from chatmaild.admin.check.findings import Level
 from chatmaild.admin.servers import doveconf
 from chatmaild.admin.wiring import otherhosts
 from chatmaild.admin.wiring.otherhosts import Known
@@ -39,7 +40,10 @@ def codes(findings):
     return list(bad(findings))
 
 
-def check(postfix, dovecot, config, packets=""):
+CLOSED = ":INPUT DROP [0:0]"
+
+
+def check(postfix, dovecot, config, packets=CLOSED):
     return others.check(otherhosts.ask(config), packets, postfix, dovecot, config)
 
 
@@ -125,18 +129,27 @@ def test_a_packet_filter_that_leaves_it_open_is_seen(rules):
 
 
 @pytest.mark.parametrize("address, packets, found", [
-    ("192.0.2.10", "", []), ("10.0.0.1", "", []), ("fd00::1", "", []),
-    ("9.9.9.9", "", ["directory-lmtp"]), ("9.9.9.9", ":INPUT DROP [0:0]", []),
+    ("10.0.0.1", "", []), ("fd00::1", "", []), ("100.64.0.1", "", []),
+    ("192.0.2.10", "", ["directory-lmtp"]), ("192.0.2.10", CLOSED, []),
     ("10.0.0.1 2620:fe::fe", "", ["directory-lmtp"]), ("*", "", ["directory-lmtp"]),
-    ("::", "", ["directory-lmtp"]), ("*", ":INPUT DROP [0:0]", [])])
-def test_a_port_that_strangers_may_reach_is_named(address, packets, found):
+    ("::", "", ["directory-lmtp"]), ("*", CLOSED, [])])
+def test_a_port_that_strangers_may_reach_is_a_failure(address, packets, found):
+    """Whoever reaches it passes by every filter."""
     text = DOVECOT.replace("192.0.2.10", address)
-    assert codes(others.check_dovecot(dovecot(text), [], packets)) == found
+    findings = list(others.check_dovecot(dovecot(text), [], packets))
+    assert [each.code for each in findings if each.level is Level.FAILURE] == found
+
+
+@pytest.mark.parametrize("version, level", [
+    (None, Level.FAILURE), (0, Level.FAILURE), (1, Level.OK), (2, Level.WARNING)])
+def test_tables_of_another_release_are_named(host, version, level):
+    known = Known((Node("one.example", "192.0.2.10", True, 0),), version)
+    first, *_ = others.check(known, CLOSED, None, None, inifile.load(host.ini))
+    assert first.level is level
 
 
 @pytest.mark.parametrize("before, after, code", [
     ("port = 24", "port = 2424", "directory-lmtp"),
-    ("    address = 192.0.2.10\n", "", "directory-lmtp"),
     ("login_trusted_networks = 192.0.2.20\n", "", "directory-trusted")])
 def test_the_others_get_in_and_nobody_else(host, before, after, code):
     text = DOVECOT.replace(before, after)

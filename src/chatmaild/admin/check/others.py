@@ -55,6 +55,9 @@ def _secret(path: Path) -> Iterator[Finding]:
 def _tables(config: Config, version: int | None) -> Finding:
     if version == directoryschema.VERSION:
         return ok("directory", str(config.directory), "answers")
+    if version and version > directoryschema.VERSION:
+        return warning("directory-version", str(config.directory), f"its tables are of version "
+                       f"{version}, and of a later release than this host", "apt upgrade")
     return failure("directory-version", str(config.directory),
                    f"its tables are of version {version}, not {directoryschema.VERSION}",
                    "chatmaild directory init, as the owner of the database")
@@ -137,7 +140,7 @@ def _closed(listeners: list[Block], where: str, packets: str) -> Finding:
         return ok("directory-lmtp", where, f"{text}; a rule of the packet filter closes it")
     if not any(packetfilter.is_public(address) for address in addresses):
         return ok("directory-lmtp", where, f"{text}, which the internet does not reach")
-    return warning("directory-lmtp", where, f"{text}, and no rule of a packet filter on this host "
+    return failure("directory-lmtp", where, f"{text}, and no rule of a packet filter on this host "
                    "closes it: whoever reaches it passes by the filter",
                    f"{GUIDE} for the lines; try from outside: nc -vz "
                    f"{addresses[0]} {LMTP_PORT}")

@@ -12,6 +12,9 @@ from chatmaild.errors import ChatmaildError
 COMMANDS = ("nft list ruleset", "iptables-save", "ip6tables-save")
 """Tools whose rules hold side by side; those of ufw and firewalld are among them."""
 
+_PRIVATE = tuple(map(ipaddress.ip_network, (
+    "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "127.0.0.0/8",
+    "169.254.0.0/16", "fc00::/7", "fe80::/10", "::1/128")))
 _ENDS = re.compile(r"\b(drop|reject|DROP|REJECT)\b")
 
 
@@ -50,4 +53,4 @@ def is_public(address: str) -> bool:
         ip = ipaddress.ip_address(address)
     except ValueError:      # a name, or all
         return True
-    return ip.is_global or ip.is_unspecified
+    return not any(ip in network for network in _PRIVATE)
