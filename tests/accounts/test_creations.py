@@ -2,13 +2,11 @@
 
 import errno
 import os
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from chatmaild.accounts.creations import SYNCED, NewAccount, create_all
+from chatmaild.accounts.creations import NewAccount, create_all
 from chatmaild.accounts.lifecycle import Creation
 from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.config import inifile
@@ -49,22 +47,13 @@ def outcomes(accounts):
             yield "error"
 
 
-@pytest.fixture(params=["alone", "with helpers"])
-def helpers(request):
-    if request.param == "alone":
-        yield None
-    else:
-        with ThreadPoolExecutor() as pool:
-            yield pool
-
-
-def test_each_has_its_own_outcome(boxes, directory, helpers):
+def test_each_has_its_own_outcome(boxes, directory):
     boxes.find(name(1)).create("{PLAIN}first", 0)
     boxes.find(name(2)).block()
     (directory / name(3)).symlink_to("/nowhere")
     accounts = [new(directory, number) for number in range(6)]
     accounts[5].claim = f"{directory}/.invites/spent"
-    create_all(accounts, 0, helpers)
+    create_all(accounts, 0)
     assert list(outcomes(accounts)) == [
         Creation.DONE, Creation.EXISTS, Creation.BLOCKED, "error", Creation.DONE,
         Creation.CLAIM_GONE]
@@ -117,32 +106,20 @@ def test_what_is_together_is_synced_together(directory, monkeypatch):
     assert len(calls) == 21     # a password and a directory each, and the domain's
 
 
-def test_the_disk_may_sync_several_at_a_time(directory, monkeypatch):
-    fsync, together, first = os.fsync, threading.Barrier(SYNCED), set()
+def test_the_disk_begins_with_all_before_anybody_waits_for_one(directory, monkeypatch):
+    """It is told to write each by POSIX_FADV_DONTNEED, once the hash is in the file."""
+    advise, fsync, calls = os.posix_fadvise, os.fsync, []
 
-    def wait_for_the_others(fd):
-        if threading.get_ident() not in first:
-            first.add(threading.get_ident())
-            together.wait(60)
+    def begin(fd, *rest):
+        calls.append(("begin", os.fstat(fd).st_size))
+        assert rest == (0, 0, os.POSIX_FADV_DONTNEED)
+        advise(fd, *rest)
+
+    def wait(fd):
+        calls.append(("wait", None))
         fsync(fd)
 
-    monkeypatch.setattr(os, "fsync", wait_for_the_others)
-    accounts = [new(directory, number) for number in range(10)]
-    with ThreadPoolExecutor(SYNCED - 1) as pool:
-        create_all(accounts, 0, pool)
-    assert set(outcomes(accounts)) == {Creation.DONE}
-
-
-def test_helpers_that_hang_elsewhere_hold_up_nobody(directory):
-    """Those of all domains are the same threads."""
-    accounts = [new(directory, number) for number in range(3)]
-    over = threading.Event()
-    with ThreadPoolExecutor(1) as helpers:
-        helpers.submit(over.wait)
-        making = threading.Thread(target=create_all, args=(accounts, 0, helpers))
-        making.start()
-        making.join(60)
-        was_held_up = making.is_alive()
-        over.set()
-        making.join()
-    assert not was_held_up and list(outcomes(accounts)) == [Creation.DONE] * 3
+    monkeypatch.setattr(os, "posix_fadvise", begin)
+    monkeypatch.setattr(os, "fsync", wait)
+    create_all([new(directory, number) for number in range(3)], 0)
+    assert calls == [("begin", len(HASH) + 1)] * 3 + [("wait", None)] * 7

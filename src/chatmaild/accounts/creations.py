@@ -5,9 +5,7 @@ together. Each succeeds or fails by itself.
 """
 
 import os
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 from functools import partial
 
 from chatmaild.accounts import lifecycle
@@ -15,9 +13,6 @@ from chatmaild.accounts.layout import DAY, ENFORCE_ENCRYPTION, PASSWORD, explain
 from chatmaild.accounts.lifecycle import Creation
 from chatmaild.disk import atomic
 from chatmaild.errors import StoreError
-
-SYNCED = 4
-"""Accounts that the disk syncs at a time."""
 
 
 class NewAccount:
@@ -63,6 +58,8 @@ class NewAccount:
         os.close(os.open(marker, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         content = self.password_hash.encode("ascii") + b"\n"
         self._fd = atomic.new_file(password, content, mtime=day)
+        # The disk begins now, with those of all, so that the syncs wait once and not in turn.
+        os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
         lifecycle.inherit_owner(os.path.dirname(self.home), self._new, marker, password)
 
     def sync(self) -> None:
@@ -94,18 +91,18 @@ def create(account: NewAccount, now: float) -> Creation:
     return account.outcome()
 
 
-def create_all(accounts: Sequence[NewAccount], now: float, helpers: Executor | None = None) -> None:
+def create_all(accounts: Sequence[NewAccount], now: float) -> None:
     """Make accounts of one domain; then each of them knows its `outcome`.
 
-    `now` is in seconds since the epoch. With `helpers` to wait for it as well, the disk syncs
-    `SYNCED` at a time.
+    `now` is in seconds since the epoch.
     """
     day = int(now) // DAY * DAY
     directory = os.path.dirname(accounts[0].home)
     try:
         for account in accounts:
             account.attempt(partial(account.write, day))
-        _sync_all(accounts, helpers)
+        for account in accounts:
+            account.attempt(account.sync)
         with atomic.locked(directory):
             for account in accounts:
                 account.attempt(account.take_place)
@@ -116,22 +113,3 @@ def create_all(accounts: Sequence[NewAccount], now: float, helpers: Executor | N
     finally:
         for account in accounts:
             account.close()
-
-
-def _sync_all(accounts: Sequence[NewAccount], helpers: Executor | None) -> None:
-    waiting = deque(accounts)
-    helping = [helpers.submit(_sync, waiting) for _ in range(min(len(accounts), SYNCED) - 1)
-               ] if helpers else []
-    _sync(waiting)
-    for helper in helping:
-        if not helper.cancel():     # who has not begun may be held up by another disk
-            helper.result()
-
-
-def _sync(waiting: deque[NewAccount]) -> None:
-    while True:
-        try:
-            account = waiting.popleft()
-        except IndexError:
-            return
-        account.attempt(account.sync)

@@ -41,7 +41,6 @@ class Makers:
         # A hash takes 2 ms of a core; with more at a time than cores all of them would be late.
         self._hashers = ThreadPoolExecutor(os.cpu_count() or 1, "hash")
         self._writers = ThreadPoolExecutor(DOMAINS, "write")
-        self._helpers = ThreadPoolExecutor(creations.SYNCED - 1, "sync")
         self._changed = threading.Condition()
         # By directory of the domain, which is there as long as a thread writes its accounts.
         self._waiting: dict[str, list[_Job]] = {}
@@ -73,7 +72,6 @@ class Makers:
         with self._changed:
             self._changed.wait_for(lambda: not self._waiting)
         self._writers.shutdown()
-        self._helpers.shutdown()
 
     def _hash(self, job: _Job, home: str, password: bytes, claim: str | None) -> None:
         try:
@@ -101,8 +99,7 @@ class Makers:
             jobs = self._waiting[directory][:TOGETHER]
             del self._waiting[directory][:TOGETHER]
         try:
-            creations.create_all([job.account for job in jobs if job.account], time.time(),
-                                 self._helpers)
+            creations.create_all([job.account for job in jobs if job.account], time.time())
         except Exception as error:
             for job in jobs:
                 job.error = error
