@@ -9,11 +9,12 @@ class FakeGateway:
     """Answers POSTs with `status`; records the tokens it was sent, in order.
 
     `delay` seconds pass before an answer; `hang_up` closes the connection in the middle of a
-    request instead; `verdicts` gives single tokens a status of their own.
+    request instead; `verdicts` gives single tokens a status of their own; `tls` is a context.
     """
 
-    def __init__(self, status=200, delay=0.0):
+    def __init__(self, status=200, delay=0.0, tls=None):
         self.status = status
+        self.tls = tls
         self.delay = delay
         self.hang_up = False
         self.headers = ""
@@ -29,7 +30,7 @@ class FakeGateway:
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.port}/notify"
+        return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}/notify"
 
     @property
     def counts(self):
@@ -43,7 +44,8 @@ class FakeGateway:
         await self.stop()
 
     async def start(self):
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port,
+                                                  ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self):

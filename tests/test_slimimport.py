@@ -36,6 +36,15 @@ def test_a_postponed_module_is_loaded_when_a_name_in_it_is_used(loads):
         module.question
 
 
+def test_what_is_known_of_a_postponed_module_does_not_load_it(loads):
+    slimimport.postpone(NAME, question=len)
+    module = imported()
+    assert module.question is len and not loads
+    assert module.answer == 42 and loads == [1]
+    with pytest.raises(AttributeError, match="question"):
+        imported().question
+
+
 def test_threads_that_use_it_at_once_load_it_once(loads):
     slimimport.postpone(NAME)
     module = imported()

@@ -54,8 +54,8 @@ DAEMONS = ("doveauth", "lastlogin", "metadata", "notifier", "recipients", "filte
 JOBS = ("expire", "quota-expire", "end-sessions")
 """They log like the daemons, because nobody reads their output."""
 
-WITHOUT_TLS = ("doveauth", "lastlogin", "metadata", "recipients")
-"""Services on asyncio that never use TLS and so need not load OpenSSL."""
+WITHOUT_OPENSSL = ("doveauth", "lastlogin", "metadata", "notifier", "recipients")
+"""Services that hash too little to load OpenSSL for it."""
 
 
 class _HelpFormatter(argparse.HelpFormatter):
@@ -98,7 +98,7 @@ def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
                                       formatter_class=_HelpFormatter)
         command.set_defaults(usage=command)
         if name in argv:
-            if name in WITHOUT_TLS:
+            if name in WITHOUT_OPENSSL:
                 slimimport.asyncio_without_openssl()
             importlib.import_module(module).configure(command)
             if name in DAEMONS:

@@ -1,12 +1,12 @@
 """Saves memory: imports libraries without what they would load for things not used here.
 
-Imported before all others, since a module cannot be unloaded.
+The package imports it before all others, since a module cannot be unloaded.
 """
 
 import importlib
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -31,7 +31,7 @@ def absent(*names: str) -> Iterator[None]:
 
 
 def asyncio_without_openssl() -> None:
-    """Import asyncio for a service that has no use for TLS: saves 5 of 24 MB.
+    """Import asyncio for a service that has no use for TLS at first: saves 5 of 24 MB.
 
     asyncio and hashlib load OpenSSL if they find it, and work without. Does nothing in a process
     that has imported one of them already, such as a test run.
@@ -61,14 +61,32 @@ class _Postponed(ModuleType):
         return getattr(importlib.import_module(own), name)
 
 
-def postpone(name: str) -> None:
-    """Load the module `name`, whoever imports it, only when a name in it is used.
+def postpone(name: str, **known: Callable[..., Any]) -> None:
+    """Load the module `name`, whoever imports it, only when something in it is used that is not
+    `known`.
 
     Not for what is used first in trouble: there may be no descriptor left to load it.
     """
-    sys.modules.setdefault(name, _Postponed(name))
+    module = _Postponed(name)
+    vars(module).update(known)
+    sys.modules.setdefault(name, module)
 
 
-# dataclasses and asyncio import it, and with it ast and dis, for what none of our daemons does: 0.9
-# of 11 MB, and a sixth of the time to start. Since Python 3.13 each dataclass needs it.
-postpone("inspect")
+def _annotations(of: Any) -> dict[str, Any]:
+    """What inspect.get_annotations returns without options."""
+    return dict(getattr(of, "__annotations__", ()))
+
+
+# dataclasses and asyncio import it, and with it ast and dis, for what none of our daemons does: 1.1
+# of 11 MB, and a sixth of the time to start. But Python 3.13 asks it about each dataclass.
+postpone("inspect", get_annotations=_annotations)
+
+# asyncio imports it, and it makes TLS of OpenSSL, which only a notifier needs that rings.
+postpone("asyncio.sslproto")
+
+# argparse loads it for translations that Python does not have, and works without.
+with absent("gettext"):
+    import argparse  # noqa: E402,F401
+
+# subprocess, which asyncio loads, imports it for the encoding of text.
+postpone("locale")

@@ -50,8 +50,7 @@ def test_a_service_says_when_it_is_ready_reloads_and_stops(tmp_path, last):
             reloaded, stopped, modules = service.communicate(timeout=60)[0].splitlines()
     assert service.returncode == 0
     assert (reloaded, stopped) == ("chat.example", "stopped")
-    if sys.version_info < (3, 13):      # later, dataclasses needs it
-        assert "ast" not in modules.split(), "something loads `inspect`, see slimimport"
+    assert "ast" not in modules.split(), "something loads `inspect`, see slimimport"
 
 
 MANY = """

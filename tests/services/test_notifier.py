@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -108,6 +109,30 @@ def test_killed_in_the_middle_each_is_announced_and_none_for_ever(tmp_path):
                 await fake.until(lambda: len(fake.tokens) >= before + left)
                 await process.stop()
             assert max(fake.counts.values()) <= 4
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_gateway_with_tls_is_told_if_its_certificate_is_valid(tmp_path, monkeypatch, trusted):
+    certificate, key = tmp_path / "certificate", tmp_path / "key"
+    subprocess.run(["openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt",
+                    "ec_paramgen_curve:prime256v1", "-keyout", key, "-out", certificate,
+                    "-subj", "/CN=gateway", "-addext", "subjectAltName=IP:127.0.0.1"],
+                   check=True, stderr=subprocess.DEVNULL)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate, key)
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+
+    async def scenario():
+        async with FakeGateway(tls=tls) as fake:
+            process = Process(tmp_path, fake.url)
+            await process.start()
+            answer = await notifierclient.probe(process.path, "ab12", "token")
+            assert fake.tokens == ["token"] * trusted
+            assert (answer.status, answer.text) == (
+                (200, "Said") if trusted else (0, "its certificate is not valid for this name"))
+            await process.stop()
     asyncio.run(scenario())
 
 
