@@ -43,6 +43,27 @@ def test_a_wired_host_has_nothing_to_change(host):
     assert "nothing to change" in host.chatmaild("wire").stdout
 
 
+BY_HAND = """
+cd /usr/src/chatmaild
+cat postfix/main.cf >> /etc/postfix/main.cf
+sh postfix/master.sh
+install -m 0644 dovecot/$(dovecot --version | cut -d . -f 1-2)/*.conf /etc/dovecot/conf.d/
+echo fs.inotify.max_user_instances = 1280 > /etc/sysctl.d/60-chatmaild.conf
+"""
+"""The lines of doc/wiring-by-hand.md."""
+
+
+def test_a_host_wired_by_hand_has_nothing_to_change(unwired):
+    before = configuration()
+    unwired.run("sh", "-exc", BY_HAND)
+    try:
+        done = unwired.chatmaild("wire", check=False)
+        assert "nothing to change" in done.stdout, done.stdout + done.stderr
+    finally:
+        for path in configuration().keys() - before.keys():
+            Path(path).unlink()
+
+
 def test_a_plan_changes_nothing(unwired):
     before = configuration()
     plan = json.loads(unwired.chatmaild("wire", "--json").stdout)

@@ -410,3 +410,19 @@ def test_a_plan_goes_as_far_as_it_can_while_the_directory_does_not_answer(releas
     assert obstacle.place == str(SEVERAL.directory) and "connection refused" in obstacle.text
     places = {step.place for step in plan.steps}
     assert places > set(NETWORK_UNITS) and HOSTS not in places
+
+
+@pytest.mark.parametrize("release, version", [("bookworm", "2.3"), ("trixie", "2.4")])
+def test_what_was_written_by_hand_stays_as_it_is(release, version):
+    """By the lines of doc/wiring-by-hand.md, which have other comments, and dots in a pattern."""
+    by_hand = {f"/etc/dovecot/conf.d/{path.name}": path.read_text()
+               for path in (TREE / "dovecot" / version).glob("*.conf")}
+    by_hand[SYSCTL] = "fs.inotify.max_user_instances = 1280\n"
+    received = rf"regexp:{{ {{ /^Received: .*\(Authenticated sender: [^)]*@{DOMAIN}\)/ IGNORE }} }}"
+    found = changes(host(release, main={"chat_received": received}, files=by_hand,
+                         dovecot=dovecot(release, "wired")))
+    assert not found.keys() & {"chat_received", *by_hand}
+    other = changes(host(release, main={"chat_received": received.replace(DOMAIN, "x.example")},
+                         files={**by_hand, SYSCTL: "fs.inotify.max_user_instances = 512\n"},
+                         dovecot=dovecot(release, "wired")))
+    assert {"chat_received", SYSCTL} <= other.keys()

@@ -8,7 +8,7 @@ the same service removes the login again for everybody else.
 import re
 from collections.abc import Iterator
 
-from chatmaild.admin.servers.postconf import Service
+from chatmaild.admin.servers.postconf import PROBE, PostfixError, Service
 from chatmaild.admin.wiring.changes import Changes
 from chatmaild.admin.wiring.steps import Obstacle, Step
 from chatmaild.config.config import Config
@@ -73,11 +73,23 @@ def _chain(changes: Changes, service: str, base: str, parameter: str) -> Iterato
     yield from changes.option(service, "header_checks", f"${parameter}", _WHY, _CODES)
 
 
+def received(login: str) -> str:
+    """Return a Received header as smtpd writes it for a client that has logged in.
+
+    `login` is "" where it does not name logins.
+    """
+    name = f"\n\t(Authenticated sender: {login})" if login else ""
+    return (f"Received: from [192.0.2.1] (unknown [192.0.2.1]){name}\n"
+            "\tby mail.invalid (Postfix) with ESMTPSA id 4XYZ\n"
+            "\tfor <someone@example.org>; Sun, 22 Nov 2026 12:00:00 +0000 (UTC)")
+
+
 def _tables(changes: Changes, config: Config) -> Iterator[Step]:
-    names = "|".join(re.escape(domain) for domain in config.mail_domains)
-    login = rf"\(Authenticated sender: [^)]*@({names})\)"
-    yield from changes.parameter(
-        "chat_received", f"regexp:{{ {{ /^Received: .*{login}/ IGNORE }} }}", _WHY, _CODES)
+    if not _takes_out(changes, config):
+        names = "|".join(re.escape(domain) for domain in config.mail_domains)
+        login = rf"\(Authenticated sender: [^)]*@({names})\)"
+        yield from changes.parameter(
+            "chat_received", f"regexp:{{ {{ /^Received: .*{login}/ IGNORE }} }}", _WHY, _CODES)
     if _hides_logins(changes):
         myhostname = re.escape(changes.host.postfix.get("myhostname"))
         yield from changes.parameter(
@@ -85,6 +97,17 @@ def _tables(changes: Changes, config: Config) -> Iterator[Step]:
             r"regexp:{ { /^(Received: .*[^[:space:]])[[:space:]]+\(Authenticated sender: [^)]*\)"
             rf"([[:space:]]+by {myhostname} .*)/ REPLACE $${{1}}$${{2}} }} }}",
             "ordinary users' Received lines name no login, as before", ())
+
+
+def _takes_out(changes: Changes, config: Config) -> bool:
+    """Whether chat_received does so already, whatever its form."""
+    table = changes.host.main.get("chat_received", "")
+    try:
+        return bool(table) and all(
+            changes.host.postfix.ask(table, received(f"{PROBE}@{domain}")) == "IGNORE"
+            for domain in config.mail_domains)
+    except PostfixError:
+        return False
 
 
 def _hides_logins(changes: Changes) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from chatmaild.admin.servers.usernames import keeps_domain, may_take_domains
 from chatmaild.admin.wiring import listeners
 from chatmaild.admin.wiring.observation import Host
-from chatmaild.admin.wiring.steps import Kind, Obstacle, Step
+from chatmaild.admin.wiring.steps import Kind, Obstacle, Step, same_settings
 from chatmaild.config.config import Config
 
 EXAMPLE = "chat.example.org"
@@ -106,7 +106,7 @@ def _names_database(text: str) -> bool:
 
 def _file(host: Host, path: str, text: str, why: str, codes: tuple[str, ...]) -> Iterator[Step]:
     was = host.files.get(path)
-    if text and was != text:
+    if text and (was is None or not same_settings(was, text)):
         yield Step(Kind.FILE, path, "", was, text, why, codes)
     elif not text and was is not None:
         yield Step(Kind.FILE, path, "", was, None, "no longer needed", codes)
@@ -194,6 +194,8 @@ def _formats(host: Host, config: Config, path: str) -> Iterator[str | Obstacle]:
                            f"{holds} is set after {path}, and cuts chat domains off",
                            "take the later line out, or extend it: doc/wiring-by-hand.md")
         if not value or all(keeps_domain(value, domain) for domain in config.mail_domains):
+            if f"auth_username_format = {value}\n" in ours:     # written by hand
+                yield _format(scope, value)
             continue
         extended = extend(value, config.mail_domains, dovecot.is_23)
         if (keeps_domain(value, "") is None and not dovecot.is_23
@@ -203,9 +205,12 @@ def _formats(host: Host, config: Config, path: str) -> Iterator[str | Obstacle]:
                            f"if it makes alice of alice@{config.mail_domains[0]} today, then:\n"
                            f"auth_username_format = {extended}")
             continue
-        line = f"auth_username_format = {extended}\n"
-        yield f"# the host's own {scope}: {value}\n" + (
-            line if scope == "global" else f"protocol lmtp {{\n  {line}}}\n")
+        yield f"# the host's own {scope}: {value}\n" + _format(scope, extended)
+
+
+def _format(scope: str, value: str) -> str:
+    line = f"auth_username_format = {value}\n"
+    return line if scope == "global" else f"protocol lmtp {{\n  {line}}}\n"
 
 
 def extend(value: str, domains: tuple[str, ...], is_23: bool) -> str:

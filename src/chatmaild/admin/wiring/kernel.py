@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from chatmaild.admin.servers.doveconf import Dovecot
 from chatmaild.admin.wiring.observation import SYSCTL, Host
-from chatmaild.admin.wiring.steps import Kind, Step
+from chatmaild.admin.wiring.steps import Kind, Step, same_settings
 
 SPARE = 256
 """Instances beside those of IMAP sessions."""
@@ -25,7 +25,10 @@ def plan(host: Host) -> Iterator[Step]:
     text = ("# Written by chatmaild wire. Chat users share one uid; with fewer, mail is late.\n"
             f"fs.inotify.max_user_instances = {instances}\n")
     was = host.files.get(SYSCTL)
-    if was == text or was is None and (host.inotify is None or host.inotify >= instances):
+    if was is None:
+        if host.inotify is None or host.inotify >= instances:
+            return
+    elif same_settings(was, text):
         return
     yield Step(Kind.FILE, SYSCTL, "", was, text,
                f"a waiting IMAP session takes one; the kernel grants {host.inotify}", ("inotify",))

@@ -84,3 +84,13 @@ class Plan:
     def curing(self, code: str) -> list[Step]:
         """Return the steps that mend the finding of `check` with this `code`."""
         return [step for step in self.steps if code in step.cures]
+
+
+def same_settings(one: str, other: str) -> bool:
+    """Whether two files of settings differ by nothing but comments and white space."""
+    return _settings(one) == _settings(other)
+
+
+def _settings(text: str) -> list[list[str]]:
+    return [line.split() for line in text.splitlines() if line.strip()
+            and not line.lstrip().startswith("#")]
