@@ -21,6 +21,7 @@ pytestmark = pytest.mark.parametrize("release", RELEASES)
     ("mime_header_checks", "regexp:{ /name=.*exe/ REJECT }", None),
     ("mime_header_checks", "regexp:{ /name=.*(asc|exe)/ REJECT }", "failure"),
     ("smtp_header_checks", "regexp:{ /^Chat-/ IGNORE }", "failure"),
+    ("lmtp_header_checks", "regexp:{ /^Chat-/ IGNORE }", "failure"),
     ("header_checks", "regexp:{ /^Subject:/ BCC archive@example.org }", "failure"),
 ])
 def test_tables(release, parameter, table, level):

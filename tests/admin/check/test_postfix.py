@@ -212,6 +212,7 @@ def test_broken_header_checks_are_reported(release):
     ({"sender_canonical_maps": f"inline:{{ @{DOMAIN}=SRS0=x=y@example.org }}"},
      {"aliases": "failure"}),
     ({"smtp_generic_maps": f"inline:{{ @{DOMAIN}=me@isp.example }}"}, {"aliases": "failure"}),
+    ({"lmtp_generic_maps": f"inline:{{ @{DOMAIN}=me@isp.example }}"}, {"aliases": "failure"}),
     ({"masquerade_domains": "example.net example.org"}, {"masquerade": "failure"}),
     ({"masquerade_domains": f"!{DOMAIN} example.org"}, {}),
     ({"masquerade_domains": f"{DOMAIN} example.org"}, {}),

@@ -159,7 +159,7 @@ def _postmaster(postfix: Postfix, domain: str) -> Finding:
 
 
 def _rewritten(name: str, place: str, key: str, domain: str, target: str) -> Finding:
-    if name in ("sender_canonical_maps", "smtp_generic_maps"):
+    if name in ("lmtp_generic_maps", "sender_canonical_maps", "smtp_generic_maps"):
         return failure("aliases", place, f"the sender of chat mail becomes {target}",
                        f"keep {domain} out of the table; postsrsd has SRS_EXCLUDE_DOMAINS in "
                        "/etc/default/postsrsd, or domains in postsrsd.conf")

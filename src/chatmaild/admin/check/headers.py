@@ -17,7 +17,8 @@ _OUTER = ('Content-Type: multipart/encrypted; protocol="application/pgp-encrypte
 _INNER = ("Content-Type: application/pgp-encrypted",
           'Content-Type: application/octet-stream; name="encrypted.asc"',
           'Content-Disposition: inline; filename="encrypted.asc";')
-_TABLES = {"header_checks": _OUTER, "mime_header_checks": _INNER, "smtp_header_checks": _OUTER}
+_TABLES = {"header_checks": _OUTER, "mime_header_checks": _INNER, "lmtp_header_checks": _OUTER,
+           "smtp_header_checks": _OUTER}
 
 _HARMFUL = frozenset(("BCC", "DISCARD", "HOLD", "IGNORE", "REDIRECT", "REJECT", "REPLACE", "STRIP"))
 

@@ -11,8 +11,8 @@ from chatmaild.admin.wiring.changes import Changes
 from chatmaild.admin.wiring.steps import Obstacle, Step
 from chatmaild.config.config import Config
 
-TABLES = ("canonical_maps", "recipient_canonical_maps", "sender_canonical_maps",
-          "smtp_generic_maps")
+TABLES = ("canonical_maps", "lmtp_generic_maps", "recipient_canonical_maps",
+          "sender_canonical_maps", "smtp_generic_maps")
 _WHY = "chat addresses stay as they are"
 
 
