@@ -10,7 +10,8 @@ checkouts alternately.
 """
 
 import argparse
-import logging
+import contextlib
+import os
 import sys
 import tempfile
 import time
@@ -25,7 +26,6 @@ import openpgpmessages  # noqa: E402
 
 from chatmaild.config import inifile  # noqa: E402
 from chatmaild.daemon import logs, process  # noqa: E402
-from chatmaild.daemon.logoutput import Descriptor, PatientHandler  # noqa: E402
 from chatmaild.filter.client import Direction  # noqa: E402
 from chatmaild.filter.milter import MilterServer, Site  # noqa: E402
 from chatmaild.filter.questions import Account, MailboxState  # noqa: E402
@@ -108,13 +108,13 @@ def main():
     parser.add_argument("--messages", type=int, default=3000)
     args = parser.parse_args()
     config = inifile.parse(b"[chatmaild]\nmail_domains = chat.test\n", "bench")
-    server = MilterServer(Site(config, Direction.OUTGOING, World()), logs.AddressLabel(False))
     headers = [(name, b" " + value) for name, value in openpgpmessages.headers(ALICE)]
     body = openpgpmessages.mime_body(openpgpmessages.gpg_symmetric(args.size))
     chunks = [body[at:at + 65535] for at in range(0, len(body), 65535)]
-    with tempfile.TemporaryFile() as log:
-        logging.basicConfig(handlers=[PatientHandler(Descriptor(log.fileno()))],
-                            level=logging.INFO)
+    with tempfile.TemporaryFile("w") as log, contextlib.redirect_stderr(log):
+        os.environ["JOURNAL_STREAM"] = "0:0"
+        logs.setup("callbacks", is_daemon=True)
+        server = MilterServer(Site(config, Direction.OUTGOING, World()), logs.AddressLabel(False))
         process.share_heap()
         call, context = callbacks(server), Context()
         call["negotiate"](context, [0x1FF, 0x1FFFFF, 0, 0])

@@ -43,6 +43,28 @@ logging.error("first\\nsecond")
     assert done.stderr == "<3>first\n<3>second\n"
 
 
+@pytest.mark.parametrize("reader, lines", [("journal", ["<6>50% done"] * 2),
+                                           ("terminal", ["INFO 50% done"] * 2)])
+def test_a_quick_line_looks_like_any_other(reader, lines):
+    program = """
+import logging
+from chatmaild.daemon import logs
+logs.setup("chatmaild-test", is_daemon=True)
+log = logging.getLogger("test")
+quick = logs.quick(log)
+log.info("50% done")
+quick("50% done")
+assert (quick == log.info) == ("JOURNAL_STREAM" not in logs.os.environ)
+"""
+    environment = os.environ | {"PYTHONPATH": str(SRC)}
+    environment.pop("JOURNAL_STREAM", None)
+    if reader == "journal":
+        environment["JOURNAL_STREAM"] = "8:1"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
+                          timeout=60, env=environment)
+    assert [line[-len(lines[0]):] for line in done.stderr.splitlines()] == lines
+
+
 def test_the_place_of_an_error_does_not_quote_it():
     try:
         {}["secret"]

@@ -8,6 +8,7 @@ import logging
 import os
 import select
 import socket
+import threading
 from typing import Protocol
 
 _AT_ONCE = select.PIPE_BUF
@@ -28,26 +29,32 @@ class PatientHandler(logging.Handler):
     def __init__(self, output: Output):
         super().__init__()
         self._output = output
+        self._one_by_one = threading.Lock()
         self._rest = b""
         self._lost = 0
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write `record`, or count it as lost."""
         try:
-            if self._lost and self._write(self._notice(record.name)):
-                self._lost = 0
-            if self._lost or not self._write(record):
-                self._lost += 1
+            self.write(self.format(record))
         except Exception:
             self.handleError(record)
 
-    def _notice(self, name: str) -> logging.LogRecord:
-        return logging.LogRecord(name, logging.WARNING, "", 0,
+    def write(self, text: str) -> None:
+        """Write `text`, which is formatted already and needs no record, or count it as lost."""
+        with self._one_by_one:
+            if self._lost and self._take(self.format(self._notice())):
+                self._lost = 0
+            if self._lost or not self._take(text):
+                self._lost += 1
+
+    def _notice(self) -> logging.LogRecord:
+        return logging.LogRecord("", logging.WARNING, "", 0,
                                  "the log took no lines for a while; lost: %d", (self._lost,), None)
 
-    def _write(self, record: logging.LogRecord) -> bool:
-        """Whether at least a part of `record` went out; the rest of it goes before the next one."""
-        lines = f"{self.format(record)}\n".encode("utf-8", "backslashreplace")
+    def _take(self, text: str) -> bool:
+        """Whether at least a part of `text` went out; the rest of it goes before the next one."""
+        lines = f"{text}\n".encode("utf-8", "backslashreplace")
         try:
             if self._rest:
                 self._rest = self._rest[self._output.take(self._rest):]

@@ -60,13 +60,14 @@ class Site:
 
 class MilterServer:
     """What all sessions share. `site` and `label` may be replaced at any time; new ones apply to
-    transactions that begin later."""
+    transactions that begin later. Make it when the log is set up."""
 
     def __init__(self, site: Site, label: logs.AddressLabel):
         self.site = site
         self.label = label
         self.sessions: set[_Session] = set()
         self.counters = Counters()
+        self.log = logs.quick(log)
         self.active: set[_Session] = set()
         """Sessions with a transaction under way."""
 
@@ -290,11 +291,10 @@ def _decide(session: _Session, found: Verdict | None) -> None:
 def _log(session: _Session, found: Verdict) -> None:
     """Log and count a verdict if the message is to or from a chat user."""
     assert session.transaction
-    direction = session.transaction.direction
-    if direction:
+    if direction := session.transaction.direction:
         session.server.counters.verdicts.add(direction, found.word, found.reason)
-        log.info("%s: %s %s reason=%s from=%s", session.queue_id, direction, found.word,
-                 found.reason, session.server.label(session.sender.strip("<>")))
+        session.server.log(f"{session.queue_id}: {direction} {found.word} reason={found.reason} "
+                           f"from={session.server.label(session.sender.strip('<>'))}")
 
 
 def _end(ctx: milter.milterContext, session: _Session) -> int:
