@@ -1,14 +1,22 @@
 """``chatmaild directory move``, ``drain`` and ``receive`` between two hosts."""
 
+import contextlib
+import itertools
 import os
+import shutil
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from directoryhosts import joined
+from dying import killed_at
+from rig.until import until
 
-from chatmaild.accounts import contents, departure, sessions
+from chatmaild.accounts import contents, departure
 from chatmaild.accounts.directory import Directory
+from chatmaild.push.tokens import DeviceTokens
 
 ADDRESS = "somebody1@chat.example"
 SRC = os.path.abspath("src")
@@ -111,43 +119,101 @@ def test_an_account_moves_with_all_that_it_has(directory_server, hosts):
 DEATHS = {
     "it is marked": (Directory, "begin_move"),
     "it is hidden": (departure, "hide"),
-    "its sessions have ended": (sessions, "end"),
     "it is about to be sent": (contents, "export", 1, False),
-    "it is sent": (contents, "export"),
     "it is about to be removed": (departure, "remove", 1, False),
-    "it is removed": (departure, "remove"),
 }
 
 
-@pytest.mark.parametrize("death", DEATHS.values(), ids=DEATHS)
-def test_a_move_whose_process_is_killed_goes_on(directory_server, hosts, monkeypatch, death):
-    one, two = hosts
-    full(one)
-    leads_to(one, before=IS_REACHED)
-    killed_while_it_moves(monkeypatch, one, death)
-    is_here = one.mailboxes.find(ADDRESS).exists() or departure.is_hidden(home(one))
-    assert is_here or has_arrived(two), "it is nowhere"
-    code, _, errors = move(one, ADDRESS, "two.example")
-    assert code == 0 or "lives on two.example" in errors
-    assert has_arrived(two) and lies_nowhere(one) and node_of(directory_server) == "two.example|t"
+def emptied(server, *hosts):
+    """There is nobody, on no disk and not in the directory."""
+    server.sql("DELETE FROM account")
+    for host in hosts:
+        shutil.rmtree(host.mailboxes.root)
+        host.mailboxes.prepare()
 
 
-@pytest.mark.parametrize("where", [
-    "lifecycle.put_in_place", "Directory.end_move", "departure.place"])
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_a_move_whose_other_end_is_killed_goes_on(directory_server, hosts, where, when):
+def test_a_move_whose_process_is_killed_anywhere_goes_on(directory_server, hosts):
+    one, two = hosts
+    leads_to(one, before=IS_REACHED)
+    tokens = DeviceTokens(one.ini.with_name("tokens"))
+    tokens.prepare()
+    for number in itertools.count(1):
+        emptied(directory_server, one, two)
+        full(one)
+        tokens.add(tokens.ref(ADDRESS), "a token", time.time())
+        has_died = killed_at(number, str(one.ini.parent), [
+            "-c", str(one.ini), "directory", "move", "--rsh", str(one.rsh), ADDRESS, "two.example"])
+        is_here = one.mailboxes.find(ADDRESS).exists() or departure.is_hidden(home(one))
+        assert is_here or has_arrived(two), f"it is nowhere, after step {number}"
+        code, _, errors = move(one, ADDRESS, "two.example")
+        assert code == 0 or "lives on two.example" in errors, number
+        assert has_arrived(two) and lies_nowhere(one), number
+        assert not tokens.current(tokens.ref(ADDRESS), time.time()), f"phones ring, {number}"
+        if not has_died:
+            break
+    assert number > 15
+
+
+def sent(host, file):
+    """The account is on its way, and `file` has what the other end is to get."""
+    leads_to(host, before=f"{IS_REACHED}\ncat >{file}\nexit 255")
+    assert move(host, ADDRESS, "two.example")[0] == 1
+    leads_to(host)
+
+
+def test_a_move_whose_other_end_is_killed_anywhere_goes_on(directory_server, hosts, tmp_path):
     one, two = hosts
     full(one)
-    leads_to(one, before=killed(one, where, when))
-    move(one, ADDRESS, "two.example")
-    assert departure.is_hidden(home(one)) or has_arrived(two) or departure.arrived_in(
-        os.path.dirname(home(two))), "it is nowhere"
-    assert two.command("reconcile")[0] in (0, 1)
-    leads_to(one, before=IS_REACHED)
-    code, _, errors = move(one, ADDRESS, "two.example")
-    assert code == 0 or "lives on two.example" in errors
-    assert has_arrived(two) and lies_nowhere(one) and node_of(directory_server) == "two.example|t"
-    assert two.command("reconcile")[0] == one.command("reconcile")[0] == 0
+    archive = str(tmp_path / "archive")
+    sent(one, archive)
+    receive = ["-c", str(two.ini), "directory", "receive", ADDRESS]
+    for number in itertools.count(1):
+        has_died = killed_at(number, str(two.mailboxes.root), receive, archive)
+        assert two.command("reconcile")[0] in (0, 1)
+        killed_at(0, "", receive, archive)      # the old home sends it again
+        assert has_arrived(two), number
+        assert two.command("reconcile")[0] == 0
+        if not has_died:
+            break
+        directory_server.sql("UPDATE account SET moving = node, "
+                             "node = (SELECT id FROM node WHERE name = 'one.example')")
+        shutil.rmtree(two.mailboxes.root)
+        two.mailboxes.prepare()
+    assert number > 15
+
+
+def test_two_ends_that_take_one_account_at_a_time_do_not_lose_it(hosts, monkeypatch, tmp_path):
+    """The second discarded what the first had just received, and the old home removed its own."""
+    one, two = hosts
+    full(one)
+    archive = tmp_path / "archive"
+    sent(one, archive)
+    end_move = Directory.end_move
+
+    def beside_another(*arguments):
+        command = [one.rsh, "two.example", "chatmaild", "directory", "receive", ADDRESS]
+        with subprocess.Popen(command, stdin=subprocess.PIPE) as other:
+            other.stdin.write(archive.read_bytes()[:2048])
+            other.stdin.flush()
+            until(lambda: other.poll() is not None or not os.path.exists(
+                departure.arrival_of(home(two))), "the other one to begin, or give way")
+            assert end_move(*arguments)
+            with contextlib.suppress(BrokenPipeError):
+                other.stdin.write(archive.read_bytes()[2048:])
+                other.stdin.close()
+        assert other.returncode == 1
+        return True
+
+    monkeypatch.setattr(Directory, "end_move", beside_another)
+    with open(archive) as source:
+        stdin = os.dup(0)
+        os.dup2(source.fileno(), 0)
+        try:
+            assert two.command("receive", ADDRESS)[0] == 0
+        finally:
+            os.dup2(stdin, 0)
+            os.close(stdin)
+    assert has_arrived(two)
 
 
 def home(host):

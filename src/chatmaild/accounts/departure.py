@@ -5,7 +5,11 @@ at both hosts until the directory names the new home. Meanwhile logins and deliv
 because the directory says that the account is moving.
 """
 
+import contextlib
+import hashlib
 import os
+import socket
+from collections.abc import Iterator
 
 from chatmaild.accounts import lifecycle
 from chatmaild.accounts.layout import BLOCKED, PASSWORD, explain
@@ -132,6 +136,23 @@ def remove(home: str) -> None:
 
 
 # ---- at the new home ----------------------------------------------------------------------------
+
+@contextlib.contextmanager
+def arriving(home: str) -> Iterator[None]:
+    """Have only one process take the mailbox `home`, until the context or the process ends.
+
+    Otherwise one could discard what the other has, between its word that the account has arrived
+    and its place. Raises `StoreError`.
+    """
+    with socket.socket(socket.AF_UNIX) as lock:
+        try:
+            # an address without a file, which nobody has to clean up
+            lock.bind(f"\0chatmaild-arriving-{hashlib.sha256(home.encode()).hexdigest()}")
+        except OSError as error:
+            raise StoreError(f"{home}: another command is taking it at this moment; wait for its "
+                             "end, or kill it (chatmaild directory receive)") from error
+        yield
+
 
 def place(home: str, password_hash: str) -> Creation | None:
     """Put a mailbox that arrived in its place, when the account lives here by the directory.

@@ -167,8 +167,8 @@ class _Departure:
                              f"with exit code {process.returncode}")
 
     def _forget(self, mailbox: Mailbox) -> None:
+        self._tokens.forget(mailbox.address)    # first: as long as it is hidden, we come back
         departure.remove(mailbox.home)
-        self._tokens.forget(mailbox.address)
 
 
 def _why_not(entry: Entry | None, node: str) -> str:
@@ -193,11 +193,12 @@ def receive(args: argparse.Namespace, config: Config, directory: Directory, cons
     if mailbox.exists() or mailbox.is_blocked():
         raise StoreError(f"{mailbox.address}: has a mailbox here, or is blocked; see which of the "
                          "two is to go")
-    hash, cleartext = _take(mailbox, console)
-    if not directory.end_move(mailbox.address, hash, cleartext):
-        departure.discard(mailbox.home)
-        raise StoreError(f"{mailbox.address}: is not on its way any more")
-    departure.place(mailbox.home, hash)
+    with departure.arriving(mailbox.home):
+        hash, cleartext = _take(mailbox, console)
+        if not directory.end_move(mailbox.address, hash, cleartext):
+            departure.discard(mailbox.home)
+            raise StoreError(f"{mailbox.address}: is not on its way any more")
+        departure.place(mailbox.home, hash)
     return 0
 
 
