@@ -233,6 +233,7 @@ def test_nothing_changes_while_the_other_host_is_not_reached(directory_server, h
         code, _, errors = one.command(*command)
         assert code == 1 and "nothing has changed" in errors and errors.count("\n") == 1
     assert has_arrived(one) and directory_server.sql("SELECT count(moving) FROM account") == "0"
+    assert one.command("status")[1][0]["accepts"]
     assert one.command("move", "--rsh", "/no/such/program", ADDRESS, "two.example")[2].startswith(
         "chatmaild: /no/such/program: No such file")
 
@@ -353,3 +354,6 @@ def test_a_host_is_drained(directory_server, hosts):
     assert has_arrived(two)
     assert [each["accepts"] for each in two.command("status")[1]] == [False, True]
     assert one.command("reconcile")[0] == 0
+    assert one.command("drain")[0] == 2
+    assert one.command("drain", "--cancel")[1] == {"node": "one.example", "accepts": True}
+    assert [each["accepts"] for each in two.command("status")[1]] == [True, True]

@@ -30,8 +30,8 @@ CONNECT_TIMEOUT = 2
 PAUSE = 1.0
 """Seconds between two attempts to connect."""
 
-GRACE = 5.0
-"""Seconds to wait for a first connection: each host in the connection string has its turn."""
+LOOK = 0.05
+"""Seconds after which who waits for an answer looks whether the database is still there."""
 
 IDLE = 20.0
 """Seconds without use after which a connection is tested."""
@@ -150,9 +150,8 @@ class Lines:
     def ask(self, work: Work | Question, seconds: float, kind: Kind | None = None) -> Any:
         """Run `work` in a transaction, and return its result; or the row that answers a question.
 
-        Raises `DirectoryError` without a result after `seconds`, and at once, or within `GRACE`
-        seconds, if the database cannot be reached; or at once, while this `kind` rests. Passes
-        on what `work` raises.
+        Raises `DirectoryError` without a result after `seconds`; as soon as it is known that the
+        database cannot be reached; and while this `kind` rests. Passes on what `work` raises.
         """
         if reason := self.trouble:
             raise DirectoryError(reason)
@@ -161,9 +160,7 @@ class Lines:
         job = _Job(work)
         self._jobs.put(job)
         try:
-            with contextlib.suppress(FutureTimeout):
-                return job.result.result(min(seconds, GRACE))
-            return job.result.result(0 if self.trouble else max(seconds - GRACE, 0))
+            return self._result(job, seconds)
         except (FutureTimeout, CancelledError):
             job.result.cancel()
             if job.line:
@@ -171,6 +168,13 @@ class Lines:
             if kind:
                 self._rests_until[kind] = time.monotonic() + kind.silence
             raise DirectoryError(self.trouble or UNANSWERED) from None
+
+    def _result(self, job: "_Job", seconds: float) -> Any:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > LOOK and not self.trouble:
+            with contextlib.suppress(FutureTimeout):
+                return job.result.result(LOOK)
+        return job.result.result(0 if self.trouble else max(left, 0))
 
     def close(self, wait: bool) -> None:
         """End the connections; with `wait` they have ended when this returns."""

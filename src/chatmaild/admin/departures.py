@@ -53,11 +53,14 @@ def _cancel(mailbox: Mailbox, directory: Directory) -> None:
 
 def drain(args: argparse.Namespace, config: Config, directory: Directory, console: Console) -> int:
     """Move all accounts of this host; new ones are made on other hosts from now on."""
+    if args.cancel:
+        return _open(config, directory, console)
     if args.node not in {node.name for node in directory.nodes()} - {config.node}:
-        raise UsageError(f"{args.node}: {NO_HOST}")
-    if not args.dry_run:
-        directory.accept(config.node, False)
+        raise UsageError(f"{args.node or 'HOST is missing'}: {NO_HOST}")
     leaving = _Departure(args, config, directory)
+    if not args.dry_run:
+        leaving.assert_reached(args.node)
+        directory.accept(config.node, False)
     mailboxes = Mailboxes(config)
     entries = [entry for domain in config.domains for entry in directory.entries(domain)
                if entry.hash]
@@ -88,6 +91,13 @@ def drain(args: argparse.Namespace, config: Config, directory: Directory, consol
     return 1 if problems else 0
 
 
+def _open(config: Config, directory: Directory, console: Console) -> int:
+    directory.accept(config.node, True)
+    console.line(f"{config.node}: takes new accounts")
+    console.result({"node": config.node, "accepts": True})
+    return 0
+
+
 class _Unreachable(StoreError):
     """The other host cannot take any account."""
 
@@ -110,7 +120,7 @@ class _Departure:
             raise StoreError(f"{address}: is blocked, so it stays; unblock it first")
         if entry is None or not entry.is_own:
             raise StoreError(f"{address}: {_why_not(entry, node)}")
-        self._assert_reached(node)
+        self.assert_reached(node)
         if not self._directory.begin_move(address, node):
             raise StoreError(f"{address}: {_why_not(entry, node)}")
         if not departure.hide(mailbox.home):
@@ -130,7 +140,7 @@ class _Departure:
                              f"chatmaild directory move --cancel {address} {node}")
         self._forget(mailbox)
 
-    def _assert_reached(self, node: str) -> None:
+    def assert_reached(self, node: str) -> None:
         """Raise `StoreError` unless chatmaild works there; before anything changes."""
         if self._is_reached:
             return

@@ -48,15 +48,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _lead_to_another_host(command)
     command = add("drain", "move all accounts from here, and make no new ones", _move)
     command.add_argument("--dry-run", action="store_true", help="change nothing")
-    _lead_to_another_host(command)
+    command.add_argument("--cancel", action="store_true",
+                         help="make new accounts here again; moves none back")
+    _lead_to_another_host(command, nargs="?")
     command = add("receive", "take an account that moves here (run by the other host)", _move)
     command.add_argument("address", metavar="ADDRESS")
 
 
-def _lead_to_another_host(command: argparse.ArgumentParser) -> None:
-    command.add_argument("node", metavar="HOST", help="as \"status\" names it")
-    command.add_argument("--rsh", metavar="COMMAND", default="ssh", help="how to run a command "
-                         "there as root, or mail_user (default: %(default)s)")
+def _lead_to_another_host(command: argparse.ArgumentParser, **options: Any) -> None:
+    command.add_argument("node", metavar="HOST", help="as \"status\" names it", **options)
+    command.add_argument("--rsh", metavar="COMMAND", default="ssh -l root", help="how to run a "
+                         "command there as root, or mail_user (default: %(default)s)")
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
