@@ -74,6 +74,13 @@ def test_a_database_that_is_not_there_is_complained_of_once(hosts, tmp_path, cap
     assert caplog.messages == []
 
 
+def test_two_hosts_do_not_have_one_address(hosts):
+    _, two = hosts
+    code, _, errors = two.command("join", "192.0.2.10")
+    assert code == 1 and "is the address of one.example" in errors
+    assert two.command("status")[1][1]["address"] == "2001:db8::20"
+
+
 def test_a_host_that_did_not_join_is_told_how(directory_server, hosts):
     one, _ = hosts
     one.make("somebody1")

@@ -25,6 +25,7 @@ def test_without_the_primary_people_go_on_and_newcomers_wait(cluster, connect):
               "the new primary to be found", 120)
         before = len(crowd.inside)
         until(lambda: len(crowd.inside) >= before + 5, "more newcomers")
+    assert crowd.seen - crowd.inside, "nobody came while there was no primary"
     for host, person in itertools.product((cluster.left, cluster.right), crowd.seen):
         connect.imap(host, person).logout()     # nobody is locked out
     left, right = cluster.left.people(), cluster.right.people()

@@ -1,6 +1,7 @@
 """doveauth and recipients of two hosts with one directory, over their sockets."""
 
 import contextlib
+import itertools
 import json
 import os
 import threading
@@ -271,6 +272,56 @@ def test_without_the_standby_newcomers_wait_and_get_no_mailbox_that_could_be_for
         assert isinstance(one.login(), dict) and two.login()["host"] == "one.example"
     until(lambda: isinstance(one.login(address=newcomer), dict), "the newcomer to be in")
     assert one.mailbox(newcomer).exists() and two.login(address=newcomer)["host"] == "one.example"
+
+
+def test_a_promotion_while_claims_are_under_way_gives_no_address_two_homes(tmp_path):
+    """The standby is synchronous, so it forgets nobody."""
+    with postgresql.server() as primary:
+        directoryschema.init(primary.conninfo("postgres"))
+        with (postgresql.server(primary) as standby,
+              joined(tmp_path, primary, standby) as hosts):
+            one, two = hosts
+            primary.wait_for_standby()
+            with racing(hosts) as answers:
+                until(lambda: len(answers[two]) >= 30, "claims")
+                primary.kill()
+                standby.promote()
+                before = len(answers[two])
+                until(lambda: sum(isinstance(each, dict) for each in
+                                  [*answers[two].values()][before:]) >= 30, "a new primary")
+            assert [answer for answer in answers[two].values() if answer == b"F"], "none was lost"
+            for address, said in answers[one].items():
+                again = two.login(address=address), one.login(address=address)
+                home, = (each for each in hosts if each.mailbox(address).exists())
+                assert {each["password"] for each in (said, answers[two][address], *again)
+                        if each != b"F"} == {home.mailbox(address).hash()}, address
+
+
+@contextlib.contextmanager
+def racing(hosts):
+    """One newcomer after the other at all hosts at once, with different passwords; what each host
+    answers, by address."""
+    barrier, over = threading.Barrier(len(hosts)), threading.Event()
+    answers = {host: {} for host in hosts}
+
+    def run(host):
+        with contextlib.suppress(threading.BrokenBarrierError):
+            for number in itertools.count():
+                barrier.wait(60)
+                address = f"racer{number:04}@chat.example"
+                answer = host.login(f"of the host {hosts.index(host)}", address)
+                answers[host][address] = answer
+                over.wait(0.1 if answer == b"F" else 0)
+
+    threads = [threading.Thread(target=run, args=(host,)) for host in hosts]
+    for thread in threads:
+        thread.start()
+    try:
+        yield answers
+    finally:
+        barrier.abort(), over.set()
+        for thread in threads:
+            thread.join(60)
 
 
 def test_whom_a_promotion_forgot_the_home_enters_again(tmp_path):

@@ -228,7 +228,11 @@ class Directory:
         return found
 
     def join(self, ip: str) -> None:
-        """Add this host, or change its address."""
+        """Add this host, or change its address. Raises `DirectoryError` if another one has it."""
+        for node in self.nodes():
+            if node.ip == ip and node.name != self.node:
+                raise DirectoryError(f"{ip}: is the address of {node.name} in the directory; if "
+                                     "this host was called so, set node to that")
         self._execute("INSERT INTO node (name, address) VALUES (%(own)s, %(ip)s) ON CONFLICT (name)"
                       " DO UPDATE SET address = excluded.address", {"own": self.node, "ip": ip})
 
