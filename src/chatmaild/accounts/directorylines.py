@@ -47,6 +47,8 @@ OPTIONS = {
 }
 """Options of libpq, unless the connection string has others."""
 
+UNDEFINED_TABLE = "42P01"
+
 END = """SELECT pg_cancel_backend(pid) FROM pg_stat_activity
     WHERE pid = %s AND usename = current_user AND wait_event = 'SyncRep'"""
 """Ends a commit that waits for a synchronous standby, and does not notice that we have left. What
@@ -324,7 +326,10 @@ class _Line(threading.Thread):
                     error, (self._driver.OperationalError, self._driver.InterfaceError)):
                 self._disconnect()
             # the further lines (details) may hold values of a row
-            return None, DirectoryError("directory: " + str(error).partition("\n")[0])
+            reason = str(error).partition("\n")[0]
+            if error.pgcode == UNDEFINED_TABLE:
+                reason += "; chatmaild directory init, as the owner of the database, makes it"
+            return None, DirectoryError("directory: " + reason)
         except Exception as error:      # raised by `work`: pass it on to the caller
             return None, error
 
