@@ -79,6 +79,11 @@ def test_text_names_everything_that_was_looked_at(host):
     (["-P", "submission/inet/cleanup_service_name=cleanup"], {"received": "failure"}),
     (["-e", "message_size_limit=10240000"], {"message-size": "failure"}),
     (["-e", "mydestination=chat.example.org"], {"domain-elsewhere": "failure"}),
+    (["-e", "mydestination=regexp:{ { /example\\.org$$/ x } }"], {"domain-elsewhere": "failure"}),
+    (["-e", "virtual_alias_domains=chat.example.org"], {"domain-elsewhere": "failure"}),
+    (["-e", "virtual_alias_maps=inline:{ chat.example.org=anything }"],
+     {"domain-elsewhere": "failure"}),
+    (["-e", "relay_domains=example.org"], {}),      # and so what is below it, but ours comes first
     (["-e", "virtual_mailbox_domains="], {"domain-missing": "failure"}),
     (["-e", "virtual_transport=virtual"], {"transport": "failure"}),
     (["-e", "virtual_transport=lmtp:unix:private/elsewhere"], {"transport-socket": "failure"}),

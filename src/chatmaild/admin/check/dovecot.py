@@ -92,7 +92,7 @@ def _passdb(dovecot: Dovecot, config: Config) -> Iterator[Finding]:
     yield _order("passdb", place,
                  [block for block in before
                   if not block.get("username_filter") and block.get("master") != "yes"],
-                 "is asked first: each chat login waits for its refusal")
+                 "is asked first: each chat login waits for its refusal, which may be final")
     yield from _filter(ours, place, config)
     for key in ("result_failure", "result_internalfail"):
         if ours.get(key) != "return-fail":
