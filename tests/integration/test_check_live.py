@@ -83,6 +83,81 @@ def test_what_outranks_our_fields_is_seen(host, outranked, of_23, of_24, expecte
         host.run("find", "/var/mail", "-mindepth", "1", "-user", "_chatmaild", "-delete")
 
 
+SHARED = """\
+namespace {
+  type = shared
+  separator = /
+  prefix = Shared/%%u/
+  location = maildir:%%h/:INDEX=~/Shared/%%u
+  subscriptions = no
+  list = children
+}
+namespace inbox {
+  separator = /
+}
+""" if OLD else """\
+namespace inbox {
+  separator = /
+}
+namespace shared {
+  type = shared
+  separator = /
+  prefix = Shared/$user/
+  mail_driver = maildir
+  mail_path = %{owner_home}
+  mail_index_path = ~/Shared/%{owner_user}
+  subscriptions = no
+  list = children
+}
+"""
+SIEVE = """\
+protocol lmtp {
+  mail_plugins = sieve
+}
+plugin {
+  sieve = file:~/sieve;active=~/.dovecot.sieve
+}
+""" if OLD else """\
+protocol lmtp {
+  mail_plugins {
+    sieve = yes
+  }
+}
+sieve_script personal {
+  driver = file
+  path = ~/sieve
+  active_path = ~/.dovecot.sieve
+}
+"""
+WITHOUT = """
+for key in pairs(fields) do
+  if key:find("%s") then fields[key] = nil end
+end
+"""
+
+
+@pytest.mark.parametrize("lines, change, code", [
+    (SHARED, WITHOUT % "namespace" + ("fields.mail_plugins = 'zlib quota'" if OLD else ""),
+     "live-neighbour"),
+    (SIEVE, WITHOUT % "sieve" + """
+     for _, key in ipairs({"mail_plugins", "*/mail_plugins"}) do
+       if (request.protocol or request.service) == "lmtp" and fields[key] then
+         fields[key] = fields[key] .. " sieve"
+       end
+     end""", "live-script"),
+], ids=["neighbour", "script"])
+def test_what_nothing_keeps_from_chat_users_is_seen(host, outranked, lines, change, code):
+    """Namespaces and scripts that hosts really have, once our userdb does not shut them out."""
+    conf = Path("/etc/dovecot/conf.d/99-zz-test.conf")
+    conf.write_text(lines)
+    try:
+        outranked(change)
+        assert levels(host).get(code) == "failure"
+    finally:
+        conf.unlink()
+        restart_dovecot(host)
+
+
 def test_lmtp_that_does_not_know_ordinary_users_any_more(host):
     """Their mail bounces, and nothing of ours is to blame but the line that somebody added."""
     conf = Path("/etc/dovecot/conf.d/99-zz-test.conf")

@@ -97,6 +97,23 @@ def test_check_tries_each_service_for_what_it_is_for(own):
     assert "live-submission" not in {finding["code"] for finding in findings}
 
 
+def test_check_sees_an_ordinary_service_that_takes_chat_mail(own):
+    """The files are right, but what runs is not what they say: no reload since they changed."""
+    def refusals():
+        done = own.chatmaild("check", "--live", "--json", check=False)
+        return {f["level"] for f in json.loads(done.stdout)["findings"]
+                if f["code"] == "live-refusal"}
+    try:
+        with kept("/etc/postfix/master.cf"):
+            for name in ("submission", "submissions"):
+                own.run("postconf", "-P", f"{name}/inet/smtpd_data_restrictions=")
+            own.reload_postfix()
+        assert refusals() == {"failure"}
+    finally:
+        own.reload_postfix()
+    assert refusals() == {"ok"}
+
+
 def test_the_address_must_be_free(own):
     with kept("/etc/postfix/main.cf"):
         own.run("postconf", "-e", "inet_interfaces = all")
