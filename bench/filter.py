@@ -68,6 +68,7 @@ def start_recipients():
     home = DIR / "mail/chat.test" / SENDER
     home.mkdir(parents=True)
     (home / "password").write_text("{SHA512-CRYPT}$6$x\n")
+    (home / "enforceE2EEincoming").touch()      # as every new account has it
     (DIR / "chatmaild.ini").write_text(INI)
     with open(DIR / "recipients.log", "wb") as log:
         process = privatepostfix.start_service(

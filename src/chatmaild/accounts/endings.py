@@ -66,14 +66,17 @@ def time_of(home: str) -> float | None:
     """Return when the last account with that address ended, in seconds of CLOCK_MONOTONIC.
 
     None if there is no mark. A mark from before the last boot means nothing, and may lie in the
-    future. Raises `StoreError`.
+    future. Raises `StoreError`. Look for the account first: that finds a disk which is missing.
     """
+    path = _path(home)
+    if not os.access(path, os.F_OK):    # hardly any has one, and open(2) would make an exception
+        return None
     try:
-        return _read(_path(home))
+        return _read(path)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise explain(_path(home), error) from None
+        raise explain(path, error) from None
 
 
 def forget_old(directory: str) -> None:
@@ -91,7 +94,7 @@ def forget_old(directory: str) -> None:
 
 
 def _path(home: str) -> str:
-    parent, address = os.path.split(home)
+    parent, _, address = home.rpartition("/")
     return f"{parent}/{_PREFIX}{address}"
 
 

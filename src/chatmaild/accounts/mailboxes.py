@@ -99,7 +99,7 @@ class Mailbox:
         """Return when the last account with this address ended, in seconds of CLOCK_MONOTONIC.
 
         None if none did within `endings.LIFETIME`. A time before the last boot means nothing, and
-        may lie in the future. Raises `StoreError`.
+        may lie in the future. Ask `exists` first. Raises `StoreError`.
         """
         return endings.time_of(self.home)
 
@@ -238,6 +238,10 @@ class Mailbox:
                 change(self.home, ENFORCE_ENCRYPTION)
         except OSError as error:
             raise explain(self._path(ENFORCE_ENCRYPTION), error) from None
+
+    def has_settings(self) -> bool:
+        """Whether an account that was just seen to exist has settings of its own."""
+        return self._is_marked(SETTINGS)
 
     def settings(self) -> Settings:
         """Return the settings that differ from those of the domain. Raises `StoreError`."""

@@ -11,7 +11,6 @@ removed, in seconds of CLOCK_MONOTONIC, or ``-``. RATE and BURST follow if the a
 max_user_send_per_minute or max_user_send_burst_size; ``-`` stands for that of the domain.
 """
 
-import contextlib
 import logging
 import os
 import socket
@@ -79,6 +78,8 @@ def _state(mailbox: Mailbox | None) -> MailboxState:
 
 def _rate(mailbox: Mailbox) -> tuple[int | None, int | None]:
     """The account's own rate and burst; None for that of the domain, and if they are unreadable."""
+    if not mailbox.has_settings():
+        return None, None
     try:
         own = mailbox.settings()
     except StoreError as error:
@@ -161,10 +162,12 @@ class Told:
 
     def _ask(self, key: bytes) -> bytes:
         question = b"L" + dictproto.escape(key) + b"\n"
-        with contextlib.suppress(IndexError, ConnectionError):
+        try:
             # The service may have ended or been restarted since: then ask a new connection.
             if answer := self._answer(self._idle.pop(), question):
                 return answer
+        except (IndexError, ConnectionError):
+            pass
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             connection.settimeout(TIMEOUT)
