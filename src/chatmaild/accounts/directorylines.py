@@ -50,7 +50,8 @@ OPTIONS = {
 UNDEFINED_TABLE = "42P01"
 
 END = """SELECT pg_cancel_backend(pid) FROM pg_stat_activity
-    WHERE pid = %s AND usename = current_user AND wait_event = 'SyncRep'"""
+    WHERE pid = %s AND usename = current_user AND wait_event = 'SyncRep'
+        AND application_name = current_setting('application_name')"""
 """Ends a commit that waits for a synchronous standby, and does not notice that we have left. What
 it changed stays."""
 
