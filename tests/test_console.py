@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from chatmaild import console
 from chatmaild.console import Console, Progress, counted, duration, octets, printable
 
 
@@ -22,6 +23,23 @@ def test_octets(count, text):
 def test_printable_has_one_line():
     assert printable("Grüße/1700000000.M1:2,S") == "Grüße/1700000000.M1:2,S"
     assert printable("a\nb\x1b\udcff") == r"a\nb\x1b\udcff"
+
+
+@pytest.mark.parametrize("values", [[], ["a\nb"], [{"b": [1, 2], "a": {}}, {"c": None}, "d"]])
+def test_results_that_come_one_by_one_are_the_same_document(capsys, values):
+    Console(as_json=True).result(values)
+    whole = capsys.readouterr().out
+    Console(as_json=True).results(iter(values))
+    assert capsys.readouterr().out == whole
+    Console().results(iter(values))
+    assert capsys.readouterr().out == ""
+
+
+def test_a_long_table_is_aligned_in_parts(capsys, monkeypatch):
+    monkeypatch.setattr(console, "ALIGNED", 2)
+    monkeypatch.setattr(type(sys.stdout), "isatty", lambda self: True)
+    Console().table(("A", "B"), iter([("1", "2"), ("333", "4"), ("5", "66")]), right="lr")
+    assert capsys.readouterr().out.splitlines() == ["A  B", "1  2", "333   4", "5    66"]
 
 
 @pytest.fixture

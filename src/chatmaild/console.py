@@ -3,6 +3,7 @@
 The only module that writes to stdout; services log instead (`daemon.logs`).
 """
 
+import itertools
 import math
 import os
 import sys
@@ -11,6 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from chatmaild.errors import UsageError
+
+ALIGNED = 1000
+"""Rows of a table that are in memory together; later ones may need wider columns."""
 
 
 class Console:
@@ -28,8 +32,17 @@ class Console:
     def result(self, value: Any) -> None:
         """The result of the command, for programs only."""
         if self.as_json:
-            import json
-            self._print(json.dumps(value, indent=2, sort_keys=True, default=str))
+            self._print(_json(value))
+
+    def results(self, values: Iterable[Any]) -> None:
+        """The same as `result` for a list, of which only one value is in memory at a time."""
+        if not self.as_json:
+            return
+        end = "["
+        for value in values:
+            self._print(f"{end}\n  " + _json(value).replace("\n", "\n  "), end="")
+            end = ","
+        self._print("[]" if end == "[" else "\n]")
 
     def _print(self, text: str, end: str = "\n", flush: bool = False) -> None:
         """Raises BrokenPipeError when nobody reads any more.
@@ -67,12 +80,14 @@ class Console:
             for row in rows:
                 self._print("\t".join(row))
             return
-        lines = [header, *rows]
-        widths = [max(map(len, column)) for column in zip(*lines)]
-        for line in lines:
-            cells = [cell.rjust(width) if side == "r" else cell.ljust(width)
-                     for cell, width, side in zip(line, widths, right.ljust(len(widths)))]
-            self._print("  ".join(cells).rstrip())
+        lines = itertools.chain([header], rows)
+        widths = [0] * len(header)
+        while block := list(itertools.islice(lines, ALIGNED)):
+            widths = [max(width, *map(len, column)) for width, column in zip(widths, zip(*block))]
+            for line in block:
+                cells = [cell.rjust(width) if side == "r" else cell.ljust(width)
+                         for cell, width, side in zip(line, widths, right.ljust(len(widths)))]
+                self._print("  ".join(cells).rstrip())
 
     def confirm(self, question: str) -> bool:
         """Ask a person; true only for "y" or "yes". Raises `UsageError` without a terminal."""
@@ -90,6 +105,11 @@ class Console:
         nothing."""
         shown = sys.stderr.isatty() and not self.as_json
         return Progress(total() if shown else None, unit)
+
+
+def _json(value: Any) -> str:
+    import json
+    return json.dumps(value, indent=2, sort_keys=True, default=str)
 
 
 def _is_the_journal() -> bool:

@@ -112,6 +112,21 @@ def test_list_goes_on_behind_a_broken_mailbox(command, alice, find, monkeypatch)
     assert code == 1 and out.startswith("bob") and "Input/output error" in err
 
 
+def test_each_account_is_shown_before_the_next_is_looked_at(command, alice, find, monkeypatch):
+    """Else a million of them would be in memory at once."""
+    find(BOB).create("$6$x", NOW)
+    usage = contents.usage
+
+    def interrupted(home):
+        if "bob" in home:
+            raise KeyboardInterrupt
+        return usage(home)
+    monkeypatch.setattr(contents, "usage", interrupted)
+    for arguments in (), ("--sort", "last-login", "--reverse"), ("--json",):
+        code, out, _ = command("list", *arguments)
+        assert code == 130 and ALICE in out and BOB not in out
+
+
 def test_show_has_no_secrets(command, alice):
     code, out, _ = command("show", ALICE.upper())
     assert code == 0 and "SHA512-CRYPT" in out and "4.9 KiB of 500 MiB" in out
@@ -284,6 +299,7 @@ def test_search_and_sort(command, alice, find):
     assert listed("--match", "b.b@") == ["bob.b"]
     assert listed("--sort", "size") == ["bob.b", "alice"]
     assert listed("--sort", "last-login", "--reverse") == ["alice", "bob.b"]
+    assert listed("--sort", "messages") == listed("--reverse") == ["bob.b", "alice"]
     assert command("list", "--names", "--match", "ali*")[1] == f"{ALICE}\n"
 
 

@@ -10,7 +10,7 @@ import tarfile
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, BinaryIO
 
@@ -31,12 +31,15 @@ class Usage:
     messages: int
     octets: int
     """Before compression, as the quota counts."""
+    names: frozenset[str] = frozenset()
+    """What is in the mailbox itself: its files and folders."""
 
 
 def usage(home: str) -> Usage:
     """Count the messages of the mailbox at `home`; zero if there is none. Raises `StoreError`."""
     messages = octets = 0
-    for directory, _, name in walk(home):
+    inside: list[str] = []
+    for directory, _, name in _walk(home, inside):
         size = maildirname.size(name)
         if size is None:
             try:
@@ -45,7 +48,7 @@ def usage(home: str) -> Usage:
                 continue    # renamed or deleted while we look
         messages += 1
         octets += size
-    return Usage(messages, octets)
+    return Usage(messages, octets, frozenset(inside))
 
 
 def walk(home: str) -> Iterator[tuple[int, str, str]]:
@@ -54,22 +57,34 @@ def walk(home: str) -> Iterator[tuple[int, str, str]]:
     The directory closes when the next message is asked for. Symbolic links in the mailbox are not
     followed. Raises `StoreError`.
     """
+    yield from _walk(home, [])
+
+
+def _walk(home: str, inside: list[str]) -> Iterator[tuple[int, str, str]]:
+    """The same; adds the names in the mailbox itself to `inside` first."""
     try:
         with contextlib.suppress(*GONE), opened(home) as mailbox:
-            yield from _walk_folder(mailbox, "")
-            for name in sorted(maildir.folders(mailbox)):
+            inside += os.listdir(mailbox)
+            yield from _walk_folder(mailbox, "", inside)
+            for name in sorted(name for name in inside if name[0] == "."):
                 with _unless_link(), opened(name, mailbox) as folder:
                     yield from _walk_folder(folder, f"{name}/")
     except OSError as error:
         raise StoreError(f"{home}: {error.strerror}") from None
 
 
-def _walk_folder(folder: int, path: str) -> Iterator[tuple[int, str, str]]:
-    for kind in ("new", "cur"):
-        with _unless_link(), opened(kind, folder) as directory:
-            for names in maildir.files(directory):
-                for name in names:
-                    yield directory, path + kind, name
+_OF_MESSAGES = ("new", "cur")
+
+
+def _walk_folder(folder: int, path: str,
+                 names: Sequence[str] = _OF_MESSAGES) -> Iterator[tuple[int, str, str]]:
+    """Yield the messages of an open folder that has these `names` in it, or perhaps not."""
+    for kind in _OF_MESSAGES:
+        if kind in names:
+            with _unless_link(), opened(kind, folder) as directory:
+                for batch in maildir.files(directory):
+                    for name in batch:
+                        yield directory, path + kind, name
 
 
 @contextlib.contextmanager

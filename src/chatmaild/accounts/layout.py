@@ -96,5 +96,5 @@ def is_aside(home: str) -> bool:
 
 def home_of(path: str) -> str | None:
     """Return the mailbox `home` for which `aside` returns `path`; None if there is none."""
-    parent, name = os.path.split(path)
+    parent, _, name = path.rpartition("/")
     return f"{parent}/{name.removeprefix(_ASIDE)}" if name.startswith(_ASIDE) else None

@@ -28,10 +28,10 @@ def list_all(domains: Sequence[str], matches: Callable[[str], bool], args: argpa
             console.line(entry.address)
     else:
         console.table(("ADDRESS", "HOST", "STATE"),
-                      [(entry.address, entry.node, _state(entry)) for entry in found])
-    console.result([entry.address for entry in found] if args.names else
-                   [{"address": entry.address, "node": entry.node, "blocked": entry.blocked,
-                     "moving": entry.moving} for entry in found])
+                      ((entry.address, entry.node, _state(entry)) for entry in found))
+    console.results(entry.address if args.names else
+                    {"address": entry.address, "node": entry.node, "blocked": entry.blocked,
+                     "moving": entry.moving} for entry in found)
     return 0
 
 

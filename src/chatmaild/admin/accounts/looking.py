@@ -1,6 +1,8 @@
 """``accounts list`` and ``show``."""
 
 import argparse
+import contextlib
+import functools
 import os
 import re
 import time
@@ -8,7 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from chatmaild.accounts import contents
+from chatmaild.accounts.layout import BLOCKED, ENFORCE_ENCRYPTION, PASSWORD
 from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
+from chatmaild.accounts.settings import SETTINGS
 from chatmaild.admin.accounts import everywhere
 from chatmaild.admin.accounts.finding import find, find_account
 from chatmaild.config.config import Config
@@ -18,20 +22,20 @@ from chatmaild.errors import StoreError, UsageError
 _YES_NO = {True: "yes", False: "no"}
 
 
-ORDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "address": lambda account: account["address"],
-    "last-login": lambda account: account["last_login"] or "",
-    "size": lambda account: account["octets"],
-    "messages": lambda account: account["messages"],
+ORDERS: dict[str, Callable[[Mailbox], int] | None] = {
+    "address": None,
+    "last-login": lambda mailbox: mailbox.last_login() or 0,
+    "size": lambda mailbox: contents.usage(mailbox.home).octets,
+    "messages": lambda mailbox: contents.usage(mailbox.home).messages,
 }
 """What a list can be sorted by, the smallest and oldest first."""
 
 
 def _describe(mailbox: Mailbox) -> dict[str, Any]:
     """Return what may be shown of a mailbox; no secrets."""
-    last_login = mailbox.last_login()
     used = contents.usage(mailbox.home)
-    own = mailbox.settings()
+    last_login = mailbox.last_login()
+    own = mailbox.settings() if SETTINGS in used.names else {}
     return {
         "address": mailbox.address,
         "account": last_login is not None,
@@ -40,8 +44,8 @@ def _describe(mailbox: Mailbox) -> dict[str, Any]:
         "octets": used.octets,
         "quota": own.get("max_mailbox_size", mailbox.domain.max_mailbox_size),
         "settings": dict(own),
-        "blocked": mailbox.is_blocked(),
-        "incoming_cleartext": not mailbox.enforces_encryption(),
+        "blocked": BLOCKED in used.names,
+        "incoming_cleartext": PASSWORD in used.names and ENFORCE_ENCRYPTION not in used.names,
         "home": mailbox.home,
     }
 
@@ -61,38 +65,59 @@ def list_all(args: argparse.Namespace, config: Config, console: Console) -> int:
         return everywhere.list_all(domains, matches, args, config, console)
     if args.names:
         return _names(domains, matches, config, console)
-    problems: list[str] = []
-    found = [account for domain in domains
-             for account in _described(Mailboxes(config), domain, matches, problems)]
-    found.sort(key=ORDERS["address"])
-    found.sort(key=ORDERS[args.sort], reverse=args.reverse)
+    mailboxes = Mailboxes(config)
+    problems = _recovered(domains, mailboxes)
+    order = ORDERS[args.sort]
+    found = _addresses(domains, matches, mailboxes)
+    found.sort(key=order and functools.partial(_key, order, mailboxes), reverse=args.reverse)
+    accounts = _described(found, mailboxes, problems)
     console.table(
         ("ADDRESS", "LAST LOGIN", "MESSAGES", "SIZE", "STATE"),
-        [(account["address"], account["last_login"] or "-", f"{account['messages']:,}",
-          octets(account["octets"]), _state(account)) for account in found],
+        ((account["address"], account["last_login"] or "-", f"{account['messages']:,}",
+          octets(account["octets"]), _state(account)) for account in accounts),
         right="llrrl",
     )
-    console.result(found)
+    console.results(accounts)
     for problem in problems:
         console.error(problem)
     return 1 if problems else 0
 
 
-def _described(mailboxes: Mailboxes, domain: str, matches: Callable[[str], bool],
+def _recovered(domains: Sequence[str], mailboxes: Mailboxes) -> list[str]:
+    """Put back what a killed expire left aside; returns what went wrong."""
+    problems = []
+    for domain in domains:
+        try:
+            mailboxes.recover(domain)
+        except StoreError as error:
+            problems.append(str(error))
+    return problems
+
+
+def _addresses(domains: Sequence[str], matches: Callable[[str], bool],
+               mailboxes: Mailboxes) -> list[str]:
+    """Return the addresses in their order; nothing else of all accounts is in memory at once."""
+    return sorted(mailbox.address for domain in domains for mailbox in mailboxes.of_domain(domain)
+                  if matches(mailbox.address))
+
+
+def _key(order: Callable[[Mailbox], int], mailboxes: Mailboxes, address: str) -> int:
+    with contextlib.suppress(StoreError):   # which `_described` meets as well
+        if mailbox := mailboxes.find(address):
+            return order(mailbox)
+    return 0
+
+
+def _described(addresses: Sequence[str], mailboxes: Mailboxes,
                problems: list[str]) -> Iterator[dict[str, Any]]:
-    """Describe the mailboxes of one domain; errors go to `problems`."""
-    try:
-        mailboxes.recover(domain)
-    except StoreError as error:
-        problems.append(str(error))
-    for mailbox in mailboxes.of_domain(domain):
-        if matches(mailbox.address):
-            try:
-                account = _describe(mailbox)
-                if account["account"] or os.path.lexists(mailbox.home):  # not deleted meanwhile
-                    yield account
-            except StoreError as error:
-                problems.append(str(error))
+    """Describe these mailboxes; errors go to `problems`."""
+    for mailbox in filter(None, map(mailboxes.find, addresses)):
+        try:
+            account = _describe(mailbox)
+            if account["account"] or os.path.lexists(mailbox.home):     # not deleted meanwhile
+                yield account
+        except StoreError as error:
+            problems.append(str(error))
 
 
 def _matcher(text: str | None) -> Callable[[str], bool]:
@@ -107,12 +132,10 @@ def _matcher(text: str | None) -> Callable[[str], bool]:
 def _names(domains: Sequence[str], matches: Callable[[str], bool], config: Config,
            console: Console) -> int:
     """Print the addresses, fast even on a large host: it reads directories only."""
-    mailboxes = Mailboxes(config)
-    found = sorted(mailbox.address for domain in domains for mailbox in mailboxes.of_domain(domain)
-                   if matches(mailbox.address))
+    found = _addresses(domains, matches, Mailboxes(config))
     for address in found:
         console.line(address)
-    console.result(found)
+    console.results(found)
     return 0
 
 
