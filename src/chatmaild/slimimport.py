@@ -7,7 +7,7 @@ import importlib
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import ModuleType
 from typing import Any
 
@@ -84,9 +84,9 @@ postpone("inspect", get_annotations=_annotations)
 # asyncio imports it, and it makes TLS of OpenSSL, which only a notifier needs that rings.
 postpone("asyncio.sslproto")
 
-# argparse loads it for translations that Python does not have, and works without.
-with absent("gettext"):
-    import argparse  # noqa: E402,F401
+# argparse loads it for translations that Python does not have. Debian's works without.
+with suppress(ImportError), absent("gettext"):
+    import argparse  # noqa: F401
 
 # subprocess, which asyncio loads, imports it for the encoding of text.
 postpone("locale")
