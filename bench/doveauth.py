@@ -238,7 +238,7 @@ def file_system(directory: str) -> str:
     """Its type; of ext4 also whether it has a journal."""
     found = subprocess.run(["findmnt", "-no", "FSTYPE,SOURCE", "-T", directory],
                            capture_output=True, text=True, check=True).stdout
-    kind, source = found.split()
+    kind, source = found.splitlines()[-1].split()   # the last of those mounted at the same place
     journals = Path("/proc/fs/jbd2").glob(f"{source.removeprefix('/dev/').replace('/', '!')}-*")
     return kind if kind != "ext4" or any(journals) else "ext4 without a journal"
 
