@@ -5,7 +5,8 @@
     bench/bare.py SOCKET outgoing RECIPIENTS
 
 It accepts everything. As outgoing filter it asks `chatmaild recipients` about each sender, since
-only an account that still exists may send.
+only an account that still exists may send. As incoming filter it reads mail for chat users to its
+end, and accepts all other mail at DATA.
 """
 
 import sys
@@ -20,6 +21,7 @@ from chatmaild.filter.mailboxlookup import Told  # noqa: E402
 
 PROTOCOL = (milter.P_NOHELO | milter.P_NOUNKNOWN | milter.P_NR_CONN | milter.P_NR_MAIL
             | milter.P_NR_HDR | milter.P_NR_BODY)
+CHAT_DOMAIN = "@chat.example"
 STAGES = {milter.M_ENVFROM: "{auth_authen}", milter.M_ENVRCPT: "{rcpt_addr}", milter.M_EOH: "i",
           milter.M_EOM: "i"}
 
@@ -34,6 +36,10 @@ def serve(path, outgoing, recipients):
         options[:] = [options[0] & milter.SETSYMLIST, options[1] & protocol, 0, 0]
         return milter.CONTINUE
 
+    def recipient(ctx, *arguments):
+        ctx.setpriv(ctx.getsymval("{rcpt_addr}").endswith(CHAT_DOMAIN))
+        return milter.CONTINUE
+
     def mail(ctx, *arguments):
         if outgoing:
             accounts.account(ctx.getsymval("{auth_authen}"))
@@ -41,14 +47,15 @@ def serve(path, outgoing, recipients):
 
     milter.set_connect_callback(lambda ctx, *arguments: milter.NOREPLY)
     milter.set_envfrom_callback(mail)
-    milter.set_envrcpt_callback(lambda ctx, *arguments: milter.CONTINUE)
+    milter.set_envrcpt_callback(recipient)
     milter.set_header_callback(lambda ctx, name, value: milter.NOREPLY)
     milter.set_eoh_callback(lambda ctx: milter.CONTINUE if outgoing else milter.NOREPLY)
     milter.set_body_callback(lambda ctx, chunk: milter.NOREPLY)
     milter.set_eom_callback(lambda ctx: milter.ACCEPT)
     milter.set_abort_callback(lambda ctx: milter.CONTINUE)
     milter.set_close_callback(lambda ctx: milter.CONTINUE)
-    milter.register("bare", data=lambda ctx: milter.ACCEPT, negotiate=negotiate)
+    milter.register("bare", negotiate=negotiate,
+                    data=lambda ctx: milter.CONTINUE if ctx.getpriv() else milter.ACCEPT)
     process.stay_on_one_cpu(0 if outgoing else 1)
     milter.setconn(f"unix:{path}")
     milter.settimeout(600)

@@ -96,7 +96,8 @@ def ratio(path, recipient, count, rounds):
             drain()
             rates[name].append(send(port, path, recipient, 10, count))
     found = {f"{name}/s": round(statistics.median(rates[name])) for name in PORTS}
-    for name, base in (("incoming", "none"), ("incoming", "accept-all"), ("bare", "accept-all")):
+    for name, base in (("incoming", "none"), ("incoming", "accept-all"), ("incoming", "bare"),
+                       ("bare", "accept-all")):
         found[("bare " if name == "bare" else "") + f"of {base}"] = round(statistics.median(
             rate / other for rate, other in zip(rates[name], rates[base])), 2)
     return found

@@ -38,12 +38,12 @@ def filters(result):
 
 
 def incoming(result):
-    keys = ("none/s", "accept-all/s", "incoming/s", "of none", "of accept-all",
+    keys = ("none/s", "accept-all/s", "incoming/s", "of none", "of accept-all", "of bare",
             "bare of accept-all")
     rows = [[what, *(found.get(key, "") for key in keys)]
             for what, found in result["figures"].items() if isinstance(found, dict)]
     return table(["port 25, 3 KB", "no milter/s", "accept-all/s", "ours/s", "of no milter",
-                  "of accept-all", "bare of accept-all"], rows)
+                  "of accept-all", "of bare", "bare of accept-all"], rows)
 
 
 def pi(result):
