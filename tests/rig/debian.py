@@ -43,7 +43,7 @@ MACHINE = ("mypy", "python3-typeshed", "isort", "codespell", "python3-coverage",
 other releases, booting, web pages on a screen."""
 
 PROFILES = ("dovecot-sieve", "dovecot-managesieved", "dovecot-sqlite", "postfix-sqlite",
-            "dovecot-pgsql", "postfix-pgsql", "postgresql")
+            "dovecot-pgsql", "postfix-pgsql", "postgresql", "postfix-lmdb", "postfix-cdb")
 """What hosts have on which people run more than Debian's defaults, see rig.profiles."""
 
 RECIPES = ("opendkim", "opendkim-tools", "rspamd", "rsyslog", "rsync")

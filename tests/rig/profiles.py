@@ -206,6 +206,28 @@ def many_domains() -> None:
     run("postmap", str(table))
 
 
+@profile(VIRTUAL)
+def tables() -> None:
+    """Tables of every kind, that rewrite, own and relay all below example.org."""
+    etc = Path("/etc/postfix")
+    for kind, name, text in (
+            ("lmdb", "domains", "one.example ok\ntwo.example ok\n"),
+            ("cdb", "virtual", "info@one.example ann@one.example\n"),
+            ("lmdb", "generic", "@chat.example.org ann@one.example\n"),
+            ("regexp", "canonical", "/^(.*)@.*\\.example\\.org$/ ${1}@example.org\n"),
+            ("regexp", "owners", "/^(.*@(one|two)\\.example)$/ ${1}\n")):
+        (etc / name).write_text(text)
+        if kind != "regexp":
+            run("postmap", f"{kind}:{etc / name}")
+    virtual_users(sqlite_database(), f"lmdb:{etc}/domains")
+    postconf("-e", {"virtual_alias_maps": f"cdb:{etc}/virtual", "relay_domains": "example.org",
+                    "smtp_generic_maps": f"lmdb:{etc}/generic",
+                    "lmtp_generic_maps": f"lmdb:{etc}/generic",
+                    "canonical_maps": f"regexp:{etc}/canonical",
+                    "smtpd_sender_login_maps": f"regexp:{etc}/owners",
+                    "smtpd_sender_restrictions": "reject_authenticated_sender_login_mismatch"})
+
+
 @profile()
 def master_users() -> None:
     """As Debian's own auth-master.conf.ext has them."""
