@@ -6,6 +6,7 @@ The host has what many mail hosts have: OpenDKIM, rspamd, rsyslog.
 
 import contextlib
 import itertools
+import json
 import re
 import smtplib
 import textwrap
@@ -15,13 +16,17 @@ import dkim
 import dkimkit
 import dns.rcode
 import dnsservers
+import postgresql
 import pytest
 from container.load import encrypted
 from container.machine import TREE
 from container.mailhost import CHAT_DOMAIN, INI, MailHost, sh_blocks
 from container.test_install import ALICE, BOB, CHATTER, LISTENER, MAIL, cleartext
 from rig import debian, stock
+from rig.machine import NAME, PUBLIC, STRANGER
 from rig.until import until
+
+from chatmaild.accounts import directoryschema
 
 OPENDKIM = """\
 Syslog yes
@@ -42,6 +47,7 @@ NO_DNS = 'dns { nameserver = ["127.0.0.1"]; timeout = 0.1s; retransmits = 1; }\n
 SIGNED_BEFORE = {"bookworm"}
 """Releases on which ordinary mail is signed before chatmaild comes; on the others nobody signs."""
 MILTERS = "doc/other-milters.md"
+GUIDE = "doc/several-hosts.md"
 
 
 @pytest.fixture(scope="module")
@@ -375,6 +381,68 @@ def test_a_relays_accounts_are_taken_over(host):
     with server:
         done = follow(host, "doc/relay-takeover.md", 1)
     assert last_mail(host, (address, "a secret of the relay"), b"from the relay")
+
+
+def test_it_becomes_one_of_several_hosts(host):
+    """By several-hosts.md, with a database on the network, for services in their sandboxes."""
+    elsewhere, inactive = f"elsewhere@{CHAT_DOMAIN}", f"inactive1@{CHAT_DOMAIN}"
+    host.shell(f"umask 077; echo 'host={PUBLIC} dbname=chatmaild user=chatmaild' "
+               f">/etc/chatmaild/directory.conf; chown root:_chatmaild "
+               f"/etc/chatmaild/directory.conf; chmod 0640 /etc/chatmaild/directory.conf")
+    host.set_ini("directory", "/etc/chatmaild/directory.conf")
+    host.set_ini("node", NAME)
+    with contextlib.ExitStack() as stack:
+        with host.network():
+            database = stack.enter_context(postgresql.server(listen=PUBLIC))
+        directoryschema.init(database.conninfo("postgres"))
+        host.run("chatmaild", "directory", "join", PUBLIC)
+        database.sql(f"INSERT INTO node (name, address) VALUES ('mail2.example.org', '{STRANGER}')")
+        host.run("chatmaild", "wire", "--apply")
+        assert "nothing to change" in host.run("chatmaild", "wire").stdout
+        host.run("chatmaild", "directory", "import")
+        rows = host.run("chatmaild", "accounts", "list", "--everywhere").stdout
+        assert f"{CHATTER[0]}\t{NAME}\tok" in rows
+        found = json.loads(host.run("chatmaild", "check", "--json", check=False).stdout)["findings"]
+        assert {each["code"] for each in found if each["code"].startswith("directory-")
+                and each["level"] not in ("ok", "warning")} == {
+                    "directory-peer", "directory-lmtp"}     # there is none; nothing closes port 24
+
+        newcomer = host.imap(inactive, "a secret of Ines's")
+        database.sql("INSERT INTO account (address, node, hash) SELECT "
+                     f"'{elsewhere}', id, '{{PLAIN}}x' FROM node WHERE name LIKE 'mail2.%'")
+        assert database.sql(f"SELECT hash LIKE '{{%' FROM account WHERE address = '{inactive}'"
+                            ) == "t"
+        with host.smtp(*CHATTER) as smtp:
+            smtp.sendmail(CHATTER[0], [elsewhere], encrypted(CHATTER[0]))
+        with host.network():
+            outside = smtplib.SMTP("localhost", 25, timeout=60)
+        with outside as smtp:
+            smtp.ehlo("mx.example.net")
+            smtp.mail("stranger@example.net")
+            assert [smtp.rcpt(each)[0] for each in (elsewhere, f"nobody123@{CHAT_DOMAIN}")] == [
+                250, 550]
+        until(lambda: f"{STRANGER}]:24" in host.log(), "mail on its way to the other host")
+        newcomer.logout()
+
+        # The other host is this one, which says that it takes no account of its own.
+        host.shell("echo '127.0.0.1 mail2.example.org' >>/etc/hosts; mkdir -p -m 0700 /root/.ssh; "
+                   "systemctl start ssh")
+        line = follow(host, GUIDE, 0).stdout.splitlines()[-1]
+        host.path("/root/.ssh/authorized_keys").write_text(f"{line}\n")
+        moved = host.run("chatmaild", "directory", "move", inactive, "mail2.example.org",
+                         check=False)
+        assert moved.returncode == 1 and "is not on its way to" in moved.stderr
+        host.run("chatmaild", "directory", "move", "--cancel", inactive, "mail2.example.org")
+        for refused in ("chatmaild directory drain x", "id", "chatmaild directory status; id"):
+            assert not host.run("runuser", "-u", "_chatmaild", "--", "ssh", "-l", "root",
+                                "mail2.example.org", refused, check=False).stdout
+
+        host.shell(f"systemctl stop chatmaild-lastlogin.socket chatmaild-lastlogin; "
+                   f"touch -d '200 days ago' {MAIL}/{CHAT_DOMAIN}/{inactive}/password; "
+                   "systemctl start chatmaild-lastlogin.socket chatmaild-expire")
+        assert database.sql(f"SELECT count(*) FROM account WHERE address = '{inactive}'") == "0"
+        assert f"{CHATTER[0]}" in database.sql("SELECT address FROM account")
+    host.imap(*CHATTER).logout()
 
 
 def test_a_host_goes_from_debian_12_to_13(containers, package):

@@ -46,7 +46,8 @@ PROFILES = ("dovecot-sieve", "dovecot-managesieved", "dovecot-sqlite", "postfix-
             "dovecot-pgsql", "postfix-pgsql", "postgresql", "postfix-lmdb", "postfix-cdb")
 """What hosts have on which people run more than Debian's defaults, see rig.profiles."""
 
-RECIPES = ("opendkim", "opendkim-tools", "rspamd", "rsyslog", "rsync")
+RECIPES = ("opendkim", "opendkim-tools", "rspamd", "rsyslog", "rsync", "python3-psycopg2",
+           "openssh-server")
 """What a host may have beside chatmaild, for which doc/ has recipes."""
 
 PACKAGING = ("build-essential", "lintian", "autopkgtest", "mandoc", "groff", "man-db", "dpkg-dev",
