@@ -16,6 +16,7 @@ from rig.until import until
 
 from chatmaild.accounts import contents, departure
 from chatmaild.accounts.directory import Directory
+from chatmaild.errors import DirectoryError
 from chatmaild.push.tokens import DeviceTokens
 
 ADDRESS = "somebody1@chat.example"
@@ -251,6 +252,22 @@ def test_a_host_is_not_drained_into_one_that_is_lost_meanwhile(directory_server,
     assert code == 1 and result["moved"] == ["somebody0@chat.example"]
     assert len(errors.splitlines()) == 2 and "somebody1@chat.example: has not arrived" in errors
     assert directory_server.sql("SELECT count(*) FROM account WHERE moving IS NOT NULL") == "1"
+
+
+def test_a_host_is_not_drained_without_the_directory(hosts, monkeypatch):
+    """It is complained of once, and not for each account."""
+    one, _ = hosts
+    for number in range(4):
+        one.make(f"somebody{number}")
+    one.command("import")
+
+    def silent(*_):
+        raise DirectoryError("the directory does not answer")
+
+    monkeypatch.setattr(Directory, "begin_move", silent)
+    code, result, errors = one.command("drain", "--rsh", str(one.rsh), "two.example")
+    assert code == 1 and errors == "chatmaild: the directory does not answer\n"
+    assert not result["moved"] and one.mailboxes.find("somebody3@chat.example").exists()
 
 
 def test_mail_that_a_session_wrote_at_the_last_moment_moves_too(hosts):

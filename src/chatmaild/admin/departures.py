@@ -22,7 +22,7 @@ from chatmaild.accounts.directoryrows import Entry
 from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
 from chatmaild.config.config import Config
 from chatmaild.console import Console, printable
-from chatmaild.errors import StoreError, UsageError
+from chatmaild.errors import DirectoryError, StoreError, UsageError
 from chatmaild.push.tokens import RELAY_FILE, DeviceTokens
 
 NO_HOST = "not another host of the directory; see: chatmaild directory status"
@@ -75,7 +75,7 @@ def drain(args: argparse.Namespace, config: Config, directory: Directory, consol
             try:
                 leaving.of(mailbox, args.node)
                 moved.append(entry.address)
-            except _Unreachable as error:
+            except (_Unreachable, DirectoryError) as error:
                 problems.append(str(error))
                 break       # else one account after the other would wait
             except StoreError as error:
