@@ -62,6 +62,7 @@ class ClusterHost(NetworkHost):
         self.configure(self.ini.read_text().replace("\n#directory =", f"\ndirectory = {connection}")
                        .replace("\n#node =", f"\nnode = {self.site.name}"))
         self.chatmaild("directory", "join", self.site.address)
+        self.chatmaild("directory", "import")
         self.rsh = self.program("rsh", RSH)
         server = socketserver.ThreadingTCPServer((self.site.address, 2222), _Command)
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -64,6 +64,18 @@ def test_the_directory_answers_and_knows_this_host(host, directory_server):
     assert codes(check(None, None, config)) == ["directory"]
 
 
+def test_accounts_that_the_directory_does_not_know_are_counted(host):
+    """Another host would make them anew."""
+    config = inifile.load(host.ini)
+    host.make("somebody1")
+    found, = [each for each in check(None, None, config) if each.code == "directory-accounts"]
+    assert "1 account here, and the directory knows 0" in found.text
+    before = otherhosts.ask(config)
+    host.command("import")
+    assert codes(check(None, None, config)) == []
+    assert codes(others.check(before, CLOSED, None, None, config)) == [], "it is asked again"
+
+
 def test_everybody_may_not_read_the_password_of_the_directory(host):
     host.ini.with_name("directory.conf").chmod(0o644)
     assert codes(check(None, None, inifile.load(host.ini))) == ["directory-file"]

@@ -7,13 +7,17 @@ from pathlib import Path
 
 from chatmaild.accounts import directoryschema
 from chatmaild.accounts.directoryrows import Node
+from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.admin.check import packetfilter, peers
 from chatmaild.admin.check.findings import Finding, failure, ok, warning
 from chatmaild.admin.servers.doveconf import Block, Dovecot
 from chatmaild.admin.servers.postconf import HOMES, Postfix
+from chatmaild.admin.wiring import otherhosts
 from chatmaild.admin.wiring.otherhosts import Known
 from chatmaild.admin.wiring.severalhosts import LMTP_PORT, SERVICE
 from chatmaild.config.config import Config
+from chatmaild.console import counted
+from chatmaild.errors import StoreError
 
 GUIDE = "see several-hosts.md"
 SKEW = 10
@@ -34,6 +38,7 @@ def check(known: Known, packets: str, postfix: Postfix | None, dovecot: Dovecot 
     else:
         yield _tables(config, known.version)
         yield _joined(config, known.nodes)
+        yield from _entered(config, known)
         yield _clock(known.ahead)
         yield _versions(known)
     others = [node for node in known.nodes if node.name != config.node]
@@ -69,6 +74,23 @@ def _joined(config: Config, nodes: tuple[Node, ...]) -> Finding:
         return ok("directory-node", config.node, f"is in the directory, at {own[0].ip}")
     return failure("directory-node", config.node, "is not in the directory",
                    "chatmaild directory join IP")
+
+
+def _entered(config: Config, known: Known) -> Iterator[Finding]:
+    """Does the directory know the accounts here? Counts suffice: it knows each before its disk."""
+    mailboxes = Mailboxes(config)
+    with contextlib.suppress(StoreError):       # of a disk, which is told elsewhere
+        here = sum(mailbox.exists() for domain in config.domains
+                   for mailbox in mailboxes.of_domain(domain))
+        if here > _own_accounts(config, known) and (
+                here > (entered := _own_accounts(config, otherhosts.ask(config)))):
+            yield failure("directory-accounts", config.node, f"{counted(here, 'account')} here, "
+                          f"and the directory knows {entered:,}: logins at another host make the "
+                          "others anew", "chatmaild directory import")
+
+
+def _own_accounts(config: Config, known: Known) -> int:
+    return sum(node.accounts for node in known.nodes if node.name == config.node)
 
 
 def _clock(ahead: float) -> Finding:
