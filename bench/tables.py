@@ -58,12 +58,33 @@ def cluster(result):
     return table(["two hosts, one chat domain", "aim", ""], result["figures"])
 
 
+CONSTANT, LINEAR = 2.0, 1.5
+"""How many times as much as with the fewest accounts a job may cost with the most to count as
+constant, and with ten times as many as a tenth of that to count as linear: small caches cost."""
+
+
 def growth(result):
     figures = result["figures"]
     counts = list(figures)
-    rows = [[job, *(_cell(figures[count][job]) for count in counts)]
+    rows = [[job, *(_cell(figures[count][job]) for count in counts), _growth(figures, job)]
             for job in figures[counts[0]]]
-    return table(["", *(f"{int(count):,} accounts" for count in counts)], rows)
+    return table(["", *(f"{int(count):,} accounts" for count in counts), "grows"], rows)
+
+
+def _growth(figures, job):
+    text = _grows([(int(count), found[job]["seconds"]) for count, found in figures.items()])
+    if all("MB" in found[job] for found in figures.values()):
+        memory = _grows([(int(count), found[job]["MB"]) for count, found in figures.items()])
+        text += f"; memory: {memory}" if memory != text else ""
+    return text
+
+
+def _grows(costs):
+    """How the cost grows, from pairs of the number of accounts and the cost, in their order."""
+    (_, first), (fewer, former), (most, last) = costs[0], costs[-2], costs[-1]
+    if last <= CONSTANT * first:
+        return "constant"
+    return "linear" if last / former <= LINEAR * most / fewer else "more than linear"
 
 
 def _cell(found):
