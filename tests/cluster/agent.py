@@ -215,6 +215,15 @@ class ClusterHost(NetworkHost):
         self.run("postconf", "-e", f"lmtp_tls_CAfile={authorities}")
         self.reload_postfix()
 
+    def lead(self, ways: dict[str, str]) -> None:
+        """Mail for these recipients goes to the hosts at these addresses; with none as before."""
+        own = re.sub(r"^inline:{.*}, ", "", self.run("postconf", "-h", "transport_maps").stdout)
+        pairs = " ".join(f"{{ {recipient} = chat-node:inet:[{address}]:24 }}"
+                         for recipient, address in ways.items())
+        self.run("postconf", "-e", "transport_maps = "
+                 + (f"inline:{{ {pairs} }}, " if ways else "") + own.strip())
+        self.reload_postfix()
+
     def people(self) -> set[str]:
         """The addresses that have a mailbox here."""
         return {path.parent.name for path in self.mailboxes.glob("*/*/password")}

@@ -27,6 +27,8 @@ class Cluster:
     standby: postgresql.Server
     authority: Path
     """The certificate that clients trust."""
+    certify: Callable[..., tuple[Path, Path]]
+    """Has that authority sign, see `world.Authority`."""
 
     @property
     def of_the_machines_release(self) -> RemoteHost:
@@ -97,7 +99,8 @@ def started(directory: Path, alone: Callable[[RemoteHost, Clients], None] | None
         troubles = _for_all(running, "findings", "directory")
         assert all("no rule of a packet filter" in trouble and not more
                    for trouble, *more in troubles), troubles
-        yield Cluster(running["left"], running["right"], primary, standby, ca)
+        yield Cluster(running["left"], running["right"], primary, standby, ca,
+                      authority.certify)
 
 
 def _for_all(running: dict[str, RemoteHost], method: str, *arguments: object) -> list[object]:

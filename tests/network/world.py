@@ -98,15 +98,20 @@ class Authority:
             "DNS:localhost", "IP:127.0.0.1"])
         return certificate.read_text() + self.certificate, key.read_text()
 
-    def certify(self, name: str, alternatives: list[str]) -> tuple[Path, Path]:
-        """Certificate and key, as files of that name, for what openssl(1) calls alternatives."""
-        key, certificate = (self._directory / f"{name}.{end}" for end in ("key", "pem"))
-        _run("openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt",
-             "ec_paramgen_curve:prime256v1", "-days", "30",
-             "-subj", f"/CN={name}",
+    def certify(self, name: str, alternatives: list[str], days: int = 30) -> tuple[Path, Path]:
+        """Certificate and key, as files of that name, for what openssl(1) calls alternatives.
+
+        It ends after so many days; with -1 it has ended.
+        """
+        key, request, certificate = (self._directory / f"{name}.{end}"
+                                     for end in ("key", "csr", "pem"))
+        _run("openssl", "req", "-nodes", "-newkey", "ec", "-pkeyopt",
+             "ec_paramgen_curve:prime256v1", "-subj", f"/CN={name}",
              "-addext", f"subjectAltName={','.join(alternatives)}",
-             "-addext", "basicConstraints=critical,CA:FALSE",
-             "-CA", self._certificate, "-CAkey", self._key, "-keyout", key, "-out", certificate)
+             "-addext", "basicConstraints=critical,CA:FALSE", "-keyout", key, "-out", request)
+        _run("openssl", "x509", "-req", "-in", request, "-copy_extensions", "copyall",
+             "-CA", self._certificate, "-CAkey", self._key, "-days", str(days),
+             "-out", certificate)
         return certificate, key
 
 

@@ -1,6 +1,7 @@
 """Is a host ready to be one of several?"""
 
 import contextlib
+import dataclasses
 import socket
 
 import pytest
@@ -15,6 +16,7 @@ from chatmaild.accounts.directoryrows import Node
 from chatmaild.admin.check import others, packetfilter, peers
 from chatmaild.admin.check.findings import Level
 from chatmaild.admin.servers import doveconf
+from chatmaild.admin.servers.postconf import Service
 from chatmaild.admin.wiring import otherhosts
 from chatmaild.admin.wiring.otherhosts import Known
 from chatmaild.config import inifile
@@ -180,3 +182,25 @@ def test_postfix_knows_the_way_to_the_others():
     wired = with_parameters(postfix("bookworm"),
                             transport_maps="memcache:/etc/postfix/chatmaild-homes.cf")
     assert codes(others.check_postfix(wired)) == ["directory-transport"]
+
+
+REUSING = {"lmtp_tls_security_level": "secure", "lmtp_tls_connection_reuse": "yes",
+           "lmtp_tls_CAfile": "/etc/ssl/certs/ca-certificates.crt",
+           "tlsproxy_service_name": "chat-node-tls"}
+
+
+@pytest.mark.parametrize("options, proxy, code", [
+    (REUSING, Service("chat-node-tls/unix", "tlsproxy", chroot=False), ""),
+    (REUSING | {"lmtp_tls_connection_reuse": "no"}, None, "directory-connections"),
+    (REUSING | {"lmtp_tls_connection_reuse": "no", "lmtp_tls_cert_file": "/etc/own"}, None, ""),
+    (REUSING, None, "directory-connections"),
+    (REUSING, Service("chat-node-tls/unix", "tlsproxy", chroot=True), "directory-connections"),
+    (REUSING | {"lmtp_tls_CAfile": "/root/authorities"},
+     Service("chat-node-tls/unix", "tlsproxy", chroot=False), "directory-connections")])
+def test_the_proxy_of_postfix_is_there_and_sees_whom_to_trust(options, proxy, code):
+    wired = with_parameters(postfix("bookworm"), queue_directory="/nowhere",
+                            transport_maps="memcache:/etc/postfix/chatmaild-homes.cf")
+    way = Service("chat-node/unix", "lmtp", chroot=True, options=options)
+    services = (*wired.services, way, *([proxy] if proxy else []))
+    found = codes(others.check_postfix(dataclasses.replace(wired, services=services)))
+    assert found == ([code] if code else [])

@@ -355,6 +355,40 @@ def test_the_lines_by_hand_are_those_that_wire_writes(release, version):
     assert not found.keys() & {TABLE, *NETWORK_UNITS}
 
 
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_host_of_an_older_version_gets_what_is_new(release):
+    """Many messages go through one connection, and what the host has itself stays."""
+    older = {"lmtp_connect_timeout": "9s", "lmtp_tls_security_level": "verify",
+             "lmtp_tls_CAfile": "/etc/own", "lmtp_tls_secure_cert_match": "one.example:two.example"}
+    line = "chat-node unix - - y - - lmtp"
+    found = steps(joined(release, options={"chat-node/unix": older}, lines={
+        "chat-node/unix": line, "cleanup/unix": "cleanup unix n - y - 0 cleanup"}))
+    assert {name: value for name, value in found.items() if name.startswith("chat-node")} == {
+        "chat-node/unix/lmtp_tls_connection_reuse": "yes",
+        "chat-node/unix/tlsproxy_service_name": "chat-node-tls",
+        "chat-node/unix/lmtp_connection_cache_destinations": "static:all",
+        "chat-node-tls/unix": "chat-node-tls unix - - n - 0 tlsproxy",
+        "chat-node-tls/unix/tlsproxy_client_security_level": "secure",
+        "chat-node-tls/unix/max_idle": "1d"}
+
+
+def test_a_host_that_shows_a_certificate_shows_it_to_the_others_too():
+    """By a connection for each message: nobody but root reads its key."""
+    found = steps(joined("bookworm", main={"lmtp_tls_cert_file": "/etc/own.pem"}))
+    assert "chat-node/unix" in found and "chat-node-tls/unix" not in found
+    assert "chat-node/unix/lmtp_tls_connection_reuse" not in found
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_the_commands_by_hand_set_what_wire_sets_in_postfix(release):
+    by_hand = (TREE / "several-hosts/postfix.sh").read_text()
+    found = {name: value for name, value in steps(joined(release)).items()
+             if name.startswith("chat-node")}
+    found.pop("chat-node/unix/lmtp_tls_secure_cert_match")     # the names of the hosts
+    assert [name for name, value in found.items() if f"{name}={value}" not in by_hand] == []
+    assert by_hand.count("chat-node/unix/") + by_hand.count("chat-node-tls/unix/") == 9
+
+
 def test_a_table_of_homes_that_postfix_asks_already_stays():
     found = steps(joined("bookworm", main={"transport_maps": f"memcache:{TABLE}"}))
     assert "transport_maps" not in found

@@ -8,13 +8,13 @@ from pathlib import Path
 from chatmaild.accounts import directoryschema
 from chatmaild.accounts.directoryrows import Node
 from chatmaild.accounts.mailboxes import Mailboxes
-from chatmaild.admin.check import packetfilter, peers
+from chatmaild.admin.check import hostfiles, packetfilter, peers
 from chatmaild.admin.check.findings import Finding, failure, ok, warning
 from chatmaild.admin.servers.doveconf import Block, Dovecot
-from chatmaild.admin.servers.postconf import HOMES, Postfix
+from chatmaild.admin.servers.postconf import HOMES, Postfix, Service
 from chatmaild.admin.wiring import otherhosts
 from chatmaild.admin.wiring.otherhosts import Known
-from chatmaild.admin.wiring.severalhosts import LMTP_PORT, SERVICE
+from chatmaild.admin.wiring.severalhosts import CLIENT_CERTIFICATES, LMTP_PORT, SERVICE
 from chatmaild.config.config import Config
 from chatmaild.console import counted
 from chatmaild.errors import StoreError
@@ -134,6 +134,30 @@ def check_postfix(postfix: Postfix) -> Iterator[Finding]:
                       "postconf -P chat-node/unix/lmtp_tls_security_level=secure")
     else:
         yield ok("directory-transport", "master.cf: chat-node", "leads to the other hosts")
+        yield from _connections(postfix, service)
+
+
+def _connections(postfix: Postfix, service: Service) -> Iterator[Finding]:
+    """Do many messages go through one connection, and may who holds it see whom to trust?"""
+    cure = f"chatmaild wire --apply, or {GUIDE}: postfix.sh"
+    if not postfix.is_on("lmtp_tls_connection_reuse", service):
+        if not any(postfix.get(name, service) for name in CLIENT_CERTIFICATES):
+            yield warning("directory-connections", "master.cf: chat-node",
+                          "opens a TLS connection for each message", cure)
+        return
+    name = postfix.get("tlsproxy_service_name", service)
+    proxy = postfix.service(f"{name}/unix")
+    if proxy is None:
+        yield failure("directory-connections", f"master.cf: {name}",
+                      "is missing, so that mail for other hosts waits", cure)
+        return
+    who = hostfiles.identity(postfix.get("mail_owner"))
+    path = postfix.get("lmtp_tls_CAfile", service)
+    if who and path and (obstacle := hostfiles.obstacle(
+            who, postfix.resolve(path, proxy), hostfiles.READ)):
+        yield failure("directory-connections", f"master.cf: {name}",
+                      f"cannot read {path}, so that mail for other hosts waits: {obstacle}",
+                      f"let {who.name} read it, with no chroot for {name}")
 
 
 def check_dovecot(dovecot: Dovecot, others: list[Node], packets: str) -> Iterator[Finding]:

@@ -23,6 +23,13 @@ AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 SERVICE = "chat-node/unix"
 """The service of master.cf that leads to the other hosts."""
 
+PROXY = "chat-node-tls"
+"""The service that holds their TLS connections, so that many messages go through one. Unlike
+Postfix's own tlsproxy it is in no chroot, where the authorities' file would be missing."""
+
+CLIENT_CERTIFICATES = ("lmtp_tls_chain_files", "lmtp_tls_cert_file", "lmtp_tls_eccert_file")
+"""Certificates of the host that LMTP shows. The proxy could not read their keys as root does."""
+
 _NETWORK = """\
 # Written by chatmaild wire: the directory is on another host.
 [Service]
@@ -37,7 +44,9 @@ domain = {}
 timeout = 2
 max_try = 1
 """
-_CURES = ("directory-transport", "directory-tls", "directory-lmtp", "directory-trusted")
+_CURES = ("directory-transport", "directory-tls", "directory-connections", "directory-lmtp",
+          "directory-trusted")
+_WAY = "the way to the other hosts of the chat domain"
 
 
 def plan(host: Host, config: Config) -> Iterator[Step | Obstacle]:
@@ -156,20 +165,35 @@ def _reaches(listener: Block, ip: str) -> bool:
 
 def _postfix(changes: Changes) -> Iterator[Step]:
     host = changes.host
-    why = "the way to the other hosts of the chat domain"
-    yield from changes.service(SERVICE, f"chat-node unix - - {host.chroot('lmtp/unix')} - - lmtp",
-                               why, _CURES)
-    options = host.options.get(SERVICE, {})
+    yield from changes.service(
+        SERVICE, f"chat-node unix - - {host.chroot('lmtp/unix')} - - lmtp", _WAY, _CURES)
     wanted = {"lmtp_connect_timeout": "5s", "lmtp_tls_security_level": "secure"}
     if not host.raw("lmtp_tls_CAfile"):
         wanted["lmtp_tls_CAfile"] = AUTHORITIES
-    for name, value in wanted.items():
-        if name not in options:
-            yield from changes.option(SERVICE, name, value, why, _CURES)
+    if not any(host.raw(name, SERVICE) for name in CLIENT_CERTIFICATES):
+        wanted |= {"lmtp_tls_connection_reuse": "yes", "tlsproxy_service_name": PROXY,
+                   "lmtp_connection_cache_destinations": "static:all"}
+        yield from _proxy(changes)
+    yield from _options(changes, SERVICE, wanted)
     name = "lmtp_tls_secure_cert_match"
     names = {node.name for node in host.known.nodes}
-    if not names <= set(options.get(name, "").split(":")):
-        yield from changes.option(SERVICE, name, ":".join(sorted(names)), why, _CURES)
+    if not names <= set(host.options.get(SERVICE, {}).get(name, "").split(":")):
+        yield from changes.option(SERVICE, name, ":".join(sorted(names)), _WAY, _CURES)
+
+
+def _proxy(changes: Changes) -> Iterator[Step]:
+    """Plan for the proxy, which lives long: it warns at each start that an LMTP client asks it."""
+    name = f"{PROXY}/unix"
+    yield from changes.service(name, f"{PROXY} unix - - n - 0 tlsproxy", _WAY, _CURES)
+    yield from _options(changes, name, {"tlsproxy_client_security_level": "secure",
+                                        "max_idle": "1d"})
+
+
+def _options(changes: Changes, service: str, wanted: dict[str, str]) -> Iterator[Step]:
+    """Set options that the service does not have yet, whatever their value."""
+    for name, value in wanted.items():
+        if name not in changes.host.options.get(service, {}):
+            yield from changes.option(service, name, value, _WAY, _CURES)
 
 
 def _units(host: Host) -> Iterator[Step]:
