@@ -58,9 +58,10 @@ def cluster(result):
     return table(["two hosts, one chat domain", "aim", ""], result["figures"])
 
 
-CONSTANT, LINEAR = 2.0, 1.5
+TOLERANCE = 2.0
 """How many times as much as with the fewest accounts a job may cost with the most to count as
-constant, and with ten times as many as a tenth of that to count as linear: small caches cost."""
+constant, and an account with the most as with the next fewer to count as linear: caches are small.
+"""
 
 
 def growth(result):
@@ -82,9 +83,9 @@ def _growth(figures, job):
 def _grows(costs):
     """How the cost grows, from pairs of the number of accounts and the cost, in their order."""
     (_, first), (fewer, former), (most, last) = costs[0], costs[-2], costs[-1]
-    if last <= CONSTANT * first:
+    if last <= TOLERANCE * first:
         return "constant"
-    return "linear" if last / former <= LINEAR * most / fewer else "more than linear"
+    return "linear" if last / most <= TOLERANCE * former / fewer else "more than linear"
 
 
 def _cell(found):
