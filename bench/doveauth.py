@@ -45,6 +45,7 @@ mailboxes_dir = {directory}/mail
 max_load_1m = 10000
 min_available_memory = 0
 min_free_disk_space = 0
+min_free_inodes = 0
 """
 
 
@@ -226,7 +227,7 @@ def new_ext4():
         image, mounted = f"{beside}/image", f"{beside}/mounted"
         os.mkdir(mounted)
         subprocess.run(["truncate", "--size=2G", image], check=True)
-        subprocess.run(["mkfs.ext4", "-q", image], check=True)
+        subprocess.run(["mkfs.ext4", "-q", "-i", "4096", image], check=True)   # many small files
         subprocess.run(["mount", "-o", "loop", image, mounted], check=True)
         try:
             yield mounted
