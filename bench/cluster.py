@@ -1,12 +1,13 @@
 #!/usr/bin/python3
 """Measures several hosts with one chat domain; prints each aim and the figure side by side.
 
-    sudo bench/cluster.py [--accounts 1000000] [--seconds 5] [--quick] [--directory] [--publish]
+    sudo bench/cluster.py [--accounts 1000000] [--seconds 5] [--rounds 6] [--suite bookworm]
+                          [--quick] [--directory | --hosts] [--publish]
 
 The directory, as one host uses it: import, lookups, claims, on a PostgreSQL of its own in a
 temporary directory, by its unix socket; what the network adds comes on top. A claim waits for the
-disk of that PostgreSQL (fsync is on here). Then, without --directory, two hosts in a network, on
-Debian 12 and 13: through the right host, through the wrong one, and before there was a directory.
+disk of that PostgreSQL (fsync is on here). Then two hosts in a network, and one without a
+directory beside them: see clusterhosts.py.
 """
 
 import argparse
@@ -30,6 +31,7 @@ import growth  # noqa: E402
 import postgresql  # noqa: E402
 import record  # noqa: E402
 from doveauth import DOMAIN, INI  # noqa: E402
+from rig import debian  # noqa: E402
 
 from chatmaild.accounts import directoryschema  # noqa: E402
 from chatmaild.accounts.directory import BATCH, LINES, Directory  # noqa: E402
@@ -113,17 +115,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--accounts", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=float, default=5)
-    parser.add_argument("--directory", action="store_true", help="measure nothing else")
+    parser.add_argument("--rounds", type=int, default=6, help="in which the hosts take turns")
+    parser.add_argument("--suite", default=debian.own_suite(), help="of the hosts")
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--directory", action="store_true", help="measure nothing else")
+    only.add_argument("--hosts", action="store_true", help="measure nothing else")
     parser.add_argument("--quick", action="store_true", help="few rounds: does it work?")
     record.add_option(parser)
     args = parser.parse_args()
-    if args.publish and (args.quick or args.directory):
+    if args.publish and (args.quick or args.directory or args.hosts):
         parser.error("--publish wants all figures, of all rounds")
     machine = record.begin(args)
     figures = []
-    for row in itertools.chain(measured(args.accounts, args.seconds),
-                               () if args.directory else clusterhosts.measured(args.quick)):
-        print("{:52} {:20} {}".format(*row), flush=True)
+    for row in itertools.chain(
+            () if args.hosts else measured(args.accounts, args.seconds),
+            () if args.directory else clusterhosts.measured(
+                args.suite, 1 if args.quick else args.rounds, 20 if args.quick else 1)):
+        print("{:56} {:20} {}".format(*row), flush=True)
         figures.append(row)
     record.publish(args, "cluster", machine, figures)
 

@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -172,6 +173,14 @@ class ClusterHost(NetworkHost):
     def memory_of_dovecot(self) -> int:
         return sum(_memory(process.pid) for process in processes.running(*dovecot.PROGRAMS))
 
+    def work_of(self, *programs: str) -> float:
+        """Seconds of CPU that these took so far, and the children that they have buried."""
+        ticks = 0
+        for process in processes.running(*programs):
+            fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += sum(map(int, fields[11:15]))
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     def lose_power(self) -> None:
         """All servers and services are killed at once."""
         postfix.kill()
@@ -233,6 +242,13 @@ class ClusterHost(NetworkHost):
         done = self.chatmaild("directory", "reconcile", "--json", check=False)
         return {name: found for name, found in json.loads(done.stdout).items()
                 if found and isinstance(found, list)}
+
+    def messages(self, address: str) -> int:
+        return sum(len(os.listdir(self.mailbox(address) / name)) for name in ("new", "cur"))
+
+    def await_messages(self, address: str, count: int) -> None:
+        """Returns when so many are on the disk."""
+        until(lambda: self.messages(address) >= count, f"{count} messages", 120)
 
     def has_mailbox(self, address: str) -> bool:
         return (self.mailbox(address) / "password").exists()

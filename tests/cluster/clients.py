@@ -44,7 +44,7 @@ class Clients:
 
     def person(self, host):
         """A new account, whose first login was at `host`."""
-        address = f"person{next(_numbers):03}@{DOMAIN}"
+        address = f"person{next(_numbers):03}@{host.site.chat_domain}"
         self.imap(host, address).logout()
         return address
 

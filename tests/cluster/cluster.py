@@ -2,15 +2,15 @@
 
 import contextlib
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import postgresql
-from cluster.clients import STRANGER, Clients
+from cluster.clients import STRANGER
 from network import hosts, world
 from network.hosts import RemoteHost
-from network.sites import LEFT, PHONES, RESOLVER, RIGHT
+from network.sites import LEFT, PHONES, RESOLVER, RIGHT, NetworkSite
 from rig import debian
 
 from chatmaild.accounts import directoryschema
@@ -29,6 +29,8 @@ class Cluster:
     """The certificate that clients trust."""
     certify: Callable[..., tuple[Path, Path]]
     """Has that authority sign, see `world.Authority`."""
+    single: RemoteHost | None
+    """A host with a chat domain of its own, and no directory."""
 
     @property
     def of_the_machines_release(self) -> RemoteHost:
@@ -74,13 +76,11 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def started(directory: Path, alone: Callable[[RemoteHost, Clients], None] | None = None
-            ) -> Iterator[Cluster]:
-    """All of it, up and ready; this process is in the network from then on.
-
-    `alone` is called with a host that does not know of the directory yet, and its clients.
-    """
-    for site in (LEFT, RIGHT):
+def started(directory: Path, pair: Sequence[NetworkSite] = (LEFT, RIGHT),
+            single: NetworkSite | None = None) -> Iterator[Cluster]:
+    """All of it, up and ready; this process is in the network from then on."""
+    sites = [*pair, *([single] if single else [])]
+    for site in sites:
         debian.cluster_root(site.suite)     # while there is a world to get it from
     world.enter(directory)
     subprocess.run(["ip", "address", "add", f"{STRANGER}/24", "dev", world.WIRE], check=True)
@@ -88,23 +88,21 @@ def started(directory: Path, alone: Callable[[RemoteHost, Clients], None] | None
     tls = authority.certify("database", [f"IP:{address}" for address in DATABASES])
     with (postgresql.server(listen=DATABASES[0], tls=tls) as primary,
           postgresql.server(primary, listen=DATABASES[1]) as standby,
-          hosts.running(directory, [LEFT, RIGHT], authority) as running):
-        ca = directory / "ca.pem"
-        if alone:
-            alone(running["left"], Clients(ca))
+          hosts.running(directory, sites, authority) as running):
+        joined = [running[site.key] for site in pair]
         primary.wait_for_standby()
         directoryschema.init(primary.conninfo("postgres"))
-        _for_all(running, "join", DATABASES)
-        _for_all(running, "wire")       # once all are in the directory
-        troubles = _for_all(running, "findings", "directory")
+        _for_all(joined, "join", DATABASES)
+        _for_all(joined, "wire")        # once all are in the directory
+        troubles = _for_all(joined, "findings", "directory")
         assert all("no rule of a packet filter" in trouble and not more
                    for trouble, *more in troubles), troubles
-        yield Cluster(running["left"], running["right"], primary, standby, ca,
-                      authority.certify)
+        yield Cluster(*joined, primary, standby, directory / "ca.pem", authority.certify,
+                      running[single.key] if single else None)
 
 
-def _for_all(running: dict[str, RemoteHost], method: str, *arguments: object) -> list[object]:
+def _for_all(joined: list[RemoteHost], method: str, *arguments: object) -> list[object]:
     """What `method` gives on each host; it runs on all at a time."""
-    for host in running.values():
+    for host in joined:
         host.ask(method, *arguments)
-    return [host.answer() for host in running.values()]
+    return [host.answer() for host in joined]

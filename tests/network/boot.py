@@ -1,6 +1,6 @@
 """Run one host of the network, until its agent ends:
 
-    python3 boot.py SITE DESCRIPTOR
+    python3 boot.py SITE SUITE DESCRIPTOR
 
 with an inherited file descriptor that the agent takes calls from."""
 
@@ -39,13 +39,13 @@ def plug_in(site: NetworkSite, root: Path, outside: int) -> None:
 
 
 def main() -> int:
-    name, descriptor = sys.argv[1:]
+    name, suite, descriptor = sys.argv[1:]
     os.umask(0o022)
     os.set_inheritable(int(descriptor), True)
     site = SITES[name]
     root = debian.cluster_root if site.kind == "cluster" else debian.root
     return machine.run(
-        root(site.suite), TREE,
+        root(suite), TREE,
         ["/usr/bin/python3", "-m", f"{site.kind}.agent", name, descriptor],
         network=lambda root, outside: plug_in(site, root, outside))
 

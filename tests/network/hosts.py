@@ -27,7 +27,7 @@ class RemoteHost:
         self._calls, theirs = multiprocessing.connection.Pipe()
         with open(console, "wb") as output:
             self._process = subprocess.Popen(
-                [*world.WITH_US, sys.executable, BOOT, site.key, str(theirs.fileno())],
+                [*world.WITH_US, sys.executable, BOOT, site.key, site.suite, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
                 pass_fds=[theirs.fileno()])
         self._end = os.pidfd_open(self._process.pid)

@@ -49,7 +49,9 @@ LEFT = NetworkSite("mail.left.example", "left.example", "chat.cluster.example", 
                    "2001:db8::40", "bookworm", "mail.left.example", "cluster")
 RIGHT = NetworkSite("mail.right.example", "right.example", "chat.cluster.example", "192.0.2.50",
                     "2001:db8::50", "trixie", "mail.right.example", "cluster")
-SITES = {site.key: site for site in (ONE, TWO, PLAIN, LEFT, RIGHT)}
+SINGLE = NetworkSite("mail.single.example", "single.example", "chat.single.example", "192.0.2.60",
+                     "2001:db8::60", "bookworm", "mail.single.example", "cluster")
+SITES = {site.key: site for site in (ONE, TWO, PLAIN, LEFT, RIGHT, SINGLE)}
 
 
 def zone(sites: list[NetworkSite], keys: dict[str, str]) -> str:

@@ -31,7 +31,8 @@ def enter(directory: Path) -> None:
         (directory / name).write_text(text)
         _run("mount", "--bind", directory / name, (Path("/etc") / name).resolve())
     _run("ip", "link", "set", "lo", "up")
-    _run("ip", "link", "add", "name", WIRE, "type", "bridge")
+    # an address of its own, or it takes another one whenever a host is plugged in or out
+    _run("ip", "link", "add", "name", WIRE, "address", "02:00:00:00:00:01", "type", "bridge")
     for address in (f"{PHONES}/{NETWORK}", f"{RESOLVER}/{NETWORK}"):
         _run("ip", "address", "add", address, "dev", WIRE)
     for address in (f"{RESOLVER6}/{NETWORK6}", f"{PHONES6}/{NETWORK6}"):
