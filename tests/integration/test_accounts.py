@@ -168,6 +168,17 @@ def test_what_makes_no_account(host, name, password):
     assert not host.mailbox(f"{name}@{host.chat_domain}"[:200]).exists()
 
 
+def test_all_messages_that_postfix_gives_at_a_time_are_taken(host, address):
+    """It gives twenty; what is put off here waits for minutes."""
+    assert login(host, address) == "in"
+    with contextlib.ExitStack() as stack:
+        sessions = [stack.enter_context(smtplib.LMTP(LMTP)) for _ in range(20)]
+        for session in sessions:
+            session.ehlo()
+            session.mail("stranger@example.net")
+        assert {session.rcpt(address)[0] for session in sessions} == {250}
+
+
 def test_what_chat_users_get(host, address, release):
     with connect(host, address, PASSWORD) as imap:
         capabilities = imap.capability()[1][0].split()
