@@ -351,8 +351,20 @@ def test_reconcile_removes_what_has_moved_and_nothing_else(directory_server, hos
 def test_what_cannot_move_is_told_why(hosts, address, node, words):
     one, _ = hosts
     full(one)
-    code, _, errors = move(one, address, node)
-    assert code and words in errors and has_arrived(one)
+    for options in ([], ["--dry-run"]):
+        code, _, errors = move(one, *options, address, node)
+        assert code and words in errors and has_arrived(one)
+
+
+def test_whether_an_account_can_move_is_told_without_moving_it(directory_server, hosts):
+    one, _ = hosts
+    full(one)
+    code, result, _ = move(one, "--dry-run", ADDRESS, "two.example")
+    assert code == 0 and result == {"address": ADDRESS, "moved": False, "node": "two.example",
+                                    "dry_run": True}
+    assert node_of(directory_server) == "one.example|t" and has_arrived(one)
+    leads_to(one, "exit 255")
+    assert move(one, "--dry-run", ADDRESS, "two.example")[0] == 1
 
 
 def test_nobody_is_received_who_is_not_on_the_way(hosts):

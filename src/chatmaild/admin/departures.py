@@ -38,9 +38,15 @@ def move(args: argparse.Namespace, config: Config, directory: Directory, console
         console.line(f"{mailbox.address}: stays here")
         console.result({"address": mailbox.address, "moved": False})
         return 0
-    _Departure(args, config, directory).of(mailbox, args.node)
-    console.line(f"{mailbox.address}: lives on {args.node}")
-    console.result({"address": mailbox.address, "moved": True, "node": args.node})
+    leaving = _Departure(args, config, directory)
+    if args.dry_run:
+        leaving.assert_possible(mailbox, args.node)
+        console.line(f"{mailbox.address}: would move to {args.node}")
+    else:
+        leaving.of(mailbox, args.node)
+        console.line(f"{mailbox.address}: lives on {args.node}")
+    console.result({"address": mailbox.address, "moved": not args.dry_run, "node": args.node,
+                    "dry_run": args.dry_run})
     return 0
 
 
@@ -112,15 +118,10 @@ class _Departure:
     def of(self, mailbox: Mailbox, node: str) -> None:
         """Move one account, or go on with an interrupted move. Raises `StoreError`."""
         address = mailbox.address
-        entry = self._directory.find(address)
-        if entry and entry.node == node and departure.is_hidden(mailbox.home):
+        entry: Entry | None = self.assert_possible(mailbox, node)
+        if entry and entry.node == node:
             self._forget(mailbox)       # it arrived, and we died
             return
-        if mailbox.is_blocked():
-            raise StoreError(f"{address}: is blocked, so it stays; unblock it first")
-        if entry is None or not entry.is_own:
-            raise StoreError(f"{address}: {_why_not(entry, node)}")
-        self.assert_reached(node)
         if not self._directory.begin_move(address, node):
             raise StoreError(f"{address}: {_why_not(entry, node)}")
         if not departure.hide(mailbox.home):
@@ -139,6 +140,18 @@ class _Departure:
             raise StoreError(f"{address}: has not arrived, and waits: {why}. Run it again, or: "
                              f"chatmaild directory move --cancel {address} {node}")
         self._forget(mailbox)
+
+    def assert_possible(self, mailbox: Mailbox, node: str) -> Entry:
+        """Return the entry of an account that may move there, or has. Raises `StoreError`."""
+        entry = self._directory.find(mailbox.address)
+        if entry and entry.node == node and departure.is_hidden(mailbox.home):
+            return entry
+        if mailbox.is_blocked():
+            raise StoreError(f"{mailbox.address}: is blocked, so it stays; unblock it first")
+        if entry is None or not entry.is_own or entry.moving not in (None, node):
+            raise StoreError(f"{mailbox.address}: {_why_not(entry, node)}")
+        self.assert_reached(node)
+        return entry
 
     def assert_reached(self, node: str) -> None:
         """Raise `StoreError` unless chatmaild works there; before anything changes."""

@@ -43,6 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
                          help="give up the addresses of this host that have no mailbox")
     command = add("move", "move an account from here to another host", _move)
     command.add_argument("address", metavar="ADDRESS")
+    command.add_argument("--dry-run", action="store_true", help="change nothing")
     command.add_argument("--cancel", action="store_true",
                          help="end an interrupted move: the account stays here")
     _lead_to_another_host(command)
