@@ -118,12 +118,11 @@ class _Departure:
     def of(self, mailbox: Mailbox, node: str) -> None:
         """Move one account, or go on with an interrupted move. Raises `StoreError`."""
         address = mailbox.address
-        entry: Entry | None = self.assert_possible(mailbox, node)
-        if entry and entry.node == node:
+        if self.assert_possible(mailbox, node).node == node:
             self._forget(mailbox)       # it arrived, and we died
             return
         if not self._directory.begin_move(address, node):
-            raise StoreError(f"{address}: {_why_not(entry, node)}")
+            raise StoreError(f"{address}: {_why_not(self._directory.find(address), node)}")
         if not departure.hide(mailbox.home):
             self._directory.cancel_move(address)
             raise StoreError(f"{address}: has no mailbox here; see: chatmaild directory reconcile")
