@@ -3,6 +3,10 @@
 import pytest
 from directoryhosts import Host
 
+from chatmaild import cli
+from chatmaild.accounts.entries import Entries
+from chatmaild.config import inifile
+
 
 @pytest.fixture
 def hosts(directory_server, tmp_path, capsys):
@@ -54,6 +58,19 @@ def test_reconcile_ends_what_a_killed_host_began(directory_server, hosts):
     assert one.command("reconcile", "--release-missing")[1]["released"] == ["lost@chat.example"]
     assert one.command("reconcile")[0] == 0
     assert directory_server.sql("SELECT address, leaving FROM account") == "kept@chat.example|f"
+
+
+def test_an_address_that_a_killed_import_keeps_is_named_with_the_way_out(hosts, capsys):
+    one, _ = hosts
+    entries = Entries(inifile.load(one.ini))
+    entries.reserve(one.mailboxes.find("arriving@chat.example"))
+    entries.directory.close()
+    code, result, errors = one.command("reconcile")
+    assert code == 1 and result["missing"] == []
+    assert "chatmaild accounts unblock arriving@chat.example" in errors
+    assert cli.main(["-c", str(one.ini), "accounts", "unblock", "arriving@chat.example"]) == 0
+    capsys.readouterr()
+    assert one.command("status")[1][0]["accounts"] == 0
 
 
 def test_a_host_without_directory_is_told_so(hosts):

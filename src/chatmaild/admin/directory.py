@@ -186,7 +186,12 @@ def _settle(directory: Directory, entry: Entry, mailbox: Mailbox, args: argparse
         return
     if here and entry.leaving and not args.dry_run:
         directory.stay(entry.address)
-    if here or entry.moving or (entry.blocked and entry.hash is None):
+    if here or entry.moving:
+        return
+    if entry.blocked and entry.hash is None:
+        result.problems.append(f"{entry.address}: is kept from use in the directory, and not here, "
+                               "as when an import is killed; import it again, or: chatmaild "
+                               f"accounts unblock {entry.address}")
         return
     if not (entry.leaving or args.release_missing):
         result.missing.append(entry.address)
