@@ -219,7 +219,7 @@ def named(text):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--quick", action="store_true", help="small numbers, for a first look")
     parser.add_argument("--filter", action="append", default=[], type=named, dest="others",
                         metavar="NAME=COMMAND", help="a before-queue filter to compare with")

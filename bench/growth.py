@@ -128,7 +128,7 @@ def measure(count, parent):
         (directory / "mail" / DOMAIN).mkdir(parents=True)
         ini = directory / "chatmaild.ini"
         ini.write_text(INI.format(domain=DOMAIN, directory=directory)
-                       + "mail_user = root\nmin_free_inodes = 0\n"
+                       + "mail_user = root\n"
                        + f"push_tokens_dir = {directory}/tokens\n"
                        + f"push_queue_dir = {directory}/queue\n")
         try:

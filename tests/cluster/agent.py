@@ -3,6 +3,7 @@
     python3 -m cluster.agent SITE DESCRIPTOR
 """
 
+import contextlib
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import signal
 import socketserver
 import subprocess
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -171,15 +173,11 @@ class ClusterHost(NetworkHost):
         return _memory(process.pid)
 
     def memory_of_dovecot(self) -> int:
-        return sum(_memory(process.pid) for process in processes.running(*dovecot.PROGRAMS))
+        return _of_all(_memory, *dovecot.PROGRAMS)
 
     def work_of(self, *programs: str) -> float:
         """Seconds of CPU that these took so far, and the children that they have buried."""
-        ticks = 0
-        for process in processes.running(*programs):
-            fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += sum(map(int, fields[11:15]))
-        return ticks / os.sysconf("SC_CLK_TCK")
+        return _of_all(_ticks, *programs) / os.sysconf("SC_CLK_TCK")
 
     def lose_power(self) -> None:
         """All servers and services are killed at once."""
@@ -258,6 +256,20 @@ class ClusterHost(NetworkHost):
         done = self.run("doveadm", "-f", "flow", "fetch", "-u", address, "uid flags hdr.message-id",
                         "all")
         return sorted(done.stdout.splitlines())
+
+
+def _of_all(figure: Callable[[int], int], *programs: str) -> int:
+    """The sum over all processes of these programs, some of which may be ending."""
+    total = 0
+    for process in processes.running(*programs):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            total += figure(process.pid)
+    return total
+
+
+def _ticks(pid: int) -> int:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15]))
 
 
 def _memory(pid: int) -> int:
