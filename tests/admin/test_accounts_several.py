@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import threading
 import time
 
@@ -102,6 +103,20 @@ def test_an_import_that_fails_takes_no_address(hosts, accounts, directory_server
     archive.write_bytes(archive.read_bytes()[:2048])
     assert accounts(one, "import", str(archive))[0] == 1
     assert directory_server.sql("SELECT address FROM account") == ""
+
+
+def test_an_import_that_fails_leaves_the_address_to_its_owner(
+        hosts, accounts, directory_server, tmp_path):
+    """Whose mailbox is lost, and comes from a backup."""
+    one, _ = hosts
+    accounts(one, "create", ADDRESS)
+    archive = tmp_path / "archive"
+    accounts(one, "export", "--complete", ADDRESS, str(archive))
+    before = directory_server.sql("SELECT address, hash, blocked FROM account")
+    shutil.rmtree(one.mailboxes.find(ADDRESS).home)
+    archive.write_bytes(archive.read_bytes()[:2048])
+    assert accounts(one, "import", str(archive))[0] == 1
+    assert directory_server.sql("SELECT address, hash, blocked FROM account") == before != ""
 
 
 def test_expiry_needs_the_database_for_inactive_accounts_only(

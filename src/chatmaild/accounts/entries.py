@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import Iterator
 
 from chatmaild.accounts.directory import PATIENCE, Directory
+from chatmaild.accounts.directoryrows import Entry
 from chatmaild.accounts.invites import Invites
 from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
 from chatmaild.accounts.sharedinvites import SharedInvites
@@ -61,20 +62,27 @@ class Entries:
 
     def assert_home(self, mailbox: Mailbox) -> None:
         """Raise `StoreError` if the account lives on another host, where it has to be changed."""
-        if self.directory and not mailbox.exists():
-            entry = self.directory.find(mailbox.address)
-            if entry and not entry.is_own:
-                raise StoreError(f"{mailbox.address}: lives on {entry.node}; do it there")
+        self._entry(mailbox)
+
+    def _entry(self, mailbox: Mailbox) -> Entry | None:
+        """Return the entry of an address without an account here. Raises as `assert_home`."""
+        if self.directory is None or mailbox.exists():
+            return None
+        entry = self.directory.find(mailbox.address)
+        if entry and not entry.is_own:
+            raise StoreError(f"{mailbox.address}: lives on {entry.node}; do it there")
+        return entry
 
     def reserve(self, mailbox: Mailbox) -> None:
         """Keep others from making an account that arrives here, until `changed`.
 
-        What was reserved before, and not `changed`, is given up. Raises `StoreError` if the
-        account lives on another host.
+        What was reserved before, and not `changed`, is given up. An address that has an entry is
+        kept by that, whatever becomes of the mailbox. Raises `StoreError` if the account lives on
+        another host.
         """
-        self.assert_home(mailbox)
+        entry = self._entry(mailbox)
         self._give_up()
-        if self.directory and not mailbox.exists():
+        if self.directory and entry is None and not mailbox.exists():
             if self.directory.put([(mailbox.address, None, True, False)]):
                 raise DirectoryError(f"{mailbox.address}: was made on another host this moment")
             self._reserved = mailbox
