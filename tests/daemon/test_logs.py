@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,25 @@ assert (quick == log.info) == ("JOURNAL_STREAM" not in logs.os.environ)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
                           timeout=60, env=environment)
     assert [line[-len(lines[0]):] for line in done.stderr.splitlines()] == lines
+
+
+def test_what_logs_while_a_line_is_written_does_not_wait_for_ever():
+    """The garbage collector may run asyncio's finalizers at any place, and they log."""
+    lines = []
+
+    class Output:
+        def take(self, data):
+            if not lines:
+                lines.append(data)
+                handler.write("within")
+            lines.append(data)
+            return len(data)
+
+    handler = PatientHandler(Output())
+    thread = threading.Thread(target=handler.write, args=["line"], daemon=True)
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive() and b"within\n" in lines
 
 
 def test_the_place_of_an_error_does_not_quote_it():

@@ -8,7 +8,6 @@ import logging
 import os
 import select
 import socket
-import threading
 from typing import Protocol
 
 _AT_ONCE = select.PIPE_BUF
@@ -29,7 +28,6 @@ class PatientHandler(logging.Handler):
     def __init__(self, output: Output):
         super().__init__()
         self._output = output
-        self._one_by_one = threading.Lock()
         self._rest = b""
         self._lost = 0
 
@@ -42,11 +40,14 @@ class PatientHandler(logging.Handler):
 
     def write(self, text: str) -> None:
         """Write `text`, which is formatted already and needs no record, or count it as lost."""
-        with self._one_by_one:
+        self.acquire()      # of logging: a finalizer may log meanwhile, and a child gets it free
+        try:
             if self._lost and self._take(self.format(self._notice())):
                 self._lost = 0
             if self._lost or not self._take(text):
                 self._lost += 1
+        finally:
+            self.release()
 
     def _notice(self) -> logging.LogRecord:
         return logging.LogRecord("", logging.WARNING, "", 0,
