@@ -365,6 +365,8 @@ def test_whether_an_account_can_move_is_told_without_moving_it(directory_server,
     assert node_of(directory_server) == "one.example|t" and has_arrived(one)
     leads_to(one, "exit 255")
     assert move(one, "--dry-run", ADDRESS, "two.example")[0] == 1
+    with pytest.raises(SystemExit):
+        move(one, "--dry-run", "--cancel", ADDRESS, "two.example")
 
 
 def test_nobody_is_received_who_is_not_on_the_way(hosts):

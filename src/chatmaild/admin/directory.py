@@ -43,17 +43,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
                          help="give up the addresses of this host that have no mailbox")
     command = add("move", "move an account from here to another host", _move)
     command.add_argument("address", metavar="ADDRESS")
-    command.add_argument("--dry-run", action="store_true", help="change nothing")
-    command.add_argument("--cancel", action="store_true",
-                         help="end an interrupted move: the account stays here")
+    _or_not(command, "end an interrupted move: the account stays here")
     _lead_to_another_host(command)
     command = add("drain", "move all accounts from here, and make no new ones", _move)
-    command.add_argument("--dry-run", action="store_true", help="change nothing")
-    command.add_argument("--cancel", action="store_true",
-                         help="make new accounts here again; moves none back")
+    _or_not(command, "make new accounts here again; moves none back")
     _lead_to_another_host(command, nargs="?")
     command = add("receive", "take an account that moves here (run by the other host)", _move)
     command.add_argument("address", metavar="ADDRESS")
+
+
+def _or_not(command: argparse.ArgumentParser, cancel: str) -> None:
+    either = command.add_mutually_exclusive_group()
+    either.add_argument("--dry-run", action="store_true", help="change nothing")
+    either.add_argument("--cancel", action="store_true", help=cancel)
 
 
 def _lead_to_another_host(command: argparse.ArgumentParser, **options: Any) -> None:
