@@ -52,7 +52,7 @@ class Elsewhere:
 
     async def entry(self, address: str) -> Entry | None:
         """Return what the directory says, for the filter. Raises `DirectoryError`."""
-        return await self._ask(self._filter, address, in_hurry=False)
+        return await self._ask(address, in_hurry=False)
 
     async def transport(self, key: bytes) -> bytes | None:
         """Answer Postfix, which looks `key` up in a table like transport(5).
@@ -66,22 +66,21 @@ class Elsewhere:
         except StoreError:
             return NO_DISK
         try:
-            entry = await self._ask(self._postfix, mailbox.address, in_hurry=True)
+            entry = await self._ask(mailbox.address, in_hurry=True)
         except DirectoryError:
             return NO_DIRECTORY
         if entry is None or entry.is_own:
             return None
         return f"chat-node:inet:[{entry.ip}]:{LMTP_PORT}".encode("ascii")
 
-    async def _ask(self, threads: ThreadPoolExecutor, address: str, in_hurry: bool
-                   ) -> Entry | None:
+    async def _ask(self, address: str, in_hurry: bool) -> Entry | None:
         if self._directory is None:
             return None
         known = self._answers.get(address)
         if known and time.monotonic() < known[0]:
             return known[1]
         entry = await asyncio.get_running_loop().run_in_executor(
-            threads, self._directory.find, address, in_hurry)
+            self._postfix if in_hurry else self._filter, self._directory.find, address, in_hurry)
         if entry is None or not entry.is_own and not entry.moving:      # nothing that is changing
             if len(self._answers) >= MAX_REMEMBERED:
                 self._answers.clear()
