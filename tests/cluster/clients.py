@@ -15,6 +15,8 @@ DOMAIN = "chat.cluster.example"
 PASSWORD = "a secret of the cluster"
 STRANGER = "192.0.2.66"
 """Where wrong passwords come from: Dovecot slows such an address down."""
+NEWCOMER = "192.0.2.67"
+"""Where those come from who try whether a host makes accounts, which may fail as well."""
 _numbers = itertools.count(1)
 
 
@@ -42,10 +44,10 @@ class Clients:
                                   source_address=(source, 0))
         return logged_in(client, user, password)
 
-    def person(self, host):
+    def person(self, host, source=PHONES):
         """A new account, whose first login was at `host`."""
         address = f"person{next(_numbers):03}@{host.site.chat_domain}"
-        self.imap(host, address).logout()
+        self.imap(host, address, source=source).logout()
         return address
 
     def send(self, host, sender, recipient):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import postgresql
-from cluster.clients import STRANGER
+from cluster.clients import NEWCOMER, STRANGER
 from network import hosts, world
 from network.hosts import RemoteHost
 from network.sites import LEFT, PHONES, RESOLVER, RIGHT, NetworkSite
@@ -83,7 +83,8 @@ def started(directory: Path, pair: Sequence[NetworkSite] = (LEFT, RIGHT),
     for site in sites:
         debian.cluster_root(site.suite)     # while there is a world to get it from
     world.enter(directory)
-    subprocess.run(["ip", "address", "add", f"{STRANGER}/24", "dev", world.WIRE], check=True)
+    for source in (STRANGER, NEWCOMER):
+        subprocess.run(["ip", "address", "add", f"{source}/24", "dev", world.WIRE], check=True)
     authority = world.Authority(directory)
     tls = authority.certify("database", [f"IP:{address}" for address in DATABASES])
     with (postgresql.server(listen=DATABASES[0], tls=tls) as primary,

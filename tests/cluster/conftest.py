@@ -7,12 +7,13 @@ import os
 
 import pytest
 from cluster import packetfilter
-from cluster.clients import Clients
+from cluster.clients import NEWCOMER, Clients, in_luck
 from cluster.cluster import started
 from network import phones
 from network.hosts import RemoteHost, add_logs, missing_programs
 from network.sites import PHONES
 from pushgateway import Gateway
+from rig.until import until
 
 RUNNING: dict[str, RemoteHost] = {}
 
@@ -41,8 +42,12 @@ def cluster(tmp_path_factory):
 
 @pytest.fixture
 def connect(cluster):
-    """Clients of the two hosts, by name."""
-    return Clients(cluster.authority)
+    """Clients of the two hosts, which make accounts again, whatever the test before broke."""
+    clients = Clients(cluster.authority)
+    for host in (cluster.left, cluster.right):
+        until(lambda: in_luck(lambda: clients.person(host, NEWCOMER)),
+              f"{host.site.name} to make accounts")
+    return clients
 
 
 @pytest.fixture
