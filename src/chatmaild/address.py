@@ -100,10 +100,8 @@ def without_detail(address: str, delimiters: str) -> str:
     """The address of the mailbox: ``name+detail@domain`` is ``name@domain``. The first of
     `delimiters` counts; where it comes first, it is part of the name."""
     local, at, domain = address.rpartition("@")
-    for position, character in enumerate(local):
-        if position and character in delimiters:
-            return local[:position] + at + domain
-    return address
+    found = [place for each in delimiters if (place := local.find(each, 1)) > 0]
+    return local[:min(found)] + at + domain if found else address
 
 
 def strip_path(path: str) -> str:

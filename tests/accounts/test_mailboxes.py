@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from chatmaild.accounts import departure
 from chatmaild.accounts.layout import DAY
 from chatmaild.accounts.lifecycle import Creation
 from chatmaild.accounts.mailboxes import Mailboxes
@@ -430,6 +431,36 @@ def test_what_cannot_be_told_of_an_account_moved_aside_is_not_taken_for_no(
                 call()
     box.recover()
     assert _holds_mail(box)
+
+
+@pytest.fixture(params=[errno.EIO, errno.EACCES])
+def ill(request, monkeypatch):
+    """A function: the disk tells nothing about paths that end so, from then on."""
+    def fail(end):
+        for name in ("stat", "lstat"):
+            def refused(path, *arguments, real=getattr(os, name), **options):
+                if str(path).endswith(end):
+                    raise OSError(request.param, os.strerror(request.param))
+                return real(path, *arguments, **options)
+            monkeypatch.setattr(os, name, refused)
+
+    return fail
+
+
+@pytest.mark.parametrize("end, calls", [
+    ("/blocked", lambda box: (box.usable_hash, box.is_blocked, box.marks)),
+    ("/enforceE2EEincoming", lambda box: (box.marks, box.enforces_encryption)),
+    (f"/.ended-{ADDRESS}", lambda box: (box.ended,)),
+    (f"/.moving-{ADDRESS}~", lambda box: (lambda: departure.is_hidden(box.home),)),
+    (f"/{ADDRESS}", lambda box: (box.delete, box.is_vacant)),
+], ids=["blocked", "enforcing", "ended", "hidden", "there"])
+def test_what_cannot_be_told_is_not_taken_for_no(box, ill, end, calls):
+    """Or somebody who is blocked could log in, cleartext go to who wants none, ..."""
+    box.create(HASH, NOW)
+    ill(end)
+    for call in calls(box):
+        with pytest.raises(StoreError):
+            call()
 
 
 def test_what_a_connected_client_makes_is_no_reason_to_give_up_an_account(boxes, box):

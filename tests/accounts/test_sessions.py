@@ -52,6 +52,12 @@ def test_a_failure_is_told(tmp_path, answer):
         sessions.end(["alice@chat.example.org"], str(tmp_path / "socket"))
 
 
+def test_a_directory_that_cannot_be_seen_is_told(tmp_path):
+    """Whether Dovecot runs is unknown then: somebody may be connected."""
+    with pytest.raises(StoreError, match="File name too long"):
+        sessions.end(["alice@chat.example.org"], str(tmp_path / ("x" * 300) / "socket"))
+
+
 def test_a_missing_service_is_told_while_dovecot_runs(tmp_path):
     sessions.end(["alice@chat.example.org"], str(tmp_path / "socket"))
     (tmp_path / "master.pid").touch()

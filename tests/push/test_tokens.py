@@ -212,6 +212,13 @@ def test_takes_over_what_a_relay_left(tokens, tmp_path):
     assert tokens.take_over(ALICE, str(mailbox), NOW) == 0
 
 
+def test_a_mailbox_that_cannot_be_seen_may_be_from_a_relay(tokens, tmp_path):
+    mailbox = str(tmp_path / ("x" * 300))
+    assert DeviceTokens.is_from_relay(mailbox)
+    with pytest.raises(StoreError, match="File name too long"):
+        tokens.take_over(ALICE, mailbox, NOW)
+
+
 @pytest.mark.parametrize("content, expected", [
     ({"devicetoken": ["one", "two"]}, {"one", "two"}),
     ({}, set()),

@@ -933,6 +933,24 @@ def test_what_happens_while_an_account_is_removed_keeps_it(tree, monkeypatch, lo
     assert before < set(os.listdir(home)) or (home / "password").stat().st_mtime == NOW
 
 
+@pytest.mark.parametrize("login", [100, None], ids=["inactive", "leftover"])
+def test_a_disk_that_fails_meanwhile_keeps_an_account(tree, monkeypatch, login):
+    """Whether there is a block, or an account, is unknown then."""
+    tree.mailbox("alice")
+    home = tree.mailbox("bob", login=login)
+    age(home)
+    lstat = os.lstat
+
+    def failing(path, **options):
+        if "/.aside-" in str(path) and str(path).endswith("/blocked" if login else "/password"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return lstat(path, **options)
+
+    monkeypatch.setattr(os, "lstat", failing)
+    assert "Input/output error" in tree.expire(code=1).err
+    assert home.is_dir()
+
+
 def test_a_mailbox_that_vanishes_is_none(tree, monkeypatch):
     for local in ("alice", "bob"):
         put(tree.mailbox(local) / "cur", name(21))

@@ -15,6 +15,7 @@ from chatmaild.accounts import lifecycle
 from chatmaild.accounts.layout import BLOCKED, PASSWORD, explain
 from chatmaild.accounts.lifecycle import Creation
 from chatmaild.disk import atomic, directories
+from chatmaild.disk.directories import is_there
 from chatmaild.errors import StoreError
 
 _LEAVING, _ARRIVING, _SUFFIX = ".moving-", ".arriving-", "~"
@@ -36,8 +37,14 @@ def _path(home: str, prefix: str) -> str:
 
 
 def is_hidden(home: str) -> bool:
-    """Whether the mailbox `home` waits at its old home: nobody may make it anew meanwhile."""
-    return os.path.lexists(path_of(home))
+    """Whether the mailbox `home` waits at its old home: nobody may make it anew meanwhile.
+
+    Raises `StoreError` if the disk fails.
+    """
+    try:
+        return is_there(path_of(home))
+    except OSError as error:
+        raise explain(path_of(home), error) from None
 
 
 def hidden_in(directory: str) -> list[str]:
@@ -71,13 +78,13 @@ def hide(home: str) -> bool:
     hidden = path_of(home)
     try:
         with lifecycle.settled(home):
-            if os.path.lexists(f"{home}/{PASSWORD}"):
-                if os.path.lexists(hidden):
+            if is_there(f"{home}/{PASSWORD}"):
+                if is_there(hidden):
                     raise StoreError(f"{hidden}: a mailbox that was moved away lies here, and the "
                                      "address has another one; see which of them is to go")
                 os.rename(home, hidden)
                 atomic.sync_directory(os.path.dirname(home))
-            if not os.path.lexists(hidden):
+            if not is_there(hidden):
                 return False
             for _ in range(directories.ATTEMPTS):
                 if _is_closed(home):
@@ -94,7 +101,7 @@ def hide(home: str) -> bool:
 def _is_closed(home: str) -> bool:
     """Whether nothing can be written in the place of the mailbox, or is by the admin's will."""
     try:
-        return not os.stat(home).st_mode & 0o200 or os.path.lexists(f"{home}/{BLOCKED}")
+        return not os.stat(home).st_mode & 0o200 or is_there(f"{home}/{BLOCKED}")
     except FileNotFoundError:
         return False
 
@@ -118,7 +125,7 @@ def put_back(home: str) -> None:
     hide(home)      # adds what was saved meanwhile, if we were killed when we hid it
     try:
         with lifecycle.settled(home):
-            if os.path.lexists(f"{home}/{BLOCKED}"):
+            if is_there(f"{home}/{BLOCKED}"):
                 raise StoreError(f"{home}: is blocked; unblock the address first")
             os.rename(path_of(home), home)      # over the empty directory
             atomic.sync_directory(os.path.dirname(home))
@@ -179,7 +186,7 @@ def discard(home: str) -> None:
 
 def _remove(path: str) -> None:
     try:
-        if os.path.lexists(path):
+        if is_there(path):
             directories.remove_tree(path)
     except OSError as error:
         raise explain(path, error) from None

@@ -69,9 +69,8 @@ def time_of(home: str) -> float | None:
     future. Raises `StoreError`. Look for the account first: that finds a disk which is missing.
     """
     path = _path(home)
-    if not os.access(path, os.F_OK):    # hardly any has one, and open(2) would make an exception
-        return None
     try:
+        os.stat(path)       # hardly any has one, and open(2) takes longer to say so
         return _read(path)
     except FileNotFoundError:
         return None

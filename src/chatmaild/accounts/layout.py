@@ -9,6 +9,7 @@ delivered, nothing is created). This is the layout of a chatmail relay.
 import errno
 import os
 
+from chatmaild.disk.directories import is_there
 from chatmaild.errors import StoreError
 
 PASSWORD = "password"
@@ -39,13 +40,7 @@ def is_vacant(home: str) -> bool:
 
     Costs one system call; `has` tells whether the whole disk is missing. Raises `StoreError`.
     """
-    try:
-        os.lstat(home)
-    except FileNotFoundError:
-        return True
-    except OSError as error:
-        raise explain(home, error) from None
-    return False
+    return not _is_there(home)
 
 
 def assert_domain_directory(home: str) -> None:
@@ -85,13 +80,14 @@ def is_aside(home: str) -> bool:
     Raises `StoreError` if the disk fails: if the mailbox counted as absent then, somebody could
     make the account anew, and the mailbox aside would be lost.
     """
+    return _is_there(aside(home))
+
+
+def _is_there(path: str) -> bool:
     try:
-        os.lstat(aside(home))
-    except (FileNotFoundError, NotADirectoryError):
-        return False
+        return is_there(path)
     except OSError as error:
-        raise explain(aside(home), error) from None
-    return True
+        raise explain(path, error) from None
 
 
 def home_of(path: str) -> str | None:

@@ -16,6 +16,7 @@ from chatmaild.accounts.layout import (
     BLOCKED, PASSWORD, aside, explain, has, home_of, is_aside, is_vacant,
 )
 from chatmaild.disk import atomic, directories
+from chatmaild.disk.directories import is_there
 from chatmaild.errors import StoreError
 
 MAX_RUBBISH_AGE = 3600
@@ -128,7 +129,7 @@ def delete(home: str, block: bool, keep: Callable[[str], bool] | None) -> bool:
     parent = os.path.dirname(home)
     try:
         with settled(home):
-            existed = os.path.lexists(home)
+            existed = is_there(home)
             if block:
                 mark(home, BLOCKED)
                 removed = _empty(home)
@@ -150,11 +151,11 @@ def delete(home: str, block: bool, keep: Callable[[str], bool] | None) -> bool:
         if not marked:
             with atomic.locked(parent):     # now there is room; the lock keeps a next owner away
                 endings.mark(home, sessions=True)
+        if is_there(removed):
+            raise StoreError(f"{removed}: the rest of {os.path.basename(home)}, which could not be "
+                             "removed; see who owns it")
     except OSError as error:
         raise explain(home, error) from None
-    if os.path.lexists(removed):
-        raise StoreError(f"{removed}: the rest of {os.path.basename(home)}, which could not be "
-                         "removed; see who owns it")
     return existed
 
 
@@ -197,7 +198,7 @@ def _put_back(home: str) -> None:
     block that is there by now is newer, and stays.
     """
     if is_aside(home):
-        if os.path.lexists(home):
+        if is_there(home):
             if not _is_in_the_way(home):
                 return
             _move_out(home)
@@ -254,7 +255,7 @@ def sweep(directory: str, now: float, dry_run: bool) -> list[str]:
             left = _left_by_us(directory)
             homes = [home for path in left if (home := home_of(path))]
             if dry_run:
-                due = [home for home in homes if os.path.lexists(home) and _is_in_the_way(home)]
+                due = [home for home in homes if is_there(home) and _is_in_the_way(home)]
             else:
                 endings.forget_old(directory)
                 for path in left:
@@ -262,7 +263,7 @@ def sweep(directory: str, now: float, dry_run: bool) -> list[str]:
                 due = []
                 if homes:   # directories that gave way have one of our names now
                     left = _left_by_us(directory)
-            due += [path for path in left if os.path.lexists(path) and _is_rubbish(path, now)]
+            due += [path for path in left if is_there(path) and _is_rubbish(path, now)]
         if not dry_run:
             for path in due:
                 _remove_tree(path)

@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import Sequence
 
+from chatmaild.disk.directories import is_there
 from chatmaild.errors import StoreError
 
 SOCKET = "/run/dovecot/chatmaild-sessions"
@@ -38,10 +39,10 @@ def end(addresses: Sequence[str], path: str = SOCKET) -> None:
 
 def _ask(arguments: Sequence[str], path: str) -> None:
     """Speak the protocol of Dovecot's script service (src/util/script.c)."""
-    if not os.path.exists(os.path.join(os.path.dirname(path), "master.pid")):
-        return      # Dovecot does not run, so nobody is connected
     lines = "".join(f"{argument}\n" for argument in arguments)
     try:
+        if not is_there(os.path.join(os.path.dirname(path), "master.pid")):
+            return      # Dovecot does not run, so nobody is connected
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(PATIENCE)
             connection.connect(path)

@@ -28,6 +28,16 @@ def open_directory(name: str, parent: int | None = None) -> int:
 GONE = (FileNotFoundError, NotADirectoryError)
 
 
+def is_there(path: str) -> bool:
+    """Whether anything is at `path`. Raises OSError: a disk that fails does not count as absence,
+    as it does for os.path.lexists."""
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 class opened:
     """``with opened(name, parent) as fd``: `open_directory`, and close it afterwards."""
 

@@ -40,6 +40,11 @@ _NAMES = {MailboxState.UNKNOWN: b"unknown", MailboxState.BLOCKED: b"blocked",
           MailboxState.OPEN: b"open", MailboxState.ENFORCING: b"enforcing"}
 _STATES = {name: state for state, name in _NAMES.items()}
 
+# The answers are made once: about mailboxes, and about accounts of which nothing else is to tell.
+_OF_MAILBOX = {state: dictproto.NOT_FOUND if state is MailboxState.UNKNOWN
+               else dictproto.found(name) for state, name in _NAMES.items()}
+_OF_ACCOUNT = {state: dictproto.found(name + b" -") for state, name in _NAMES.items()}
+
 
 class Seen:
     """For processes that can read the store. Methods raise `StoreError` if reading fails."""
@@ -78,9 +83,9 @@ def _state(mailbox: Mailbox | None) -> MailboxState:
 
 def _rate(mailbox: Mailbox) -> tuple[int | None, int | None]:
     """The account's own rate and burst; None for that of the domain, and if they are unreadable."""
-    if not mailbox.has_settings():
-        return None, None
     try:
+        if not mailbox.has_settings():
+            return None, None
         own = mailbox.settings()
     except StoreError as error:
         log.error("%s", _without_address(error, "the settings of an account"))
@@ -216,13 +221,13 @@ class Among:
 
 def mailbox_answer(state: MailboxState) -> bytes:
     """The answer for `Told.mailbox`."""
-    if state is MailboxState.UNKNOWN:
-        return dictproto.NOT_FOUND
-    return dictproto.found(_NAMES[state])
+    return _OF_MAILBOX[state]
 
 
 def account_answer(account: Account) -> bytes:
     """The answer for `Told.account`. Never N: of an unknown one it tells when it ended."""
+    if account.ended is None and not (account.per_minute or account.burst):
+        return _OF_ACCOUNT[account.state]
     known: list[float | None] = [account.ended]
     if account.per_minute or account.burst:
         known += [account.per_minute, account.burst]

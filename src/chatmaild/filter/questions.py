@@ -10,7 +10,7 @@ bring a world of their own.
 import enum
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 Keys = Mapping[str, tuple[bytes, ...] | None]
 """TXT records by name; None where the DNS gave no answer."""
@@ -27,8 +27,7 @@ class MailboxState(enum.Enum):
     ENFORCING = "takes encrypted mail only"
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(NamedTuple):
     """The account behind a login.
 
     `ended` is when an earlier account with the same address was removed, in seconds of the

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from chatmaild.disk import atomic
+from chatmaild.disk.directories import is_there
 from chatmaild.errors import StoreError
 from chatmaild.push.protocol import MAX_TOKENS, is_token
 
@@ -124,7 +125,10 @@ class DeviceTokens:
     @staticmethod
     def is_from_relay(mailbox: str) -> bool:
         """Whether `take_over` has something to do in the directory `mailbox`."""
-        return os.path.lexists(f"{mailbox}/{RELAY_FILE}")
+        try:
+            return is_there(f"{mailbox}/{RELAY_FILE}")
+        except OSError:
+            return True     # `take_over` says what is wrong
 
     def take_over(self, account: str, mailbox: str, now: float) -> int:
         """Import the tokens that a chatmail relay left in the directory `mailbox`, if any.

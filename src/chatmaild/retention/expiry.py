@@ -18,6 +18,7 @@ from chatmaild.accounts.layout import BLOCKED, PASSWORD, explain, home_of
 from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
 from chatmaild.config.config import Config, DomainConfig
 from chatmaild.disk import directories, maildir
+from chatmaild.disk.directories import is_there
 from chatmaild.errors import StoreError
 from chatmaild.push.tokens import DeviceTokens
 from chatmaild.retention import logins
@@ -234,7 +235,7 @@ class Expiry:
         """Remove an account, unless the owner logs in, or an admin blocks it, at this moment."""
         def seen(moved: str) -> bool:
             return (os.lstat(f"{moved}/{PASSWORD}").st_mtime >= deadlines.inactive
-                    or os.path.lexists(f"{moved}/{BLOCKED}"))
+                    or is_there(f"{moved}/{BLOCKED}"))
 
         if self._dry_run:
             self._foresee(mailbox)
@@ -271,7 +272,7 @@ class Expiry:
         some time, for people who set one up by hand.
         """
         def made(moved: str) -> bool:
-            return any(os.path.lexists(f"{moved}/{name}") for name in (PASSWORD, BLOCKED))
+            return any(is_there(f"{moved}/{name}") for name in (PASSWORD, BLOCKED))
 
         changed = os.fstat(fd).st_mtime
         kept = self._expunger.mailbox(fd, mailbox.home, deadlines)
