@@ -66,6 +66,27 @@ def test_a_user_of_the_host_writes_from_no_chat_address(value, shown):
         assert not transaction.direction, "ordinary mail would be in our log"
 
 
+@pytest.mark.parametrize("client", [USER, LOCAL])
+@pytest.mark.parametrize("name, value, accepted", [
+    ("from", b"<bob@chat.example>", False), ("Sender", b"bob@chat.example", False),
+    ("From", b"<carol@ordinary.example>", True), ("To", b"<bob@chat.example>", True)])
+def test_no_author_hides_behind_a_thousand_headers(client, name, value, accepted):
+    transaction, _ = begun(client)
+    transaction.note_author(name, value)
+    assert transaction.data() is None
+    assert transaction.headers([("From", b"<carol@ordinary.example>")], 0.0).accepted is accepted
+
+
+def test_a_user_of_the_host_shows_chat_users_no_other_as_the_author():
+    """What is refused in mail to others is refused in mail to chat users, and to both at once."""
+    session = Session(CONFIG, USER)
+    assert session.mail("<carol@ordinary.example>") is None
+    for recipient in ("<alice@chat.example>", "<x@other.example>"):
+        assert session.recipient(recipient) is None
+    found = session.message([("From", b'"bob@chat.example" <carol@ordinary.example>')], b"")
+    assert (found.reason, found.reply.code) == ("from-is-a-chat-user", "554")
+
+
 @pytest.mark.parametrize("value, shown", [
     (b"<bob@chat.example>", True), (b"root <root@host.example>", False)])
 def test_a_local_program_writes_from_no_chat_address(value, shown):

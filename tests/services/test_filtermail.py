@@ -116,6 +116,16 @@ def test_a_chat_address_needs_its_own_login(client, sender, login, code):
     assert outcome.at == b"R" and outcome.text.startswith(code)
 
 
+@pytest.mark.parametrize("many", [
+    [("X-A", b"b")] * 1001, [("X-A", b"b" * 50_000)] * 11], ids=["many", "long"])
+@pytest.mark.parametrize("author", ["bob@chat.test", "carol@ordinary.test"])
+def test_no_author_hides_behind_other_headers(client, many, author):
+    sender = "carol@ordinary.test"
+    outcome = client.transaction(sender, ["dave@ordinary.test"],
+                                 [*many, ("From", author.encode())], b"hi\r\n", login=sender)
+    assert outcome.accepted is (author == sender), outcome.text
+
+
 @pytest.mark.parametrize("direction, at", [("outgoing", b"N"), ("incoming", b"T")])
 def test_octets_that_are_no_utf8_are_nobodys_business(tmp_path, direction, at):
     """As Postfix hands them over with smtputf8_enable = no."""

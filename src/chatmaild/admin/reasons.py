@@ -65,7 +65,8 @@ _SENDERS = {
         "The session is older than a day.", _told(replies.TOO_OLD),
         "Nothing: clients connect again by themselves."),
     "from-is-a-chat-user": Reason(
-        "From shows a chat address whose owner did not log in.", _told(replies.NOT_YOUR_ADDRESS),
+        "From or Sender shows a chat address whose owner did not log in.",
+        _told(replies.NOT_YOUR_ADDRESS),
         "Mailing lists must rewrite From; a program of the host needs another address."),
     "from-invalid": Reason(
         "From of a message from outside is not exactly one address in ASCII.",

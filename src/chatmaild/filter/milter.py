@@ -26,7 +26,7 @@ import milter
 from chatmaild.config.config import Config
 from chatmaild.daemon import logs
 from chatmaild.errors import ChatmaildError
-from chatmaild.filter import headers as header_policy, replies as verdicts
+from chatmaild.filter import headers as policy, replies as verdicts
 from chatmaild.filter.client import Client, Direction
 from chatmaild.filter.counters import Counters
 from chatmaild.filter.questions import World, run
@@ -197,9 +197,8 @@ def _data(ctx: milter.milterContext) -> int:
     try:
         if not session.broken and session.verdict is None:
             _decide(session, session.transaction.data())
-        if session.broken or session.verdict is not None:
-            return _end(ctx, session)
-        return milter.CONTINUE
+        known = session.broken or session.verdict is not None
+        return _end(ctx, session) if known else milter.CONTINUE
     except Exception:
         return _deferred(ctx, session)
 
@@ -208,9 +207,11 @@ def _header(ctx: milter.milterContext, name: str, value: bytes) -> int:
     session = ctx.getpriv()
     try:
         session.header_octets += len(name) + len(value) + 4
-        if (session.header_octets <= MAX_HEADER_OCTETS
-                and len(session.headers) <= header_policy.MAX_HEADERS):
+        few = len(session.headers) <= policy.MAX_HEADERS
+        if few and session.header_octets <= MAX_HEADER_OCTETS:
             session.headers.append((name, value))
+        else:
+            session.transaction.note_author(name, value)     # whose mail it is counts always
     except Exception:
         _failed(session)
     return milter.NOREPLY if session.protocol & milter.P_NR_HDR else milter.CONTINUE
@@ -221,8 +222,7 @@ def _end_of_headers(ctx: milter.milterContext) -> int:
     try:
         if not session.broken and session.verdict is None:
             session.queue_id = _macro(ctx, "i") or session.queue_id
-            headers, session.headers = session.headers, []
-            _decide(session, _judge_headers(session, headers))
+            _decide(session, _judge_headers(session, session.transaction))
     except Exception:
         _failed(session)
     if session.protocol & milter.P_NR_EOH:
@@ -230,13 +230,12 @@ def _end_of_headers(ctx: milter.milterContext) -> int:
     return milter.CONTINUE if session.verdict is None and not session.broken else _end(ctx, session)
 
 
-def _judge_headers(session: _Session, headers: list[tuple[str, bytes]]) -> Verdict | None:
-    transaction = session.transaction
-    assert transaction
+def _judge_headers(session: _Session, transaction: Transaction) -> Verdict | None:
+    headers, session.headers = session.headers, []
     if found := transaction.data():
         return found
     if transaction.direction and (session.header_octets > MAX_HEADER_OCTETS
-                                  or len(headers) > header_policy.MAX_HEADERS):
+                                  or len(headers) > policy.MAX_HEADERS):
         return Verdict("headers-too-large", verdicts.UNENCRYPTED)
     return transaction.headers(headers, time.time())
 

@@ -38,6 +38,7 @@ class Rules(Protocol):
         """The verdict on the whole message."""
 
 
+_AUTHORS = ("from", "sender")
 NOT_OURS = Verdict("not-ours")
 """The message is accepted: no rules of ours apply."""
 
@@ -51,7 +52,7 @@ class Transaction:
     """
 
     __slots__ = ("direction", "_config", "_rules", "_outgoing", "_is_of_host", "_is_local",
-                 "_sender", "_recipients")
+                 "_shows_chat_user", "_sender", "_recipients")
 
     def __init__(self, config: Config):
         self.direction = ""
@@ -61,6 +62,7 @@ class Transaction:
         self._outgoing: Outgoing | None = None
         self._is_of_host = False    # an ordinary user who logged in, or a local program
         self._is_local = False
+        self._shows_chat_user = False   # as the author, though somebody else of the host writes
         self._sender = ""
         self._recipients: Recipients | None = None
 
@@ -139,17 +141,24 @@ class Transaction:
         self.direction = ""
         return None if self._is_of_host else NOT_OURS
 
+    def note_author(self, name: str, value: bytes) -> None:
+        """Note whether a header shows a chat user as the author. Call this for headers that are too
+        many for `headers`: ordinary mail may have any number, and no From hides behind the others.
+        """
+        if self._is_of_host and not self._shows_chat_user and name.lower() in _AUTHORS:
+            shown = address.domains_shown(value)
+            self._shows_chat_user = not self._config.domains.keys().isdisjoint(shown)
+
     def headers(self, headers: Headers, now: float) -> Verdict | None:
-        """All headers of the message. `now` is in seconds since 1970."""
+        """The headers of the message, but for those that are too many. `now` is in seconds since
+        1970."""
         assert self._rules
-        if self._rules.wanted:
-            return self._rules.headers(headers, now)
         for name, value in headers:
-            if (name.lower() == "from"
-                    and address.domains_shown(value) & self._config.domains.keys()):
-                self.direction = "outgoing"
-                return Verdict("from-is-a-chat-user", replies.NOT_YOUR_ADDRESS)
-        return NOT_OURS
+            self.note_author(name, value)
+        if self._shows_chat_user:
+            self.direction = "outgoing"
+            return Verdict("from-is-a-chat-user", replies.NOT_YOUR_ADDRESS)
+        return self._rules.headers(headers, now) if self._rules.wanted else NOT_OURS
 
     def body(self, chunk: bytes) -> None:
         """The next octets of the body, with CRLF line ends."""
