@@ -138,9 +138,10 @@ def _descriptors(process: processes.Process) -> set[str]:
 
 
 def _children() -> list[processes.Process]:
+    """Without those that still run master's own program, and so may have its descriptors."""
     master = _master()
     return [process for process in processes.running(_PROGRAMS)
-            if master and process.parent == master.pid]
+            if master and process.parent == master.pid and process.program != master.program]
 
 
 def _current_children() -> list[processes.Process]:
