@@ -7,6 +7,7 @@ incoming mail).
 
 import dataclasses
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from chatmaild.admin.servers import doveconf, postconf
@@ -31,7 +32,14 @@ def tables(table: str, key: str) -> str | None:
     if kind == "regexp":
         pattern, _, action = content.strip().removeprefix("/").rpartition("/")
         return action.strip() if re.search(pattern, key, re.DOTALL) else None
+    if kind == "static":
+        return content
     raise AssertionError(f"no such table in the captures: {table}")
+
+
+def all_of(table: str, keys: Iterable[str]) -> dict[str, str]:
+    """What postmap(1) answers to several keys."""
+    return {key: answer for key in keys if (answer := tables(table, key))}
 
 
 def postfix(release: str, state: str = "wired") -> Postfix:
@@ -41,7 +49,7 @@ def postfix(release: str, state: str = "wired") -> Postfix:
         postconf.parse_parameters((where / "parameters.txt").read_text()),
         postconf.parse_services((where / "services.txt").read_text(),
                                 (where / "options.txt").read_text()),
-        tables,
+        tables, all_of,
     )
 
 

@@ -108,11 +108,35 @@ def test_text_names_everything_that_was_looked_at(host):
     (["-e", "smtpd_sasl_exceptions_networks=$mynetworks"], {"sasl-exceptions": "warning"}),
     (["-e", "debug_peer_list=192.0.2.7"], {"passwords-logged": "warning"}),
     (["-e", "sender_bcc_maps=regexp:{ { /^@/ archive@example.org } }"], {}),
+    (["-e", "smtpd_sasl_mechanism_filter=!plain, static:all"], {"sasl-filter": "failure"}),
+    (["-e", "smtpd_discard_ehlo_keywords=auth"], {"ehlo-keywords": "failure"}),
+    (["-e", "smtpd_discard_ehlo_keyword_address_maps=cidr:{ { 192.0.2.0/24 auth } }"],
+     {"ehlo-keywords": "failure"}),
+    (["-e", "smtpd_tls_req_ccert=yes"], {"client-certificate": "failure"}),
+    (["-e", "header_checks=regexp:{ { /^To:.*@chat\\.example/ HOLD } }"], {"headers": "failure"}),
+    (["-e", "smtpd_recipient_restrictions=check_recipient_access inline:{ .example.org=HOLD }"],
+     {"diverted": "failure"}),
+    (["-e", "smtpd_recipient_restrictions=check_policy_service inet:127.0.0.1:9"],
+     {"policy-server": "failure"}),
+    (["-e", "smtpd_recipient_restrictions=check_policy_service "
+      "{ inet:127.0.0.1:9, default_action=DUNNO }"], {}),
 ])
 def test_faults_of_postfix(host, postfix, arguments, expected):
     copy, postconf = postfix
     postconf(*arguments)
     assert check(host, "--postfix", copy) == expected
+
+
+def test_copies_of_one_persons_mail(host, postfix):
+    copy, postconf = postfix
+    person = host.new_person()
+    postconf("-e", f"recipient_bcc_maps=texthash:{copy}/bcc")
+    (copy / "bcc").write_text("nobody@chat.example.org archive@example.org\n")
+    assert check(host, "--postfix", copy) == {}
+    (copy / "bcc").write_text(f"{person} archive@example.org\n")
+    assert check(host, "--postfix", copy) == {"copies": "warning"}
+    assert f"copies of the mail of {person} go to archive@example.org" in host.chatmaild(
+        "check", "--problems", "--postfix", copy).stdout
 
 
 def test_a_service_that_logs_whole_sessions(host, postfix):

@@ -15,7 +15,7 @@ ARCHIVE = "archive@example.org"
 
 
 def judge(host):
-    return bad(copies.check(host, CONFIG))
+    return bad(copies.check(host, CONFIG, lambda directory: []))
 
 
 def test_an_ordinary_host_makes_none(release):
@@ -62,14 +62,27 @@ def test_mail_that_no_service_has_copied(release):
 
 
 def test_a_table_that_gives_a_message_to_its_own_writer(release):
-    def ask(table, key):
-        return key
+    def ask_all(table, keys):
+        return {key: key for key in keys}
     host = with_parameters(postfix(release), sender_bcc_maps="regexp:/etc/postfix/sent")
-    assert judge(dataclasses.replace(host, ask=ask)) == {}
+    assert judge(dataclasses.replace(host, ask_all=ask_all)) == {}
 
 
 def test_a_table_that_cannot_be_asked(release):
-    def ask(table, key):
+    def ask_all(table, keys):
         raise PostfixError("gone")
     host = with_parameters(postfix(release), sender_bcc_maps="hash:/gone")
-    assert judge(dataclasses.replace(host, ask=ask)) == COPIES
+    assert judge(dataclasses.replace(host, ask_all=ask_all)) == COPIES
+
+
+@pytest.mark.parametrize("accounts, whose", [
+    (["anna"], f"of anna@{DOMAIN} go"),
+    (["anna", "bert", "carl"], f"of 2 accounts, such as anna@{DOMAIN}, go"),
+    (["carl"], None),
+])
+def test_single_accounts(release, accounts, whose):
+    table = f"inline:{{ anna@{DOMAIN}={ARCHIVE} bert@{DOMAIN}={ARCHIVE} }}"
+    host = with_parameters(postfix(release), recipient_bcc_maps=table)
+    found = list(copies.check(host, CONFIG, {
+        f"/var/lib/chatmaild/mail/{DOMAIN}": [f"{name}@{DOMAIN}" for name in accounts]}.get))
+    assert len(found) == (whose is not None) and all(whose in f.text for f in found)

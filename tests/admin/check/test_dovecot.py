@@ -33,7 +33,8 @@ def judge(tmp_path):
 
 def mail(release, state="wired", edit=lambda text: text, kernel=8192, config=CONFIG, accounts=0):
     host = dovecot(release, state, edit)
-    return bad(check_mail.check(host, config, lambda path: kernel, lambda directories: accounts))
+    return bad(check_mail.check(host, config, lambda path: kernel,
+                                lambda directory: ["someone"] * accounts))
 
 
 def replaced(pattern, by, count=0):

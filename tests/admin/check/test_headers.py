@@ -23,6 +23,14 @@ pytestmark = pytest.mark.parametrize("release", RELEASES)
     ("smtp_header_checks", "regexp:{ /^Chat-/ IGNORE }", "failure"),
     ("lmtp_header_checks", "regexp:{ /^Chat-/ IGNORE }", "failure"),
     ("header_checks", "regexp:{ /^Subject:/ BCC archive@example.org }", "failure"),
+    ("header_checks", "regexp:{ /^From:.*@chat\\.example\\.org/ HOLD }", "failure"),
+    ("header_checks", "regexp:{ /^To:.*@chat/ REDIRECT archive@example.org }", "failure"),
+    ("header_checks", "regexp:{ /^To:.*@example/ REDIRECT archive@example.org }", None),
+    ("header_checks", "regexp:{ /^From:/ FILTER smtp:[mx.filter.example] }", "failure"),
+    ("header_checks", "regexp:{ /^From:/ FILTER smtp:[127.0.0.1]:10024 }", None),
+    ("body_checks", "regexp:{ /BEGIN PGP/ HOLD }", "failure"),
+    ("body_checks", "regexp:{ /^[A-Za-z0-9+]{60,}$/ REJECT }", "failure"),
+    ("body_checks", "regexp:{ /viagra/ REJECT }", None),
 ])
 def test_tables(release, parameter, table, level):
     host = with_parameters(postfix(release), **{parameter: table})
@@ -36,6 +44,14 @@ def test_the_cleanup_service_of_submissions(release):
                                 {"header_checks": "regexp:{ /^Chat-/ IGNORE }"})))
     assert bad(headers.check(host, CONFIG)) == {}
     host = with_option(host, "submission/inet", "cleanup_service_name", "own")
+    assert bad(headers.check(host, CONFIG)) == {"headers": "failure"}
+
+
+def test_where_no_checks_are_made(release):
+    host = with_parameters(postfix(release), header_checks="regexp:{ /^Chat-/ IGNORE }",
+                           receive_override_options="no_header_body_checks")
+    assert bad(headers.check(host, CONFIG)) == {}
+    host = with_parameters(host, smtp_header_checks="regexp:{ /^Chat-/ IGNORE }")
     assert bad(headers.check(host, CONFIG)) == {"headers": "failure"}
 
 

@@ -222,6 +222,11 @@ def test_broken_header_checks_are_reported(release):
     ({"recipient_delimiter": ""}, {}),
     ({"smtpd_sender_restrictions": "reject_sender_login_mismatch"}, {"sender-login": "failure"}),
     ({"smtpd_sender_restrictions": "reject_known_sender_login_mismatch"}, {}),
+    ({"smtpd_sender_restrictions": "reject_known_sender_login_mismatch",
+      "smtpd_sender_login_maps": f"inline:{{ @{DOMAIN}=admin }}"}, {"sender-login": "failure"}),
+    ({"smtpd_sender_restrictions": "warn_if_reject reject_sender_login_mismatch"}, {}),
+    ({"smtpd_recipient_restrictions": "permit_sasl_authenticated reject_sender_login_mismatch"},
+     {}),
     ({"smtpd_restriction_classes": "owners", "owners": "reject_sender_login_mismatch"},
      {"sender-login": "failure"}),
 ])
@@ -243,13 +248,19 @@ def test_postmaster_is_added_to_a_table_that_is_named(release, maps, cure):
     assert cure in found.cure and (maps or "is empty") in found.text
 
 
-def test_sender_login_map_that_lets_chat_users_be_themselves(release):
+@pytest.mark.parametrize("maps, expected", [
+    ("regexp:/logins", {}),
+    (f"inline:{{ @{DOMAIN}=admin }} regexp:/logins", {}),       # the whole address comes first
+    ("regexp:{ /@/ admin } regexp:/logins", {"sender-login": "failure"}),
+])
+def test_tables_of_who_owns_which_sender(release, maps, expected):
+    """Tried on Debian 12 and 13 with reject_sender_login_mismatch."""
     def ask(table, key):
         return key if table == "regexp:/logins" else tables(table, key)
     host = dataclasses.replace(postfix(release), ask=ask)
-    host = with_parameters(host, smtpd_sender_login_maps="regexp:/logins",
+    host = with_parameters(host, smtpd_sender_login_maps=maps,
                            smtpd_sender_restrictions="reject_sender_login_mismatch")
-    assert route(host) == {}
+    assert route(host) == expected
 
 
 def test_domains_in_a_file(release, tmp_path):

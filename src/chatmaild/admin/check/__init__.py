@@ -1,8 +1,8 @@
 """Looks at a host and proves its wiring, or names the line to change.
 
     command -> servers.postconf, servers.doveconf, hostfiles (what is observed)
-            -> host, postfix, trust, delivery, copies, passwords, dovecot, logins, mail,
-               processes, sockets, others (packetfilter, peers)
+            -> host, postfix, trust, headers, delivery, copies, diversions, policyservers,
+               passwords, dovecot, logins, mail, processes, sockets, others (packetfilter, peers)
                (observed -> findings)
             -> names, policies, reach (--dns: what the DNS says, and where it leads)
             -> live -> livemail (a throw-away account, real messages)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from chatmaild.admin.check import (
-    copies, delivery, dns, dovecot as check_dovecot, headers, host, logins, mail, names, others,
-    packetfilter, passwords, postfix as check_postfix, reach, sessions, signing, sockets, trust,
-    wiring,
+    copies, delivery, diversions, dns, dovecot as check_dovecot, headers, host, logins, mail, names,
+    others, packetfilter, passwords, policyservers, postfix as check_postfix, reach, sessions,
+    signing, sockets, trust, wiring,
 )
 from chatmaild.admin.check.findings import Finding, Level, failure, unseen
 from chatmaild.admin.dns import command as dns_command, observation as dns_observation
@@ -134,7 +134,9 @@ def _servers(
         yield from headers.check(postfix, config)
         yield from delivery.check(postfix, dovecot, config)
         yield from copies.check(postfix, config)
-        yield from logins.of_postfix(postfix)
+        yield from diversions.check(postfix, config)
+        yield from policyservers.check(postfix, config)
+        yield from logins.of_postfix(postfix, dovecot)
         yield from passwords.of_postfix(postfix)
     if dovecot is not None:
         yield from check_dovecot.check(dovecot, config)

@@ -4,40 +4,36 @@ It is cleanup(8) that adds recipients, so its options in master.cf count. Tables
 asks them: for the whole address, and for ``@domain`` unless the table consists of patterns.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+from chatmaild.admin.check import hostfiles
 from chatmaild.admin.check.findings import Finding, warning
-from chatmaild.admin.servers.postconf import PROBE, Postfix, PostfixError, Service
+from chatmaild.admin.servers.postconf import PROBE, Postfix, PostfixError, Service, has_patterns
 from chatmaild.config.config import Config, DomainConfig
 
 _TABLES = ("sender_bcc_maps", "recipient_bcc_maps")
-_PATTERNS = ("regexp:", "pcre:")
-_FEEDS_CLEANUP = ("smtpd", "pickup", "qmqpd")
 
 
-def check(postfix: Postfix, config: Config) -> Iterator[Finding]:
+def check(
+    postfix: Postfix,
+    config: Config,
+    entries: Callable[[str], list[str]] = hostfiles.entries,
+) -> Iterator[Finding]:
     """Yield a warning for each parameter that has mail of chat users copied."""
     found: dict[str, Finding] = {}
-    for service in _cleanups(postfix):
+    for service in postfix.cleanups(without="no_address_mappings"):
         for name in ("always_bcc", *_TABLES):
             place = (f"{postfix.directory}/master.cf: {service.name}: {name}"
                      if service and name in service.options
                      else f"{postfix.directory}/main.cf: {name}")
             finding = _always(postfix, service, place) if name == "always_bcc" else next(
                 (finding for domain in config.domains.values()
-                 if (finding := _table(postfix, service, name, place, domain))), None)
+                 for table in postfix.words(name, service)
+                 if (finding := _table(postfix, table, place, domain, entries(
+                     f"{config.mailboxes_dir}/{domain.name}")))), None)
             if finding:
                 found.setdefault(place, finding)
     yield from found.values()
-
-
-def _cleanups(postfix: Postfix) -> list[Service | None]:
-    """Return the services that add recipients to mail; None stands for main.cf alone."""
-    names = dict.fromkeys(
-        postfix.get("cleanup_service_name", service) or "cleanup" for service in postfix.services
-        if service.command in _FEEDS_CLEANUP
-        and "no_address_mappings" not in postfix.words("receive_override_options", service))
-    return [postfix.service(f"{name}/unix") for name in names]
 
 
 def _always(postfix: Postfix, service: Service | None, place: str) -> Finding | None:
@@ -47,25 +43,28 @@ def _always(postfix: Postfix, service: Service | None, place: str) -> Finding | 
                    ) if target else None
 
 
-def _table(postfix: Postfix, service: Service | None, name: str, place: str,
-           domain: DomainConfig) -> Finding | None:
-    for table in postfix.words(name, service):
-        for key in _keys(table, domain):
-            try:
-                target = (postfix.ask(table, key) or "").strip()
-            except PostfixError as error:
-                return warning("copies", place, f"cannot be asked: {error}",
-                               "repair the table, or take it out")
-            if target not in ("", key):
-                return warning("copies", place,
-                               f"copies of the mail of {domain.name} go to {target}",
-                               f"take {key} out of {table}" if key.startswith("@")
-                               else f"narrow what matches {key} in {table}")
-    return None
+def _table(postfix: Postfix, table: str, place: str, domain: DomainConfig,
+           accounts: list[str]) -> Finding | None:
+    """Judge one table; `accounts` are the mailboxes of the domain that there are."""
+    everybody = _keys(table, domain)
+    try:
+        answers = postfix.ask_all(table, [*everybody, *accounts])
+    except PostfixError as error:
+        return warning("copies", place, f"cannot be asked: {error}",
+                       "repair the table, or take it out")
+    copied = {key: target for key in answers if (target := answers[key].strip()) not in ("", key)}
+    if not copied:
+        return None
+    key = next(iter(copied))
+    whose = domain.name if key in everybody else (
+        key if len(copied) == 1 else f"{len(copied)} accounts, such as {key},")
+    return warning("copies", place, f"copies of the mail of {whose} go to {copied[key]}",
+                   f"narrow what matches {key} in {table}" if key.startswith(PROBE)
+                   else f"take {key} out of {table}")
 
 
 def _keys(table: str, domain: DomainConfig) -> list[str]:
+    """Return what it is asked about anybody's mail."""
     names = dict.fromkeys((PROBE, PROBE[:domain.username_max_length]))
     addresses = [f"{name}@{domain.name}" for name in names]
-    table = table.removeprefix("proxy:")
-    return addresses if table.startswith(_PATTERNS) else [*addresses, f"@{domain.name}"]
+    return addresses if has_patterns(table) else [*addresses, f"@{domain.name}"]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from chatmaild.admin.check.findings import Finding, failure, ok, warning
 from chatmaild.admin.servers.doveconf import Dovecot
 from chatmaild.admin.servers.postconf import PROBE, Postfix, PostfixError
-from chatmaild.admin.wiring import listeners, rewriting
+from chatmaild.admin.wiring import listeners, rewriting, senders
 from chatmaild.config.config import Config
 
 LMTP_SOCKET = "lmtp:unix:private/dovecot-lmtp"
@@ -60,13 +60,9 @@ def _added(postfix: Postfix, name: str, word: str) -> str:
 def _transport(
     postfix: Postfix, dovecot: Dovecot | None, domain: str, domain_class: str
 ) -> Iterator[Finding]:
-    name = "virtual_transport" if domain_class.startswith("virtual") else "relay_transport"
-    transport = postfix.get(name)
-    for key in (f"{PROBE}@{domain}", *postfix.transport_keys(domain)):
-        found = postfix.look_up("transport_maps", key)
-        if found:
-            name, transport = f"transport_maps ({key})", found
-            break
+    key, transport = postfix.way(domain)
+    name = (f"transport_maps ({key})" if key else
+            "virtual_transport" if domain_class.startswith("virtual") else "relay_transport")
     place = f"{postfix.directory}/main.cf: {name}"
     method, _, nexthop = transport.partition(":")
     service = postfix.service(f"{method}/unix")
@@ -169,22 +165,12 @@ def _rewritten(name: str, place: str, key: str, domain: str, target: str) -> Fin
 
 def _senders(postfix: Postfix, domain: str) -> Iterator[Finding]:
     """May a chat user who has logged in send under their address?"""
-    probe = f"{PROBE}@{domain}"
-    strict = {"reject_sender_login_mismatch", "reject_authenticated_sender_login_mismatch"}
     for service in postfix.submission_servers():
-        used = strict & postfix.restrictions(service, "client", "helo", "sender", "recipient",
-                                             "relay")
-        if not used:
-            continue
-        owners = ""
-        for table in postfix.words("smtpd_sender_login_maps", service):
-            for key in (probe, f"@{domain}"):
-                owners = owners or postfix.ask(table, key) or ""
-        if probe not in owners.replace(",", " ").split():
+        if used := senders.refused_by(postfix, service, domain):
             escaped = domain.replace(".", r"\.")
             yield failure(
                 "sender-login", f"{postfix.directory}/master.cf: {service.name}",
-                f"{', '.join(sorted(used))} refuses chat users: smtpd_sender_login_maps does not "
+                f"{', '.join(used)} refuses chat users: smtpd_sender_login_maps does not "
                 f"say that the addresses of {domain} belong to their own logins",
                 rf"a regexp table in smtpd_sender_login_maps: /^(.*@{escaped})$/ ${{1}}",
             )

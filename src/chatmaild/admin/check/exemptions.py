@@ -31,14 +31,15 @@ def check(postfix: Postfix, service: Service, has_logins: bool) -> Iterator[Find
         return
     place = f"{postfix.directory}/master.cf: {service.name}"
     try:
-        named = [client for table in tables for client in _clients(_text(table), has_logins)]
+        named = written(tables, has_logins)
         trusted = _clients(" ".join(postfix.words("mynetworks", service)), False)
-        exempt = [client for client in (*ANYWHERE, *trusted, *named)
-                  if _is_exempt(postfix, tables, client)]
+        answers = postfix.look_up_all("smtpd_milter_maps", [*ANYWHERE, *trusted, *named], service)
     except PostfixError as error:
         yield failure("milter-maps", place, f"smtpd_milter_maps cannot be asked: {error}",
                       "smtpd_milter_maps =")
         return
+    exempt = [client for client, answer in answers.items()
+              if not any(milter.is_ours for milter in milters(answer))]
     if exempt:
         yield failure("milter-maps", place,
                       f"smtpd_milter_maps takes our filter away from clients such as {exempt[0]}: "
@@ -50,11 +51,12 @@ def check(postfix: Postfix, service: Service, has_logins: bool) -> Iterator[Find
                       "client that chat users come from may be in there")
 
 
-def _is_exempt(postfix: Postfix, tables: list[str], client: str) -> bool:
-    for table in tables:
-        if answer := postfix.ask(table, client):
-            return not any(milter.is_ours for milter in milters(answer))
-    return False
+def written(tables: list[str], with_single: bool = True) -> list[str]:
+    """Return a client of each network that stands in the tables, where they can be read.
+
+    Single addresses, and loopback, count `with_single`.
+    """
+    return [client for table in tables for client in _clients(_text(table), with_single)]
 
 
 def _text(table: str) -> str:

@@ -5,7 +5,6 @@ import glob
 import grp
 import os
 import pwd
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from chatmaild.daemon import owners
@@ -66,13 +65,11 @@ def installed(pattern: str) -> bool:
     return bool(glob.glob(pattern))
 
 
-def count(directories: Iterable[str]) -> int:
-    """Count the entries of directories; one that cannot be read counts as empty."""
-    found = 0
-    for directory in directories:
-        with contextlib.suppress(OSError):
-            found += len(os.listdir(directory))
-    return found
+def entries(directory: str) -> list[str]:
+    """Return the names in a directory; one that cannot be read counts as empty."""
+    with contextlib.suppress(OSError):
+        return os.listdir(directory)
+    return []
 
 
 def first_integer(path: str) -> int | None:

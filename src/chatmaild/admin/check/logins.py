@@ -1,11 +1,12 @@
 """Does the host turn logins of chat users away before our passdb is asked about them?"""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from chatmaild.admin.check import exemptions
 from chatmaild.admin.check.dovecot import NAMES, is_ours
 from chatmaild.admin.check.findings import Finding, failure, warning
 from chatmaild.admin.servers.doveconf import Block, Dovecot
-from chatmaild.admin.servers.postconf import Postfix
+from chatmaild.admin.servers.postconf import Postfix, PostfixError, Service, split
 
 PROTOCOLS = {"passdb": ("imap", "smtp"), "userdb": ("imap", "lmtp")}
 """For which of Dovecot's protocols we answer; Postfix checks logins as smtp."""
@@ -69,7 +70,7 @@ def _connections(dovecot: Dovecot) -> Iterator[Finding]:
                       f"service auth {{\n  client_limit = {wanted}\n}}")
 
 
-def of_postfix(postfix: Postfix) -> Iterator[Finding]:
+def of_postfix(postfix: Postfix, dovecot: Dovecot | None) -> Iterator[Finding]:
     """Yield findings about services that let clients log in, but not with a password, or not all.
     """
     for service in postfix.submission_servers():
@@ -83,3 +84,46 @@ def of_postfix(postfix: Postfix) -> Iterator[Finding]:
             yield warning("sasl-exceptions", f"{place}: smtpd_sasl_exceptions_networks",
                           f"chat users whose clients are in {networks} cannot send",
                           "-o smtpd_sasl_exceptions_networks=")
+        is_wrapped = postfix.is_on("smtpd_tls_wrappermode", service)
+        if postfix.is_on("smtpd_tls_req_ccert", service) and (
+                is_wrapped or postfix.get("smtpd_tls_security_level", service) == "encrypt"):
+            yield failure("client-certificate", f"{place}: smtpd_tls_req_ccert",
+                          "chat clients have no certificate: they are cut off",
+                          "smtpd_tls_ask_ccert = yes, which does without, instead")
+        try:
+            yield from _mechanisms(postfix, service, dovecot, place)
+            yield from _keywords(postfix, service, place, ("auth",) if is_wrapped else
+                                 ("auth", "starttls"))
+        except PostfixError as error:
+            yield failure("table", place, str(error), "repair the table, or take it out")
+
+
+def _mechanisms(postfix: Postfix, service: Service, dovecot: Dovecot | None,
+                place: str) -> Iterator[Finding]:
+    """Find a filter that leaves none of the mechanisms of Dovecot's that chat clients have."""
+    name = "smtpd_sasl_mechanism_filter"
+    offered = [word.lower() for word in dovecot.tree.words("auth_mechanisms")] if dovecot else []
+    known = [word for word in ("plain", "login") if word in (offered or ["plain"])]
+    if postfix.get(name, service) and known and not any(
+            postfix.lists(name, word, service) for word in known):
+        yield failure("sasl-filter", f"{place}: {name}",
+                      "leaves no mechanism by which chat clients log in; where it leaves none at "
+                      "all, Postfix serves nobody",
+                      "smtpd_sasl_mechanism_filter = !external, static:rest")
+
+
+def _keywords(postfix: Postfix, service: Service, place: str,
+              needed: Iterable[str]) -> Iterator[Finding]:
+    """Find extensions that clients are not told of; a table by address has the first word."""
+    tables, for_others = "smtpd_discard_ehlo_keyword_address_maps", "smtpd_discard_ehlo_keywords"
+    clients = [*exemptions.ANYWHERE, *exemptions.written(postfix.words(tables, service))]
+    answers = postfix.look_up_all(tables, clients, service)
+    for client in clients:
+        name = tables if client in answers else for_others
+        words = split(answers.get(client, postfix.get(for_others, service)).lower())
+        if hidden := [word.upper() for word in needed if word in words]:
+            whom = f" from clients such as {client}" if client in answers else ""
+            yield failure("ehlo-keywords", f"{place}: {name}",
+                          f"hides {', '.join(hidden)}{whom}: chat clients do not log in where they "
+                          "are not told that they can", f"take it out of {name}")
+            return

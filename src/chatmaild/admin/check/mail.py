@@ -1,7 +1,7 @@
 """Does Dovecot deliver to chat mailboxes and serve them, and do others notice nothing?"""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 from chatmaild.admin.check import hostfiles, processes
 from chatmaild.admin.check.findings import Finding, failure, ok, warning
@@ -26,7 +26,7 @@ def check(
     dovecot: Dovecot,
     config: Config,
     kernel: Callable[[str], int | None] = hostfiles.first_integer,
-    count: Callable[[Iterable[str]], int] = hostfiles.count,
+    entries: Callable[[str], list[str]] = hostfiles.entries,
 ) -> Iterator[Finding]:
     """Yield findings about delivery, capabilities and limits."""
     for domain in config.mail_domains:
@@ -38,8 +38,8 @@ def check(
     yield from _chroot(dovecot)
     yield from processes.check(dovecot, config)
     yield from _login_processes(dovecot)
-    yield from _imap_processes(dovecot, count(
-        f"{config.mailboxes_dir}/{domain}" for domain in config.mail_domains))
+    yield from _imap_processes(dovecot, sum(
+        len(entries(f"{config.mailboxes_dir}/{domain}")) for domain in config.mail_domains))
     yield from _inotify(kernel(INOTIFY), limits.wanted(dovecot))
 
 

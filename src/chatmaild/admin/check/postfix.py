@@ -294,9 +294,9 @@ def _everywhere(postfix: Postfix, submission: list[Service]) -> Iterator[Finding
         yield warning("soft-bounce", f"{postfix.directory}/main.cf: soft_bounce",
                       "turns each refusal into a temporary one: clients try again for days what "
                       "can never be sent, and people do not learn why", "soft_bounce = no")
-    for service in submission or postfix.servers():
-        if "reject_unverified_recipient" in postfix.restrictions(
-                service, "client", "helo", "sender", "recipient", "relay", "data"):
+    for service in postfix.servers():
+        words = [met.word for met in postfix.restrictions(service, service in submission)]
+        if "reject_unverified_recipient" in words and not service.is_way_back:
             yield warning("unverified-recipient", _place(postfix, service),
                           "reject_unverified_recipient remembers for hours that an address does "
                           "not exist; chat addresses are born at a login",

@@ -7,17 +7,18 @@ TIMEOUT = 10
 """Seconds that it may take."""
 
 
-def ask(command: list[str], server: str,
-        trouble: type[Exception]) -> subprocess.CompletedProcess[str]:
-    """Run `command`, a part of `server`, and return its output. The caller checks the exit code.
+def ask(command: list[str], server: str, trouble: type[Exception],
+        told: str = "") -> subprocess.CompletedProcess[str]:
+    """Run `command`, a part of `server`, which reads `told`, and return its output.
 
-    Raises `trouble` if it cannot be run or takes longer than `TIMEOUT` seconds.
+    The caller checks the exit code. Raises `trouble` if it cannot be run or takes longer than
+    `TIMEOUT` seconds.
     """
     path = os.environ.get("PATH", "") + ":/usr/sbin:/usr/bin:/sbin"
     try:
         return subprocess.run(command, capture_output=True, timeout=TIMEOUT, text=True,
                               errors="surrogateescape", env={**os.environ, "PATH": path},
-                              stdin=subprocess.DEVNULL)
+                              input=told)
     except FileNotFoundError:
         raise trouble(f"{command[0]} is not installed: is there a {server}?") from None
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -2,33 +2,37 @@
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from chatmaild.admin.servers import hosttool
 from chatmaild.errors import ChatmaildError
 
 PARAMETERS = (
-    "alias_maps", "always_bcc", "canonical_maps", "cleanup_service_name", "command_directory",
-    "config_directory", "content_filter", "debug_peer_list", "header_checks", "inet_interfaces",
-    "inet_protocols", "internal_mail_filter_classes", "lmtp_destination_rate_delay",
-    "lmtp_generic_maps", "lmtp_header_checks", "lmtp_tls_CAfile", "lmtp_tls_cert_file",
-    "lmtp_tls_chain_files", "lmtp_tls_connection_reuse", "lmtp_tls_eccert_file", "mail_owner",
-    "mail_version", "mailbox_transport", "masquerade_domains", "message_size_limit",
-    "milter_default_action", "milter_mail_macros", "milter_protocol", "mime_header_checks",
-    "mydestination", "myhostname", "mynetworks", "myorigin", "non_smtpd_milters",
-    "parent_domain_matches_subdomains", "queue_directory", "receive_override_options",
-    "recipient_bcc_maps", "recipient_canonical_maps", "recipient_delimiter", "relay_domains",
-    "relay_recipient_maps", "relay_transport", "relayhost", "sender_bcc_maps",
-    "sender_canonical_maps", "smtp_generic_maps", "smtp_header_checks",
-    "smtpd_client_restrictions", "smtpd_data_restrictions", "smtpd_helo_restrictions",
-    "smtpd_milter_maps", "smtpd_milters", "smtpd_proxy_filter", "smtpd_recipient_restrictions",
-    "smtpd_reject_unlisted_recipient", "smtpd_relay_restrictions", "smtpd_restriction_classes",
-    "smtpd_sasl_auth_enable", "smtpd_sasl_authenticated_header",
-    "smtpd_sasl_exceptions_networks", "smtpd_sasl_path", "smtpd_sasl_tls_security_options",
-    "smtpd_sasl_type", "smtpd_sender_login_maps", "smtpd_sender_restrictions",
-    "smtpd_tls_security_level", "smtpd_tls_wrappermode", "soft_bounce", "tlsproxy_service_name",
-    "transport_maps", "virtual_alias_domains", "virtual_alias_maps", "virtual_mailbox_domains",
+    "alias_maps", "always_bcc", "body_checks", "canonical_maps", "cleanup_service_name",
+    "command_directory", "config_directory", "content_filter", "debug_peer_list", "header_checks",
+    "inet_interfaces", "inet_protocols", "internal_mail_filter_classes",
+    "lmtp_destination_rate_delay", "lmtp_generic_maps", "lmtp_header_checks", "lmtp_tls_CAfile",
+    "lmtp_tls_cert_file", "lmtp_tls_chain_files", "lmtp_tls_connection_reuse",
+    "lmtp_tls_eccert_file", "mail_owner", "mail_version", "mailbox_transport", "masquerade_domains",
+    "message_size_limit", "milter_default_action", "milter_mail_macros", "milter_protocol",
+    "mime_header_checks", "mydestination", "myhostname", "mynetworks", "myorigin",
+    "non_smtpd_milters", "parent_domain_matches_subdomains", "queue_directory",
+    "receive_override_options", "recipient_bcc_maps", "recipient_canonical_maps",
+    "recipient_delimiter", "relay_domains", "relay_recipient_maps", "relay_transport", "relayhost",
+    "sender_bcc_maps", "sender_canonical_maps", "smtp_generic_maps", "smtp_header_checks",
+    "smtpd_client_restrictions", "smtpd_data_restrictions",
+    "smtpd_discard_ehlo_keyword_address_maps", "smtpd_discard_ehlo_keywords",
+    "smtpd_end_of_data_restrictions", "smtpd_helo_restrictions", "smtpd_milter_maps",
+    "smtpd_milters", "smtpd_policy_service_default_action", "smtpd_proxy_filter",
+    "smtpd_recipient_restrictions", "smtpd_reject_unlisted_recipient", "smtpd_relay_restrictions",
+    "smtpd_restriction_classes", "smtpd_sasl_auth_enable", "smtpd_sasl_authenticated_header",
+    "smtpd_sasl_exceptions_networks", "smtpd_sasl_mechanism_filter", "smtpd_sasl_path",
+    "smtpd_sasl_tls_security_options", "smtpd_sasl_type", "smtpd_sender_login_maps",
+    "smtpd_sender_restrictions", "smtpd_tls_req_ccert", "smtpd_tls_security_level",
+    "smtpd_tls_wrappermode", "soft_bounce", "tlsproxy_service_name", "transport_maps",
+    "virtual_alias_domains", "virtual_alias_maps", "virtual_mailbox_domains",
     "virtual_mailbox_maps", "virtual_transport",
 )
 """The parameters of main.cf that the checks ask for; a Postfix that lacks one leaves it out."""
@@ -40,6 +44,9 @@ accounts, so nobody asks it about a domain."""
 PROBE = "chatmaildcheckprobe"
 """Local part that tables are asked for; nobody has it."""
 
+_FEEDS_CLEANUP = ("smtpd", "pickup", "qmqpd")
+_RESTRICTIONS = tuple(f"smtpd_{kind}_restrictions" for kind in (
+    "client", "helo", "sender", "relay", "recipient", "data", "end_of_data"))
 _NO_DELAY = re.compile("0*[smhdw]?")
 _VERBOSE = re.compile("-v+")
 
@@ -89,6 +96,16 @@ class Service:
                 and "smtpd_sasl_auth_enable" not in self.options)
 
 
+class Restriction(NamedTuple):
+    """One word of the lists by which smtpd(8) decides about a message, see SMTPD_ACCESS_README."""
+
+    where: str
+    """The list, such as ``smtpd_sender_restrictions``, or the class of restrictions."""
+    word: str
+    argument: str
+    """The next word; for many restrictions their table or server."""
+
+
 @dataclass(frozen=True)
 class Postfix:
     """One Postfix instance."""
@@ -99,6 +116,8 @@ class Postfix:
     services: tuple[Service, ...]
     ask: Callable[[str, str], str | None]
     """The answer of a table, ``type:name``, to a key. Raises `PostfixError`."""
+    ask_all: Callable[[str, Iterable[str]], Mapping[str, str]]
+    """The answers of a table, by key. Raises `PostfixError`."""
     warnings: tuple[str, ...] = ()
     """What Postfix itself finds odd in its configuration."""
 
@@ -124,14 +143,20 @@ class Postfix:
         """Return the service called `name`, such as ``submission/inet``; None if there is none."""
         return next((service for service in self.services if service.name == name), None)
 
-    def restrictions(self, service: Service, *kinds: str) -> set[str]:
-        """Return the words of ``smtpd_KIND_restrictions``, and of all restriction classes.
+    def restrictions(self, service: Service, logged_in: bool = True) -> Iterator[Restriction]:
+        """Yield what a client meets there, in order; a restriction that only warns is left out.
 
-        A class may be reached by a table that nobody can search, so each counts as used.
+        A class of restrictions may be reached by a table that nobody can search, so each counts as
+        used.
         """
-        names = [f"smtpd_{kind}_restrictions" for kind in kinds]
-        return {word for name in [*names, *self.words("smtpd_restriction_classes", service)]
-                for word in self.words(name, service)}
+        last = {"permit", "reject", "defer", *(["permit_sasl_authenticated"] if logged_in else [])}
+        for name in (*_RESTRICTIONS, *self.words("smtpd_restriction_classes", service)):
+            words = self.words(name, service)
+            for before, word, after in zip(["", *words], words, [*words[1:], ""]):
+                if word in last:
+                    break
+                if before != "warn_if_reject":
+                    yield Restriction(name, word, after)
 
     def servers(self) -> list[Service]:
         """Return the services that take mail by SMTP."""
@@ -149,26 +174,59 @@ class Postfix:
             return os.path.normpath(f"{queue}/{path}")
         return path
 
-    def look_up(self, parameter: str, key: str) -> str | None:
+    def look_up(self, parameter: str, key: str, service: Service | None = None) -> str | None:
         """Return the first answer of the tables in `parameter` to `key`; None if none has one.
 
         Raises `PostfixError` for a table that cannot be read.
         """
-        for table in self.words(parameter):
+        for table in self.words(parameter, service):
             answer = self.ask(table, key)
             if answer is not None:
                 return answer
         return None
 
-    def transport_keys(self, domain: str) -> list[str]:
-        """Return what transport_maps is asked about after an address of `domain`, in order.
+    def look_up_all(self, parameter: str, keys: Sequence[str],
+                    service: Service | None = None) -> dict[str, str]:
+        """Return the first answer of the tables in `parameter` to each of `keys` that has one.
 
-        See transport(5): the domain, the domains above it, everything.
+        Raises `PostfixError` for a table that cannot be read.
         """
-        dot = "" if "transport_maps" in self.words("parent_domain_matches_subdomains") else "."
+        found: dict[str, str] = {}
+        for table in self.words(parameter, service):
+            found = {**self.ask_all(table, keys), **found}
+        return found
+
+    def domain_keys(self, kind: str, domain: str) -> list[str]:
+        """Return what tables of a `kind`, such as ``transport_maps``, are asked about, in order.
+
+        It is the domain and those above it, see access(5) and transport(5).
+        """
+        dot = "" if kind in self.words("parent_domain_matches_subdomains") else "."
         labels = domain.split(".")
-        above = [f"{dot}{'.'.join(labels[number:])}" for number in range(1, len(labels))]
-        return [domain, *above, "*"]
+        return [domain, *(f"{dot}{'.'.join(labels[number:])}" for number in range(1, len(labels)))]
+
+    def way(self, domain: str) -> tuple[str, str]:
+        """Return the key of transport_maps, or "", by which its mail finds its way, and the way.
+
+        Raises `PostfixError` for a table that cannot be read.
+        """
+        for key in (f"{PROBE}@{domain}", *self.domain_keys("transport_maps", domain), "*"):
+            if found := self.look_up("transport_maps", key):
+                return key, found
+        relayed = (self.lists("relay_domains", domain)
+                   and not self.lists("virtual_mailbox_domains", domain))
+        return "", self.get("relay_transport" if relayed else "virtual_transport")
+
+    def cleanups(self, without: str) -> list[Service | None]:
+        """Return the services that take mail into the queue; None stands for main.cf alone.
+
+        `without`: a word of receive_override_options, by which others have their work not done.
+        """
+        names = dict.fromkeys(
+            self.get("cleanup_service_name", service) or "cleanup" for service in self.services
+            if service.command in _FEEDS_CLEANUP
+            and without not in self.words("receive_override_options", service))
+        return [self.service(f"{name}/unix") for name in names]
 
     @property
     def ip_versions(self) -> set[int]:
@@ -176,17 +234,20 @@ class Postfix:
         spoken = self.get("inet_protocols")
         return {version for version in (4, 6) if f"ipv{version}" in spoken} or {4, 6}
 
-    def lists(self, parameter: str, domain: str) -> bool:
-        """Whether the list of domains in `parameter` contains `domain`. Raises `PostfixError`."""
-        for entry in self.words(parameter):
+    def lists(self, parameter: str, word: str, service: Service | None = None) -> bool:
+        """Whether the list in `parameter` contains `word`, such as a domain, in lower case.
+
+        Raises `PostfixError`.
+        """
+        for entry in self.words(parameter, service):
             negated = entry.startswith("!")
             entry = entry.removeprefix("!")
             if ":" in entry:
-                found = self.ask(entry, domain) is not None
+                found = self.ask(entry, word) is not None
             elif entry.startswith("/"):
-                found = domain in _read_list(entry)
+                found = word in _read_list(entry)
             else:
-                found = entry.lower() == domain
+                found = entry.lower() == word
             if found:
                 return not negated
         return False
@@ -204,6 +265,11 @@ def split(value: str) -> list[str]:
         else:
             item += character
     return [*items, item] if item else items
+
+
+def has_patterns(table: str) -> bool:
+    """Whether the table matches patterns: then it is asked about whole addresses only."""
+    return table.removeprefix("proxy:").startswith(("regexp:", "pcre:"))
 
 
 def parse_parameters(output: str) -> dict[str, str]:
@@ -258,8 +324,14 @@ def observe(directory: str | None = None) -> Postfix:
         answer, _ = _run(["postmap", *where, "-q", key, table], may_fail=True)
         return answer.rstrip("\n") or None
 
+    def ask_all(table: str, keys: Iterable[str]) -> dict[str, str]:
+        output, _ = _run(["postmap", *where, "-q", "-", table.removeprefix("proxy:")],
+                         may_fail=True, told="".join(f"{key}\n" for key in keys))
+        return {key: answer for key, tab, answer in
+                (line.partition("\t") for line in output.splitlines()) if tab}
+
     used = directory or parameters.get("config_directory") or "/etc/postfix"
-    return Postfix(used, parameters, services, ask, tuple(complaints))
+    return Postfix(used, parameters, services, ask, ask_all, tuple(complaints))
 
 
 def run(command: list[str]) -> str:
@@ -267,9 +339,9 @@ def run(command: list[str]) -> str:
     return _run(command)[0]
 
 
-def _run(command: list[str], may_fail: bool = False) -> tuple[str, list[str]]:
+def _run(command: list[str], may_fail: bool = False, told: str = "") -> tuple[str, list[str]]:
     """Return stdout and warnings of `command`. Raises `PostfixError` with its complaint."""
-    done = hosttool.ask(command, "Postfix", PostfixError)
+    done = hosttool.ask(command, "Postfix", PostfixError, told)
     complaint = [line for line in done.stderr.splitlines() if "unused parameter" not in line]
     fatal = next((line for line in complaint if "fatal:" in line), None)
     if done.returncode and (fatal or not may_fail):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from chatmaild.admin.servers.postconf import HOMES, PROBE, Service, split
-from chatmaild.admin.wiring import rewriting
+from chatmaild.admin.wiring import rewriting, senders
 from chatmaild.admin.wiring.changes import Changes
 from chatmaild.admin.wiring.listeners import lmtp_listeners
 from chatmaild.admin.wiring.observation import Host
@@ -11,9 +11,6 @@ from chatmaild.admin.wiring.steps import Obstacle, Step
 from chatmaild.config.config import Config
 
 SOCKET = "private/dovecot-lmtp"
-_STRICT = frozenset(
-    ("reject_sender_login_mismatch", "reject_authenticated_sender_login_mismatch"))
-_KINDS = ("client", "helo", "sender", "recipient", "relay")
 
 
 def plan(changes: Changes, config: Config,
@@ -37,7 +34,7 @@ def plan(changes: Changes, config: Config,
             "people's servers, and would hold here for all chat mail together", ("rate-delay",))
     yield from _recipients(changes, config)
     yield from rewriting.plan(changes, config)
-    yield from _senders(changes, config, submission)
+    yield from senders.plan(changes, config, submission)
 
 
 def _listed(host: Host, name: str, words: list[str]) -> str:
@@ -59,7 +56,7 @@ def _transport(changes: Changes, config: Config) -> Iterator[Step | Obstacle]:
     host = changes.host
     lost, by_table = [], False
     for domain in config.mail_domains:
-        key, transport = _way(host, domain)
+        key, transport = host.postfix.way(domain)
         if domain in key and "chat_transport" not in host.main and not delivers(host, transport):
             yield Obstacle(f"{host.main_cf}: transport_maps",
                            f"{domain} goes to {transport} there, not to Dovecot by LMTP",
@@ -101,17 +98,6 @@ def homes_table(host: Host) -> str:
     return f"memcache:{host.postfix.directory}/{HOMES}"
 
 
-def _way(host: Host, domain: str) -> tuple[str, str]:
-    """Return the key of transport_maps, or "", by which its mail finds its way, and the way."""
-    for key in (f"{PROBE}@{domain}", *host.postfix.transport_keys(domain)):
-        found = host.postfix.look_up("transport_maps", key)
-        if found:
-            return key, found
-    relayed = (host.postfix.lists("relay_domains", domain)
-               and not host.postfix.lists("virtual_mailbox_domains", domain))
-    return "", host.postfix.get("relay_transport" if relayed else "virtual_transport")
-
-
 def delivers(host: Host, transport: str) -> bool:
     """Whether `transport` leads to a socket at which Dovecot's LMTP listens."""
     method, _, nexthop = transport.partition(":")
@@ -139,32 +125,3 @@ def _recipients(changes: Changes, config: Config) -> Iterator[Step]:
     if "$chat_recipients" not in split(own):
         yield from changes.parameter("virtual_mailbox_maps", f"{own}, $chat_recipients", why,
                                      ("recipients",))
-
-
-def _senders(changes: Changes, config: Config, submission: list[Service]) -> Iterator[Step]:
-    """Let each chat login own its address, on hosts where senders must own theirs."""
-    host = changes.host
-    why = "each chat address belongs to its own login"
-    for service in submission:
-        words = host.postfix.restrictions(service, *_KINDS)
-        if not words & _STRICT or _owned(host, config, service):
-            continue
-        yield from changes.parameter(
-            "chat_login_maps", rewriting.unchanged(config.mail_domains), why, ("sender-login",))
-        own = host.raw("smtpd_sender_login_maps", service.name)
-        value = ", ".join(["$chat_login_maps", *([own] if own else [])])
-        if "smtpd_sender_login_maps" not in host.options.get(service.name, {}):
-            yield from changes.parameter("smtpd_sender_login_maps", value, why, ("sender-login",))
-        else:
-            yield from changes.option(service.name, "smtpd_sender_login_maps", value, why,
-                                      ("sender-login",))
-
-
-def _owned(host: Host, config: Config, service: Service) -> bool:
-    for domain in config.mail_domains:
-        probe = f"{PROBE}@{domain}"
-        answers = [host.postfix.ask(table, key) or "" for key in (probe, f"@{domain}")
-                   for table in host.postfix.words("smtpd_sender_login_maps", service)]
-        if not any(probe in answer.replace(",", " ").split() for answer in answers):
-            return False
-    return True
