@@ -154,6 +154,12 @@ def test_a_port_that_strangers_may_reach_is_a_failure(address, packets, found):
     assert [each.code for each in findings if each.level is Level.FAILURE] == found
 
 
+def test_a_port_that_is_where_all_ports_of_dovecot_are():
+    text = DOVECOT.replace("    address = 192.0.2.10\n", "").replace(
+        "service lmtp", "listen = 10.0.0.1\nservice lmtp")
+    assert Level.FAILURE not in {f.level for f in others.check_dovecot(dovecot(text), [], "")}
+
+
 @pytest.mark.parametrize("version, level", [
     (None, Level.FAILURE), (0, Level.FAILURE), (1, Level.OK), (2, Level.WARNING)])
 def test_tables_of_another_release_are_named(host, version, level):

@@ -37,5 +37,6 @@ def test_clients_whose_sessions_postfix_logs(release):
 def test_a_service_that_logs_every_session(release, arguments, expected):
     host = postconf.Postfix("/etc/postfix", {}, postconf.parse_services(
         f"submission inet n - y - - smtpd {arguments}",
-        "submission/inet/smtpd_sasl_auth_enable = yes"), lambda table, key: None)
+        "submission/inet/smtpd_sasl_auth_enable = yes"), lambda table, key: None,
+        lambda table, keys: {})
     assert bad(passwords.of_postfix(host)) == expected

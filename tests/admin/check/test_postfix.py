@@ -194,6 +194,7 @@ def test_broken_header_checks_are_reported(release):
     ({"virtual_mailbox_domains": "", "relay_domains": DOMAIN,
       "relay_transport": "lmtp:unix:private/dovecot-lmtp"}, {}),
     ({"virtual_transport": "virtual"}, {"transport": "failure"}),
+    ({"virtual_transport": "lmtp:"}, {"transport": "failure"}),     # to the domain's MX
     ({"virtual_transport": "virtual",
       "transport_maps": f"inline:{{ {DOMAIN}=lmtp:unix:private/dovecot-lmtp }}"}, {}),
     ({"transport_maps": "inline:{ *=smtp:[192.0.2.1] }"}, {"transport": "failure"}),

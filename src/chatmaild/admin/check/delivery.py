@@ -64,26 +64,21 @@ def _transport(
     name = (f"transport_maps ({key})" if key else
             "virtual_transport" if domain_class.startswith("virtual") else "relay_transport")
     place = f"{postfix.directory}/main.cf: {name}"
-    method, _, nexthop = transport.partition(":")
-    service = postfix.service(f"{method}/unix")
-    if service is None or service.command != "lmtp":
+    path = postfix.lmtp_socket(transport)
+    if path is None:
         line = (f"virtual_transport = {LMTP_SOCKET}" if name == "virtual_transport"
                 else f"transport_maps: {domain}  {LMTP_SOCKET}")
         yield failure("transport", place,
                       f"mail for {domain} goes to {transport or 'nowhere'}, not to Dovecot by LMTP",
                       line)
         return
-    if method == "lmtp" and postfix.delays("lmtp_destination_rate_delay"):
+    if transport.startswith("lmtp:") and postfix.delays("lmtp_destination_rate_delay"):
         delay = postfix.get("lmtp_destination_rate_delay")
         yield failure("rate-delay", f"{postfix.directory}/main.cf: lmtp_destination_rate_delay",
                       f"each message to {domain} waits {delay} for the one before it, whoever "
                       "they are for", "postconf -e lmtp_destination_rate_delay=0s")
-    if dovecot is None or not nexthop.startswith("unix:"):
+    if dovecot is None or listeners.delivers(postfix, dovecot, transport):
         yield ok("transport", place, f"{domain} goes to {transport}")
-        return
-    path = postfix.resolve(nexthop.removeprefix("unix:"), service)
-    if path in listeners.lmtp_listeners(dovecot):
-        yield ok("transport", place, f"{domain} goes to Dovecot at {path}")
     else:
         yield failure(
             "transport-socket", place, f"Dovecot's LMTP does not listen at {path}",

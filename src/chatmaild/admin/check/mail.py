@@ -7,7 +7,7 @@ from chatmaild.admin.check import hostfiles, processes
 from chatmaild.admin.check.findings import Finding, failure, ok, warning
 from chatmaild.admin.servers.doveconf import Block, Dovecot
 from chatmaild.admin.servers.usernames import keeps_domain
-from chatmaild.admin.wiring import kernel as limits
+from chatmaild.admin.wiring import kernel as limits, listeners
 from chatmaild.admin.wiring.observation import INOTIFY, SYSCTL
 from chatmaild.admin.wiring.severalhosts import LMTP_PORT
 from chatmaild.config.config import Config
@@ -17,9 +17,6 @@ EVERY_ADDRESS = frozenset({"*", "::", "[::]", "0.0.0.0"})
 
 MANY_CLIENTS = 1000
 """Connections that imap-login should be able to hold: phones stay connected."""
-
-DEFAULT_MODES = {"lmtp": "0666"}
-"""Modes of the unix_listeners that Dovecot has by itself in `service lmtp`; any other's is 0600."""
 
 
 def check(
@@ -96,13 +93,11 @@ def _capabilities(dovecot: Dovecot) -> Iterator[Finding]:
 
 def _lmtp_sockets(dovecot: Dovecot) -> Iterator[Finding]:
     """Find sockets that let others write into every mailbox, past Postfix and the filters."""
-    listeners = list(dovecot.service("lmtp").all("unix_listener"))
-    for listener in listeners:
-        mode = listener.get("mode") or DEFAULT_MODES.get(listener.name, "0600")
-        if mode.isdigit() and int(mode, 8) & 0o002:
+    for _, listener in listeners.listeners(dovecot, "lmtp"):
+        if listeners.is_open(listener):
             yield failure("lmtp-mode", f"{dovecot.path}: service lmtp: unix_listener "
-                          f"{listener.name}", f"mode {mode}: every user of this host can write "
-                          "into any mailbox, in anybody's name",
+                          f"{listener.name}", f"mode {listeners.mode(listener)}: every user of "
+                          "this host can write into any mailbox, in anybody's name",
                           f"service lmtp {{\n  unix_listener {listener.name} {{\n    mode = 0600\n"
                           "  }\n}")
 
@@ -114,14 +109,14 @@ def _lmtp_ports(dovecot: Dovecot, is_one_of_several: bool) -> Iterator[Finding]:
         if port == "0" or is_one_of_several and port == LMTP_PORT:
             continue
         place = f"{dovecot.path}: service lmtp: inet_listener {listener.name}".rstrip()
-        value = listener.get("address") or listener.get("listen") or dovecot.get("listen") or "*"
-        addresses = set(value.replace(",", " ").split())
-        text = (f"port {port} at {value}: whoever reaches it can write into any mailbox, in "
-                "anybody's name")
+        addresses = listeners.addresses(dovecot, listener)
+        text = (f"port {port} at {', '.join(addresses)}: whoever reaches it can write into any "
+                "mailbox, in anybody's name")
         cure = ("# Postfix delivers by lmtp:unix:private/dovecot-lmtp instead\n"
                 f"service lmtp {{\n  inet_listener {listener.name or 'lmtp'} {{\n"
                 "    port = 0\n  }\n}")
-        yield (failure if addresses & EVERY_ADDRESS else warning)("lmtp-port", place, text, cure)
+        level = failure if EVERY_ADDRESS & set(addresses) else warning
+        yield level("lmtp-port", place, text, cure)
 
 
 def _sessions(dovecot: Dovecot) -> Iterator[Finding]:

@@ -21,7 +21,7 @@ def check(config: Config, postfix: Postfix, dovecot: Dovecot) -> Iterator[Findin
     """Yield findings about the ordinary recipients that Dovecot's LMTP has to know."""
     users = _users(config, dovecot)
     for parameter in ("virtual_transport", "mailbox_transport"):
-        socket = _lmtp_socket(postfix, parameter)
+        socket = postfix.lmtp_socket(postfix.get(parameter))
         recipients = [address for user in users[:MOST]
                       if (address := _address(user, parameter, postfix))]
         if socket and recipients:
@@ -33,14 +33,6 @@ def _users(config: Config, dovecot: Dovecot) -> list[str]:
     done = hosttool.ask(["doveadm", "-c", dovecot.path, "user", "*"], "Dovecot", DovecotError)
     return [name for name in done.stdout.split()
             if name.rpartition("@")[2].lower() not in config.domains]
-
-
-def _lmtp_socket(postfix: Postfix, parameter: str) -> str:
-    method, _, nexthop = postfix.get(parameter).partition(":")
-    service = postfix.service(f"{method}/unix")
-    if service is None or service.command != "lmtp" or not nexthop.startswith("unix:"):
-        return ""
-    return postfix.resolve(nexthop.removeprefix("unix:"), service)
 
 
 def _address(user: str, parameter: str, postfix: Postfix) -> str:

@@ -10,9 +10,9 @@ from chatmaild.accounts.directoryrows import Node
 from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.admin.check import hostfiles, packetfilter, peers
 from chatmaild.admin.check.findings import Finding, failure, ok, warning
-from chatmaild.admin.servers.doveconf import Block, Dovecot
+from chatmaild.admin.servers.doveconf import Dovecot
 from chatmaild.admin.servers.postconf import HOMES, Postfix, Service
-from chatmaild.admin.wiring import otherhosts
+from chatmaild.admin.wiring import listeners, otherhosts
 from chatmaild.admin.wiring.otherhosts import Known
 from chatmaild.admin.wiring.severalhosts import CLIENT_CERTIFICATES, LMTP_PORT, SERVICE
 from chatmaild.config.config import Config
@@ -162,14 +162,15 @@ def _connections(postfix: Postfix, service: Service) -> Iterator[Finding]:
 
 def check_dovecot(dovecot: Dovecot, others: list[Node], packets: str) -> Iterator[Finding]:
     """Do the other hosts get in, and nobody else?"""
-    listeners = [block for block in dovecot.service("lmtp").all("inet_listener")
-                 if block.get("port") == LMTP_PORT]
+    found = [block for block in dovecot.service("lmtp").all("inet_listener")
+             if block.get("port") == LMTP_PORT]
     where = f"service lmtp, port {LMTP_PORT}"
-    if not listeners:
+    if not found:
         yield failure("directory-lmtp", where, "no other host can give its mail here",
                       f"{GUIDE}: 06-chatmaild-hosts.conf")
     else:
-        yield _closed(listeners, where, packets)
+        yield _closed([address for block in found
+                       for address in listeners.addresses(dovecot, block)], where, packets)
     trusted = dovecot.get("login_trusted_networks").replace(",", " ").split()
     strangers = [node.ip for node in others if node.ip not in trusted]
     if strangers and not any("/" in network for network in trusted):
@@ -178,9 +179,7 @@ def check_dovecot(dovecot: Dovecot, others: list[Node], packets: str) -> Iterato
                       f"login_trusted_networks = {' '.join([*trusted, *strangers])}")
 
 
-def _closed(listeners: list[Block], where: str, packets: str) -> Finding:
-    addresses = " ".join(block.get("address") or block.get("listen") or "*"
-                         for block in listeners).replace(",", " ").split()
+def _closed(addresses: list[str], where: str, packets: str) -> Finding:
     text = f"listens on {' '.join(addresses)}"
     if packetfilter.closes(packets, LMTP_PORT):
         return ok("directory-lmtp", where, f"{text}; a rule of the packet filter closes it")

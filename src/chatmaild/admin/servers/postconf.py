@@ -174,6 +174,18 @@ class Postfix:
             return os.path.normpath(f"{queue}/{path}")
         return path
 
+    def lmtp_socket(self, transport: str) -> str | None:
+        """Return the path of the unix socket to which `transport` takes mail by LMTP.
+
+        "" if it takes it to another LMTP server, None if it does anything else.
+        """
+        method, _, nexthop = transport.partition(":")
+        service = self.service(f"{method}/unix")
+        if service is None or service.command != "lmtp" or not nexthop:
+            return None
+        return (self.resolve(nexthop.removeprefix("unix:"), service)
+                if nexthop.startswith("unix:") else "")
+
     def look_up(self, parameter: str, key: str, service: Service | None = None) -> str | None:
         """Return the first answer of the tables in `parameter` to `key`; None if none has one.
 

@@ -137,7 +137,8 @@ def _missing_listeners(host: Host, own: bool) -> Iterator[str]:
     ours = _ours(host)
     others = set(listeners.lmtp_listeners(host.dovecot))
     if path in ours or not any(one.startswith(f"{queue}/") for one in others):
-        if path in ours or not _is_served(host):
+        if path in ours or not listeners.delivers(host.postfix, host.dovecot,
+                                                  host.postfix.get("virtual_transport")):
             yield _listener("lmtp", path, "0600")
     auth = {where for where, _ in listeners.listeners(host.dovecot, "auth")}
     asking = [service for service in host.postfix.submission_servers()
@@ -155,11 +156,6 @@ def _missing_listeners(host: Host, own: bool) -> Iterator[str]:
 def _ours(host: Host) -> str:
     return "".join(text for path, text in host.files.items()
                    if path.endswith((FIRST, "/chatmaild.conf")))
-
-
-def _is_served(host: Host) -> bool:
-    from chatmaild.admin.wiring.routing import delivers
-    return delivers(host, host.postfix.get("virtual_transport"))
 
 
 def _listener(service: str, path: str, mode: str) -> str:
@@ -228,10 +224,9 @@ def _socket_mode(host: Host) -> str:
     """Close Debian's LMTP socket: every user of the host could write into any mailbox by it."""
     found = ""
     for _, block in listeners.listeners(host.dovecot, "lmtp"):
-        mode = block.get("mode") or "0666"
         ours = f"unix_listener {block.name} {{" in "".join(
             text for name, text in host.files.items() if name.endswith((LAST, "-last.conf")))
-        if not ours and not (mode.isdigit() and int(mode, 8) & 0o002):
+        if not ours and not listeners.is_open(block):
             continue
         group = block.get("group") or "postfix"
         found += (f"# any user of the host could write into any mailbox\nservice lmtp {{\n"

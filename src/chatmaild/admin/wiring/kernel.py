@@ -13,10 +13,7 @@ SPARE = 256
 def wanted(dovecot: Dovecot) -> int:
     """Return how many inotify instances Dovecot's ``service imap`` needs: one a session."""
     service = dovecot.service("imap")
-    processes = service.get("process_limit", "0")
-    limit = int(processes) if processes.isdigit() and processes != "0" else 1024
-    clients = service.get("client_limit", "0")
-    return limit * max(1, int(clients) if clients.isdigit() else 1) + SPARE
+    return service.limit("process_limit", "1024") * service.limit("client_limit", "1") + SPARE
 
 
 def plan(host: Host) -> Iterator[Step]:

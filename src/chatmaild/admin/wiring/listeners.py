@@ -1,8 +1,9 @@
-"""The unix sockets at which Dovecot listens."""
+"""The sockets at which Dovecot listens."""
 
 from collections.abc import Iterator
 
 from chatmaild.admin.servers.doveconf import Block, Dovecot
+from chatmaild.admin.servers.postconf import Postfix
 
 
 def path(dovecot: Dovecot, listener: Block) -> str:
@@ -22,3 +23,25 @@ def listeners(dovecot: Dovecot, service: str) -> Iterator[tuple[str, Block]]:
 def lmtp_listeners(dovecot: Dovecot) -> list[str]:
     """Return the paths at which Dovecot takes mail by LMTP."""
     return [where for where, _ in listeners(dovecot, "lmtp")]
+
+
+def delivers(postfix: Postfix, dovecot: Dovecot, transport: str) -> bool:
+    """Whether `transport` leads to Dovecot's LMTP, or to an LMTP server elsewhere."""
+    path = postfix.lmtp_socket(transport)
+    return path == "" or path in lmtp_listeners(dovecot)
+
+
+def mode(listener: Block) -> str:
+    """Return the mode of a unix_listener; only ``lmtp`` is open to every user by itself."""
+    return listener.get("mode") or ("0666" if listener.name == "lmtp" else "0600")
+
+
+def is_open(listener: Block) -> bool:
+    """Whether every user of this host can write to a unix_listener."""
+    return mode(listener).isdigit() and int(mode(listener), 8) & 0o002 != 0
+
+
+def addresses(dovecot: Dovecot, listener: Block) -> list[str]:
+    """Return where an inet_listener listens; ``*`` stands for everywhere."""
+    value = listener.get("address") or listener.get("listen") or dovecot.get("listen") or "*"
+    return value.replace(",", " ").split()

@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 
 from chatmaild.admin.servers.postconf import HOMES, PROBE, Service, split
-from chatmaild.admin.wiring import rewriting, senders
+from chatmaild.admin.wiring import listeners, rewriting, senders
 from chatmaild.admin.wiring.changes import Changes
-from chatmaild.admin.wiring.listeners import lmtp_listeners
 from chatmaild.admin.wiring.observation import Host
 from chatmaild.admin.wiring.steps import Obstacle, Step
 from chatmaild.config.config import Config
@@ -57,11 +56,13 @@ def _transport(changes: Changes, config: Config) -> Iterator[Step | Obstacle]:
     lost, by_table = [], False
     for domain in config.mail_domains:
         key, transport = host.postfix.way(domain)
-        if domain in key and "chat_transport" not in host.main and not delivers(host, transport):
+        if listeners.delivers(host.postfix, host.dovecot, transport):
+            continue
+        if domain in key and "chat_transport" not in host.main:
             yield Obstacle(f"{host.main_cf}: transport_maps",
                            f"{domain} goes to {transport} there, not to Dovecot by LMTP",
                            f"take {domain} out of the table")
-        elif not delivers(host, transport):
+        else:
             lost.append(domain)
             by_table = by_table or bool(key)
     way = f"lmtp:unix:{SOCKET}"
@@ -96,18 +97,6 @@ def _tables(changes: Changes, first: list[str], last: list[str]) -> Iterator[Ste
 def homes_table(host: Host) -> str:
     """Return the table of accounts on other hosts."""
     return f"memcache:{host.postfix.directory}/{HOMES}"
-
-
-def delivers(host: Host, transport: str) -> bool:
-    """Whether `transport` leads to a socket at which Dovecot's LMTP listens."""
-    method, _, nexthop = transport.partition(":")
-    service = host.postfix.service(f"{method}/unix")
-    if service is None or service.command != "lmtp":
-        return False
-    if not nexthop.startswith("unix:"):
-        return bool(nexthop)
-    path = host.postfix.resolve(nexthop.removeprefix("unix:"), service)
-    return path in lmtp_listeners(host.dovecot)
 
 
 def _recipients(changes: Changes, config: Config) -> Iterator[Step]:
