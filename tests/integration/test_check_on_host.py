@@ -114,7 +114,7 @@ def test_text_names_everything_that_was_looked_at(host):
      {"ehlo-keywords": "failure"}),
     (["-e", "smtpd_tls_req_ccert=yes"], {"client-certificate": "failure"}),
     (["-e", "header_checks=regexp:{ { /^To:.*@chat\\.example/ HOLD } }"], {"headers": "failure"}),
-    (["-e", "smtpd_recipient_restrictions=check_recipient_access inline:{ .example.org=HOLD }"],
+    (["-e", "smtpd_recipient_restrictions=check_recipient_access inline:{ example.org=HOLD }"],
      {"diverted": "failure"}),
     (["-e", "smtpd_recipient_restrictions=check_policy_service inet:127.0.0.1:9"],
      {"policy-server": "failure"}),
