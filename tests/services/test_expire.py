@@ -17,7 +17,7 @@ from chatmaild import cli
 from chatmaild.config import inifile
 from chatmaild.disk import directories, maildir
 from chatmaild.push.tokens import DeviceTokens
-from chatmaild.retention import rules, runstate
+from chatmaild.retention import folders, rules, runstate
 from chatmaild.retention.runstate import LastRun
 
 NOW = 1_800_000_000
@@ -221,9 +221,26 @@ def test_a_folder_with_anything_in_it_stays(tree, inside):
 
 def test_a_folder_above_one_that_stays_does_so_too(tree):
     home = tree.mailbox()
-    above, below = folder(home, ".A", 21), folder(home, ".A.B", 19)
+    stay = [folder(home, name_, 21) for name_ in (".A", ".A.B")] + [folder(home, ".A.B.C", 19)]
+    gone = [folder(home, name_, 21) for name_ in (".A-", ".A.B-", ".A.B.", ".AB")]
     tree.expire()
-    assert above.exists() and below.exists()
+    assert all(path.exists() for path in stay) and not any(path.exists() for path in gone)
+
+
+def test_each_folder_is_compared_with_few_others(tmp_path, monkeypatch):
+    """A client may make as many as it likes."""
+    compared = 0
+
+    class Name(str):
+        def startswith(self, *arguments):
+            nonlocal compared
+            compared += 1
+            return super().startswith(*arguments)
+
+    monkeypatch.setattr(maildir, "folders", lambda mailbox: [Name(f".{n}") for n in range(300)])
+    with directories.opened(str(tmp_path)) as mailbox:
+        folders.walk(mailbox, NOW, lambda name: True)
+    assert compared <= 300
 
 
 @pytest.mark.parametrize("kind", ["cur", "new", "tmp"])

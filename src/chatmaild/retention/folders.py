@@ -27,21 +27,24 @@ def walk(mailbox: int, before: int, gone: Callable[[str], bool]) -> None:
     `before` is in seconds since the epoch. A folder comes after those below it, and stays if `gone`
     returned False for one of them.
     """
-    names = sorted(maildir.folders(mailbox), reverse=True)
-    present = set(names)
-    for name in names:
-        if any(other.startswith(f"{name}.") for other in present):
-            continue
-        try:
-            with directories.opened(name, mailbox) as folder:
-                is_unused = _is_unused(folder, before)
-        except OSError:     # it is gone, a link, or unreadable: that was reported
-            continue
-        if is_unused and gone(name):
-            present.discard(name)
+    parents: set[str] = set()       # of folders that stay
+    for name in sorted(maildir.folders(mailbox), reverse=True):
+        if name in parents or not (_is_unused(name, mailbox, before) and gone(name)):
+            parent = name.rpartition(".")[0]
+            while parent and parent not in parents:
+                parents.add(parent)
+                parent = parent.rpartition(".")[0]
 
 
-def _is_unused(folder: int, before: int) -> bool:
+def _is_unused(name: str, mailbox: int, before: int) -> bool:
+    try:
+        with directories.opened(name, mailbox) as folder:
+            return _is_open_one_unused(folder, before)
+    except OSError:     # it is gone, a link, or unreadable: that was reported
+        return False
+
+
+def _is_open_one_unused(folder: int, before: int) -> bool:
     if os.fstat(folder).st_mtime >= before or not maildir.is_bare_folder(folder):
         return False
     for kind in maildir.SUBDIRECTORIES:
