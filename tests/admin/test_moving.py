@@ -4,6 +4,7 @@ import io
 import json
 import os
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
@@ -174,6 +175,22 @@ def test_what_belongs_into_no_mailbox_is_left_out_and_told(new, entry):
     assert "does not belong in a mailbox" in complaints[0]
     below = Path(new.path, "mail").rglob("*")
     assert not [path for path in below if path.is_symlink() or path.name in ("evil", "x")]
+
+
+def test_of_what_is_there_twice_the_first_counts(new):
+    message = f"{ALICE}/cur/{MESSAGE}"
+    found, complaints = receive(new, archive(
+        (message, b"hello"), (message, b"another"), (f"{BOB}/password", HASH.encode())))
+    assert [moved.messages for moved in found] == [1, 0] and "twice" in complaints[0]
+    assert Path(new.find(ALICE).home, "cur", MESSAGE).read_bytes() == b"hello"
+
+
+@pytest.mark.parametrize("mtime", ["1e300", "nan", "-1", "9e18"])
+def test_a_time_that_no_file_can_have_is_now(new, mtime):
+    info = tarfile.TarInfo(f"{ALICE}/password")
+    info.size, info.pax_headers = len(HASH), {"mtime": mtime}
+    receive(new, archive((info, HASH.encode())))
+    assert time.time() - 2 * DAY < new.find(ALICE).last_login() <= time.time()
 
 
 @pytest.mark.parametrize("entry, said", [

@@ -28,6 +28,9 @@ _TOUCH = 60
 """Seconds after which a mailbox in the making is touched, so that no sweep takes it for abandoned.
 """
 
+_LATEST = 1 << 33
+"""Seconds since the epoch."""
+
 _MAX_NAME = 255
 """Octets in a file name."""
 
@@ -116,7 +119,10 @@ class _Arrival:
         with lifecycle.in_the_making(self._mailbox.home) as new:
             touched = time.monotonic()
             for member in members:
-                self._member(archive, member, new)
+                try:
+                    self._member(archive, member, new)
+                except FileExistsError:
+                    self._complain(f"{member.name}: is there twice; the first counts")
                 if time.monotonic() - touched > _TOUCH:
                     os.utime(new)
                     touched = time.monotonic()
@@ -151,15 +157,15 @@ class _Arrival:
         if member.isdir() and (not parts or parts[0] in maildir.SUBDIRECTORIES and not parts[1:]):
             self._make_folder(new, folder)
         elif content and parts == [PASSWORD] and not folder:
-            self._hash = _hash(content.read(MAX_HASH + 1), self._mailbox), member.mtime
+            self._hash = _hash(content.read(MAX_HASH + 1), self._mailbox), _time(member)
         elif content and len(parts) == 1 and parts[0] in state and member.size <= MAX_STATE:
             self._make_folder(new, folder)
             if parts[0] == settings.SETTINGS:
                 content = io.BytesIO(settings.render(_settings(content, self._mailbox)))
-            _write(f"{new}/{folder}/{parts[0]}", content, member.mtime)
+            _write(f"{new}/{folder}/{parts[0]}", content, _time(member))
         elif content and len(parts) == 2 and parts[0] in ("new", "cur") and _is_name(parts[1]):
             self._make_folder(new, folder)
-            _write(f"{new}/{folder}/{parts[0]}/{parts[1]}", content, member.mtime)
+            _write(f"{new}/{folder}/{parts[0]}/{parts[1]}", content, _time(member))
             self._messages += 1
             self._step()
         else:
@@ -197,6 +203,11 @@ def _settings(content: IO[bytes], mailbox: Mailbox) -> settings.Settings:
         return settings.parse(content.read(settings.MAX_SIZE + 1))
     except ValueError as error:
         raise _Refused(f"{mailbox.address}: its file {settings.SETTINGS}: {error}") from None
+
+
+def _time(member: tarfile.TarInfo) -> float:
+    """When it was changed; now if it says what no file system can keep."""
+    return member.mtime if 0 <= member.mtime < _LATEST else time.time()
 
 
 def _write(path: str, content: IO[bytes], mtime: float) -> None:
