@@ -1,7 +1,9 @@
 """Services serve their metrics where metrics_listen says, and work without it."""
 
+import errno
 import os
 import socket
+import time
 
 import pytest
 from dnsservers import free_port
@@ -61,6 +63,23 @@ def test_trouble_while_rendering_ends_nothing(config, caplog):
     metricsocket.serve(config, "filtermail", render)
     assert metricsocket.ask(config, "filtermail") == ""
     assert metricsocket.ask(config, "filtermail") == "x 1\n"
+
+
+def test_while_no_descriptor_is_left_it_waits(config, monkeypatch):
+    """Or a thread would ask for one all the time, and keep all others from their work."""
+    waited, accept = [], socket.socket.accept
+
+    def without(listener):
+        if len(waited) < 3:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return accept(listener)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(socket.socket, "accept", without)
+        patch.setattr(time, "sleep", waited.append)
+        metricsocket.serve(config, "filtermail", lambda: "x 1\n")
+        assert metricsocket.ask(config, "filtermail") == "x 1\n"
+    assert len(waited) == 3
 
 
 def test_a_service_works_without(config, caplog, tmp_path):

@@ -11,6 +11,7 @@ import os
 import socket
 import stat
 import threading
+import time
 from collections.abc import Callable
 
 from chatmaild.config.config import Config
@@ -27,6 +28,9 @@ MAX_REQUEST = 8192
 
 PATIENCE = 5.0
 """Seconds that either side waits for the other."""
+
+PAUSE = 0.1
+"""Seconds after an error: accept(2) fails at once as long as there is no descriptor left."""
 
 MAX_ANSWER = 1 << 20
 """Octets of an answer that `ask` reads."""
@@ -75,6 +79,7 @@ def _serve(listener: socket.socket, render: Callable[[], str]) -> None:
                 _answer(client, render)
         except OSError as error:
             log.debug("a request for metrics: %s", error)
+            time.sleep(PAUSE)
         except Exception:
             log.exception("a request for metrics failed")
 
