@@ -49,15 +49,14 @@ def free_port() -> int:
             return port
 
 
-@contextlib.contextmanager
-def knot(directory: Path, zone: str, records: str, port: int | None = None) -> Iterator[int]:
-    """A real name server for `zone`, with `records` in master format; yields its port."""
-    port = port or free_port()
-    (directory / "zone").write_text(
-        f"$TTL 3600\n@ SOA ns hostmaster 1 3600 600 86400 20\n@ NS ns\nns A 127.0.0.1\n{records}\n")
-    (directory / "knot.conf").write_text(f"""
+def configure_knot(directory: Path, zone: str, records: str, *listen: str) -> Path:
+    """Write zone and configuration of a Knot that listens on these ADDRESS@PORT; returns the path
+    of the latter."""
+    (directory / "zone").write_text(records)
+    path = directory / "knot.conf"
+    path.write_text(f"""
 server:
-    listen: [ {", ".join(f"{address}@{port}" for address in loopbacks())} ]
+    listen: [ {", ".join(listen)} ]
     rundir: {directory}
     pidfile: knot.pid
 database:
@@ -70,7 +69,17 @@ zone:
     file: {directory}/zone
     journal-content: none
 """)
-    with subprocess.Popen([KNOT, "-c", directory / "knot.conf"]) as process:
+    return path
+
+
+@contextlib.contextmanager
+def knot(directory: Path, zone: str, records: str, port: int | None = None) -> Iterator[int]:
+    """A real name server for `zone`, with `records` in master format; yields its port."""
+    port = port or free_port()
+    start = "$TTL 3600\n@ SOA ns hostmaster 1 3600 600 86400 20\n@ NS ns\nns A 127.0.0.1\n"
+    conf = configure_knot(directory, zone, f"{start}{records}\n",
+                          *(f"{address}@{port}" for address in loopbacks()))
+    with subprocess.Popen([KNOT, "-c", conf]) as process:
         try:
             query = dns.message.make_query(zone, "SOA").to_wire()
             deadline = time.monotonic() + 60

@@ -29,7 +29,6 @@ def server(directory_server):
 @pytest.fixture
 def hosts(server):
     """Two hosts, a and b, of an empty directory."""
-    server.sql("TRUNCATE account, invitation, node")
     with opened(server, "a") as a, opened(server, "b") as b:
         a.join("192.0.2.10")
         b.join("192.0.2.20")

@@ -44,23 +44,9 @@ def enter(directory: Path) -> None:
 def name_server(directory: Path, sites: list[NetworkSite], keys: dict[str, str]
                 ) -> Iterator[None]:
     """Knot answers for everything there is; what it does not know does not exist."""
-    (directory / "zone").write_text(zone(sites, keys))
-    (directory / "knot.conf").write_text(f"""
-server:
-    listen: [ {RESOLVER}@53, {RESOLVER6}@53 ]
-    rundir: {directory}
-    pidfile: knot.pid
-database:
-    storage: {directory}
-log:
-  - target: stderr
-    any: warning
-zone:
-  - domain: .
-    file: {directory}/zone
-    journal-content: none
-""")
-    with subprocess.Popen([*WITH_US, dnsservers.KNOT, "-c", directory / "knot.conf"]) as process:
+    conf = dnsservers.configure_knot(directory, ".", zone(sites, keys),
+                                     f"{RESOLVER}@53", f"{RESOLVER6}@53")
+    with subprocess.Popen([*WITH_US, dnsservers.KNOT, "-c", conf]) as process:
         try:
             until(lambda: process.poll() is not None or _answers(), "Knot to answer")
             assert process.poll() is None, "Knot does not start"

@@ -89,7 +89,6 @@ class Host:
 
 @pytest.fixture
 def server(directory_server):
-    directory_server.sql("TRUNCATE account, invitation, node")
     return directory_server
 
 

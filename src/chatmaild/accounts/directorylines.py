@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future, TimeoutError as FutureTimeout
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -164,7 +164,7 @@ class Lines:
         self._jobs.put(job)
         try:
             return self._result(job, seconds)
-        except (FutureTimeout, CancelledError):
+        except (TimeoutError, CancelledError):
             job.result.cancel()
             if job.line:
                 job.line.cut(job)
@@ -175,7 +175,7 @@ class Lines:
     def _result(self, job: "_Job", seconds: float) -> Any:
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > LOOK and not self.trouble:
-            with contextlib.suppress(FutureTimeout):
+            with contextlib.suppress(TimeoutError):
                 return job.result.result(LOOK)
         return job.result.result(0 if self.trouble else max(left, 0))
 

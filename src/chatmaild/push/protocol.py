@@ -1,8 +1,8 @@
 """The protocol between metadata and notifier: one JSON array per line, over a unix socket.
 
     metadata -> notifier   Announce (these tokens have news), Probe (send one now, tell me)
-    notifier -> metadata   Stored (up to this number, on disk), Gone (the gateway knows it no
-                           more), Probed (what the gateway said)
+    notifier -> metadata   Stored (the announcement is on disk), Gone (the gateway knows the token
+                           no more), Probed (what the gateway said)
 
 The notifier learns no mail address: `ref` stands for the account, and only metadata knows which one
 it is.
@@ -44,7 +44,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Stored:
-    """All announcements up to `number` are on disk."""
+    """The announcement with this `number` is on disk."""
 
     number: int
 

@@ -3,18 +3,15 @@
 That cannot be tried from the host itself, so its rules are looked at, for a sign and not a proof.
 """
 
-import ipaddress
 import re
 
+from chatmaild.admin.dns.addresses import is_inside, parse
 from chatmaild.admin.servers import hosttool
 from chatmaild.errors import ChatmaildError
 
 COMMANDS = ("nft list ruleset", "iptables-save", "ip6tables-save")
 """Tools whose rules hold side by side; those of ufw and firewalld are among them."""
 
-_PRIVATE = tuple(map(ipaddress.ip_network, (
-    "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "127.0.0.0/8",
-    "169.254.0.0/16", "fc00::/7", "fe80::/10", "::1/128")))
 _ENDS = re.compile(r"\b(drop|reject|DROP|REJECT)\b")
 
 
@@ -49,8 +46,5 @@ def _is_default(line: str) -> bool:
 
 def is_public(address: str) -> bool:
     """Whether strangers reach what listens on `address`, for all that it says."""
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:      # a name, or all
-        return True
-    return not any(ip in network for network in _PRIVATE)
+    ip = parse(address)
+    return ip is None or not is_inside(ip)      # None: a name, or all

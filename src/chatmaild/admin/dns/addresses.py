@@ -24,10 +24,15 @@ def public(listing: str, interfaces: Sequence[str] = (), versions: Container[int
     for entry in _entries(listing):
         address = parse(str(entry.get("local", "")))
         if (address and address.version in versions and not _is_passing(entry)
-                and not any(address in network for network in _INSIDE)
+                and not is_inside(address)
                 and (not chosen or address in chosen)):
             found.append(address)
     return tuple(dict.fromkeys(found))
+
+
+def is_inside(address: Address) -> bool:
+    """Whether nobody reaches it from outside, whoever has it."""
+    return any(address in network for network in _INSIDE)
 
 
 def parse(text: str) -> Address | None:

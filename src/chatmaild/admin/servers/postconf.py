@@ -361,8 +361,8 @@ def _run(command: list[str], may_fail: bool = False, told: str = "") -> tuple[st
     return done.stdout, complaint
 
 
-def _read_list(path: str) -> Iterable[str]:
-    """Yield the domains in a file that a list parameter names by its path."""
+def _read_list(path: str) -> list[str]:
+    """Return the domains in a file that a list parameter names by its path."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return [word.lower() for line in file if not line.startswith("#")
