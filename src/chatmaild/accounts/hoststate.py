@@ -2,6 +2,7 @@
 
 import os
 
+from chatmaild.accounts.layout import explain
 from chatmaild.accounts.signup import HostState
 from chatmaild.config.config import Config
 from chatmaild.errors import StoreError
@@ -29,7 +30,7 @@ class Host:
         try:
             disk = os.statvfs(self._mailboxes_dir)
         except OSError as error:
-            raise StoreError(f"{self._mailboxes_dir}: {error.strerror}") from None
+            raise explain(self._mailboxes_dir, error) from None
         if now >= self._looked + GOOD_FOR:
             self._load, self._available_memory = _load(), _available_memory()
             self._looked = now

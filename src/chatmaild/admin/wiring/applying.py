@@ -7,14 +7,13 @@ a kill puts them back.
 import contextlib
 import dataclasses
 import os
-import subprocess
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from chatmaild.admin.servers import hosttool
 from chatmaild.admin.wiring import editing, hostfiles, record as records
 from chatmaild.admin.wiring.editing import Files
-from chatmaild.admin.wiring.observation import INOTIFY, SYSCTL, UNITS
+from chatmaild.admin.wiring.observation import INOTIFY, SYSCTL, UNITS, granted_inotify
 from chatmaild.admin.wiring.record import Record
 from chatmaild.admin.wiring.steps import Kind, Plan, Step, WiringError
 from chatmaild.errors import ChatmaildError
@@ -77,7 +76,7 @@ def _joined(record: Record, plan: Plan, now: Files, aim: Files) -> Record:
         steps[_key(step)] = dataclasses.replace(step, was=first.was) if first else step
     inotify = record.inotify
     if inotify is None and any(step.place == SYSCTL for step in plan.steps):
-        inotify = _granted()
+        inotify = granted_inotify()
     return Record(before, {**record.after, **aim}, tuple(steps.values()), inotify)
 
 
@@ -154,18 +153,11 @@ def _ask(command: list[str], server: str) -> None:
                           + (lines[-1] if lines else "failed, the mail log says why"))
 
 
-def _granted() -> int | None:
-    try:
-        return int(Path(INOTIFY).read_text())
-    except (OSError, ValueError):
-        return None
-
-
 def _grant(plan: Plan) -> None:
     """Do at once what sysctl(8) does at the next boot; a container may not allow it."""
     for step in plan.steps:
         if step.place == SYSCTL and step.now:
-            with contextlib.suppress(OSError, subprocess.SubprocessError):
+            with contextlib.suppress(OSError):
                 Path(INOTIFY).write_text(step.now.rpartition("=")[2].strip())
 
 
@@ -210,7 +202,7 @@ def give_back() -> list[str]:
     record = records.load()
     found = returning(record)
     _change(record, found.now, found.undone, Record(), _check)
-    if record.inotify is not None and _granted() is not None:
+    if record.inotify is not None and granted_inotify() is not None:
         with contextlib.suppress(OSError):
             Path(INOTIFY).write_text(str(record.inotify))
     return found.left

@@ -118,7 +118,7 @@ def _instance(postfix: Postfix, dovecot: Dovecot) -> Host:
         options=options,
         files=_read([*_paths(dovecot), f"{postfix.directory}/{HOMES}", *NETWORK_UNITS]),
         templates={path.name: path.read_text() for path in _templates(release)},
-        inotify=_number(INOTIFY),
+        inotify=granted_inotify(),
         has_sockets=os.path.isdir(f"{postfix.get('queue_directory')}/chatmaild"),
     )
 
@@ -167,9 +167,10 @@ def _read(paths: list[str]) -> dict[str, str]:
     return found
 
 
-def _number(path: str) -> int | None:
+def granted_inotify() -> int | None:
+    """Return how many inotify instances the kernel grants each user; None if unknown."""
     try:
-        return int(Path(path).read_text())
+        return int(Path(INOTIFY).read_text())
     except (OSError, ValueError):
         return None
 

@@ -92,7 +92,7 @@ def _dovecot(host: Host, own: Node) -> Iterator[Step | Obstacle]:
     path = dovecot.late_path(host, HOSTS_FILE)
     ours = host.files.get(path)
     parts = [*_trusted(host, ours or "", own), *_authorities(host, ours or ""),
-             *_listener(host, ours or "", own)]
+             *_listener(host, own)]
     if not parts and ours is None:
         return
     text = "\n".join(["# Written by chatmaild wire; chatmaild unwire takes it away.\n", *parts])
@@ -144,7 +144,7 @@ def _authorities(host: Host, ours: str) -> Iterator[str]:
         f"ssl_client_ca_file = {AUTHORITIES}\n")
 
 
-def _listener(host: Host, ours: str, own: Node) -> Iterator[str]:
+def _listener(host: Host, own: Node) -> Iterator[str]:
     name = "chatmaild-hosts"
     key = "address" if host.dovecot.is_23 else "listen"
     block = (f"# Mail that came to another host. Keep everybody else away from this port.\n"
