@@ -12,6 +12,7 @@ from pathlib import Path
 import dovecotsettings
 import pytest
 from rig import stock
+from rig.dovecot import SHARED_24
 from rig.host import PASSWORD
 from rig.until import until
 
@@ -79,23 +80,8 @@ def test_nobody_elses_mailbox_opens(host, is_23, name):
     start, rest = SHARED[name]
     lines = (f"{start} {{\n  type = shared\n  separator = /\n  prefix = Shared/%%u/\n"
              f"  location = maildir:%%h/\n  subscriptions = no\n  list = children\n}}\n"
-             f"namespace inbox {{\n  separator = /\n}}\n{rest}") if is_23 else """\
-mail_plugins {
-  acl = yes
-}
-acl_driver = vfile
-namespace inbox {
-  separator = /
-}
-namespace shared {
-  type = shared
-  separator = /
-  prefix = Shared/$user/
-  mail_driver = maildir
-  mail_path = %{owner_home}
-  list = children
-}
-"""
+             f"namespace inbox {{\n  separator = /\n}}\n{rest}") if is_23 else (
+        f"mail_plugins {{\n  acl = yes\n}}\nacl_driver = vfile\n{SHARED_24}")
     with dovecot_with(host, lines):
         first, second = host.new_person(), host.new_person()
         deliver(host, second)

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from rig.dovecot import SHARED_24
 from rig.until import until
 
 OLD = subprocess.run(["dovecot", "--version"], capture_output=True,
@@ -95,21 +96,7 @@ namespace {
 namespace inbox {
   separator = /
 }
-""" if OLD else """\
-namespace inbox {
-  separator = /
-}
-namespace shared {
-  type = shared
-  separator = /
-  prefix = Shared/$user/
-  mail_driver = maildir
-  mail_path = %{owner_home}
-  mail_index_path = ~/Shared/%{owner_user}
-  subscriptions = no
-  list = children
-}
-"""
+""" if OLD else SHARED_24
 SIEVE = """\
 protocol lmtp {
   mail_plugins = sieve

@@ -14,6 +14,24 @@ from rig.until import until
 CONFIGURATION = tuple(map(Path, ("/etc/dovecot", "/usr/share/chatmaild/chatmaild.lua",
                                  "/etc/chatmaild/auth.lua")))
 PORTS = (143, 993)
+
+SHARED_24 = """\
+namespace inbox {
+  separator = /
+}
+namespace shared {
+  type = shared
+  separator = /
+  prefix = Shared/$user/
+  mail_driver = maildir
+  mail_path = %{owner_home}
+  mail_index_path = ~/Shared/%{owner_user}
+  subscriptions = no
+  list = children
+}
+"""
+"""Mailboxes that users share, as hosts with Dovecot 2.4 have them."""
+
 _PID = Path("/run/dovecot/master.pid")
 PROGRAMS = ("/usr/sbin/dovecot", "/usr/lib/dovecot")
 _PATIENCE = 10
