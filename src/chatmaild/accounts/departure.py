@@ -76,25 +76,22 @@ def hide(home: str) -> bool:
     is saved; now it says "try again". Raises `StoreError`.
     """
     hidden = path_of(home)
-    try:
-        with lifecycle.settled(home):
-            if is_there(f"{home}/{PASSWORD}"):
-                if is_there(hidden):
-                    raise StoreError(f"{hidden}: a mailbox that was moved away lies here, and the "
-                                     "address has another one; see which of them is to go")
-                os.rename(home, hidden)
-                atomic.sync_directory(os.path.dirname(home))
-            if not is_there(hidden):
-                return False
-            for _ in range(directories.ATTEMPTS):
-                if _is_closed(home):
-                    break
-                try:
-                    os.mkdir(home, 0o500)
-                except FileExistsError:
-                    _add(home, hidden)
-    except OSError as error:
-        raise explain(home, error) from None
+    with lifecycle.settled(home):
+        if is_there(f"{home}/{PASSWORD}"):
+            if is_there(hidden):
+                raise StoreError(f"{hidden}: a mailbox that was moved away lies here, and the "
+                                 "address has another one; see which of them is to go")
+            os.rename(home, hidden)
+            atomic.sync_directory(os.path.dirname(home))
+        if not is_there(hidden):
+            return False
+        for _ in range(directories.ATTEMPTS):
+            if _is_closed(home):
+                break
+            try:
+                os.mkdir(home, 0o500)
+            except FileExistsError:
+                _add(home, hidden)
     return True
 
 
@@ -123,14 +120,11 @@ def put_back(home: str) -> None:
     if not is_hidden(home):
         return
     hide(home)      # adds what was saved meanwhile, if we were killed when we hid it
-    try:
-        with lifecycle.settled(home):
-            if is_there(f"{home}/{BLOCKED}"):
-                raise StoreError(f"{home}: is blocked; unblock the address first")
-            os.rename(path_of(home), home)      # over the empty directory
-            atomic.sync_directory(os.path.dirname(home))
-    except OSError as error:
-        raise explain(home, error) from None
+    with lifecycle.settled(home):
+        if is_there(f"{home}/{BLOCKED}"):
+            raise StoreError(f"{home}: is blocked; unblock the address first")
+        os.rename(path_of(home), home)      # over the empty directory
+        atomic.sync_directory(os.path.dirname(home))
 
 
 def remove(home: str) -> None:

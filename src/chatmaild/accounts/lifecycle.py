@@ -163,21 +163,21 @@ def delete(home: str, block: bool, keep: Callable[[str], bool] | None) -> bool:
 def settled(home: str) -> Iterator[None]:
     """Hold the lock of the domain, after putting the mailbox `home` back if it was moved aside.
 
-    Raises `StoreError`, OSError.
+    Raises `StoreError`, also in place of every OSError within.
     """
-    with atomic.locked(os.path.dirname(home)):
-        _put_back(home)
-        yield
+    try:
+        with atomic.locked(os.path.dirname(home)):
+            _put_back(home)
+            yield
+    except OSError as error:
+        raise explain(home, error) from None
 
 
 def recover(home: str) -> None:
     """See `Mailbox.recover`."""
     if is_aside(home):
-        try:
-            with settled(home):
-                pass
-        except OSError as error:
-            raise explain(home, error) from None
+        with settled(home):
+            pass
 
 
 def recover_all(directory: str) -> None:

@@ -193,11 +193,8 @@ class Mailbox:
 
         Raises `StoreError`.
         """
-        try:
-            with lifecycle.settled(self.home):
-                endings.settle(self.home)
-        except OSError as error:
-            raise explain(self.home, error) from None
+        with lifecycle.settled(self.home):
+            endings.settle(self.home)
 
     def awaits_sessions(self) -> bool:
         """Whether the address is not free yet, because sessions of its former owner may be open.
@@ -218,31 +215,22 @@ class Mailbox:
 
     def block(self) -> None:
         """Stop logins and deliveries from now on. Raises `StoreError`."""
-        try:
-            with lifecycle.settled(self.home):
-                lifecycle.mark(self.home, BLOCKED)
-        except OSError as error:
-            raise explain(self.home, error) from None
+        with lifecycle.settled(self.home):
+            lifecycle.mark(self.home, BLOCKED)
 
     def unblock(self) -> bool:
         """Undo `block`; False if the address was not blocked. Raises `StoreError`."""
-        try:
-            with lifecycle.settled(self.home):
-                was_blocked = lifecycle.unmark(self.home, BLOCKED)
-                with contextlib.suppress(OSError):
-                    os.rmdir(self.home)     # only if nothing else is in it
-        except OSError as error:
-            raise explain(self.home, error) from None
+        with lifecycle.settled(self.home):
+            was_blocked = lifecycle.unmark(self.home, BLOCKED)
+            with contextlib.suppress(OSError):
+                os.rmdir(self.home)     # only if nothing else is in it
         return was_blocked
 
     def enforce_encryption(self, enforce: bool) -> None:
         """Refuse cleartext mail to this account, or accept it. Raises `StoreError`."""
         change = lifecycle.mark if enforce else lifecycle.unmark
-        try:
-            with self._as_account():
-                change(self.home, ENFORCE_ENCRYPTION)
-        except OSError as error:
-            raise explain(self._path(ENFORCE_ENCRYPTION), error) from None
+        with self._as_account():
+            change(self.home, ENFORCE_ENCRYPTION)
 
     def has_settings(self) -> bool:
         """Whether it may have settings of its own: False also for some that cannot be read."""
@@ -254,15 +242,11 @@ class Mailbox:
 
     def set_settings(self, new: Settings) -> None:
         """Replace the account's own settings by `new`, durably. Raises `StoreError`."""
-        path = self._path(SETTINGS)
-        try:
-            with self._as_account():
-                if new:
-                    atomic.write_file(path, settings.render(new))
-                else:
-                    lifecycle.unmark(self.home, SETTINGS)
-        except OSError as error:
-            raise explain(path, error) from None
+        with self._as_account():
+            if new:
+                atomic.write_file(self._path(SETTINGS), settings.render(new))
+            else:
+                lifecycle.unmark(self.home, SETTINGS)
 
     def set_password(self, password_hash: str) -> None:
         """Replace the hash, durably; the day of the last login stays.
@@ -270,17 +254,14 @@ class Mailbox:
         Sessions that used the old password can no longer send (`endings`). Raises `StoreError`.
         """
         path = self._path(PASSWORD)
-        try:
-            with self._as_account():
-                content = password_hash.encode("ascii") + b"\n"
-                atomic.write_file(path, content, mtime=os.stat(path).st_mtime)
-                endings.mark(self.home)
-        except OSError as error:
-            raise explain(path, error) from None
+        with self._as_account():
+            content = password_hash.encode("ascii") + b"\n"
+            atomic.write_file(path, content, mtime=os.stat(path).st_mtime)
+            endings.mark(self.home)
 
     @contextlib.contextmanager
     def _as_account(self) -> Iterator[None]:
-        """Hold the lock of the domain, with an account here. Raises `StoreError`, OSError."""
+        """As `lifecycle.settled`, with an account here. Raises `StoreError`."""
         with lifecycle.settled(self.home):
             if not self.exists():
                 raise StoreError(f"{self.address}: there is no such account")
