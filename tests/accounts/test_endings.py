@@ -10,6 +10,7 @@ from chatmaild.accounts import endings
 from chatmaild.accounts.lifecycle import Creation
 from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.config import inifile
+from chatmaild.errors import StoreError
 
 ALICE = "alice@chat.example"
 NOW = 1_700_000_000
@@ -96,6 +97,26 @@ def test_it_is_remembered_on_a_disk_that_takes_no_file_before_the_removal(
     monkeypatch.setattr("builtins.open", full)
     alice.delete(**how)
     assert alice.ended() is not None
+
+
+@pytest.mark.parametrize("change", [
+    lambda alice: alice.delete(), lambda alice: alice.delete(block=True),
+    lambda alice: alice.set_password("{PLAIN}y")], ids=["delete", "block", "password"])
+def test_who_has_to_know_is_told_when_it_cannot_be_remembered(mailboxes, monkeypatch, change):
+    """Or a session that is open would go on sending, and nobody knew."""
+    alice = mailboxes.find(ALICE)
+    alice.create("{PLAIN}x", NOW)
+    real = open
+
+    def ill(path, *arguments, **options):
+        if ".ended-" in str(path):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr("builtins.open", ill)
+    with pytest.raises(StoreError, match="connected to Postfix"):
+        change(alice)
+    assert alice.hash() in (None, "{PLAIN}y")
 
 
 def test_a_mailbox_that_is_kept_goes_on(mailboxes):

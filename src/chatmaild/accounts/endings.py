@@ -34,8 +34,8 @@ def mark(home: str, sessions: bool = False) -> bool:
     """Record that the account in the mailbox `home`, or its password, has just ended.
 
     With `sessions` the address is not free before `settle`. Call this under the lock of the domain.
-    False if the disk takes no file, since it is full, say: go on with the removal, which makes
-    room, and try again then.
+    False if the disk takes no file, since it is full, say: go on with a removal, which makes room,
+    and try again then.
     """
     return _write(_path(home), [repr(time.monotonic())] + [_SESSIONS] * sessions)
 

@@ -150,7 +150,10 @@ def delete(home: str, block: bool, keep: Callable[[str], bool] | None) -> bool:
         _remove_tree(removed)
         if not marked:
             with atomic.locked(parent):     # now there is room; the lock keeps a next owner away
-                endings.mark(home, sessions=True)
+                marked = endings.mark(home, sessions=True)
+        if not marked:
+            raise StoreError(f"{home}: was removed, but the disk took no note of it, so who is "
+                             "connected to Postfix may send as its next owner: restart Postfix")
         if is_there(removed):
             raise StoreError(f"{removed}: the rest of {os.path.basename(home)}, which could not be "
                              "removed; see who owns it")

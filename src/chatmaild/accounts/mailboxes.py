@@ -257,7 +257,10 @@ class Mailbox:
         with self._as_account():
             content = password_hash.encode("ascii") + b"\n"
             atomic.write_file(path, content, mtime=os.stat(path).st_mtime)
-            endings.mark(self.home)
+            if not endings.mark(self.home):
+                raise StoreError(f"{self.home}: has the new password, but the disk took no note "
+                                 "of when, so who is connected to Postfix by the old one may go "
+                                 "on sending: make room, and set it again")
 
     @contextlib.contextmanager
     def _as_account(self) -> Iterator[None]:
