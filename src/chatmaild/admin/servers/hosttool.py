@@ -3,8 +3,9 @@
 import os
 import subprocess
 
-TIMEOUT = 10
-"""Seconds that it may take."""
+TIMEOUT = 90
+"""Seconds that it may take. On a busy small machine `postfix check` takes more than ten, and a
+restart waits until services have ended, for which they have thirty."""
 
 
 def ask(command: list[str], server: str, trouble: type[Exception],
