@@ -10,6 +10,7 @@ import ssl
 import chatmessages
 from network.sites import PHONES
 from rig.clients import logged_in
+from rig.until import until
 
 DOMAIN = "chat.cluster.example"
 PASSWORD = "a secret of the cluster"
@@ -39,6 +40,18 @@ class Clients:
     def imap(self, host, user, password=PASSWORD, source=PHONES):
         return logged_in(Imap(host.site, source, self._context), user, password)
 
+    def patiently(self, host, user, source=PHONES):
+        """As `imap`. Who is told to try later does so, as clients do: a busy database takes longer
+        than a login waits for it."""
+        def attempt():
+            try:
+                return self.imap(host, user, source=source)
+            except imaplib.IMAP4.error as error:
+                if "UNAVAILABLE" not in str(error):
+                    raise
+            return None
+        return until(attempt, f"{user} to be in at {host.site.name}", pause=0.5)
+
     def smtp(self, host, user, password=PASSWORD, source=PHONES):
         client = smtplib.SMTP_SSL(host.site.name, 465, context=self._context, timeout=120,
                                   source_address=(source, 0))
@@ -47,15 +60,17 @@ class Clients:
     def person(self, host, source=PHONES):
         """A new account, whose first login was at `host`."""
         address = f"person{next(_numbers):03}@{host.site.chat_domain}"
-        self.imap(host, address, source=source).logout()
+        self.patiently(host, address, source).logout()
         return address
 
-    def send(self, host, sender, recipient):
+    def send(self, host, sender, recipient, times=1):
+        messages = [chatmessages.encrypted(sender, recipient, "hello") for _ in range(times)]
         with self.smtp(host, sender) as smtp:
-            smtp.sendmail(sender, [recipient], chatmessages.encrypted(sender, recipient, "hello"))
+            for message in messages:
+                smtp.sendmail(sender, [recipient], message)
 
     def messages(self, host, user):
-        with self.imap(host, user) as imap:
+        with self.patiently(host, user) as imap:
             return int(imap.select()[1][0])
 
     def refusal(self, host, user, password=PASSWORD):

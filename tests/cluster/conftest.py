@@ -7,13 +7,12 @@ import os
 
 import pytest
 from cluster import packetfilter
-from cluster.clients import NEWCOMER, Clients, in_luck
+from cluster.clients import NEWCOMER, Clients
 from cluster.cluster import started
 from network import phones
 from network.hosts import RemoteHost, add_logs, missing_programs
 from network.sites import PHONES
 from pushgateway import Gateway
-from rig.until import until
 
 RUNNING: dict[str, RemoteHost] = {}
 
@@ -45,8 +44,7 @@ def connect(cluster):
     """Clients of the two hosts, which make accounts again, whatever the test before broke."""
     clients = Clients(cluster.authority)
     for host in (cluster.left, cluster.right):
-        until(lambda: in_luck(lambda: clients.person(host, NEWCOMER)),
-              f"{host.site.name} to make accounts")
+        clients.person(host, NEWCOMER)
     return clients
 
 

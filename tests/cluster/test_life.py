@@ -66,7 +66,7 @@ def test_from_a_first_account_to_a_lost_host_and_back(cluster, connect, gateway)
         one.submit("alice", ORDINARY_USERS["alice"], "alice@left.example", ["bob@left.example"],
                    b"Subject: x\r\n\r\nordinary news of a lost host\r\n")
         one.spool("bob", "ordinary news of a lost host")
-        assert bert in str(one.waiting())
+        until(lambda: bert in str(one.waiting()), "mail that waits")
     until(lambda: in_luck(lambda: connect.messages(one, bert) == 3), "mail that waited", 120)
 
     assert not one.people() & two.people(), "nobody has two homes"
