@@ -304,8 +304,8 @@ def test_a_standby_that_is_missed_holds_up_changes_and_nothing_else(server, host
                 for again in (lambda: a.confirm(address), lambda: a.claim(address, HASH)):
                     with pytest.raises(DirectoryError):
                         again()
-            assert int(server.sql("SELECT count(*) FROM pg_stat_activity WHERE usename = "
-                                  "'chatmaild'")) < 20
+            until(lambda: int(server.sql("SELECT count(*) FROM pg_stat_activity WHERE usename = "
+                                         "'chatmaild'")) < 20, "sessions to end")
             until(lambda: server.sql("SELECT count(*) FROM account") > "1", "what was left behind")
     assert not {hosts[0].claim(address, HASH).entry.is_own for address in newcomers} - {True}
     hosts[0].confirm(newcomers[0])
