@@ -59,6 +59,9 @@ def reload(run: Command | None = None) -> None:
 
     Sessions that are under way keep the former one. Without `run`, master is told directly,
     and the files are not checked before.
+
+    What was being delivered meanwhile the new queue manager has put aside, for up to five minutes
+    if nobody tells it to look.
     """
     status = until(lambda: {process.descriptors().get(_STATUS) for process in _current_children()},
                    "Postfix's master to have started its processes")
@@ -68,6 +71,7 @@ def reload(run: Command | None = None) -> None:
         os.kill(_running_master().pid, signal.SIGHUP)
     until(lambda: not status & _descriptors(_running_master()), "Postfix's master to reload")
     until(lambda: not _former(), "idle processes of the former configuration to be gone")
+    subprocess.run(["postkick", "public", "qmgr", "IA"], check=False)   # may die of SIGPIPE
     _greeted()
 
 
