@@ -1,14 +1,12 @@
 """What a DNS in trouble does to chat mail, and does not do to the mail beside it."""
 
 import threading
-import time
 
 import chatmessages
 import dkimkit
 import dns.rcode
 import pytest
 from dnsservers import Stranger, reply
-from rig.speed import in_time
 
 BOB = "bob@example.org"
 DOMAINS = 20
@@ -69,12 +67,11 @@ def test_ordinary_mail_goes_on_beside_a_hundred_that_wait(host, person):
     threads = [threading.Thread(target=chat, args=(number,)) for number in range(100)]
     for thread in threads:
         thread.start()
-    began, meanwhile = time.monotonic(), 0
+    meanwhile = 0
     while any(thread.is_alive() for thread in threads):
         assert host.answer(b"Subject: x\r\n\r\nx\r\n", BOB, "carol@other.example",
                            "127.0.0.1")[0] == 250
         meanwhile += 1
     assert codes == [(451, "4.7.1")] * 100
-    lasted = time.monotonic() - began
-    assert in_time(lasted / meanwhile, 0.25), (
-        f"{meanwhile} in {lasted:.0f} s: ordinary messages had to wait for the DNS of others")
+    # One that had to wait for a silent server would be there some four seconds, nearly as long.
+    assert meanwhile > 10, "ordinary messages had to wait for the DNS of others"
