@@ -124,11 +124,31 @@ def test_a_mistake_is_an_error_in_the_journal_and_only_there(tmp_path, is_journa
         assert stderr.read().startswith(f"{'<3>' * is_journal}chatmaild: {tmp_path}/none: No such")
 
 
-def test_a_reader_that_goes_away_is_no_error_of_ours():
-    done = subprocess.run(f"{sys.executable} -m chatmaild --help | true", shell=True,
-                          env={"PYTHONPATH": str(SRC), "PATH": os.environ["PATH"]},
-                          stderr=subprocess.PIPE, text=True)
-    assert "Traceback" not in done.stderr
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+@pytest.mark.parametrize("output, said", [
+    ("closed pipe", ""), ("/dev/full", "chatmaild: standard output: No space left on device\n")])
+def test_help_that_nobody_reads_is_no_error_of_ours(argument, output, said):
+    if output == "closed pipe":
+        reader, writer = os.pipe()
+        os.close(reader)
+    else:
+        writer = os.open(output, os.O_WRONLY)
+    with os.fdopen(writer) as stdout:
+        done = subprocess.run([sys.executable, "-m", "chatmaild", argument], stdout=stdout,
+                              env={"PYTHONPATH": str(SRC), "PATH": os.environ["PATH"]},
+                              stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (1, said)
+
+
+def test_ctrl_c_while_the_command_is_loaded(command, monkeypatch, capsys):
+    command(lambda args, console: 0)
+
+    def interrupted(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(importlib, "import_module", interrupted)
+    assert cli.main(["try"]) == 130
+    assert capsys.readouterr().err == ""
 
 
 def shell(command, **kwargs):

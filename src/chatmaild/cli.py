@@ -146,7 +146,10 @@ def _open_what_is_closed() -> None:
 
 def _parsed(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the arguments. For wrong usage, show the usage of that command and exit with 2."""
-    args, unknown = build_parser(argv).parse_known_args(argv)
+    try:
+        args, unknown = build_parser(argv).parse_known_args(argv)
+    except SystemExit as end:   # --help and --version have been written, but may not have arrived
+        sys.exit(end.code if Console().finish() else 1)
     if unknown:
         args.usage.error(f"unrecognized arguments: {' '.join(unknown)}")
     return args
@@ -168,10 +171,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     _open_what_is_closed()
     argv = sys.argv[1:] if argv is None else argv
-    args = _parsed(argv)
-    console = Console(as_json=getattr(args, "json", False))
-    module = importlib.import_module(COMMANDS[args.command][0])
+    console = Console()
     try:
+        args = _parsed(argv)
+        console = Console(as_json=getattr(args, "json", False))
+        module = importlib.import_module(COMMANDS[args.command][0])
         _prepare(args)
         code: int = module.run(args, console)
         return code if console.finish() else max(code, 1)

@@ -109,6 +109,9 @@ def test_a_value_may_hold_equal_signs_and_no_comment_follows_it():
     ("[chatmaild]\nmail_domains = a.example\nusername_min_length = 12",
      "username_min_length (12) is larger than username_max_length (9)"),
     (b"[chatmaild]\nmail_user = \xff", ":2: not valid UTF-8"),
+    ("# one\n[chatmaild]\nxyzzy = 1\n".encode("utf-16"), ".ini: is in UTF-16; save it as UTF-8"),
+    ("[chatmaild]\nMAIL_DOMAINS = a.example", "unknown key; did you mean mail_domains?"),
+    ("[chatmaild]\nmax_load_1m = 5 # enough", "10000; a comment needs a line of its own"),
 ])
 def test_a_mistake_is_named_with_its_place_and_the_way_out(text, says):
     found = problems(text)

@@ -303,3 +303,12 @@ def test_metrics_are_read_as_they_were_written():
 def test_what_is_none_of_our_metrics_is_an_error(text):
     with pytest.raises(ValueError):
         push_metrics.parse(text)
+
+
+def test_started_by_hand_without_a_socket_it_leaves_no_queue(tmp_path):
+    """That of root would keep the service from starting."""
+    process = Process(tmp_path, "https://gateway.test/")
+    done = subprocess.run([sys.executable, "-m", "chatmaild", "-c", process.config, "notifier"],
+                          env={"PYTHONPATH": str(SRC)}, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2 and "expected one socket from systemd" in done.stderr
+    assert not (tmp_path / "queue").exists()

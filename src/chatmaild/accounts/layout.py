@@ -61,7 +61,8 @@ def explain(path: str, error: OSError) -> StoreError:
                       "makes those of domains",
         errno.ENOSPC: "; make room, or move mailboxes_dir to a larger disk",
         errno.EDQUOT: "; raise the disk quota of its owner",
-        errno.EACCES: "; it must belong to the mail_user of chatmaild.ini",
+        errno.EACCES: "; it must belong to the mail_user of chatmaild.ini, and only that user and "
+                      "root may look",
         errno.EPERM: "; it must belong to the mail_user of chatmaild.ini",
         errno.EROFS: "; the disk is read-only: see the kernel's log",
     }

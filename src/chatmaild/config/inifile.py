@@ -6,6 +6,7 @@ continuation lines. ``[chatmaild]`` holds everything; ``[domain NAME]`` override
 one chat domain.
 """
 
+import codecs
 import dataclasses
 import re
 from collections.abc import Mapping
@@ -26,6 +27,9 @@ _BLANKS = " \t\r\v\f"
 
 _ODD_BLANKS = re.compile(rf"[^\S{_BLANKS}]")
 
+_COMMENT = re.compile(r"\s[#;]")
+"""What looks like a comment behind a value, as other programs allow it."""
+
 
 @dataclass(frozen=True)
 class _Line:
@@ -35,7 +39,7 @@ class _Line:
     value: str
 
 
-BOM = b"\xef\xbb\xbf"
+BOM = codecs.BOM_UTF8
 """What some editors put in front of UTF-8."""
 
 
@@ -64,6 +68,8 @@ def read(path: Path) -> bytes:
 
 def parse(raw: bytes, path: Path) -> Config:
     """The configuration in `raw`; `path` only names it in messages and in the result."""
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # else each line is a mistake
+        raise ConfigError([f"{path}: is in UTF-16; save it as UTF-8"])
     return _Reader(path).read(raw)
 
 
@@ -164,7 +170,7 @@ class _Reader:
                               "[chatmaild], not in a domain's section")
                 continue
             import difflib
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            near = difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.5)
             hint = f"; did you mean {near[0]}?" if near else "; chatmaild.ini(5) lists the keys"
             self._problem(line.number, f"{key}: unknown key{hint}")
 
@@ -175,7 +181,8 @@ class _Reader:
         try:
             return field.metadata["parse"](line.value)
         except ValueError as error:
-            self._problem(line.number, f"{field.name} = {line.value}: {error}")
+            hint = "; a comment needs a line of its own" if _COMMENT.search(line.value) else ""
+            self._problem(line.number, f"{field.name} = {line.value}: {error}{hint}")
             return None
 
     def _domain(

@@ -135,8 +135,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Serve until told to stop."""
     file = ConfigFile.of(args)
     config = file.load()
-    queue = PushQueue(config.push_queue_dir / QUEUE)
+    # First, or root, who starts this by hand in vain, would leave a queue that the service cannot
+    # open.
     sock = sockets.listening(args.socket)
+    queue = PushQueue(config.push_queue_dir / QUEUE)
 
     async def start() -> eventloop.Running:
         notifier = Notifier(queue, config)

@@ -6,6 +6,7 @@ import os
 from chatmaild.admin.wiring import applying, observation, otherhosts, planning, record
 from chatmaild.admin.wiring.steps import Plan, Step
 from chatmaild.config import inifile
+from chatmaild.config.values import one_address
 from chatmaild.console import Console, counted
 from chatmaild.errors import UsageError
 
@@ -13,9 +14,16 @@ from chatmaild.errors import UsageError
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("--apply", action="store_true", help="carry the plan out")
-    parser.add_argument("--own-submission", metavar="ADDRESS", default="",
+    parser.add_argument("--own-submission", metavar="ADDRESS", type=_address, default="",
                         help="give chat submission services of its own at this address")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def _address(text: str) -> str:
+    try:
+        return one_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
