@@ -117,6 +117,19 @@ def test_upgrade_over_a_broken_configuration_leaves_the_filters_at_work(host, pa
     assert "half" not in host.run("dpkg-query", "-W", "-f", "${Status}", "chatmaild").stdout
 
 
+def test_a_restored_backup_holds_at_once(host):
+    """The services of a new installation are idle: going on like that, they would let all pass."""
+    back_up, restore = sh_blocks("doc/backup.md")
+    host.run("sh", "-exc", back_up)
+    host.set_ini("mail_domains", "")
+    host.run("systemctl", "restart", "chatmaild.target")
+    host.run("sh", "-exc", restore)
+    with host.smtp(RECIPIENT, PASSWORD) as smtp, pytest.raises(smtplib.SMTPDataError) as refused:
+        smtp.sendmail(RECIPIENT, [RECIPIENT], cleartext(RECIPIENT, RECIPIENT))
+    assert refused.value.smtp_code == 523
+    host.run("rm", "/root/chatmaild-backup.tar")
+
+
 def test_removal_while_dovecot_still_loads_our_files(host):
     """Whoever removes the package first and the lines later locks no ordinary user out."""
     done = host.run("apt-get", "remove", "--yes", "chatmaild")

@@ -14,7 +14,7 @@ from chatmaild.errors import UsageError
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("--apply", action="store_true", help="carry the plan out")
-    parser.add_argument("--own-submission", metavar="ADDRESS", type=_address, default="",
+    parser.add_argument("--own-submission", metavar="ADDRESS", type=_address,
                         help="give chat submission services of its own at this address")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     known = otherhosts.ask(config)
 
     def look() -> Plan:
-        return planning.plan(observation.observe(known), config, args.own_submission)
+        return planning.plan(observation.observe(known), config, args.own_submission or "")
     with record.alone():
         left = applying.recover() if args.apply else []
         interrupted = record.load().under_way is not None
