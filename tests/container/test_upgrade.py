@@ -117,6 +117,17 @@ def test_upgrade_over_a_broken_configuration_leaves_the_filters_at_work(host, pa
     assert "half" not in host.run("dpkg-query", "-W", "-f", "${Status}", "chatmaild").stdout
 
 
+def test_an_answer_that_the_kept_configuration_outlives_is_named(host):
+    """As `dpkg-reconfigure` runs the script, once the administrator has been asked."""
+    host.run("debconf-set-selections", text=f"chatmaild chatmaild/mail_domains string "
+             f"{CHAT_DOMAIN} new.example.org\n")
+    done = host.run("/var/lib/dpkg/info/chatmaild.postinst", "configure", "0.1.0",
+                    DEBCONF_RECONFIGURE="1")
+    assert f"was kept, with mail_domains = {CHAT_DOMAIN}: change it there" in done.stderr
+    host.run("debconf-set-selections", text="chatmaild chatmaild/mail_domains string "
+             f"{CHAT_DOMAIN}\n")
+
+
 def test_a_restored_backup_holds_at_once(host):
     """The services of a new installation are idle: going on like that, they would let all pass."""
     back_up, restore = sh_blocks("doc/backup.md")
