@@ -1008,7 +1008,7 @@ def test_what_the_store_says_is_logged_without_the_address(tree, monkeypatch):
 
     monkeypatch.setattr(os, "rename", refuse)
     said = tree.expire(code=1).err
-    assert "Permission denied; it must belong to the mail_user of chatmaild.ini, and only that user " \
-        "and root may look" in said and "bob" not in said
+    assert "Permission denied; it must belong to the mail_user of chatmaild.ini, and only that " \
+        "user and root may look" in said and "bob" not in said
     assert home.exists()
     assert str(home) in tree.expire("-v", code=1).err
