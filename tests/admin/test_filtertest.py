@@ -140,3 +140,9 @@ def test_usage():
     assert filter_test("-", config="/no/such/file", message=b"").returncode == 2
     assert filter_test("-", message=b"").returncode == 1
     assert filter_test("-", message=b"\0\xff: \r\n\n\r").returncode == 1
+
+
+def test_a_file_without_end_is_no_message():
+    """Read as a whole, it would take all memory."""
+    done = filter_test("/dev/zero")
+    assert done.returncode == 2 and b"/dev/zero: larger than 256 MiB" in done.stderr

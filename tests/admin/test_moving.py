@@ -237,6 +237,12 @@ def test_what_is_no_archive(new, content):
         receive(new, content)
 
 
+def test_an_archive_without_an_account_is_named(new, tmp_path):
+    (tmp_path / "empty.tar").write_bytes(bytes(10240))
+    code, _, err = new.accounts("import", tmp_path / "empty.tar")
+    assert code == 1 and err.endswith("empty.tar: no account in it\n")
+
+
 def test_a_source_that_is_not_there(new, tmp_path):
     assert new.accounts("import", tmp_path / "nothing")[0] == 2
     (tmp_path / "empty").mkdir()

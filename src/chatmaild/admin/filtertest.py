@@ -19,7 +19,7 @@ from chatmaild.admin import reasons
 from chatmaild.admin.signatures import Report, as_json, explain
 from chatmaild.config import inifile
 from chatmaild.config.config import Config, DomainConfig
-from chatmaild.console import Console
+from chatmaild.console import Console, octets
 from chatmaild.dkim.resolver import Resolver
 from chatmaild.dkim.zonefile import ZoneFile
 from chatmaild.errors import StoreError, UsageError
@@ -31,6 +31,9 @@ from chatmaild.filter.questions import Account, Keys, MailboxState, run as run_s
 from chatmaild.filter.replies import Verdict
 from chatmaild.filter.transaction import Transaction
 from chatmaild.message.reader import Headers
+
+MAX_FILE_SIZE = 1 << 28
+"""Octets of a message; far more than servers take."""
 
 _CHUNK = 65535
 _ADDRESS = re.compile(rb"(?<![^\s<>(),:;@\"])[^\s<>(),:;@\"]++@[^\s<>(),:;@\"]+")
@@ -150,12 +153,17 @@ def _domain(config: Config, sender: str) -> DomainConfig:
 
 
 def _read(file: str) -> bytes:
-    if file == "-":
-        return sys.stdin.buffer.read()
     try:
-        return Path(file).read_bytes()
+        if file == "-":
+            raw = sys.stdin.buffer.read(MAX_FILE_SIZE + 1)
+        else:
+            with open(file, "rb") as source:
+                raw = source.read(MAX_FILE_SIZE + 1)
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}") from None
+    if len(raw) > MAX_FILE_SIZE:
+        raise UsageError(f"{file}: larger than {octets(MAX_FILE_SIZE)}, so no message")
+    return raw
 
 
 def _line_ends(raw: bytes) -> bytes:

@@ -260,3 +260,13 @@ def test_complaint_of_a_tool_is_passed_on(tmp_path, monkeypatch):
         doveconf.observe()
     with pytest.raises(postconf.PostfixError, match="not installed: is there a Postfix"):
         postconf.run([str(tmp_path / "gone")])
+
+
+@pytest.mark.parametrize("option", ["--host", "--probe"])
+@pytest.mark.parametrize("name", [
+    "", "two words", "x" * 64 + ".example", "192.0.2.300:25", "\udcff"])
+def test_what_can_be_no_host_is_wrong_usage(option, name, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["check", "--dns", option, name])
+    assert end.value.code == 2
+    assert "neither the name of a host nor its address" in capsys.readouterr().err

@@ -103,6 +103,8 @@ def bring_in(args: argparse.Namespace, config: Config, console: Console) -> int:
             results.append(result)
     if reader and os.waitpid(reader, 0)[1]:
         problems += 1       # it said which
+    if not results and not problems:
+        complain(f"{'standard input' if args.source == '-' else args.source}: no account in it")
     console.result(results)
     return 1 if problems else 0
 

@@ -1,6 +1,7 @@
 """``chatmaild check``: looks at a host and proves its wiring, or names the line to change."""
 
 import argparse
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
@@ -11,7 +12,7 @@ from chatmaild.admin.check import (
     signing, sockets, trust, wiring,
 )
 from chatmaild.admin.check.findings import Finding, Level, failure, unseen
-from chatmaild.admin.dns import command as dns_command, observation as dns_observation
+from chatmaild.admin.dns import addresses, command as dns_command, observation as dns_observation
 from chatmaild.admin.dns.questions import Told, gather, gather_mx
 from chatmaild.admin.servers import doveconf, postconf
 from chatmaild.admin.servers.doveconf import Dovecot
@@ -21,6 +22,7 @@ from chatmaild.admin.wiring.otherhosts import Known
 from chatmaild.admin.wiring.steps import Plan
 from chatmaild.config import lastgood
 from chatmaild.config.config import Config
+from chatmaild.config.values import host_name
 from chatmaild.console import Console
 from chatmaild.dkim import resolver
 from chatmaild.errors import ChatmaildError, ConfigError
@@ -47,10 +49,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dns", action="store_true",
                         help="also ask the DNS about the chat domains, look at the certificates "
                         "that clients see, and whether mail can leave")
-    parser.add_argument("--host", default="localhost", metavar="NAME",
+    parser.add_argument("--host", default="localhost", metavar="NAME", type=_host,
                         help="where --live connects to (default: %(default)s)")
     dns_command.configure_host(parser)
-    parser.add_argument("--probe", default="gmail.com", metavar="DOMAIN",
+    parser.add_argument("--probe", default="gmail.com", metavar="DOMAIN", type=_host,
                         help="whose mail exchangers --dns tries to reach (default: %(default)s)")
     parser.add_argument("--problems", action="store_true",
                         help="show only what is not in order")
@@ -59,6 +61,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dovecot", metavar="FILE",
                         help="configuration file of Dovecot (default: its own)")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def _host(text: str) -> str:
+    with contextlib.suppress(ValueError):
+        if addresses.parse(text) or host_name(text):
+            return text
+    raise argparse.ArgumentTypeError(f"{text[:80]!r}: neither the name of a host nor its address")
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
