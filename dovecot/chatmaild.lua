@@ -17,6 +17,7 @@ local LIMIT = 2         -- seconds that a first login may wait; Postfix itself g
 local PAUSE = 30        -- seconds without asking again once doveauth took longer than that
 local MAX_HASH = 4095   -- octets
 local WARN_AT, EMPTY_TO = 80, 70    -- per cent of the quota: when to delete, and how far
+local MAX_CACHE = "32M" -- of each folder; a client that asks for ever new headers fills it
 
 local auth = dovecot.auth
 local has_unix, unix = pcall(require, "socket.unix")
@@ -670,7 +671,8 @@ return function(config_path, known_path)
     end
     if not hash then return auth.USERDB_RESULT_INTERNAL_FAILURE, problem end
     local service = service_of(request)
-    local fields = {user = user, home = home, uid = config.owner, gid = config.owner}
+    local fields = {user = user, home = home, uid = config.owner, gid = config.owner,
+                    mail_cache_max_size = MAX_CACHE}
     for key, value in pairs(VALID_IDS) do fields[key] = value end
     if service ~= "lmtp" then
       fields.imap_metadata, fields.last_login_precision = "yes", "s"

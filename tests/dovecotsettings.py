@@ -15,7 +15,7 @@ RETURNED = frozenset("""
 first_valid_gid first_valid_uid
 imap_capability imap_hibernate_timeout imap_metadata
 last_login_key last_login_precision last_valid_gid last_valid_uid
-mail_access_groups mail_full_filesystem_access mail_plugins
+mail_access_groups mail_cache_max_size mail_full_filesystem_access mail_plugins
 mail_privileged_group maildir_broken_filename_sizes rawlog_dir
 """.split())
 """Our userdb answers with them on each release that has them."""

@@ -334,6 +334,23 @@ def test_tiny_messages_and_folders_have_an_end(host, is_23):
         host.configure(before)
 
 
+def test_headers_without_end_have_an_end_in_the_cache(host):
+    """Dovecot 2.3 remembers which headers a client has asked for, and writes the whole list again
+    for each new one: 50 MB here."""
+    user = host.new_person()
+    folder = host.mailbox(user)
+    largest = 0
+    with host.imap(user, PASSWORD) as imap:
+        imap.append("INBOX", None, None, b"a: b\r\n\r\n")
+        imap.select("INBOX")
+        for turn in range(40):
+            names = " ".join(f"X-{turn}-{number}-{'x' * 280}" for number in range(200))
+            assert imap.fetch("1", f"(BODY.PEEK[HEADER.FIELDS ({names})])")[0] == "OK"
+            cache = folder / "dovecot.index.cache"
+            largest = max(largest, cache.stat().st_size if cache.exists() else 0)
+    assert largest < 36 << 20
+
+
 ACL_OF_THE_HOST = """\
 mail_plugins = $mail_plugins acl
 plugin {
