@@ -199,6 +199,27 @@ def test_nobody_is_removed_under_their_own_connection(host, address):
     connected.logout()
 
 
+def test_dovecot_makes_an_overgrown_index_anew(host, address):
+    """UIDs and flags stay."""
+    with host.imap(address, PASSWORD) as imap:
+        append(imap, 3)
+        imap.select()
+        imap.store("2", "+FLAGS", "(\\Flagged word)")
+        imap.uid("STORE", "1", "+FLAGS", "\\Deleted")
+        imap.expunge()
+        validity = imap.status("INBOX", "(UIDVALIDITY UIDNEXT)")
+    home = host.mailbox(address)
+    with open(home / "dovecot.index", "ab") as index:
+        index.truncate(9 << 20)
+    host.chatmaild("expire", user="_chatmaild")
+    assert not list(home.glob("dovecot.index*"))
+    with host.imap(address, PASSWORD) as imap:
+        imap.select()
+        assert imap.status("INBOX", "(UIDVALIDITY UIDNEXT)") == validity
+        shown = imap.fetch("1:*", "(UID FLAGS)")[1]
+        assert shown == [b"1 (UID 2 FLAGS (\\Flagged word))", b"2 (UID 3 FLAGS ())"]
+
+
 def test_an_empty_folder_goes_and_can_be_made_anew(host, address):
     before = errors(host)
     imap = host.imap(address, PASSWORD)

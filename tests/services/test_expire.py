@@ -633,6 +633,27 @@ def test_subscriptions_to_folders_without_end_go(tree):
     assert not (endless / "subscriptions").exists() and (many / "subscriptions").exists()
 
 
+def test_an_index_full_of_keywords_goes(tree):
+    """Dovecot has no limit for keywords and forgets none; it makes the index anew without them."""
+    endless, many = tree.mailbox("endless01"), tree.mailbox("many00001")
+    (endless / ".Archive" / "cur").mkdir(parents=True)
+    large = 8 * 2**20 + 1000
+    for folder in (endless, endless / ".Archive", many):
+        put(folder / "cur", name(1))
+        for file in ("dovecot.index", "dovecot.index.log", "dovecot.index.cache"):
+            os.truncate(put(folder, file), large)
+        put(folder, "dovecot-uidlist")
+    for number in range(20):
+        put(many / "cur", name(1, number=number))
+    os.truncate(many / "dovecot.index.cache", 100 * large)
+    assert f"stale {endless}/.Archive/dovecot.index.log" in tree.expire("--dry-run").out
+    assert (endless / "dovecot.index").exists()
+    tree.expire()
+    for folder in (endless, endless / ".Archive"):
+        assert [each.name for each in folder.glob("dovecot*")] == ["dovecot-uidlist"]
+    assert len(list(many.glob("dovecot.index*"))) == 3, "20 messages may have that"
+
+
 def test_mail_saved_while_the_clock_was_ahead_ages_from_now_on(tree):
     home = tree.mailbox()
     path = put(home / "cur", f"{NOW + 365 * DAY}.M1P1.mx,S=10,W=11")

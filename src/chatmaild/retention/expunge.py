@@ -104,7 +104,9 @@ class Expunger:
         if deadlines.trim_above is not None and octets > deadlines.trim_above:
             self._trim(fd, path, deadlines)
         self._remove_folders(fd, path, deadlines)
-        return self.tally.messages - seen - (self.tally.expunged - expunged)
+        kept = self.tally.messages - seen - (self.tally.expunged - expunged)
+        self._forget_indexes(fd, path, kept)
+        return kept
 
     def forget_sizes(self, fd: int, path: str) -> None:
         """Remove the sums of Dovecot's Maildir++ quota, which are stale after a removal."""
@@ -119,6 +121,14 @@ class Expunger:
                 os.unlink(name, dir_fd=fd)
             if self._note:
                 self._note(Reason.STALE, path, [name])
+
+    def _forget_indexes(self, fd: int, path: str, messages: int) -> None:
+        """Remove Dovecot's index of each folder where it is out of proportion."""
+        for name in ("", *maildir.folders(fd)):
+            # Gone, a link, or unreadable: that was reported.
+            with contextlib.suppress(OSError), directories.opened(name or ".", fd) as folder:
+                for each in folders.overgrown_index(folder, messages):
+                    self._forget(each, folder, f"{path}/{name}".rstrip("/"))
 
     def _remove_folders(self, fd: int, path: str, deadlines: Deadlines) -> None:
         """Remove folders that have been empty for as long as messages are kept.

@@ -1,4 +1,5 @@
-"""Removes folders that nobody uses any more, so that they cannot pile up.
+"""Removes folders that nobody uses any more, and what Dovecot keeps beside the quota, so that
+neither can pile up.
 
 A folder is removed if it has neither messages nor folders below it, and nothing in it has changed
 for as long as messages are kept. INBOX always stays. To Dovecot this looks like a deletion by
@@ -19,6 +20,14 @@ MAX_SUBSCRIPTIONS = 65_536
 
 MAX_NAME = 256
 """Octets in the name of a folder, with a line end."""
+
+INDEX = "dovecot.index"
+
+MAX_INDEX = 8 << 20
+"""Octets that Dovecot's index of a folder may have beyond `MAX_RECORD` for each message."""
+
+MAX_RECORD = 64
+"""Octets for one message in Dovecot's index; it takes half of them."""
 
 
 def walk(mailbox: int, before: int, gone: Callable[[str], bool]) -> None:
@@ -89,6 +98,22 @@ def has_endless_subscriptions(mailbox: int, count: int) -> bool:
     except FileNotFoundError:
         return False
     return found.st_size > MAX_SUBSCRIPTIONS + count * MAX_NAME
+
+
+def overgrown_index(folder: int, messages: int) -> list[str]:
+    """The files of Dovecot's index of an open folder, if so many `messages` do not make it as large
+    as it is.
+
+    It is then full of keywords that a client invented: Dovecot has no limit for them and forgets
+    none. Without the index it makes a new one from the messages, with their first 26 keywords.
+    """
+    try:
+        found = os.stat(INDEX, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return []
+    if found.st_size <= MAX_INDEX + messages * MAX_RECORD:
+        return []
+    return sorted(name for name in os.listdir(folder) if name.startswith(INDEX))
 
 
 def forget_list(mailbox: int) -> None:
