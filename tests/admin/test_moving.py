@@ -231,6 +231,35 @@ def test_a_compressed_archive_cut_short_makes_no_half_account(new):
     assert receive(new, content)[0][0].messages == 1
 
 
+def told(name, content, kind=tarfile.REGTYPE, **headers):
+    """An entry with these pax headers, or of an old kind."""
+    info = tarfile.TarInfo(name)
+    info.size, info.type = len(content), kind
+    info.pax_headers = {key.replace("_", "."): value for key, value in headers.items()}
+    return info, content
+
+
+LARGE = str(1 << 26)
+
+
+@pytest.mark.parametrize("entry", [
+    told(f"{ALICE}/cur/x", b"x", comment="x" * (1 << 20)),
+    told("x", b"x" * (2 << 20), tarfile.GNUTYPE_LONGNAME),
+    told("x", b"x" * (2 << 20), tarfile.GNUTYPE_LONGLINK),
+    told("x", b"x" * (2 << 20), tarfile.XGLTYPE),
+    told(f"{ALICE}/cur/x", b"x", tarfile.GNUTYPE_SPARSE),
+    told(f"{ALICE}/cur/x", b"1\n0\n1\n".ljust(512), GNU_sparse_major="1", GNU_sparse_minor="0",
+         GNU_sparse_realsize=LARGE),
+    told(f"{ALICE}/cur/x", b"1\n" + b"1" * 5000, GNU_sparse_major="1", GNU_sparse_minor="0"),
+    told(f"{ALICE}/cur/x", b"x", GNU_sparse_map="0,1", GNU_sparse_size=LARGE),
+    told(f"{ALICE}/cur/x", b"x", GNU_sparse_size=LARGE),
+])
+def test_a_small_archive_takes_no_memory_or_disk_without_end(new, entry):
+    with pytest.raises(StoreError, match="header of more than|sparse file"):
+        receive(new, archive(entry, (f"{ALICE}/password", HASH.encode())))
+    assert not new.find(ALICE).exists() and new.left_behind() == []
+
+
 @pytest.mark.parametrize("content", [b"", b"no archive" * 1000, b"\x1f\x8b" + b"x" * 600])
 def test_what_is_no_archive(new, content):
     with pytest.raises(StoreError, match="archive"):

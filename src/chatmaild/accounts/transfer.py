@@ -13,7 +13,7 @@ import tarfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import IO, Any, BinaryIO
+from typing import IO, Any, BinaryIO, NoReturn
 
 from chatmaild.accounts import lifecycle, settings
 from chatmaild.accounts.contents import FOLDER_STATE, MAX_STATE, STATE
@@ -33,6 +33,12 @@ _LATEST = 1 << 33
 
 _MAX_NAME = 255
 """Octets in a file name."""
+
+_MAX_EXTENDED = 1 << 20
+"""Octets in what a tar archive says of an entry beyond its header, which tarfile reads at once."""
+
+_EXTENDED = frozenset((tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE,
+                       tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK))
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,27 @@ class ArchiveError(StoreError):
 
 
 class _Member(tarfile.TarInfo):
-    """Notes the end of the archive, since tarfile takes a truncated one for complete."""
+    """Notes the end of the archive, since tarfile takes a truncated one for complete.
+
+    Refuses what a small archive could use to take any amount of memory or disk: long extensions of
+    a header, and sparse files, which no program makes of mail.
+    """
+
+    @classmethod
+    def frombuf(cls, buf: Any, encoding: str, errors: str) -> "_Member":
+        member = super().frombuf(buf, encoding, errors)
+        if member.type == tarfile.GNUTYPE_SPARSE:
+            cls._refuse_sparse()
+        if member.type in _EXTENDED and member.size > _MAX_EXTENDED:
+            raise tarfile.ReadError(f"a header of more than {_MAX_EXTENDED} octets")
+        return member
+
+    @staticmethod
+    def _refuse_sparse(*_: object) -> NoReturn:
+        raise tarfile.ReadError("a sparse file")
+
+    # How tarfile reads the three kinds of sparse files that pax headers announce.
+    _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _refuse_sparse
 
     @classmethod
     def fromtarfile(cls, tarfile_: Any) -> "_Member":

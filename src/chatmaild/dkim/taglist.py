@@ -36,7 +36,7 @@ class TagList:
             if not equals or not _NAME.match(name):
                 raise DkimSyntaxError("not a list of tag=value")
             if name in self._values:
-                raise DkimSyntaxError(f"{name[:20].decode('ascii', 'replace')}= is given twice")
+                raise DkimSyntaxError("a tag is given twice")
             self._values[name] = value.strip(WHITE_SPACE)
 
     def __contains__(self, name: str) -> bool:
