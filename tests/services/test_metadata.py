@@ -55,7 +55,7 @@ async def services(root, extra=""):
     accounts = metadata.PushAccounts(config, root / "nowhere.sock")
     accounts.notifier = Recorder(accounts)
     try:
-        yield metadata.Metadata(accounts), metadata.DeliveryAgents(accounts), accounts.notifier
+        yield metadata.Metadata(accounts, 0.0), metadata.DeliveryAgents(accounts), accounts.notifier
     finally:
         await accounts.close()
 
@@ -139,6 +139,20 @@ def test_other_keys_are_refused_not_swallowed(root, key):
             assert await commit(deliveries, ALICE, (key, b"x")) == metadata.NO_SUCH_KEY
             assert await lookup(clients, key) == dictproto.NOT_FOUND
         assert set(os.listdir(root / "tokens")) <= {".key"}
+    run(scenario)
+
+
+@pytest.mark.parametrize("change", [(b"priv/0a1b/comment", b"x"), (TOKEN, b"a b")])
+def test_a_refusal_takes_its_time(root, change):
+    """Dovecot writes a line for each, and nobody fills the disk with them."""
+    async def scenario():
+        async with services(root) as (clients, _, _):
+            slow = metadata.Metadata(clients.accounts, 0.2)
+            begun = time.monotonic()
+            assert (await commit(slow, ALICE, change))[:1] == b"F"
+            assert time.monotonic() - begun >= 0.2
+            assert await commit(slow, ALICE, (TOKEN, b"x")) == dictproto.COMMITTED
+    assert metadata.REFUSAL_TIME >= 1
     run(scenario)
 
 

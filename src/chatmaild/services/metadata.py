@@ -37,6 +37,10 @@ _SHARED_KEY = re.compile(rb"shared/[^/]+/%b(.+)" % _SERVER, re.DOTALL)
 EXPIRE_INTERVAL = 86_400.0
 """Seconds between two searches for expired tokens."""
 
+REFUSAL_TIME = 1.0
+"""Seconds that it takes to refuse a change. Dovecot writes a line for each, and with a thousand a
+second one client could fill the disk."""
+
 NO_SUCH_KEY = b"Fno such key\n"
 BAD_TOKEN = b"Fnot a device token\n"
 
@@ -151,8 +155,9 @@ def _logged(work: Callable[..., object], *args: Any) -> None:
 class Metadata(dictserver.Service):
     """Serves clients, who set and read keys, on metadata.sock."""
 
-    def __init__(self, accounts: PushAccounts):
+    def __init__(self, accounts: PushAccounts, refusal_time: float = REFUSAL_TIME):
         self.accounts = accounts
+        self._refusal_time = refusal_time
 
     def lookup(self, request: dictproto.Lookup, hello: dictproto.Hello) -> dictserver.Answer:
         """Answer with the device tokens of a user, or with a key of their domain."""
@@ -178,15 +183,19 @@ class Metadata(dictserver.Service):
             return dictproto.COMMITTED      # a client pretends to be a delivery: nobody rings
         mailbox = self.accounts.find(_text(transaction.user))
         if mailbox is None or not all(_TOKEN_KEY.fullmatch(change.key) for change in changes):
-            return NO_SUCH_KEY
+            return self._refused(NO_SUCH_KEY)
         tokens = [None if change.value is None else change.value.decode("utf-8", "surrogateescape")
                   for change in changes]
         if not all(token is None or is_token(token) for token in tokens):
             log.warning("%s: a device token was refused: empty, longer than %d characters, or "
                         "with blanks or control characters",
                         self.accounts.label(mailbox.address), MAX_TOKEN_LENGTH)
-            return BAD_TOKEN
+            return self._refused(BAD_TOKEN)
         return self.accounts.in_worker(self._write, mailbox, tokens)
+
+    async def _refused(self, answer: bytes) -> bytes:
+        await asyncio.sleep(self._refusal_time)
+        return answer
 
     def _write(self, mailbox: Mailbox, changes: list[str | None]) -> bytes:
         """Set each token, or remove all for None."""
