@@ -9,9 +9,7 @@ import os
 import re
 import shutil
 import signal
-import socketserver
 import subprocess
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -19,37 +17,12 @@ from urllib.parse import parse_qs
 from network.agent import AUTHORITY, NetworkHost, main
 from rig import dovecot, postfix, processes
 from rig.debian import own_suite
+from rig.unpacked import unpacked
 from rig.until import until
+from rig.wiring import sh_blocks
 
 _TRUST = {"bookworm": "ssl_ca = <{}\nssl_require_crl = no\n", "trixie": "ssl_client_ca_file = {}\n"}
 """The host's own setting for Dovecot, which stays as it is; see `wire` for Postfix."""
-
-
-RSH = """\
-#!/usr/bin/python3
-# As ssh: rsh HOST COMMAND..., without a shell in between.
-import socket, sys
-connection = socket.create_connection((sys.argv[1], 2222))
-connection.sendall((" ".join(sys.argv[2:]) + chr(10)).encode())
-while data := sys.stdin.buffer.read(65536):
-    connection.sendall(data)
-connection.shutdown(socket.SHUT_WR)
-sys.exit(int(connection.makefile().read() or 255))
-"""
-
-
-class _Command(socketserver.StreamRequestHandler):
-    """Runs what `RSH` asks for, as root; the answer is its exit code."""
-
-    rbufsize = 0
-
-    def handle(self) -> None:
-        line = b""
-        while not line.endswith(b"\n"):
-            line += self.connection.recv(1)
-        done = subprocess.run(line.decode().split(), stdin=self.connection,
-                              stdout=subprocess.DEVNULL)
-        self.connection.sendall(str(done.returncode).encode())
 
 
 class ClusterHost(NetworkHost):
@@ -66,13 +39,44 @@ class ClusterHost(NetworkHost):
                        .replace("\n#node =", f"\nnode = {self.site.name}"))
         self.chatmaild("directory", "join", self.site.address)
         self.chatmaild("directory", "import")
-        self.rsh = self.program("rsh", RSH)
-        server = socketserver.ThreadingTCPServer((self.site.address, 2222), _Command)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def serve_ssh(self) -> None:
+        """Let root in by ssh, by the keys of `admit`."""
+        program = Path("/usr/sbin/sshd")
+        if not program.exists():
+            shutil.copy(unpacked("openssh-server") / "usr/sbin/sshd", program)
+            self.run("useradd", "--system", "sshd")
+        Path("/run/sshd").mkdir(exist_ok=True)
+        self.run("ssh-keygen", "-A")
+        self.run(program, "-f", "/dev/null")
+        until(lambda: self.run("ss", "-Hltn", "sport = 22").stdout, "sshd to listen")
+
+    def make_key(self, other: str) -> str:
+        """Make the key for moves to the host `other`, by doc/several-hosts.md; returns the line
+        that has to go there."""
+        block, = sh_blocks("doc/several-hosts.md")
+        script = re.sub("^other=.*", f"other={other}", block, flags=re.MULTILINE)
+        return self.run("sh", "-exc", script).stdout.splitlines()[-1]
+
+    def admit(self, line: str) -> None:
+        """Whoever has the key in this line may do what it says."""
+        directory = Path("/root/.ssh")
+        directory.mkdir(0o700, exist_ok=True)
+        (directory / "authorized_keys").write_text(f"{line}\n")
+
+    def ask_of(self, node: str, *command: str) -> tuple[int, str]:
+        """Exit code and output of a command that the key for moves is to run on another host."""
+        done = self.run("runuser", "-u", "_chatmaild", "--", "ssh", "-l", "root", node, *command,
+                        check=False)
+        return done.returncode, done.stdout
 
     def move(self, address: str, node: str) -> None:
         """Returns when the account lives on the host `node`."""
-        self.chatmaild("directory", "move", "--rsh", self.rsh, address, node)
+        self.chatmaild("directory", "move", address, node)
+
+    def drain(self, *arguments: str) -> None:
+        """Do what `chatmaild directory drain` does with these."""
+        self.chatmaild("directory", "drain", *arguments)
 
     def wire(self) -> None:
         """Take the other hosts in."""
@@ -129,7 +133,7 @@ class ClusterHost(NetworkHost):
 
     def move_twice(self, address: str, node: str) -> bool:
         """Move it by two commands at a time; again if both gave way. Whether one said it did."""
-        command = ["chatmaild", "directory", "move", "--rsh", self.rsh, address, node]
+        command = ["chatmaild", "directory", "move", address, node]
         both = [subprocess.Popen(command) for _ in range(2)]
         codes = [process.wait() for process in both]
         return 0 in codes or subprocess.run(command).returncode == 0

@@ -1,6 +1,7 @@
 """Two hosts with one chat domain, a PostgreSQL and its standby, in a network of their own."""
 
 import contextlib
+import itertools
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from network import hosts, world
 from network.hosts import RemoteHost
 from network.sites import LEFT, PHONES, RESOLVER, RIGHT, NetworkSite
 from rig import debian
+from rig.unpacked import unpacked
 
 from chatmaild.accounts import directoryschema
 
@@ -82,6 +84,9 @@ def started(directory: Path, pair: Sequence[NetworkSite] = (LEFT, RIGHT),
     sites = [*pair, *([single] if single else [])]
     for site in sites:
         debian.cluster_root(site.suite)     # while there is a world to get it from
+    if not Path("/usr/sbin/sshd").exists():
+        for package in debian.CLUSTER_HOST:
+            unpacked(package)
     world.enter(directory)
     for source in (STRANGER, NEWCOMER):
         subprocess.run(["ip", "address", "add", f"{source}/24", "dev", world.WIRE], check=True)
@@ -95,6 +100,9 @@ def started(directory: Path, pair: Sequence[NetworkSite] = (LEFT, RIGHT),
         directoryschema.init(primary.conninfo("postgres"))
         _for_all(joined, "join", DATABASES)
         _for_all(joined, "wire")        # once all are in the directory
+        _for_all(joined, "serve_ssh")
+        for host, other in itertools.permutations(joined, 2):
+            other.admit(host.make_key(other.site.name))
         troubles = _for_all(joined, "findings", "directory")
         assert all("no rule of a packet filter" in trouble and not more
                    for trouble, *more in troubles), troubles

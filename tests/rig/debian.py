@@ -35,6 +35,9 @@ TESTS = ("python3-pytest", "python3-hypothesis", "python3-pgpy", "python3-daemon
 CLUSTER = ("postgresql", "python3-psycopg2", "postfix-pgsql")
 """What several hosts with one chat domain use besides; unit tests use the first two as well."""
 
+CLUSTER_HOST = ("openssh-server",)
+"""What they run besides, and the machine need not: there it is unpacked, since it would listen."""
+
 MACHINE = ("mypy", "python3-typeshed", "isort", "codespell", "python3-coverage",
            "python3-flake8", "python3-segno", "rnp", "python3-venv", "mmdebstrap",
            "systemd-container", "mutt", "libmime-lite-perl", "gettext", "chromium",
@@ -89,7 +92,8 @@ def cluster_root(suite: str) -> Path:
     """`suite` as in `root`, and what several hosts with one chat domain use besides."""
     if suite == own_suite():
         return Path("/")
-    return _directory(suite, SYSTEM, _relations("Depends", "Recommends"), TESTS, CLUSTER)
+    return _directory(suite, SYSTEM, _relations("Depends", "Recommends"), TESTS, CLUSTER,
+                      CLUSTER_HOST)
 
 
 def clean_root(suite: str) -> Path:
