@@ -376,10 +376,23 @@ def test_nobody_is_received_who_is_not_on_the_way(hosts):
     assert code == 1 and "not on its way" in errors
 
 
+def test_a_dry_run_of_a_drain_asks_the_other_host_and_tells_who_stays(directory_server, hosts):
+    one, _ = hosts
+    full(one), one.make("somebody2").block(), one.command("import")
+    dry = ("drain", "--dry-run", "--rsh", str(one.rsh), "two.example")
+    code, result, errors = one.command(*dry)
+    assert code == 1 and errors == ("chatmaild: somebody2@chat.example: is blocked, so it stays; "
+                                    "unblock it first\n")
+    assert (result["accounts"], result["moved"]) == (2, [ADDRESS])
+    leads_to(one, before="exit 255")
+    code, _, errors = one.command(*dry)
+    assert code == 1 and "failed with exit code 255; nothing has changed" in errors
+    assert has_arrived(one) and one.command("status")[1][0]["accepts"]
+
+
 def test_a_host_is_drained(directory_server, hosts):
     one, two = hosts
     full(one), one.make("somebody2"), one.command("import")
-    assert one.command("drain", "--dry-run", "two.example")[1]["accounts"] == 2
     code, result, errors = one.command("drain", "--rsh", str(one.rsh), "two.example")
     assert code == 0 and len(result["moved"]) == 2, errors
     assert has_arrived(two)

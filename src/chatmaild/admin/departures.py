@@ -14,6 +14,7 @@ import os
 import shlex
 import subprocess
 import time
+from collections.abc import Callable, Iterable
 from typing import BinaryIO, cast
 
 from chatmaild.accounts import contents, departure, sessions, transfer
@@ -21,7 +22,7 @@ from chatmaild.accounts.directory import Directory
 from chatmaild.accounts.directoryrows import Entry
 from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
 from chatmaild.config.config import Config
-from chatmaild.console import Console, printable
+from chatmaild.console import Console, Progress, printable
 from chatmaild.errors import DirectoryError, StoreError, UsageError
 from chatmaild.push.tokens import RELAY_FILE, DeviceTokens
 
@@ -64,23 +65,33 @@ def drain(args: argparse.Namespace, config: Config, directory: Directory, consol
     if args.node not in {node.name for node in directory.nodes()} - {config.node}:
         raise UsageError(f"{args.node or 'HOST is missing'}: {NO_HOST}")
     leaving = _Departure(args, config, directory)
+    leaving.assert_reached(args.node)
     if not args.dry_run:
-        leaving.assert_reached(args.node)
         directory.accept(config.node, False)
     mailboxes = Mailboxes(config)
-    entries = [entry for domain in config.domains for entry in directory.entries(domain)
-               if entry.hash]
+    living = [mailbox for domain in config.domains for entry in directory.entries(domain)
+              if entry.hash and (mailbox := mailboxes.find(entry.address))]
+    moved, problems = _depart(living, leaving.assert_possible if args.dry_run else leaving.of,
+                              args.node, console.progress(lambda: len(living), "accounts"))
+    for problem in problems:
+        console.error(problem)
+    console.line(f"{len(moved):,} of {len(living):,} accounts "
+                 f"{'would move' if args.dry_run else 'moved'} to {args.node}")
+    console.result({"node": args.node, "accounts": len(living), "moved": moved,
+                    "problems": problems, "dry_run": args.dry_run})
+    return 1 if problems else 0
+
+
+def _depart(mailboxes: Iterable[Mailbox], depart: Callable[[Mailbox, str], object], node: str,
+            progress: Progress) -> tuple[list[str], list[str]]:
+    """Call `depart` with each mailbox. Returns the addresses that it took, and the problems."""
     moved, problems = [], []
-    progress = console.progress(lambda: len(entries), "accounts")
     try:
-        for entry in entries:
+        for mailbox in mailboxes:
             progress.step()
-            mailbox = mailboxes.find(entry.address)
-            if mailbox is None or args.dry_run:
-                continue
             try:
-                leaving.of(mailbox, args.node)
-                moved.append(entry.address)
+                depart(mailbox, node)
+                moved.append(mailbox.address)
             except (_Unreachable, DirectoryError) as error:
                 problems.append(str(error))
                 break       # else one account after the other would wait
@@ -88,13 +99,7 @@ def drain(args: argparse.Namespace, config: Config, directory: Directory, consol
                 problems.append(str(error))
     finally:
         progress.close()
-    for problem in problems:
-        console.error(problem)
-    console.line(f"{len(entries):,} live here" if args.dry_run else
-                 f"{len(moved):,} of {len(entries):,} accounts moved to {args.node}")
-    console.result({"node": args.node, "accounts": len(entries), "moved": moved,
-                    "problems": problems, "dry_run": args.dry_run})
-    return 1 if problems else 0
+    return moved, problems
 
 
 def _open(config: Config, directory: Directory, console: Console) -> int:
