@@ -12,6 +12,7 @@ from rig.until import until
 from chatmaild.accounts import directory, directorylines, directoryschema
 from chatmaild.accounts.directory import Directory
 from chatmaild.accounts.directorylines import Kind
+from chatmaild.accounts.directoryschema import VERSION
 from chatmaild.accounts.invites import Uninvited
 from chatmaild.errors import DirectoryError
 
@@ -46,7 +47,7 @@ def opened(server, node, *others, lines=2, patience=30):
 
 def test_the_tables_are_made_once_and_kept(server, hosts):
     hosts[0].claim(ADDRESS, HASH)
-    assert directoryschema.init(server.conninfo("postgres")) == hosts[0].version() == 1
+    assert directoryschema.init(server.conninfo("postgres")) == hosts[0].version() == VERSION
     assert hosts[0].find(ADDRESS).hash == HASH
 
 
@@ -54,7 +55,7 @@ def test_tables_of_a_later_release_are_left_alone(server, hosts):
     server.sql("UPDATE chatmaild_directory SET version = 7")
     with pytest.raises(DirectoryError, match="version 7"):
         directoryschema.init(server.conninfo("postgres"))
-    server.sql("UPDATE chatmaild_directory SET version = 1")
+    server.sql(f"UPDATE chatmaild_directory SET version = {VERSION}")
 
 
 def test_hosts_of_two_releases_are_at_work_on_the_tables_of_the_later_one(
@@ -65,15 +66,15 @@ def test_hosts_of_two_releases_are_at_work_on_the_tables_of_the_later_one(
     superuser = server.conninfo("postgres")
     try:
         with monkeypatch.context() as release:
-            release.setattr(directoryschema, "VERSION", 2)
+            release.setattr(directoryschema, "VERSION", VERSION + 1)
             release.setattr(directoryschema, "STATEMENTS", (
                 *directoryschema.STATEMENTS,
                 "ALTER TABLE account ADD COLUMN IF NOT EXISTS made bigint NOT NULL DEFAULT 7"))
-            assert directoryschema.init(superuser) == directoryschema.init(superuser) == 2
+            assert directoryschema.init(superuser) == directoryschema.init(superuser) == VERSION + 1
         assert server.sql("SELECT made FROM account", directoryschema.OURS) == "7"
-        with pytest.raises(DirectoryError, match="version 2, but .* upgrade it here"):
+        with pytest.raises(DirectoryError, match=f"version {VERSION + 1}, but .* upgrade it here"):
             directoryschema.init(superuser)
-        assert former.version() == 2
+        assert former.version() == VERSION + 1
         assert former.claim(f"other@{DOMAIN}", HASH).made and later.find(f"other@{DOMAIN}")
         former.update(ADDRESS, HASH, True, False)
         assert later.find(ADDRESS).blocked
@@ -82,11 +83,52 @@ def test_hosts_of_two_releases_are_at_work_on_the_tables_of_the_later_one(
         assert later.claim(f"third@{DOMAIN}", HASH, TOKEN, invited=False, now=1500).made
     finally:
         server.sql("ALTER TABLE account DROP COLUMN IF EXISTS made")
-        server.sql("UPDATE chatmaild_directory SET version = 1")
+        server.sql(f"UPDATE chatmaild_directory SET version = {VERSION}")
+
+
+def test_the_tables_of_the_first_release_are_brought_up_to_date(server, hosts):
+    """Until then a host with this release does its work, and one of the first one afterwards."""
+    a, b = hosts
+    server.sql("ALTER TABLE node DROP COLUMN settings")
+    server.sql("UPDATE chatmaild_directory SET version = 1")
+    try:
+        a.tell({"": {"push": "yes"}})
+        assert b.claim(ADDRESS, HASH).made and a.find(ADDRESS).node == "b"
+        assert {node.name for node in a.nodes()} == {"a", "b"} and a.version() == 1
+    finally:
+        assert directoryschema.init(server.conninfo("postgres")) == VERSION
+    assert a.told() == {"a": {}, "b": {}} and a.find(ADDRESS).node == "b"
+
+
+def test_a_host_tells_its_settings_as_soon_as_the_database_is_there(directory_server, hosts):
+    a, b = hosts
+    directory_server.kill()
+    try:
+        a.tell({"": {"push": "yes"}})
+        until(lambda: not with_luck(a.version), "it to be missed")
+    finally:
+        directory_server.start()
+    until(lambda: with_luck(b.told) == {"a": {"": {"push": "yes"}}, "b": {}}, "what was told")
+
+
+def test_the_first_change_after_the_database_was_killed_is_made(directory_server, hosts):
+    """The driver calls such a connection open until it is used once more."""
+    a, _ = hosts
+    directory_server.kill()
+    directory_server.start()
+    assert a.claim(ADDRESS, HASH).made
+
+
+def test_what_a_host_tells_of_itself_waits_for_no_standby(server, hosts):
+    """Nobody would end the commit, and logins need the connection."""
+    a, b = hosts
+    with server.missing_its_standby():
+        a.tell({"": {"push": "no"}})
+        until(lambda: b.told()["a"] == {"": {"push": "no"}}, "what was told")
 
 
 @pytest.mark.parametrize("statement", [
-    "DROP TABLE account", "TRUNCATE account", "UPDATE chatmaild_directory SET version = 2"])
+    "DROP TABLE account", "TRUNCATE account", "UPDATE chatmaild_directory SET version = 9"])
 def test_our_role_changes_rows_and_no_more(server, hosts, statement):
     assert hosts[0].claim(ADDRESS, HASH).made
     with pytest.raises(Exception, match="exit status"):
@@ -319,7 +361,7 @@ def test_a_lookup_is_one_statement_that_is_planned_once(server, hosts):
     server.sql("ALTER ROLE chatmaild SET log_statement = 'all'")
     try:
         with opened(server, "a", lines=1) as a:
-            assert a.version() == 1
+            assert a.version() == VERSION
             before = len((server.directory / "log").read_text())
             assert a.find(ADDRESS).hash == a.find(ADDRESS).hash == HASH
             assert a.find(f"nobody@{DOMAIN}") is None

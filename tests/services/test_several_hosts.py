@@ -12,7 +12,7 @@ from dictclient import DictClient, Running
 from rig.until import until
 
 from chatmaild import cli
-from chatmaild.accounts import departure, directory, directoryschema
+from chatmaild.accounts import departure, directory, directoryschema, sharedsettings
 from chatmaild.accounts.directory import Directory
 from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.config import inifile
@@ -118,6 +118,18 @@ def joined(directory, server, *standbys):
             until(lambda: host.userdb("nobody12@chat.example") == b"N"
                   and host.state("nobody12@chat.example") == b"N", "the directory to be asked")
         yield one, two
+
+
+def test_doveauth_tells_the_directory_its_settings_whenever_it_reads_them(hosts):
+    one, two = hosts
+    one.reload()
+    until(lambda: one.directory.told()["one.example"]
+          == sharedsettings.of(one.config, "one.example"), "them to be told")
+    text = f"{one.text}delete_mails_after = 3\n"
+    one.config = inifile.parse(text.encode(), one.config.path)
+    one.reload()
+    until(lambda: two.directory.told()["one.example"]["chat.example"]["delete_mails_after"] == "3",
+          "what has changed to be told")
 
 
 def test_an_account_lives_where_its_first_login_was(hosts):

@@ -7,8 +7,10 @@ decides whether an address exists, since a standby may lag.
 
 import contextlib
 import hashlib
+import json
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 from chatmaild.accounts import directorysql as sql
@@ -182,6 +184,14 @@ class Directory:
         """
         self.put([(address, hash, blocked, cleartext)])
 
+    def tell(self, settings: dict[str, dict[str, str]]) -> Future[Any]:
+        """Have the directory know the settings of this host, as soon as it can be reached.
+
+        Waits for nothing. The tables of the first release have no place for them.
+        """
+        values = {"settings": json.dumps(settings), "own": self.node}
+        return self._primary.begin(lambda cursor: cursor.execute(sql.TELL, values))
+
     # -- for commands ------------------------------------------------------------------------
 
     def put(self, rows: Sequence[tuple[str, str | None, bool, bool]]) -> list[str]:
@@ -225,6 +235,14 @@ class Directory:
             return [Node(*row) for row in cursor.fetchall()]
 
         found: list[Node] = self._primary.ask(work, 60)
+        return found
+
+    def told(self) -> dict[str, dict[str, dict[str, str]]]:
+        """Return what each host told of its settings; nothing if it did not yet."""
+        def work(cursor: Any) -> dict[str, dict[str, dict[str, str]]]:
+            cursor.execute("SELECT name, settings FROM node")
+            return dict(cursor.fetchall())
+        found: dict[str, dict[str, dict[str, str]]] = self._primary.ask(work, self._patience)
         return found
 
     def join(self, ip: str) -> None:

@@ -172,6 +172,12 @@ class Lines:
                 self._rests_until[kind] = time.monotonic() + kind.silence
             raise DirectoryError(self.trouble or UNANSWERED) from None
 
+    def begin(self, work: Work) -> Future[Any]:
+        """Run `work` as soon as the database can be reached; returns what has its first end."""
+        job = _Job(work, lasts=True)
+        self._jobs.put(job)
+        return job.result
+
     def _result(self, job: "_Job", seconds: float) -> Any:
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > LOOK and not self.trouble:
@@ -213,8 +219,9 @@ def driver() -> Any:
 
 
 class _Job:
-    def __init__(self, work: Work | Question):
+    def __init__(self, work: Work | Question, lasts: bool = False):
         self.work = work
+        self.lasts = lasts      # is done by the next connection if this one is lost
         self.result: Future[Any] = Future()
         self.line: _Line | None = None
 
@@ -312,6 +319,8 @@ class _Line(threading.Thread):
             if not lost or attempt == 2 or time.monotonic() - start > 0.5 or not self._connect():
                 break
         job.result.set_exception(error)
+        if job.lasts and self._connection is None:
+            self._jobs.put(_Job(job.work, lasts=True))
 
     def _try(self, job: _Job) -> tuple[Any, Exception | None]:
         try:
@@ -323,8 +332,9 @@ class _Line(threading.Thread):
                 with self._connection.cursor() as cursor:
                     return job.work(cursor), None
         except self._driver.Error as error:
-            if self._connection.closed or isinstance(
-                    error, (self._driver.OperationalError, self._driver.InterfaceError)):
+            # all that the database itself says has a code
+            if error.pgcode is None or self._connection.closed or isinstance(
+                    error, self._driver.OperationalError):
                 self._disconnect()
             # the further lines (details) may hold values of a row
             reason = str(error).partition("\n")[0]

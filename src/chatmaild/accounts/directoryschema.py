@@ -12,7 +12,7 @@ from typing import Any
 from chatmaild.accounts.directorylines import PRIMARY, Lines
 from chatmaild.errors import DirectoryError
 
-VERSION = 1
+VERSION = 2
 """The version of the tables that this release knows; theirs is in the table chatmaild_directory."""
 
 OURS = "chatmaild"
@@ -32,6 +32,7 @@ END $$""",
         name text NOT NULL UNIQUE,
         address inet NOT NULL UNIQUE,
         accepts boolean NOT NULL DEFAULT true)""",
+    """ALTER TABLE node ADD COLUMN IF NOT EXISTS settings jsonb NOT NULL DEFAULT '{}'""",
     # A row without a hash keeps a blocked address from being created.
     """CREATE TABLE IF NOT EXISTS account (
         address text PRIMARY KEY,

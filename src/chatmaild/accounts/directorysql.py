@@ -34,6 +34,10 @@ PUT = """INSERT INTO account AS a (address, node, hash, blocked, cleartext)
 NODES = """SELECT n.name, host(n.address), n.accepts, count(a.address)
     FROM node n LEFT JOIN account a ON a.node = n.id GROUP BY n.id ORDER BY n.name"""
 
+TELL = """SET LOCAL synchronous_commit TO local;
+    UPDATE node SET settings = %(settings)s WHERE name = %(own)s"""
+"""Does not wait for a standby: nobody would notice, and the connection is for others too."""
+
 SESSIONS = """SELECT DISTINCT application_name FROM pg_stat_activity
     WHERE datname = current_database() AND usename = current_user"""
 """PostgreSQL shows the names of a role's own sessions only, and ours is that of all hosts."""

@@ -2,9 +2,10 @@
 
 import argparse
 from collections.abc import Callable, Iterator
+from concurrent.futures import wait
 from typing import Any
 
-from chatmaild.accounts import directoryschema
+from chatmaild.accounts import directoryschema, sharedsettings
 from chatmaild.accounts.directory import BATCH, PATIENCE, Directory
 from chatmaild.accounts.directorylines import conninfo
 from chatmaild.accounts.directoryrows import Entry
@@ -101,6 +102,7 @@ def _join(args: argparse.Namespace, config: Config, console: Console) -> int:
         raise UsageError(f"{args.address}: {error}") from None
     with _opened(config) as directory:
         directory.join(ip)
+        wait([directory.tell(sharedsettings.of(config, config.node))], PATIENCE)
     console.line(f"{config.node} is in the directory, at {ip}")
     console.result({"node": config.node, "address": ip})
     return 0

@@ -85,9 +85,13 @@ class DoveAuth(dictserver.Service):
 
     def _open_directory(self, config: Config) -> None:
         # Loaded only now: a host that is alone keeps 0.2 MB of memory free.
+        from chatmaild.accounts import sharedsettings
         from chatmaild.accounts.directory import LINES, Directory
         self._directory = Directory.reopened(self._directory, config)
         self._askers = self._askers or ThreadPoolExecutor(LINES, "directory")
+        if self._directory:
+            tell = self._directory.tell
+            self._askers.submit(lambda: tell(sharedsettings.of(config, config.node)))
 
     def metrics(self) -> Iterator[Metric]:
         """Yield the counts of created accounts and refused sign-ups."""

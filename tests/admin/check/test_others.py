@@ -10,9 +10,11 @@ from directoryhosts import joined
 from rig.until import until
 
 from chatmaild import __version__
+from chatmaild.accounts import sharedsettings
 from chatmaild.accounts.directory import Directory
 from chatmaild.accounts.directorylines import Session
 from chatmaild.accounts.directoryrows import Node
+from chatmaild.accounts.directoryschema import VERSION
 from chatmaild.admin.check import others, packetfilter, peers
 from chatmaild.admin.check.findings import Level
 from chatmaild.admin.servers import doveconf
@@ -108,7 +110,7 @@ def test_versions_are_compared_by_who_is_connected(host, directory_server):
         name = f"chatmaild {version} three.example" if version else "theirs"
         conninfo = f"{directory_server.conninfo()} application_name='{name}'"
         with contextlib.closing(Directory(conninfo, "three.example", 1, 30)) as three:
-            assert three.version() == 1
+            assert three.version() == VERSION
             until(lambda: found() == (level, f"one.example {__version__}, three.example "
                                       f"{version or '(not connected to the directory now)'}"),
                   "the sessions of before to end")
@@ -120,6 +122,28 @@ def test_a_long_name_of_a_host_is_known_as_far_as_postgresql_keeps_it(host, dire
         session, = (each for each in long.sessions() if name.startswith(each.node))
     assert session.is_of(name) and not session.is_of("mail.example")
     assert not Session("mail.example", "0.1.0").is_of("mail.example.org")
+
+
+def test_settings_of_the_others_are_compared(host, directory_server):
+    """By what they told; a host of the first release tells nothing."""
+    config = inifile.load(host.ini)
+
+    def found():
+        return [(finding.level, finding.text) for finding in check(None, None, config)
+                if finding.code == "directory-settings"]
+    assert found() == [(Level.OK, "has the same settings")], "they joined with them"
+    directory_server.sql("UPDATE node SET settings = '{}'")
+    (level, text), = found()
+    assert level is Level.WARNING and "has not told its settings" in text
+    with contextlib.closing(Directory(directory_server.conninfo(), "two.example", 1, 30)) as two:
+        two.tell(sharedsettings.of(config, "two.example"))
+        until(lambda: found() == [(Level.OK, "has the same settings")], "the same settings")
+        host.ini.write_text(host.ini.read_text() + "delete_mails_after = 30\nsignup = invite\n")
+        config = inifile.load(host.ini)
+        (level, text), = found()
+    assert level is Level.WARNING and text.endswith(
+        ": delete_mails_after of chat.example (30 here, 20 there), "
+        "signup of chat.example (invite here, open there)")
 
 
 @pytest.mark.parametrize("rules", [
@@ -161,7 +185,8 @@ def test_a_port_that_is_where_all_ports_of_dovecot_are():
 
 
 @pytest.mark.parametrize("version, level", [
-    (None, Level.FAILURE), (0, Level.FAILURE), (1, Level.OK), (2, Level.WARNING)])
+    (None, Level.FAILURE), (VERSION - 1, Level.FAILURE), (VERSION, Level.OK),
+    (VERSION + 1, Level.WARNING)])
 def test_tables_of_another_release_are_named(host, version, level):
     known = Known((Node("one.example", "192.0.2.10", True, 0),), version)
     first, *_ = others.check(known, CLOSED, None, None, inifile.load(host.ini))

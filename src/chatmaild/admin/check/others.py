@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from chatmaild.accounts import directoryschema
+from chatmaild.accounts import directoryschema, sharedsettings
 from chatmaild.accounts.directoryrows import Node
 from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.admin.check import hostfiles, packetfilter, peers
@@ -42,6 +42,8 @@ def check(known: Known, packets: str, postfix: Postfix | None, dovecot: Dovecot 
         yield _clock(known.ahead)
         yield _versions(known)
     others = [node for node in known.nodes if node.name != config.node]
+    for node in others if known.version == directoryschema.VERSION else ():
+        yield _alike(config, node, known.told.get(node.name, {}))
     if postfix:
         yield from check_postfix(postfix)
         authorities = postfix.get("lmtp_tls_CAfile", postfix.service(SERVICE))
@@ -115,6 +117,18 @@ def _versions(known: Known) -> Finding:
     return warning("directory-versions", place, text,
                    "upgrade the hosts one after the other, soon; a service that was not restarted "
                    "has its old one:\nsystemctl restart chatmaild.target")
+
+
+def _alike(config: Config, node: Node, told: sharedsettings.Told) -> Finding:
+    """Compare by what the services of the other host told when they read their configuration."""
+    if not told:
+        return warning("directory-settings", node.name, "has not told its settings yet",
+                       "there, with this release: systemctl reload chatmaild-doveauth")
+    if found := list(sharedsettings.differences(sharedsettings.of(config, node.name), told)):
+        return warning("directory-settings", node.name, "has other settings, so that accounts there"
+                       f" are treated differently: {', '.join(found)}", "the same in both "
+                       "chatmaild.ini, and: systemctl reload 'chatmaild-*.service'")
+    return ok("directory-settings", node.name, "has the same settings")
 
 
 def check_postfix(postfix: Postfix) -> Iterator[Finding]:

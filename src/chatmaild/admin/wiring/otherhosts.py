@@ -1,7 +1,9 @@
 """What the directory says about the hosts that share the chat domains of this one."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from chatmaild.accounts import sharedsettings
 from chatmaild.accounts.directory import PATIENCE, Directory
 from chatmaild.accounts.directorylines import Session, conninfo
 from chatmaild.accounts.directoryrows import Node
@@ -20,6 +22,8 @@ class Known:
     """Seconds by which its clock is ahead of ours."""
     sessions: frozenset[Session] = frozenset()
     """Who is connected to it."""
+    told: Mapping[str, sharedsettings.Told] = field(default_factory=dict)
+    """The settings of each host, as it told them; of a former release it does not."""
     trouble: str = ""
     """Why it says nothing."""
 
@@ -31,7 +35,9 @@ def ask(config: Config) -> Known:
     try:
         with Directory(conninfo(config.directory), config.node, lines=1,
                        patience=PATIENCE) as directory:
-            return Known(tuple(directory.nodes()), directory.version(), directory.ahead(),
-                         frozenset(directory.sessions()))
+            version = directory.version()
+            return Known(tuple(directory.nodes()), version, directory.ahead(),
+                         frozenset(directory.sessions()),
+                         directory.told() if version and version >= 2 else {})
     except ChatmaildError as error:
         return Known(trouble=str(error))
