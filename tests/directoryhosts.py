@@ -38,8 +38,8 @@ class Host:
 
 
 def joined(server, directory, capsys):
-    """Two hosts that are in the directory."""
+    """Two hosts that are in the directory, at addresses that this machine has."""
     one, two = (Host(server, directory / name, f"{name}.example", capsys)
                 for name in ("one", "two"))
-    one.command("join", "192.0.2.10"), two.command("join", "192.0.2.20")
+    one.command("join", "127.0.0.10"), two.command("join", "127.0.0.20")
     return one, two

@@ -250,7 +250,8 @@ class Directory:
         for node in self.nodes():
             if node.ip == ip and node.name != self.node:
                 raise DirectoryError(f"{ip}: is the address of {node.name} in the directory; if "
-                                     "this host was called so, set node to that")
+                                     "this host was called so, set node to that, or rename it there"
+                                     ": several-hosts.md")
         self._execute("INSERT INTO node (name, address) VALUES (%(own)s, %(ip)s) ON CONFLICT (name)"
                       " DO UPDATE SET address = excluded.address", {"own": self.node, "ip": ip})
 

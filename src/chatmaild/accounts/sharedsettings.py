@@ -38,7 +38,7 @@ def of(config: Config, node: str) -> Told:
 
 def differences(here: Told, there: Told) -> Iterator[str]:
     """Yield what differs, as text; nothing of what only one of them knows, as another release."""
-    for section in here.keys() & there.keys():
+    for section in sorted(here.keys() & there.keys()):
         for key in sorted(here[section].keys() & there[section].keys()):
             ours, theirs = here[section][key], there[section][key]
             if ours != theirs:

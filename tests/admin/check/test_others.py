@@ -25,7 +25,7 @@ from chatmaild.config import inifile
 
 DOVECOT = """\
 # 2.3.19.1
-login_trusted_networks = 192.0.2.20
+login_trusted_networks = 127.0.0.20
 service lmtp {
   inet_listener lmtp {
     address = 192.0.2.10
@@ -78,6 +78,24 @@ def test_accounts_that_the_directory_does_not_know_are_counted(host):
     host.command("import")
     assert codes(check(None, None, config)) == []
     assert codes(others.check(before, CLOSED, None, None, config)) == [], "it is asked again"
+
+
+def test_an_address_that_this_host_does_not_have_is_told(host, directory_server):
+    """Dovecot would not start the next time."""
+    config = inifile.load(host.ini)
+    for address, found in (("192.0.2.10", ["directory-node"]), ("2001:db8::10", ["directory-node"]),
+                           ("::1", []), ("127.0.0.10", [])):
+        assert host.command("join", address)[0] == 0
+        assert codes(check(None, None, config)) == found, address
+    assert host.command("join", "192.0.2.10")[0] == 0
+    everywhere = dovecot(DOVECOT.replace("192.0.2.10", "*"))
+    assert codes(check(None, everywhere, config)) == [], "by a translation of addresses"
+
+
+def test_our_services_have_to_read_the_password_of_the_directory(host):
+    config = dataclasses.replace(inifile.load(host.ini), mail_user="nobody")
+    first, *_ = check(None, None, config)
+    assert first.code == "directory-file" and "our services cannot read it" in first.text
 
 
 def test_everybody_may_not_read_the_password_of_the_directory(host):
@@ -195,7 +213,7 @@ def test_tables_of_another_release_are_named(host, version, level):
 
 @pytest.mark.parametrize("before, after, code", [
     ("port = 24", "port = 2424", "directory-lmtp"),
-    ("login_trusted_networks = 192.0.2.20\n", "", "directory-trusted")])
+    ("login_trusted_networks = 127.0.0.20\n", "", "directory-trusted")])
 def test_the_others_get_in_and_nobody_else(host, before, after, code):
     text = DOVECOT.replace(before, after)
     assert codes(check(None, dovecot(text), inifile.load(host.ini))) == [code]

@@ -333,6 +333,13 @@ def test_the_other_hosts_are_let_in_and_found(release):
     assert {path for path in found if "systemd" in path} == set(NETWORK_UNITS)
 
 
+def test_nothing_is_wired_to_an_address_that_this_host_does_not_have():
+    """Dovecot goes on as before, until it starts again: then it does not start."""
+    plan = planning.plan(host("bookworm", known=Known(NODES, is_here=False)), SEVERAL)
+    obstacle, = plan.obstacles
+    assert "192.0.2.10" in obstacle.place and "directory join" in obstacle.way_out
+
+
 @pytest.mark.parametrize("release", RELEASES)
 def test_a_host_that_is_alone_meets_none_of_it(release):
     found = changes(host(release))

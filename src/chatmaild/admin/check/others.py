@@ -14,7 +14,9 @@ from chatmaild.admin.servers.doveconf import Dovecot
 from chatmaild.admin.servers.postconf import HOMES, Postfix, Service
 from chatmaild.admin.wiring import listeners, otherhosts
 from chatmaild.admin.wiring.otherhosts import Known
-from chatmaild.admin.wiring.severalhosts import CLIENT_CERTIFICATES, LMTP_PORT, SERVICE
+from chatmaild.admin.wiring.severalhosts import (
+    CLIENT_CERTIFICATES, JOIN_AGAIN, LMTP_PORT, NO_ADDRESS, SERVICE, listens,
+)
 from chatmaild.config.config import Config
 from chatmaild.console import counted
 from chatmaild.errors import StoreError
@@ -32,12 +34,12 @@ def check(known: Known, packets: str, postfix: Postfix | None, dovecot: Dovecot 
     """
     if config.directory is None:
         return
-    yield from _secret(config.directory)
+    yield from _secret(config.directory, config.mail_user)
     if known.trouble:
         yield failure("directory", str(config.directory), known.trouble, GUIDE)
     else:
         yield _tables(config, known.version)
-        yield _joined(config, known.nodes)
+        yield _joined(config, known, dovecot)
         yield from _entered(config, known)
         yield _clock(known.ahead)
         yield _versions(known)
@@ -52,7 +54,11 @@ def check(known: Known, packets: str, postfix: Postfix | None, dovecot: Dovecot 
         yield from check_dovecot(dovecot, others, packets)
 
 
-def _secret(path: Path) -> Iterator[Finding]:
+def _secret(path: Path, user: str) -> Iterator[Finding]:
+    who = hostfiles.identity(user)
+    if who and (obstacle := hostfiles.obstacle(who, str(path), hostfiles.READ)):
+        yield failure("directory-file", str(path), f"our services cannot read it: {obstacle}",
+                      f"chgrp {user} {path}; chmod g+r {path}")
     with contextlib.suppress(OSError):      # that of opening it is told in any case
         if os.stat(path).st_mode & 0o007:
             yield failure("directory-file", str(path), "everybody may read the password in it",
@@ -70,8 +76,11 @@ def _tables(config: Config, version: int | None) -> Finding:
                    "chatmaild directory init, as the owner of the database")
 
 
-def _joined(config: Config, nodes: tuple[Node, ...]) -> Finding:
-    own = [node for node in nodes if node.name == config.node]
+def _joined(config: Config, known: Known, dovecot: Dovecot | None) -> Finding:
+    own = [node for node in known.nodes if node.name == config.node]
+    if own and not (known.is_here or dovecot and listens(dovecot, own[0].ip)):
+        return failure("directory-node", f"{config.node}, {own[0].ip} in the directory",
+                       NO_ADDRESS, JOIN_AGAIN)
     if own:
         return ok("directory-node", config.node, f"is in the directory, at {own[0].ip}")
     return failure("directory-node", config.node, "is not in the directory",

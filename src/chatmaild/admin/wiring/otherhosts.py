@@ -1,5 +1,7 @@
 """What the directory says about the hosts that share the chat domains of this one."""
 
+import errno
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -22,6 +24,8 @@ class Known:
     """Seconds by which its clock is ahead of ours."""
     sessions: frozenset[Session] = frozenset()
     """Who is connected to it."""
+    is_here: bool = True
+    """Whether this host has the address that the directory has of it."""
     told: Mapping[str, sharedsettings.Told] = field(default_factory=dict)
     """The settings of each host, as it told them; of a former release it does not."""
     trouble: str = ""
@@ -35,9 +39,20 @@ def ask(config: Config) -> Known:
     try:
         with Directory(conninfo(config.directory), config.node, lines=1,
                        patience=PATIENCE) as directory:
-            version = directory.version()
-            return Known(tuple(directory.nodes()), version, directory.ahead(),
-                         frozenset(directory.sessions()),
+            version, nodes = directory.version(), directory.nodes()
+            return Known(tuple(nodes), version, directory.ahead(), frozenset(directory.sessions()),
+                         all(_is_here(node.ip) for node in nodes if node.name == config.node),
                          directory.told() if version and version >= 2 else {})
     except ChatmaildError as error:
         return Known(trouble=str(error))
+
+
+def _is_here(ip: str) -> bool:
+    """Whether Dovecot could listen at this address."""
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET,
+                           socket.SOCK_DGRAM) as probe:
+            probe.bind((ip, 0))
+    except OSError as error:
+        return error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+    return True

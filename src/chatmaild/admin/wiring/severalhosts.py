@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 from chatmaild.accounts.directoryrows import Node
-from chatmaild.admin.servers.doveconf import Block
+from chatmaild.admin.servers.doveconf import Block, Dovecot
 from chatmaild.admin.servers.postconf import HOMES
 from chatmaild.admin.wiring import dovecot
 from chatmaild.admin.wiring.changes import Changes
@@ -17,6 +17,7 @@ from chatmaild.admin.wiring.steps import Kind, Obstacle, Step
 from chatmaild.config.config import Config
 
 LMTP_PORT = "24"
+LISTENER = "chatmaild-hosts"
 AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 """Who may have signed the certificates of the other hosts, unless the host says otherwise."""
 
@@ -26,6 +27,10 @@ SERVICE = "chat-node/unix"
 PROXY = "chat-node-tls"
 """The service that holds their TLS connections, so that many messages go through one. Unlike
 Postfix's own tlsproxy it is in no chroot, where the authorities' file would be missing."""
+
+NO_ADDRESS = ("is no address of this host now, and a Dovecot that cannot listen does not start, "
+              "for ordinary users neither")
+JOIN_AGAIN = "bring its interface up, or: chatmaild directory join IP, with the right one"
 
 CLIENT_CERTIFICATES = ("lmtp_tls_chain_files", "lmtp_tls_cert_file", "lmtp_tls_eccert_file")
 """Certificates of the host that LMTP shows. The proxy could not read their keys as root does."""
@@ -66,6 +71,9 @@ def plan(host: Host, config: Config) -> Iterator[Step | Obstacle]:
     if own is None:
         yield Obstacle(f"{config.path}: node", f"{config.node} is not in the directory yet",
                        "chatmaild directory join IP")
+        return
+    if not (host.known.is_here or listens(host.dovecot, own.ip)):
+        yield Obstacle(f"{config.node}, {own.ip} in the directory", NO_ADDRESS, JOIN_AGAIN)
         return
     yield from _table(host, config)
     yield from _dovecot(host, own)
@@ -145,15 +153,19 @@ def _authorities(host: Host, ours: str) -> Iterator[str]:
 
 
 def _listener(host: Host, own: Node) -> Iterator[str]:
-    name = "chatmaild-hosts"
     key = "address" if host.dovecot.is_23 else "listen"
     block = (f"# Mail that came to another host. Keep everybody else away from this port.\n"
-             f"service lmtp {{\n  inet_listener {name} {{\n    {key} = {own.ip}\n"
+             f"service lmtp {{\n  inet_listener {LISTENER} {{\n    {key} = {own.ip}\n"
              f"    port = {LMTP_PORT}\n  }}\n}}\n")
-    others = [listener for listener in host.dovecot.service("lmtp").all("inet_listener")
-              if listener.get("port") == LMTP_PORT and listener.name != name]
-    if not any(_reaches(listener, own.ip) for listener in others):
+    if not listens(host.dovecot, own.ip):
         yield block
+
+
+def listens(server: Dovecot, ip: str) -> bool:
+    """Whether a listener of the host's own takes what comes to `ip` from other hosts."""
+    return any(_reaches(listener, ip)
+               for listener in server.service("lmtp").all("inet_listener")
+               if listener.get("port") == LMTP_PORT and listener.name != LISTENER)
 
 
 def _reaches(listener: Block, ip: str) -> bool:
