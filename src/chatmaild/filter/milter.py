@@ -14,8 +14,6 @@ port 25, at the end of headers elsewhere. A verdict that is known earlier is kep
 from __future__ import annotations  # milter.milterContext is a name for type checkers only
 
 import logging
-import os
-import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -353,22 +351,3 @@ def _size(parameters: tuple[bytes, ...]) -> int:
         if parameter[:5].upper() == b"SIZE=" and parameter[5:].isdigit():
             return int(parameter[5:25])
     return 0
-
-
-def wait_until_serving() -> None:
-    """Return when libmilter runs and its signal thread sleeps in sigwait(3), after 2 seconds at
-    the latest.
-
-    That thread waits for our signals too. While it sleeps, the kernel prefers the main thread;
-    before that it could take a signal away. Besides the main thread it is the only one that does
-    not block SIGTERM.
-    """
-    deadline = time.monotonic() + 2
-    while time.monotonic() < deadline:
-        for task in set(os.listdir("/proc/self/task")) - {str(os.getpid())}:
-            with open(f"/proc/self/task/{task}/status", encoding="ascii") as status:
-                mask = next(line for line in status if line.startswith("SigBlk:"))
-            if not int(mask.split()[1], 16) >> signal.SIGTERM - 1 & 1:
-                return
-        time.sleep(0.001)
-    log.warning("libmilter's threads cannot be seen in /proc; stopping may take 5 seconds")

@@ -121,7 +121,7 @@ class Service:
         begin()
         metricsocket.serve(self._config, _NAMES[self._direction], self._metrics)
         threading.Thread(target=self._serve, args=(listener.fileno(), wakeup), daemon=True).start()
-        milter.wait_until_serving()
+        _wait_until_serving()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         systemd.notify("READY=1")
         signals.settimeout(systemd.watchdog_interval() or 60)
@@ -182,6 +182,25 @@ class Service:
         time.sleep(0.05)    # libmilter writes the last answers after our callbacks returned
         log.info("stopped, %d transactions cut off", len(self._server.active))
         os._exit(0)
+
+
+def _wait_until_serving() -> None:
+    """Return when libmilter runs and its signal thread sleeps in sigwait(3), after 2 seconds at
+    the latest.
+
+    That thread waits for our signals too. While it sleeps, the kernel prefers the main thread;
+    before that it could take a signal away. Besides the main thread it is the only one that does
+    not block SIGTERM.
+    """
+    deadline = time.monotonic() + 2
+    while time.monotonic() < deadline:
+        for task in set(os.listdir("/proc/self/task")) - {str(os.getpid())}:
+            with open(f"/proc/self/task/{task}/status", encoding="ascii") as status:
+                mask = next(line for line in status if line.startswith("SigBlk:"))
+            if not int(mask.split()[1], 16) >> signal.SIGTERM - 1 & 1:
+                return
+        time.sleep(0.001)
+    log.warning("libmilter's threads cannot be seen in /proc; stopping may take 5 seconds")
 
 
 def _accept_no_more(listener: socket.socket) -> None:
