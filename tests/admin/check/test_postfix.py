@@ -8,6 +8,7 @@ from captured import (
 )
 
 from chatmaild.admin.check import delivery, postfix as check_postfix
+from chatmaild.admin.servers.doveconf import Block
 from chatmaild.admin.servers.postconf import PostfixError, Service, split
 
 pytestmark = pytest.mark.parametrize("release", RELEASES)
@@ -149,6 +150,7 @@ def test_submission_without_tls(release):
     ("submission/inet", "cleanup_service_name", None),
     ("submission/inet", "smtpd_sasl_authenticated_header", "no"),
     ("chat-cleanup/unix", "header_checks", "regexp:{ { /^Subject: x/ IGNORE } }"),
+    ("submission/inet", "receive_override_options", "no_header_body_checks"),
 ])
 def test_received_line_stays(release, name, key, value):
     assert judge(with_option(postfix(release), name, key, value)) == {"received": "failure"}
@@ -278,11 +280,22 @@ def test_domains_in_a_file(release, tmp_path):
     ({"smtpd_sasl_path": "private/other"}, {"sasl-socket": "failure"}),
     ({"smtpd_sasl_path": "inet:127.0.0.1:12345"}, {}),
     ({"virtual_transport": "lmtp:unix:private/other"}, {"transport-socket": "failure"}),
-    ({"virtual_transport": "lmtp:inet:127.0.0.1:24"}, {}),
+    ({"virtual_transport": "lmtp:unix:/run/dovecot/lmtp"}, {}),
+    ({"virtual_transport": "lmtp:unix:/var/run/dovecot/lmtp"}, {}),
+    ({"virtual_transport": "lmtp:inet:127.0.0.1:2003"}, {"transport": "failure"}),
+    ({"virtual_transport": "lmtp:inet:127.0.0.1:2424"}, {}),
+    ({"virtual_transport": "lmtp:[::1]:2424"}, {}),
+    ({"virtual_transport": "lmtp:localhost"}, {"transport": "failure"}),
+    ({"defer_transports": "smtp, lmtp"}, {"transport-deferred": "failure"}),
 ])
 def test_sockets_between_postfix_and_dovecot(release, parameters, expected):
+    """The host is not chrooted, and Dovecot's LMTP is at port 2424 too."""
     host = with_parameters(postfix(release), **parameters)
-    assert bad(delivery.check(host, dovecot(release), CONFIG)) == expected
+    host = dataclasses.replace(host, services=tuple(
+        dataclasses.replace(service, chroot=False) for service in host.services))
+    its_dovecot = dovecot(release)
+    its_dovecot.service("lmtp").blocks.append(Block("inet_listener", "lmtp", {"port": "2424"}))
+    assert bad(delivery.check(host, its_dovecot, CONFIG)) == expected
 
 
 def test_delimiter_of_dovecot(release):

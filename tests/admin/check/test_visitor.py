@@ -3,6 +3,7 @@
 import pytest
 
 from chatmaild.admin.check import visitor
+from chatmaild.admin.servers import doveconf
 
 
 @pytest.mark.parametrize("host, listens_at, expected", [
@@ -17,3 +18,18 @@ from chatmaild.admin.check import visitor
 ])
 def test_the_server_may_listen_elsewhere_than_at_loopback(host, listens_at, expected):
     assert visitor.nearest(host, listens_at) == expected
+
+
+@pytest.mark.parametrize("listeners, expected", [
+    ("", 993),
+    ("inet_listener imaps { port = 993 ssl = yes }", 993),
+    ("inet_listener imaps { port = 0 ssl = yes } inet_listener tls { port = 994 ssl = yes }", 994),
+    ("inet_listener imaps { port = 993 ssl = yes haproxy = yes } "
+     "inet_listener inside { port = 994 ssl = yes }", 994),
+    ("inet_listener imaps { port = 993 ssl = yes haproxy = yes }", 993),
+])
+def test_imap_is_asked_where_clients_connect_themselves(listeners, expected):
+    text = listeners.replace("{ ", "{\n").replace(" }", "\n}\n").replace(" ssl", "\nssl")
+    text = text.replace(" haproxy", "\nhaproxy")
+    its_dovecot = doveconf.interpret(f"# 2.3.19 (x)\nservice imap-login {{\n{text}}}\n")
+    assert visitor.imap_at("localhost", its_dovecot) == ("localhost", expected)

@@ -53,3 +53,14 @@ def test_what_is_not_ours_any_more_stays_with_all_that_it_needs():
     assert b"\nchat_milters = $chat_filter inet:a:1\n" in undone[MAIN]
     assert b"\nchat_filter = " in undone[MAIN]
     assert len(left) == 3 and "smtp/inet/smtpd_milters" in left[0]
+
+
+@pytest.mark.parametrize("before, where", [
+    (b"listen = *\nprotocol imap {\n  !include_try quota\n}\npassdb {\n}\n", b"protocol imap"),
+    (b"remote 192.0.2.0/24 {\n  protocol imap {\n    passdb {\n    }\n  }\n}\n", b"remote"),
+    (b"service x {\n  # passdb {\n}\nlisten = *\n!include conf.d/*.conf\n", b"!include conf.d"),
+])
+def test_a_first_line_is_in_no_block(before, where):
+    step = Step(Kind.LINE, DOVECOT, "first", None, "!include a", "")
+    done = editing.carry_out({DOVECOT: before}, [step])[DOVECOT]
+    assert done == before.replace(where, b"!include a\n" + where)

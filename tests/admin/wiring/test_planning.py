@@ -1,6 +1,7 @@
 """The plan for hosts as they answered, and for changes that hosts have made to themselves."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ from captured import (
 )
 
 from chatmaild.accounts.directoryrows import Node
+from chatmaild.admin.servers.postconf import Service
 from chatmaild.admin.wiring import planning
+from chatmaild.admin.wiring.cleanup import received
 from chatmaild.admin.wiring.dovecot import FIRST, LAST, extend
 from chatmaild.admin.wiring.observation import HOSTS_FILE, NETWORK_UNITS, SYSCTL, Host
 from chatmaild.admin.wiring.otherhosts import Known
@@ -129,6 +132,8 @@ def test_chat_addresses_stay_out_of_what_the_host_does_to_others(parameters, exp
     ({"virtual_alias_maps": f"inline:{{ @{DOMAIN}=root }}"}, None, "main.cf: virtual_alias_maps"),
     ({"receive_override_options": "no_milters,no_address_mappings"}, "submission/inet",
      "master.cf: submission/inet"),
+    ({"receive_override_options": "no_header_body_checks"}, "submission/inet",
+     "master.cf: submission/inet"),
     ({"smtpd_proxy_filter": "127.0.0.1:10024"}, "smtp/inet", "master.cf: smtp/inet"),
     ({"queue_directory": "/srv/postfix"}, None, "main.cf: queue_directory"),
 ])
@@ -171,11 +176,121 @@ def test_cleanup_of_chat_is_confined_as_the_hosts_own():
     assert found["chat-cleanup/unix/always_bcc"] == "archive"
 
 
+def submissions(name, value):
+    its_postfix = postfix("trixie", "ordinary")
+    for service in ("submission/inet", "submissions/inet"):
+        its_postfix = with_option(its_postfix, service, name, value)
+    return its_postfix
+
+
+def test_a_cleanup_service_that_submissions_share_is_copied():
+    its_postfix = with_option(submissions("cleanup_service_name", "pre-cleanup"), "smtp/inet",
+                              "cleanup_service_name", "pre-cleanup")
+    lines = {f"{name}/unix": f"{name} unix n - y - 0 cleanup"
+             for name in ("cleanup", "pre-cleanup")}
+    options = {"pre-cleanup/unix": {"header_checks": "regexp:/own", "virtual_alias_maps": ""}}
+    a_host = host("trixie", postfix_host=its_postfix, lines=lines, options=options)
+    found = changes(a_host)
+    assert found["submission/inet/cleanup_service_name"] == "chat-pre-cleanup"
+    assert found["chat-pre-cleanup/unix"] == "chat-pre-cleanup unix n - y - 0 cleanup"
+    assert found["chat-pre-cleanup/unix/virtual_alias_maps"] == ""
+    assert found["chat_pre_cleanup_header_checks"].startswith("$chat_received regexp:/own")
+    assert "chat-cleanup/unix" not in found and "pre-cleanup/unix/header_checks" not in found
+
+    again = with_option(submissions("cleanup_service_name", "chat-pre-cleanup"), "smtp/inet",
+                        "cleanup_service_name", "pre-cleanup")
+    lines["chat-pre-cleanup/unix"] = found["chat-pre-cleanup/unix"]
+    options["chat-pre-cleanup/unix"] = {"header_checks": "$chat_pre_cleanup_header_checks",
+                                        "virtual_alias_maps": ""}
+    a_host = host("trixie", postfix_host=again, lines=lines, options=options)
+    assert not [name for name in changes(a_host) if "cleanup/unix" in name]
+    given_back = changes(a_host, own_address="192.0.2.7")
+    assert given_back["submission/inet/cleanup_service_name"] == "pre-cleanup"
+
+
+def test_logins_are_hidden_whatever_name_a_service_gives_itself():
+    table = changes(host("trixie", postfix_host=submissions("myhostname", "out.example.net")))[
+        "chat_ordinary_received"]
+    pattern = table.partition("/")[2].rpartition("/")[0].replace("[:space:]", r"\s")
+    for name in ("out.example.net", postfix("trixie", "ordinary").get("myhostname")):
+        line = received("alice").replace("mail.invalid", name)
+        assert re.search(pattern, line, re.DOTALL)
+    assert not re.search(pattern, received("alice"), re.DOTALL)
+
+
+def test_services_of_chat_do_not_inherit_what_hides_mail_from_the_filter():
+    hindered = with_parameters(postfix("trixie", "stock"), inet_interfaces="192.0.2.1",
+                               receive_override_options="no_milters, no_address_mappings")
+    found = changes(host("trixie", postfix_host=hindered), own_address="192.0.2.7")
+    assert found["192.0.2.7:587/inet/receive_override_options"] == "no_address_mappings"
+
+
+def test_a_milter_keeps_its_options_for_local_mail():
+    own = "{ inet:[::1]:1, default_action=accept } inet:[::1]:2"
+    its_postfix = with_parameters(postfix("trixie", "ordinary"), smtpd_milters=own,
+                                  non_smtpd_milters="inet:[::1]:2")
+    found = changes(host("trixie", postfix_host=its_postfix,
+                         main={"non_smtpd_milters": "inet:[::1]:2"}))
+    assert found["non_smtpd_milters"] == (
+        "$chat_incoming_filter inet:[::1]:2 { inet:[::1]:1, default_action=accept }")
+
+
+def test_a_service_behind_a_proxy_takes_mail_from_outside_wherever_it_listens():
+    service = Service("127.0.0.1:10024/inet", "smtpd", False,
+                      {"smtpd_upstream_proxy_protocol": "haproxy"})
+    its_postfix = postfix("trixie", "ordinary")
+    its_postfix = dataclasses.replace(its_postfix, services=(*its_postfix.services, service))
+    found = changes(host("trixie", postfix_host=its_postfix))
+    assert found["127.0.0.1:10024/inet/smtpd_milters"] == "$chat_incoming_milters"
+
+
+@pytest.mark.parametrize("transport, is_dovecots", [
+    ("lmtp:unix:/run/dovecot/lmtp", True), ("lmtp:unix:/var/run/dovecot/lmtp", True),
+    ("lmtp:inet:127.0.0.1:2003", False)])
+def test_only_dovecots_lmtp_delivers_chat_mail(transport, is_dovecots):
+    parameters = {"virtual_mailbox_domains": "example.net", "virtual_transport": transport}
+    its_postfix = with_parameters(postfix("trixie", "ordinary"), **parameters)
+    its_postfix = dataclasses.replace(its_postfix, services=tuple(
+        dataclasses.replace(service, chroot=False) for service in its_postfix.services))
+    found = changes(host("trixie", postfix_host=its_postfix, main=parameters))
+    assert ("chat_transport" not in found) is is_dovecots
+
+
 @pytest.mark.parametrize("main", ["passdb {\n}\n" + MAIN, "passdb {\n}\n"])
 def test_a_single_file_is_told_to_load_ours_before_its_databases(main):
     found = planning.plan(host("bookworm", files={"/etc/dovecot/dovecot.conf": main}), CONFIG)
     lines = [(step.name, step.now) for step in found.steps if step.kind == "line"]
     assert ("first", "!include /etc/dovecot/chatmaild.conf") in lines
+
+
+@pytest.mark.parametrize("files", [
+    {"/etc/dovecot/conf.d/01-auth.conf": "!include auth-sql.conf.ext\n",
+     "/etc/dovecot/conf.d/auth-sql.conf.ext": "passdb {\n  driver = sql\n}\n"},
+    {"/etc/dovecot/dovecot.conf": "!include_try early.conf\n" + MAIN,
+     "/etc/dovecot/early.conf": "passdb {\n}\n"},
+])
+def test_ours_comes_before_databases_in_files_that_others_include(files):
+    found = planning.plan(host("trixie", files=files), CONFIG).steps
+    assert "/etc/dovecot/chatmaild.conf" in {step.place for step in found}
+
+
+def test_files_without_databases_may_come_before_ours():
+    files = {"/etc/dovecot/dovecot.conf": "!include_try tls.conf\n" + MAIN,
+             "/etc/dovecot/tls.conf": "ssl = required\n"}
+    found = planning.plan(host("trixie", files=files), CONFIG).steps
+    assert f"/etc/dovecot/conf.d/{FIRST}" in {step.place for step in found}
+
+
+@pytest.mark.parametrize("value", ["%{user | regexp('@.*$', '')}", "%{user | lower}",
+                                   "%{user | lower | username}"])
+def test_user_names_of_deliveries_that_nobody_foresaw(value):
+    stock = dovecot("trixie", "stock")
+    own = stock.tree.block("protocol", "lmtp").get("auth_username_format")
+    changed = dovecot("trixie", "stock", lambda text: text.replace(own, value))
+    plan = planning.plan(host("trixie", dovecot=changed), CONFIG)
+    written = "".join(step.now or "" for step in plan.steps if step.place.endswith(LAST))
+    assert bool(plan.obstacles) is ("regexp" in value)
+    assert (f"{value}%{{user | domain" in written) is value.endswith("username}")
 
 
 def test_user_names_of_deliveries_are_extended_and_the_base_is_remembered():
@@ -223,8 +338,9 @@ def test_a_dovecot_listener_open_to_all_is_closed():
     ("service lmtp {\n  unix_listener lmtp {\n", "chatmaild-last.conf"),
     ("protocol lmtp {\n  auth_username_format = %{user}\n", "chatmaild-last.conf"),
 ])
-def test_the_last_file_is_read_after_what_the_host_sets_last(local, where):
-    files = {"/etc/dovecot/local.conf": local}
+@pytest.mark.parametrize("name", ["local.conf", "conf.d/99-local.conf"])
+def test_the_last_file_is_read_after_what_the_host_sets_last(local, where, name):
+    files = {f"/etc/dovecot/{name}": local}
     found = planning.plan(host("trixie", files=files), CONFIG).steps
     assert f"/etc/dovecot/{where}" in {step.place for step in found}
     assert any(step.kind == "line" for step in found) is (where == "chatmaild-last.conf")

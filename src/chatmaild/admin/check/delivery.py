@@ -65,19 +65,25 @@ def _transport(
             "virtual_transport" if domain_class.startswith("virtual") else "relay_transport")
     place = f"{postfix.directory}/main.cf: {name}"
     path = postfix.lmtp_socket(transport)
-    if path is None:
+    is_reached = dovecot is None or listeners.delivers(postfix, dovecot, transport)
+    if path is None or not (path or is_reached):
         line = (f"virtual_transport = {LMTP_SOCKET}" if name == "virtual_transport"
                 else f"transport_maps: {domain}  {LMTP_SOCKET}")
         yield failure("transport", place,
                       f"mail for {domain} goes to {transport or 'nowhere'}, not to Dovecot by LMTP",
                       line)
         return
-    if transport.startswith("lmtp:") and postfix.delays("lmtp_destination_rate_delay"):
+    method = transport.partition(":")[0]
+    if method in postfix.words("defer_transports"):
+        yield failure("transport-deferred", f"{postfix.directory}/main.cf: defer_transports",
+                      f"has {method}: mail for {domain} waits until somebody runs postqueue -f",
+                      f"take {method} out of defer_transports")
+    if method == "lmtp" and postfix.delays("lmtp_destination_rate_delay"):
         delay = postfix.get("lmtp_destination_rate_delay")
         yield failure("rate-delay", f"{postfix.directory}/main.cf: lmtp_destination_rate_delay",
                       f"each message to {domain} waits {delay} for the one before it, whoever "
                       "they are for", "postconf -e lmtp_destination_rate_delay=0s")
-    if dovecot is None or listeners.delivers(postfix, dovecot, transport):
+    if is_reached:
         yield ok("transport", place, f"{domain} goes to {transport}")
     else:
         yield failure(

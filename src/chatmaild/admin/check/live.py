@@ -178,15 +178,33 @@ def _port(service: Service) -> int:
 def _logged_in(visitor: Visitor, service: Service, postfix: Postfix) -> Iterator[smtplib.SMTP]:
     context = visitors.any_certificate()
     host, port = _host(visitor, service, postfix), _port(service)
+    is_proxied = bool(postfix.get("smtpd_upstream_proxy_protocol", service))
     if postfix.is_on("smtpd_tls_wrappermode", service):
-        client: smtplib.SMTP = smtplib.SMTP_SSL(host, port, CLIENT_NAME, timeout=TIMEOUT,
-                                                context=context)
+        kind = _ProxyTls if is_proxied else smtplib.SMTP_SSL
+        client: smtplib.SMTP = kind(host, port, CLIENT_NAME, timeout=TIMEOUT, context=context)
     else:
-        client = smtplib.SMTP(host, port, CLIENT_NAME, timeout=TIMEOUT)
+        client = (_Proxy if is_proxied else smtplib.SMTP)(host, port, CLIENT_NAME, timeout=TIMEOUT)
         client.starttls(context=context)
     with client:
         client.login(visitor.address, visitor.password)
         yield client
+
+
+class _Proxy(smtplib.SMTP):
+    """Says first for whom it connects, to a service that expects HAProxy (its PROXY protocol)."""
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        connection = socket.create_connection((host, port), timeout)
+        version = 6 if connection.family == socket.AF_INET6 else 4
+        ends = [end[:2] for end in (connection.getsockname(), connection.getpeername())]
+        (source, source_port), (target, target_port) = ends
+        connection.sendall(f"PROXY TCP{version} {source} {target} {source_port} {target_port}\r\n"
+                           .encode())
+        return connection
+
+
+class _ProxyTls(smtplib.SMTP_SSL, _Proxy):
+    """The same, and then TLS."""
 
 
 def _cleartext(client: smtplib.SMTP, visitor: Visitor, place: str) -> Finding:

@@ -7,6 +7,7 @@ from chatmaild.admin.check.findings import Finding, failure, ok, warning
 from chatmaild.admin.servers import localmail
 from chatmaild.admin.servers.milters import INCOMING, LINE_INCOMING, LINE_OUTGOING, Milter, milters
 from chatmaild.admin.servers.postconf import PROBE, Postfix, PostfixError, Service, split
+from chatmaild.admin.wiring import reach
 from chatmaild.admin.wiring.cleanup import received
 from chatmaild.config.config import Config
 
@@ -247,6 +248,12 @@ def _received(postfix: Postfix, service: Service, domain: str) -> Iterator[Findi
     """Check that chat users' mail loses the Received line with the client's address."""
     cleanup = postfix.service((postfix.get("cleanup_service_name", service) or "cleanup") + "/unix")
     place = f"{_place(postfix, service)}: header_checks"
+    word = "no_header_body_checks"
+    if word in postfix.words("receive_override_options", service):
+        yield failure("received", place, f"receive_override_options has {word}: "
+                      + reach.HINDERING[word],
+                      f"receive_override_options = {_without(postfix, service, word)}")
+        return
     login = (f"{PROBE}@{domain}"
              if postfix.is_on("smtpd_sasl_authenticated_header", service) else "")
     header = received(login)

@@ -14,7 +14,7 @@ from chatmaild.accounts import madeup, passwordhash
 from chatmaild.accounts.entries import Entries
 from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
 from chatmaild.admin.check.findings import Finding, failure, ok
-from chatmaild.admin.servers.doveconf import Dovecot
+from chatmaild.admin.servers.doveconf import Block, Dovecot
 from chatmaild.config.config import Config, DomainConfig
 from chatmaild.daemon import privileges
 from chatmaild.errors import ChatmaildError
@@ -76,7 +76,7 @@ def invent(config: Config, domain: DomainConfig, host: str, dovecot: Dovecot | N
             break
     password = secrets.token_urlsafe(max(16, domain.password_min_length))
     switched_off = (config.path.parent / "nocreate").exists()
-    return Visitor(mailbox, password, host, *_imap(host, dovecot),
+    return Visitor(mailbox, password, host, *imap_at(host, dovecot),
                    domain.signup == "open" and not switched_off)
 
 
@@ -145,11 +145,15 @@ def nearest(host: str, listens_at: str) -> str:
     return addresses[0].strip("[]")
 
 
-def _imap(host: str, dovecot: Dovecot | None) -> tuple[str, int]:
-    """Return where IMAP over TLS is served."""
+def imap_at(host: str, dovecot: Dovecot | None) -> tuple[str, int]:
+    """Return where IMAP over TLS is served, to clients themselves rather than to a proxy."""
     if dovecot is None:
         return host, 993
-    listener = dovecot.service("imap-login").block("inet_listener", "imaps")
+    listeners = [listener for listener in dovecot.service("imap-login").all("inet_listener")
+                 if listener.get("port") != "0"
+                 and (listener.name == "imaps" or listener.get("ssl") == "yes")]
+    direct = [listener for listener in listeners if listener.get("haproxy") != "yes"]
+    listener = next(iter(direct or listeners), Block())
     address = listener.get("address") or listener.get("listen") or dovecot.get("listen")
     port = listener.get("port")
-    return nearest(host, address), int(port) if port.isdigit() and port != "0" else 993
+    return nearest(host, address), int(port) if port.isdigit() else 993

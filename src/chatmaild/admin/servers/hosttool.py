@@ -9,15 +9,15 @@ restart waits until services have ended, for which they have thirty."""
 
 
 def ask(command: list[str], server: str, trouble: type[Exception],
-        told: str = "") -> subprocess.CompletedProcess[str]:
+        told: str = "", timeout: float = TIMEOUT) -> subprocess.CompletedProcess[str]:
     """Run `command`, a part of `server`, which reads `told`, and return its output.
 
     The caller checks the exit code. Raises `trouble` if it cannot be run or takes longer than
-    `TIMEOUT` seconds.
+    `timeout` seconds.
     """
     path = os.environ.get("PATH", "") + ":/usr/sbin:/usr/bin:/sbin"
     try:
-        return subprocess.run(command, capture_output=True, timeout=TIMEOUT, text=True,
+        return subprocess.run(command, capture_output=True, timeout=timeout, text=True,
                               errors="surrogateescape", env={**os.environ, "PATH": path},
                               input=told)
     except FileNotFoundError:

@@ -11,15 +11,15 @@ from chatmaild.errors import ChatmaildError
 
 PARAMETERS = (
     "alias_maps", "always_bcc", "body_checks", "canonical_maps", "cleanup_service_name",
-    "command_directory", "config_directory", "content_filter", "debug_peer_list", "header_checks",
-    "inet_interfaces", "inet_protocols", "internal_mail_filter_classes",
-    "lmtp_destination_rate_delay", "lmtp_generic_maps", "lmtp_header_checks", "lmtp_tls_CAfile",
-    "lmtp_tls_cert_file", "lmtp_tls_chain_files", "lmtp_tls_connection_reuse",
-    "lmtp_tls_eccert_file", "mail_owner", "mail_version", "mailbox_transport", "masquerade_domains",
-    "message_size_limit", "milter_default_action", "milter_mail_macros", "milter_protocol",
-    "mime_header_checks", "mydestination", "myhostname", "mynetworks", "myorigin",
-    "non_smtpd_milters", "parent_domain_matches_subdomains", "queue_directory",
-    "receive_override_options", "recipient_bcc_maps", "recipient_canonical_maps",
+    "command_directory", "config_directory", "content_filter", "debug_peer_list",
+    "defer_transports", "header_checks", "inet_interfaces", "inet_protocols",
+    "internal_mail_filter_classes", "lmtp_destination_rate_delay", "lmtp_generic_maps",
+    "lmtp_header_checks", "lmtp_tls_CAfile", "lmtp_tls_cert_file", "lmtp_tls_chain_files",
+    "lmtp_tls_connection_reuse", "lmtp_tls_eccert_file", "mail_owner", "mail_version",
+    "mailbox_transport", "masquerade_domains", "message_size_limit", "milter_default_action",
+    "milter_mail_macros", "milter_protocol", "mime_header_checks", "mydestination", "myhostname",
+    "mynetworks", "myorigin", "non_smtpd_milters", "parent_domain_matches_subdomains",
+    "queue_directory", "receive_override_options", "recipient_bcc_maps", "recipient_canonical_maps",
     "recipient_delimiter", "relay_domains", "relay_recipient_maps", "relay_transport", "relayhost",
     "sender_bcc_maps", "sender_canonical_maps", "smtp_generic_maps", "smtp_header_checks",
     "smtpd_client_restrictions", "smtpd_data_restrictions",
@@ -31,9 +31,9 @@ PARAMETERS = (
     "smtpd_sasl_exceptions_networks", "smtpd_sasl_mechanism_filter", "smtpd_sasl_path",
     "smtpd_sasl_tls_security_options", "smtpd_sasl_type", "smtpd_sender_login_maps",
     "smtpd_sender_restrictions", "smtpd_tls_req_ccert", "smtpd_tls_security_level",
-    "smtpd_tls_wrappermode", "soft_bounce", "tlsproxy_service_name", "transport_maps",
-    "virtual_alias_domains", "virtual_alias_maps", "virtual_mailbox_domains",
-    "virtual_mailbox_maps", "virtual_transport",
+    "smtpd_tls_wrappermode", "smtpd_upstream_proxy_protocol", "soft_bounce",
+    "tlsproxy_service_name", "transport_maps", "virtual_alias_domains", "virtual_alias_maps",
+    "virtual_mailbox_domains", "virtual_mailbox_maps", "virtual_transport",
 )
 """The parameters of main.cf that the checks ask for; a Postfix that lacks one leaves it out."""
 
@@ -80,9 +80,16 @@ class Service:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only programs of this host can connect."""
+        """Whether only programs of this host can connect, and not by a proxy for others."""
+        if self.is_proxied:
+            return False
         host = self.address.rpartition(":")[0].strip("[]")
         return host == "localhost" or host == "::1" or host.startswith("127.")
+
+    @property
+    def is_proxied(self) -> bool:
+        """Whether a proxy such as HAProxy connects here on behalf of clients."""
+        return bool(self.options.get("smtpd_upstream_proxy_protocol"))
 
     @property
     def is_port_25(self) -> bool:
@@ -171,8 +178,8 @@ class Postfix:
         """Return the path, outside the chroot, of what `service` opens as `path`."""
         queue = self.get("queue_directory")
         if service.chroot or not path.startswith("/"):
-            return os.path.normpath(f"{queue}/{path}")
-        return path
+            return in_run(os.path.normpath(f"{queue}/{path}"))
+        return in_run(path)
 
     def lmtp_socket(self, transport: str) -> str | None:
         """Return the path of the unix socket to which `transport` takes mail by LMTP.
@@ -263,6 +270,11 @@ class Postfix:
             if found:
                 return not negated
         return False
+
+
+def in_run(path: str) -> str:
+    """Return `path` without the symbolic link /var/run, which older configurations name."""
+    return path.removeprefix("/var") if path.startswith("/var/run/") else path
 
 
 def split(value: str) -> list[str]:

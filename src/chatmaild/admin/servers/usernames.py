@@ -2,7 +2,7 @@
 
 import re
 
-_LOCAL_PART = r"%\{user\s*\|\s*username[^}]*\}"
+_LOCAL_PART = r"%\{user\s*(?:\|\s*lower\s*)?\|\s*username[^}]*\}"
 _DOMAIN = (r"%\{user\s*\|\s*domain\s*(?:\|\s*lower\s*)?\|\s*if\(\s*['\"]eq['\"]\s*,\s*"
            r"['\"]([^'\"]+)['\"]\s*,\s*['\"]@\1['\"]\s*,\s*['\"]{2}\s*\)\s*\}")
 
@@ -23,5 +23,14 @@ def keeps_domain(username_format: str, domain: str) -> bool | None:
     """
     if re.search(r"\bif\b|%\{if;", username_format):
         return True if domain and domain in username_format else None
-    return bool(re.search(r"%[A-Z]*[ud](?![a-z])|%\{(user|domain)\}|%\{user\s*\|\s*(lower|domain)",
-                          username_format))
+    return bool(re.search(r"%[A-Z]*[ud](?![a-z])|%\{domain\}", username_format)) or any(
+        filters <= _KEEPING
+        for filters in map(_filters, re.findall(r"%\{\s*user\b([^}]*)\}", username_format)))
+
+
+_KEEPING = frozenset(("domain", "lower", "upper"))
+"""The filters of Dovecot 2.4 that take no domain off."""
+
+
+def _filters(text: str) -> frozenset[str]:
+    return frozenset(word.strip() for word in text.split("|") if word.strip())

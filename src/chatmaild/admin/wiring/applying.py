@@ -18,6 +18,9 @@ from chatmaild.admin.wiring.record import Record
 from chatmaild.admin.wiring.steps import Kind, Plan, Step, WiringError
 from chatmaild.errors import ChatmaildError
 
+PATIENCE = 120
+"""Seconds for a server to check or to reload: `postfix check` walks through the whole queue."""
+
 SYSTEMD_RUNS = "/run/systemd/system"
 """A directory that is there while systemd(1) is the init, see sd_booted(3)."""
 
@@ -146,7 +149,7 @@ def _runs(command: list[str]) -> bool:
 
 
 def _ask(command: list[str], server: str) -> None:
-    done = hosttool.ask(command, server, WiringError)
+    done = hosttool.ask(command, server, WiringError, timeout=PATIENCE)
     if done.returncode:
         lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
         raise WiringError(f"{' '.join(command)}: "

@@ -10,10 +10,14 @@ from collections.abc import Iterator
 
 from chatmaild.admin.servers.postconf import PROBE, PostfixError, Service
 from chatmaild.admin.wiring.changes import Changes
+from chatmaild.admin.wiring.observation import Host
 from chatmaild.admin.wiring.steps import Obstacle, Step
 from chatmaild.config.config import Config
 
 OURS = "chat-cleanup"
+"""Our copy of the cleanup service that most services have."""
+_PREFIX = "chat-"
+"""In front of the name of another one that is copied."""
 _CODES = ("received",)
 _WHY = "takes the Received line with the address of a chat user's device out"
 
@@ -27,35 +31,72 @@ def plan(changes: Changes, config: Config, service: Service) -> Iterator[Step | 
                        f"cleanup_service_name = {name}, which master.cf does not have",
                        "name a cleanup service that exists")
         return
-    if name == OURS or _is_shared(changes, name):
-        yield from own_service(changes, config, service.name)
+    base = _base(host, name)
+    if _is_shared(changes, base):
+        yield from own_service(changes, config, service.name, base)
         return
     yield from _tables(changes, config)
-    option = f"chat_{re.sub(r'[^a-z0-9]+', '_', name.lower())}_header_checks"
-    yield from _chain(changes, f"{name}/unix", f"{name}/unix", option)
+    yield from _chain(changes, f"{name}/unix", f"{name}/unix", _parameter(name))
     yield from _authenticated(changes, service.name)
 
 
-def own_service(changes: Changes, config: Config, service: str) -> Iterator[Step]:
-    """Give `service` a cleanup service like the one of the others, with one more check."""
+def own_service(changes: Changes, config: Config, service: str, base: str = "") -> Iterator[Step]:
+    """Give `service` a cleanup service like `base`, with one more check.
+
+    `base`: by default that of most services.
+    """
     host = changes.host
     yield from _tables(changes, config)
-    base = host.postfix.get("cleanup_service_name") or "cleanup"
+    common = _common(host)
+    base = base or common
+    ours = OURS if base == common else f"{_PREFIX}{base}"
     line = host.lines.get(f"{base}/unix", "cleanup unix n - n - 0 cleanup")
     columns = line.split(" ", 1)
-    yield from changes.service(f"{OURS}/unix", f"{OURS} {columns[1]}", _WHY, _CODES)
+    yield from changes.service(f"{ours}/unix", f"{ours} {columns[1]}", _WHY, _CODES)
     for name, value in host.options.get(f"{base}/unix", {}).items():
         if name != "header_checks":
-            yield from changes.option(f"{OURS}/unix", name, value, f"as {base} has it", _CODES)
-    yield from _chain(changes, f"{OURS}/unix", f"{base}/unix", "chat_header_checks")
-    yield from changes.option(service, "cleanup_service_name", OURS, _WHY, _CODES)
+            yield from changes.option(f"{ours}/unix", name, value, f"as {base} has it", _CODES)
+    yield from _chain(changes, f"{ours}/unix", f"{base}/unix",
+                      "chat_header_checks" if ours == OURS else _parameter(base))
+    yield from changes.option(service, "cleanup_service_name", ours, _WHY, _CODES)
     yield from _authenticated(changes, service)
+
+
+def give_back(changes: Changes, service: str) -> Iterator[Step]:
+    """Let `service` have the cleanup service again that it had before `plan`."""
+    why = "ordinary mail does not meet our filter"
+    name = changes.host.options.get(service, {}).get("cleanup_service_name", "")
+    base = _base(changes.host, name)
+    if base == name:
+        return
+    if name == OURS:
+        yield from changes.no_option(service, "cleanup_service_name", OURS, why)
+    else:
+        yield from changes.option(service, "cleanup_service_name", base, why)
+    yield from changes.no_option(service, "smtpd_sasl_authenticated_header", "yes", why)
+
+
+def _common(host: Host) -> str:
+    """Return the cleanup service of those that name none."""
+    return host.postfix.get("cleanup_service_name") or "cleanup"
+
+
+def _base(host: Host, name: str) -> str:
+    """Return the host's own cleanup service of which `name` is our copy; else `name` itself."""
+    if name == OURS:
+        return _common(host)
+    base = name.removeprefix(_PREFIX)
+    return base if f"{base}/unix" in host.lines else name
+
+
+def _parameter(name: str) -> str:
+    return f"chat_{re.sub(r'[^a-z0-9]+', '_', name.lower())}_header_checks"
 
 
 def _is_shared(changes: Changes, name: str) -> bool:
     """Whether other mail goes through the cleanup service too."""
     postfix = changes.host.postfix
-    if (postfix.get("cleanup_service_name") or "cleanup") == name:
+    if _common(changes.host) == name:
         return True
     submission = postfix.submission_servers()
     return any((postfix.get("cleanup_service_name", other) or "cleanup") == name
@@ -91,7 +132,10 @@ def _tables(changes: Changes, config: Config) -> Iterator[Step]:
         yield from changes.parameter(
             "chat_received", f"regexp:{{ {{ /^Received: .*{login}/ IGNORE }} }}", _WHY, _CODES)
     if _hides_logins(changes):
-        myhostname = re.escape(changes.host.postfix.get("myhostname"))
+        postfix = changes.host.postfix
+        own = dict.fromkeys(re.escape(postfix.get("myhostname", service))
+                            for service in (None, *postfix.submission_servers()))
+        myhostname = "|".join(own) if len(own) < 2 else f"({'|'.join(own)})"
         yield from changes.parameter(
             "chat_ordinary_received",
             r"regexp:{ { /^(Received: .*[^[:space:]])[[:space:]]+\(Authenticated sender: [^)]*\)"

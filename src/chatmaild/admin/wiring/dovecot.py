@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 
 from chatmaild.admin.servers.usernames import keeps_domain, may_take_domains
 from chatmaild.admin.wiring import listeners
-from chatmaild.admin.wiring.observation import Host
+from chatmaild.admin.wiring.observation import Host, included
 from chatmaild.admin.wiring.steps import Kind, Obstacle, Step, same_settings
 from chatmaild.config.config import Config
 
@@ -83,25 +84,32 @@ def _sets_later(host: Host) -> bool:
     behind = main.rpartition("conf.d/*.conf")[2]
     ours = (FIRST, LAST, "/chatmaild.conf", "/chatmaild-last.conf")
     texts = [behind, *(text for path, text in host.files.items()
-                       if not path.startswith(f"{host.conf_d}/") and path != host.dovecot.path
-                       and not path.endswith(ours))]
+                       if path != host.dovecot.path and not path.endswith(ours)
+                       and not (path.startswith(f"{host.conf_d}/")
+                                and path.rpartition("/")[2] < LAST))]
     return any(_LATE.search(text) for text in texts)
 
 
 def _loads_conf_d_first(host: Host) -> bool:
     """Whether Dovecot reads a file 05- in conf.d before any database is named."""
-    for line in host.files.get(host.dovecot.path, "").splitlines():
+    main = host.dovecot.path
+    for line in host.files.get(main, "").splitlines():
         if re.match(r"\s*!include(_try)?\s+(\S*/)?conf\.d/\*\.conf\s*(#.*)?$", line):
-            return not any(_names_database(text) for path, text in host.files.items()
+            return not any(_names_database(host, path, text) for path, text in host.files.items()
                            if path.startswith(f"{host.conf_d}/")
                            and path.rpartition("/")[2] < FIRST)
-        if _names_database(line) or line.startswith("!include /etc/dovecot/chatmaild.conf"):
+        if _names_database(host, main, line):
             return False
     return False
 
 
-def _names_database(text: str) -> bool:
-    return bool(re.search(r"^[ \t]*(passdb|userdb)\b", text, re.MULTILINE))
+def _names_database(host: Host, path: str, text: str) -> bool:
+    """Whether `text`, which is in the file `path`, or what it includes, has a passdb or userdb."""
+    if re.search(r"^[ \t]*(passdb|userdb)\b", text, re.MULTILINE):
+        return True
+    return any(_names_database(host, other, host.files[other])
+               for pattern in included(path, text) for other in host.files
+               if other != path and fnmatchcase(other, pattern))
 
 
 def _file(host: Host, path: str, text: str, why: str, codes: tuple[str, ...]) -> Iterator[Step]:
@@ -194,10 +202,9 @@ def _formats(host: Host, config: Config, path: str) -> Iterator[str | Obstacle]:
                 yield _format(scope, value)
             continue
         extended = extend(value, config.mail_domains, dovecot.is_23)
-        if (keeps_domain(value, "") is None and not dovecot.is_23
-                and not may_take_domains(value)):
+        if not dovecot.is_23 and not may_take_domains(value):
             yield Obstacle(f"{dovecot.path}: {scope}: auth_username_format",
-                           "has a condition that does not name the chat domains",
+                           f"{value} does not say what becomes of chat addresses",
                            f"if it makes alice of alice@{config.mail_domains[0]} today, then:\n"
                            f"auth_username_format = {extended}")
             continue

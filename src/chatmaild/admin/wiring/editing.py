@@ -77,13 +77,31 @@ def _encode(text: str | None) -> bytes | None:
 
 
 def _with_line(content: bytes, step: Step) -> bytes:
-    """Put the line before the first database or included file, or at the end."""
+    """Put the line before the first database, included file, or block with such, or at the end."""
     line = (_encode(step.now) or b"") + b"\n"
     if step.name == "first":
-        match = re.search(rb"^[ \t]*(passdb|userdb|!include(_try)?)\b", content, re.MULTILINE)
-        if match:
-            return content[:match.start()] + line + content[match.start():]
-    return content + (b"" if not content or content.endswith(b"\n") else b"\n") + line
+        at = _first_database(content)
+        return content[:at] + line + content[at:] if at is not None else _ended(content) + line
+    return _ended(content) + line
+
+
+def _ended(content: bytes) -> bytes:
+    return content + (b"" if not content or content.endswith(b"\n") else b"\n")
+
+
+def _first_database(content: bytes) -> int | None:
+    """Return where the statement begins, at the top level, that is or has a database or include."""
+    depth = position = begin = 0
+    for line in content.splitlines(keepends=True):
+        text = line.split(b" #")[0].strip()
+        if depth == 0:
+            begin = position
+        if re.match(rb"(passdb|userdb|!include(_try)?)\b", text):
+            return begin
+        if not text.startswith(b"#"):
+            depth += text.endswith(b"{") - (text == b"}")
+        position += len(line)
+    return None
 
 
 def _directories(steps: Iterable[Step]) -> list[str]:

@@ -3,14 +3,17 @@
 from collections.abc import Iterator
 
 from chatmaild.admin.servers.doveconf import Block, Dovecot
-from chatmaild.admin.servers.postconf import Postfix
+from chatmaild.admin.servers.postconf import Postfix, in_run
+
+LMTP_TCP_PORT = "24"
+"""Where Postfix's lmtp(8) connects to unless told otherwise."""
 
 
 def path(dovecot: Dovecot, listener: Block) -> str:
     """Return the path of the socket; a name without a directory is in base_dir."""
     name = listener.name or listener.get("path")
     base = dovecot.get("base_dir") or "/run/dovecot"
-    return name if name.startswith("/") else f"{base}/{name}"
+    return in_run(name if name.startswith("/") else f"{base}/{name}")
 
 
 def listeners(dovecot: Dovecot, service: str) -> Iterator[tuple[str, Block]]:
@@ -26,9 +29,23 @@ def lmtp_listeners(dovecot: Dovecot) -> list[str]:
 
 
 def delivers(postfix: Postfix, dovecot: Dovecot, transport: str) -> bool:
-    """Whether `transport` leads to Dovecot's LMTP, or to an LMTP server elsewhere."""
+    """Whether `transport` leads to Dovecot's LMTP.
+
+    By TCP, the port tells it from LMTP servers of other programs.
+    """
     path = postfix.lmtp_socket(transport)
-    return path == "" or path in lmtp_listeners(dovecot)
+    return _port(transport) in _ports(dovecot) if path == "" else path in lmtp_listeners(dovecot)
+
+
+def _port(transport: str) -> str:
+    nexthop = transport.partition(":")[2].removeprefix("inet:")
+    host, colon, port = nexthop.rpartition(":")
+    has_port = colon and host.count("[") == host.count("]")     # unlike [2001:db8::1]
+    return port if has_port else LMTP_TCP_PORT
+
+
+def _ports(dovecot: Dovecot) -> set[str]:
+    return {block.get("port") for block in dovecot.service("lmtp").all("inet_listener")} - {"0"}
 
 
 def mode(listener: Block) -> str:

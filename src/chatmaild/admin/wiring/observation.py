@@ -23,6 +23,8 @@ INOTIFY = "/proc/sys/fs/inotify/max_user_instances"
 HOSTS_FILE = "chatmaild-hosts.conf"
 """Our file for Dovecot about the other hosts; 99-chatmaild-hosts.conf in conf.d."""
 
+_INCLUDE = re.compile(r"^[ \t]*!include(?:_try)?[ \t]+(\S+)[ \t]*(?:#.*)?$", re.MULTILINE)
+
 UNITS = "/etc/systemd/system"
 NETWORK_UNITS = tuple(f"{UNITS}/chatmaild-{name}.service.d/network.conf"
                       for name in ("doveauth", "recipients", "expire"))
@@ -139,20 +141,25 @@ def _templates(release: str) -> list[Path]:
 
 def _paths(dovecot: Dovecot) -> list[str]:
     directory = os.path.dirname(dovecot.path)
-    return [dovecot.path, *(str(path) for path in sorted(Path(directory, "conf.d").glob("*.conf"))),
-            *_included(dovecot.path), f"{directory}/chatmaild.conf",
-            f"{directory}/chatmaild-last.conf", f"{directory}/{HOSTS_FILE}", SYSCTL]
+    return [*_with_included([dovecot.path, *sorted(glob.glob(f"{directory}/conf.d/*.conf"))]),
+            f"{directory}/chatmaild.conf", f"{directory}/chatmaild-last.conf",
+            f"{directory}/{HOSTS_FILE}", SYSCTL]
 
 
-def _included(path: str) -> list[str]:
-    """Return the files that dovecot.conf includes, by name or by pattern."""
-    found: list[str] = []
-    for text in _read([path]).values():
-        for line in text.splitlines():
-            if match := re.match(r"[ \t]*!include(?:_try)?[ \t]+(\S+)[ \t]*$", line):
-                pattern = os.path.join(os.path.dirname(path), match[1])
-                found += sorted(glob.glob(pattern)) if re.search(r"[*?[]", pattern) else [pattern]
-    return found
+def _with_included(paths: list[str]) -> list[str]:
+    """Return `paths`, followed by the files that these include, and so on."""
+    found = dict.fromkeys(paths)
+    while paths:
+        patterns = [each for path, text in _read(paths).items() for each in included(path, text)]
+        paths = [path for pattern in patterns for path in sorted(glob.glob(pattern))
+                 if path not in found and os.path.isfile(path)]
+        found |= dict.fromkeys(paths)
+    return list(found)
+
+
+def included(path: str, text: str) -> list[str]:
+    """Return the names and patterns of files that `text`, which is in the file `path`, includes."""
+    return [os.path.join(os.path.dirname(path), name) for name in _INCLUDE.findall(text)]
 
 
 def _read(paths: list[str]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from chatmaild.admin.servers import localmail
 from chatmaild.admin.servers.milters import milters
-from chatmaild.admin.servers.postconf import Service
+from chatmaild.admin.servers.postconf import Service, split
 from chatmaild.admin.wiring import cleanup, reach, routing
 from chatmaild.admin.wiring.changes import Changes
 from chatmaild.admin.wiring.observation import Host
@@ -61,7 +61,7 @@ def plan(host: Host, config: Config, own_address: str = "") -> Iterator[Step | O
                              "milter-missing")
         else:
             continue
-        yield from reach.overrides(host, service)
+        yield from reach.overrides(host, service, service in submission)
         if service in submission:
             yield from cleanup.plan(changes, config, service)
     yield from _lists_of_milters(changes, config)
@@ -187,9 +187,10 @@ def _local_mail(changes: Changes, config: Config) -> Iterator[Step]:
         value.insert(0, "$chat_incoming_filter")
         why.append("no program of this host writes from a chat address")
         cures.append("local-mail")
-    signers = [m.endpoint for m in milters(host.postfix.get("smtpd_milters")) if not m.is_ours]
+    own = host.postfix.get("smtpd_milters")     # each entry may have options
+    signers = [(m.endpoint, entry) for m, entry in zip(milters(own), split(own)) if not m.is_ours]
     asked = {m.endpoint for m in milters(host.postfix.get("non_smtpd_milters")) if not m.is_ours}
-    missing = [endpoint for endpoint in signers if endpoint not in asked]
+    missing = [entry for endpoint, entry in signers if endpoint not in asked]
     if missing:     # the present ones stay, and none is named twice
         value.append(" ".join(missing) if asked else host.raw("smtpd_milters"))
         why.append("bounces of this host are signed like its mail")
@@ -221,7 +222,8 @@ def own_submission(changes: Changes, config: Config, address: str) -> Iterator[S
         for key, value in (("smtpd_milters", "$chat_submission_milters"),
                            ("smtpd_sasl_auth_enable", "yes"), ("smtpd_tls_auth_only", "yes"),
                            ("smtpd_relay_restrictions", "permit_sasl_authenticated,reject"),
-                           ("syslog_name", f"postfix/chat-{port}"), tls, *_sasl(host)):
+                           ("syslog_name", f"postfix/chat-{port}"), tls, *_sasl(host),
+                           *_unhindered(host)):
             yield from changes.option(name, key, value, "submission for chat alone")
         yield from cleanup.own_service(changes, config, name)
     yield from refuse_chat(changes, config)
@@ -235,6 +237,13 @@ def _sasl(host: Host) -> list[tuple[str, str]]:
                  for service in host.postfix.submission_servers()
                  if host.postfix.get("smtpd_sasl_type", service) == "dovecot"), "private/auth")
     return [("smtpd_sasl_type", "dovecot"), ("smtpd_sasl_path", path)]
+
+
+def _unhindered(host: Host) -> list[tuple[str, str]]:
+    """Return the option that undoes what main.cf says for all services, if that is in the way."""
+    words = host.postfix.words("receive_override_options")
+    left = [word for word in words if word not in reach.HINDERING]
+    return [("receive_override_options", ",".join(left))] if left != words else []
 
 
 def refuse_chat(changes: Changes, config: Config) -> Iterator[Step]:
@@ -256,10 +265,6 @@ def refuse_chat(changes: Changes, config: Config) -> Iterator[Step]:
         if not is_own(host, service) and not service.is_port_25:
             yield from changes.option(service.name, "smtpd_data_restrictions",
                                       "$chat_data_restrictions", why)
-            for name, ours in (("smtpd_milters", "$chat_submission_milters"),
-                               ("cleanup_service_name", cleanup.OURS),
-                               ("smtpd_sasl_authenticated_header", "yes")):
-                if name != "smtpd_sasl_authenticated_header" or cleanup.OURS in host.options.get(
-                        service.name, {}).get("cleanup_service_name", ""):
-                    yield from changes.no_option(service.name, name, ours,
-                                                 "ordinary mail does not meet our filter")
+            yield from changes.no_option(service.name, "smtpd_milters", "$chat_submission_milters",
+                                         "ordinary mail does not meet our filter")
+            yield from cleanup.give_back(changes, service.name)

@@ -9,6 +9,13 @@ from chatmaild.admin.wiring.steps import Obstacle
 QUEUE = "/var/spool/postfix"
 """Where the units of our filters put their sockets, in the folder chatmaild."""
 
+HINDERING = {
+    "no_milters": "no filter is asked here",
+    "no_header_body_checks": "the Received line with the address of a chat user's device stays, "
+                             "and that of others names their login",
+}
+"""Words of receive_override_options, and what they do to submissions."""
+
 
 def sockets(host: Host) -> Iterator[Obstacle]:
     """Find a queue directory without our sockets: each message would be put off with 451."""
@@ -25,14 +32,18 @@ def sockets(host: Host) -> Iterator[Obstacle]:
                    "socket")
 
 
-def overrides(host: Host, service: Service) -> Iterator[Obstacle]:
-    """Find settings with which `service` shows a milter nothing, or no more than commands."""
+def overrides(host: Host, service: Service, has_logins: bool) -> Iterator[Obstacle]:
+    """Find settings by which `service` evades our filter, or shows it no more than commands.
+
+    `has_logins`: whether clients log in there, whose Received line a header check takes out.
+    """
     place = f"{host.master_cf}: {service.name}"
     words = host.postfix.words("receive_override_options", service)
-    if "no_milters" in words:
-        left = ",".join(word for word in words if word != "no_milters")
-        yield Obstacle(place, "receive_override_options has no_milters: no filter is asked here",
-                       f"postconf -P '{service.name}/receive_override_options={left}'")
+    for word, effect in HINDERING.items():
+        if word in words and (has_logins or word == "no_milters"):
+            left = ",".join(word for word in words if word not in HINDERING)
+            yield Obstacle(place, f"receive_override_options has {word}: {effect}",
+                           f"postconf -P '{service.name}/receive_override_options={left}'")
     proxy = host.postfix.get("smtpd_proxy_filter", service)
     if proxy:
         yield Obstacle(place, f"smtpd_proxy_filter = {proxy}: Postfix then shows milters neither "
