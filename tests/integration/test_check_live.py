@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from rig.dovecot import SHARED_24
+from rig.files import kept
 from rig.until import until
 
 OLD = subprocess.run(["dovecot", "--version"], capture_output=True,
@@ -159,6 +160,31 @@ def test_lmtp_that_does_not_know_ordinary_users_any_more(host):
         host.run("postconf", "-X", "mailbox_transport")
         restart_dovecot(host)
     assert "live-ordinary" not in levels(host)
+
+
+def test_a_proxy_and_a_format_for_one_domain_are_no_faults(host):
+    """As some hosts have it: all users get in, and get their mail."""
+    conf = Path("/etc/dovecot/conf.d/99-zz-test.conf")
+    conf.write_text("protocol lmtp {\n  auth_username_format = "
+                    "%{if;%Ld;eq;chat.example.org;%Lu;%{if;%Ld;eq;example.org;%Ln;%Lu}}\n}\n"
+                    if OLD else "")
+    name = "127.0.0.1:10465/inet"
+    with kept(Path("/etc/postfix/main.cf")), kept(Path("/etc/postfix/master.cf")):
+        host.run("postconf", "-e", "mailbox_transport=lmtp:unix:private/dovecot-lmtp")
+        host.run("postconf", "-M", f"{name}=127.0.0.1:10465 inet n - y - - smtpd")
+        host.run("postconf", "-P", *(f"{name}/{option}" for option in (
+            "smtpd_upstream_proxy_protocol=haproxy", "smtpd_tls_wrappermode=yes",
+            "smtpd_sasl_auth_enable=yes", "smtpd_milters=$chat_submission_milters",
+            "smtpd_sasl_authenticated_header=yes", "cleanup_service_name=chat-cleanup",
+            "smtpd_relay_restrictions=permit_sasl_authenticated,reject")))
+        restart_dovecot(host)
+        found = json.loads(host.chatmaild("check", "--live", "--json", check=False).stdout)
+        conf.unlink()
+    restart_dovecot(host)
+    bad = {f["code"] for f in found["findings"] if f["level"] == "failure"}
+    tried = {f["code"]: f["level"] for f in found["findings"] if "10465" in f["place"]}
+    assert not bad & {"live-ordinary", "live-submission", "live-refusal"}
+    assert tried["live-cleartext"] == tried["live-delivery"] == "ok"
 
 
 def test_nothing_is_left(host):

@@ -136,17 +136,20 @@ def test_what_local_conf_sets_later_is_no_way_out(unwired):
 
 
 def test_what_has_no_effect_is_taken_back(unwired):
-    """A file that nobody would think of sets the same again."""
-    odd = Path("/etc/dovecot/odd.conf")
-    odd.write_text("protocol lmtp {\n  auth_username_format = %n\n}\n".replace(
-        "%n", "%Ln" if is_23() else "%{user | username | lower}"))
+    """Somebody has our last file read first, where what the host sets comes later."""
+    main, ours = Path("/etc/dovecot/dovecot.conf"), Path("/etc/dovecot/chatmaild-last.conf")
     later = Path("/etc/dovecot/conf.d/99-zzz.conf")
-    later.write_text("!include ../odd.conf\n")
-    before = configuration()
-    done = unwired.chatmaild("wire", "--apply", check=False)
-    after = configuration()
-    later.unlink()
-    odd.unlink()
+    with kept(main):
+        ours.write_text("")
+        replace(main, main.read_text().replace("!include conf.d/*.conf",
+                                               f"!include {ours}\n!include conf.d/*.conf"))
+        later.write_text("protocol lmtp {\n  auth_username_format = %n\n}\n".replace(
+            "%n", "%Ln" if is_23() else "%{user | username | lower}"))
+        before = configuration()
+        done = unwired.chatmaild("wire", "--apply", check=False)
+        after = configuration()
+        later.unlink()
+        ours.unlink()
     assert done.returncode == 1 and "everything was taken back" in done.stderr
     assert after == before
 

@@ -183,6 +183,42 @@ def submissions(name, value):
     return its_postfix
 
 
+def test_a_value_with_blanks_gets_a_parameter_of_its_own():
+    """postconf takes no blanks in an option."""
+    owners = "inline:{ a@example.org=a }"
+    its_postfix = with_parameters(submissions("smtpd_sender_login_maps", owners),
+                                  smtpd_sender_restrictions="reject_sender_login_mismatch")
+    found = changes(host("trixie", postfix_host=its_postfix,
+                         options={"cleanup/unix": {"always_bcc": "a b"}}))
+    assert found["submission/inet/smtpd_sender_login_maps"] == (
+        "$chat_submission_smtpd_sender_login_maps")
+    assert found["chat_submission_smtpd_sender_login_maps"] == f"$chat_login_maps, {owners}"
+    assert found["chat_chat_cleanup_always_bcc"] == "a b"
+    assert not [name for name, now in found.items() if "/inet/" in name and " " in now]
+
+
+def test_an_option_that_postconf_misreads_stands_in_the_way():
+    for text, obstacles in (("a unix n - n - - smtp -ox=/post -v", 1), ("#a -ox=y\nb -o x=y", 0),
+                            ("a unix n - n - - smtp\n  -o { x = y }\n", 0)):
+        plan = planning.plan(host("trixie", files={"/etc/postfix/master.cf": text}), CONFIG)
+        assert len(plan.obstacles) == obstacles
+
+
+@pytest.mark.parametrize("pattern, key", [
+    ("/^.*@(.*)$/", "chat_transport"), (r"/@chat\.example\.org$/", None)])
+def test_a_pattern_of_transport_maps_that_catches_everybody(pattern, key):
+    table = f"regexp:{{ {pattern} smtp:[192.0.2.1] }}"
+    its_postfix = with_parameters(postfix("trixie", "ordinary"), transport_maps=table)
+    plan = planning.plan(host("trixie", postfix_host=its_postfix, main={"transport_maps": table}),
+                         CONFIG)
+    found = {step.name: step.now for step in plan.steps}
+    assert bool(plan.obstacles) is (key is None)
+    if key:
+        assert found["transport_maps"] == f"$chat_transport, {table}"
+        assert found[key] == (r"regexp:{ { /@(chat\.example\.org)$$/ "
+                              "lmtp:unix:private/dovecot-lmtp } }")
+
+
 def test_a_cleanup_service_that_submissions_share_is_copied():
     its_postfix = with_option(submissions("cleanup_service_name", "pre-cleanup"), "smtp/inet",
                               "cleanup_service_name", "pre-cleanup")

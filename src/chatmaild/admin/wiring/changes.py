@@ -1,9 +1,16 @@
 """Makes the steps on Postfix that are still needed."""
 
+import re
 from collections.abc import Iterator
 
 from chatmaild.admin.wiring.observation import Host
 from chatmaild.admin.wiring.steps import Kind, Step
+
+
+def identifier(service: str) -> str:
+    """Return a name for a service, such as ``smtp/inet``, that may be part of a parameter's name.
+    """
+    return re.sub(r"\W+", "_", service.rpartition("/")[0]).strip("_").lower()
 
 
 class Changes:
@@ -23,7 +30,14 @@ class Changes:
 
     def option(self, service: str, name: str, value: str, why: str,
                cures: tuple[str, ...] = ()) -> Iterator[Step]:
-        """Set an ``-o`` option of a service in master.cf, unless it has the value."""
+        """Set an ``-o`` option of a service in master.cf, unless it has the value.
+
+        postconf(1) takes no blanks there, so a value with blanks gets a parameter of its own.
+        """
+        if len(value.split()) > 1:
+            parameter = f"chat_{identifier(service)}_{name}"
+            yield from self.parameter(parameter, value, why, cures)
+            value = f"${parameter}"
         was = self.host.options.get(service, {}).get(name)
         yield from self._make(Kind.OPTION, self.host.master_cf, f"{service}/{name}", was, was,
                               value, why, cures)

@@ -47,7 +47,8 @@ class Host:
     options: Mapping[str, Mapping[str, str]]
     """The ``-o`` options of each service, nothing expanded."""
     files: Mapping[str, str]
-    """Text of the files of Dovecot and of the kernel's limits; one that is missing is left out."""
+    """Text of master.cf, and of the files of Dovecot, systemd and the kernel's limits; one that is
+    missing is left out."""
     templates: Mapping[str, str]
     """The files that we have for this release of Dovecot, by name."""
     inotify: int | None = None
@@ -118,7 +119,8 @@ def _instance(postfix: Postfix, dovecot: Dovecot) -> Host:
         defaults=postconf.parse_parameters(postconf.run(["postconf", *where, "-d"])),
         lines={name: _without_options(line) for name, line in lines.items()},
         options=options,
-        files=_read([*_paths(dovecot), f"{postfix.directory}/{HOMES}", *NETWORK_UNITS]),
+        files=_read([*_paths(dovecot), f"{postfix.directory}/master.cf",
+                     f"{postfix.directory}/{HOMES}", *NETWORK_UNITS]),
         templates={path.name: path.read_text() for path in _templates(release)},
         inotify=granted_inotify(),
         has_sockets=os.path.isdir(f"{postfix.get('queue_directory')}/chatmaild"),

@@ -1,13 +1,12 @@
 """Plans the changes to Postfix: it asks our filters and hands chat mail to Dovecot."""
 
-import re
 from collections.abc import Iterator
 
 from chatmaild.admin.servers import localmail
 from chatmaild.admin.servers.milters import milters
 from chatmaild.admin.servers.postconf import Service, split
 from chatmaild.admin.wiring import cleanup, reach, routing
-from chatmaild.admin.wiring.changes import Changes
+from chatmaild.admin.wiring.changes import Changes, identifier
 from chatmaild.admin.wiring.observation import Host
 from chatmaild.admin.wiring.steps import Obstacle, Step
 from chatmaild.config.config import Config
@@ -39,6 +38,7 @@ def plan(host: Host, config: Config, own_address: str = "") -> Iterator[Step | O
     `own_address`: chat gets submission services there, and ordinary ones are left alone.
     """
     changes = Changes(host)
+    yield from reach.options(host)
     submission = [s for s in host.postfix.submission_servers() if not is_own(host, s)]
     has_own = bool(own_address) or _has_own_submission(host)
     if not submission and not has_own:
@@ -114,7 +114,7 @@ def _asks(changes: Changes, service: Service, common: str, ours: str,
     value = f"${common}"
     own = host.options.get(service.name, {}).get("smtpd_milters")
     if own is not None and own != value:
-        name = f"chat_{identifier(service)}_service_milters"
+        name = f"chat_{identifier(service.name)}_service_milters"
         yield from changes.parameter(name, f"{ours} {own}".strip(),
                                      f"what {service.name} asks now, ours first", (code,))
         value = f"${name}"
@@ -130,11 +130,6 @@ def _protocol(changes: Changes, service: Service) -> Iterator[Step]:
             why, cures = "our filter needs it; others agree on less", ("milter-protocol",)
             yield from (changes.option(where, "milter_protocol", "6", why, cures) if where else
                         changes.parameter("milter_protocol", "6", why, cures))
-
-
-def identifier(service: Service) -> str:
-    """Return a name for `service` that may be part of a parameter's name."""
-    return re.sub(r"\W+", "_", service.address).strip("_").lower()
 
 
 def _lists_of_milters(changes: Changes, config: Config) -> Iterator[Step]:

@@ -1,5 +1,6 @@
 """What of the host's keeps Postfix from asking our filters at all: lines that only people mend."""
 
+import re
 from collections.abc import Iterator
 
 from chatmaild.admin.servers.postconf import Service
@@ -30,6 +31,14 @@ def sockets(host: Host) -> Iterator[Obstacle]:
                    "all mail", f"have systemd make them there:{lines}\n"
                    "systemctl restart chatmaild-filtermail.socket chatmaild-filtermail-incoming."
                    "socket")
+
+
+def options(host: Host) -> Iterator[Obstacle]:
+    """Find an option that Postfix understands, but postconf(1), with which we edit, does not."""
+    match = re.search(r"^(?!#).*\s(-o[^\s{]\S*)", host.files.get(host.master_cf, ""), re.MULTILINE)
+    if match:
+        yield Obstacle(host.master_cf, f"{match[1]}: postconf misreads an option that follows -o "
+                       "without a blank", f"-o {match[1].removeprefix('-o')}")
 
 
 def overrides(host: Host, service: Service, has_logins: bool) -> Iterator[Obstacle]:

@@ -53,12 +53,14 @@ def _elsewhere(host: Host, domain: str) -> Iterator[Obstacle]:
 
 def _transport(changes: Changes, config: Config) -> Iterator[Step | Obstacle]:
     host = changes.host
-    lost, by_table = [], False
+    lost, by_table, by_pattern = [], False, False
     for domain in config.mail_domains:
         key, transport = host.postfix.way(domain)
         if listeners.delivers(host.postfix, host.dovecot, transport):
             continue
-        if domain in key and "chat_transport" not in host.main:
+        catches_all = "@" in key and _catches_all(host, config)
+        by_pattern = by_pattern or catches_all
+        if domain in key and "chat_transport" not in host.main and not catches_all:
             yield Obstacle(f"{host.main_cf}: transport_maps",
                            f"{domain} goes to {transport} there, not to Dovecot by LMTP",
                            f"take {domain} out of the table")
@@ -75,7 +77,10 @@ def _transport(changes: Changes, config: Config) -> Iterator[Step | Obstacle]:
             yield from changes.parameter("virtual_transport", way, why, ("transport",))
     elif lost:
         pairs = " ".join(f"{{ {domain} = {way} }}" for domain in config.mail_domains)
-        yield from changes.parameter("chat_transport", f"inline:{{ {pairs} }}", why, ("transport",))
+        names = "|".join(domain.replace(".", r"\.") for domain in config.mail_domains)
+        yield from changes.parameter(
+            "chat_transport", f"regexp:{{ {{ /@({names})$$/ {way} }} }}" if by_pattern
+            else f"inline:{{ {pairs} }}", why, ("transport",))
         first = ["$chat_transport"]
     last = [homes_table(host)] if config.directory else []
     yield from _tables(changes, first, last)
@@ -92,6 +97,15 @@ def _tables(changes: Changes, first: list[str], last: list[str]) -> Iterator[Ste
             "chat mail goes to Dovecot by LMTP; that of other domains as before" if first else
             "the directory says which chat accounts live elsewhere",
             (*(["transport"] if first else []), *(["directory-transport"] if last else [])))
+
+
+def _catches_all(host: Host, config: Config) -> bool:
+    """Whether a pattern of transport_maps leads everybody somewhere, by their whole address.
+
+    Only a pattern of ours comes before it; on one of several hosts that would hide our other table.
+    """
+    return not config.directory and bool(
+        host.postfix.look_up("transport_maps", f"{PROBE}@{PROBE}.invalid"))
 
 
 def homes_table(host: Host) -> str:
