@@ -99,6 +99,12 @@ def _incoming(postfix: Postfix, config: Config, service: Service) -> Iterator[Fi
 def _submission(postfix: Postfix, config: Config, service: Service) -> Iterator[Finding]:
     yield from _login(postfix, service)
     yield from _message_size(postfix, config, service)
+    word = "no_header_body_checks"
+    if word in postfix.words("receive_override_options", service):
+        yield failure("received", f"{_place(postfix, service)}: receive_override_options",
+                      f"has {word}: {reach.HINDERING[word]}",
+                      f"receive_override_options = {_without(postfix, service, word)}")
+        return
     for name in config.mail_domains:
         yield from _received(postfix, service, name)
 
@@ -248,12 +254,6 @@ def _received(postfix: Postfix, service: Service, domain: str) -> Iterator[Findi
     """Check that chat users' mail loses the Received line with the client's address."""
     cleanup = postfix.service((postfix.get("cleanup_service_name", service) or "cleanup") + "/unix")
     place = f"{_place(postfix, service)}: header_checks"
-    word = "no_header_body_checks"
-    if word in postfix.words("receive_override_options", service):
-        yield failure("received", place, f"receive_override_options has {word}: "
-                      + reach.HINDERING[word],
-                      f"receive_override_options = {_without(postfix, service, word)}")
-        return
     login = (f"{PROBE}@{domain}"
              if postfix.is_on("smtpd_sasl_authenticated_header", service) else "")
     header = received(login)
