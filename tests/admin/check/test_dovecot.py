@@ -33,7 +33,7 @@ def judge(tmp_path):
 
 def mail(release, state="wired", edit=lambda text: text, kernel=8192, config=CONFIG, accounts=0):
     host = dovecot(release, state, edit)
-    return bad(check_mail.check(host, config, lambda path: kernel,
+    return bad(check_mail.check(host, config, lambda: kernel,
                                 lambda directory: ["someone"] * accounts))
 
 

@@ -1,9 +1,14 @@
 """Where `check --live` connects to."""
 
+import dataclasses
+import getpass
+
 import pytest
+from captured import CONFIG
 
 from chatmaild.admin.check import visitor
 from chatmaild.admin.servers import doveconf
+from chatmaild.errors import ChatmaildError
 
 
 @pytest.mark.parametrize("host, listens_at, expected", [
@@ -33,3 +38,14 @@ def test_imap_is_asked_where_clients_connect_themselves(listeners, expected):
     text = text.replace(" haproxy", "\nhaproxy")
     its_dovecot = doveconf.interpret(f"# 2.3.19 (x)\nservice imap-login {{\n{text}}}\n")
     assert visitor.imap_at("localhost", its_dovecot) == ("localhost", expected)
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyError("disk full")])
+def test_what_fails_in_the_child_is_told(error):
+    """Also a mistake of ours: the account would be missing, and the check go on with it."""
+    me = dataclasses.replace(CONFIG, mail_user=getpass.getuser())
+
+    def work():
+        raise error
+    with pytest.raises(ChatmaildError, match="disk full"):
+        visitor.as_owner(me, work)

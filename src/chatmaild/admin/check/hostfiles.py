@@ -70,12 +70,3 @@ def entries(directory: str) -> list[str]:
     with contextlib.suppress(OSError):
         return os.listdir(directory)
     return []
-
-
-def first_integer(path: str) -> int | None:
-    """Return the number in a file below /proc/sys; None if there is no such file."""
-    try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            return int(file.read().split()[0])
-    except (OSError, ValueError, IndexError):
-        return None

@@ -8,7 +8,7 @@ from chatmaild.admin.check.findings import Finding, failure, ok, warning
 from chatmaild.admin.servers.doveconf import Block, Dovecot
 from chatmaild.admin.servers.usernames import keeps_domain
 from chatmaild.admin.wiring import kernel as limits, listeners
-from chatmaild.admin.wiring.observation import INOTIFY, SYSCTL
+from chatmaild.admin.wiring.observation import INOTIFY, SYSCTL, granted_inotify
 from chatmaild.admin.wiring.severalhosts import LMTP_PORT
 from chatmaild.config.config import Config
 
@@ -22,7 +22,7 @@ MANY_CLIENTS = 1000
 def check(
     dovecot: Dovecot,
     config: Config,
-    kernel: Callable[[str], int | None] = hostfiles.first_integer,
+    granted: Callable[[], int | None] = granted_inotify,
     entries: Callable[[str], list[str]] = hostfiles.entries,
 ) -> Iterator[Finding]:
     """Yield findings about delivery, capabilities and limits."""
@@ -37,7 +37,7 @@ def check(
     yield from _login_processes(dovecot)
     yield from _imap_processes(dovecot, sum(
         len(entries(f"{config.mailboxes_dir}/{domain}")) for domain in config.mail_domains))
-    yield from _inotify(kernel(INOTIFY), limits.wanted(dovecot))
+    yield from _inotify(granted(), limits.wanted(dovecot))
 
 
 def _inotify(granted: int | None, wanted: int) -> Iterator[Finding]:

@@ -117,8 +117,8 @@ def as_owner(config: Config, work: Callable[[], object]) -> None:
         try:
             privileges.become(config.mail_user)
             work()
-        except (ChatmaildError, OSError) as error:
-            os.write(writer, str(error).encode()[:4096])
+        except Exception as error:      # the parent tells it
+            os.write(writer, (str(error) or type(error).__name__).encode()[:4096])
         finally:
             os._exit(0)
     os.close(writer)

@@ -8,12 +8,12 @@ import re
 from collections.abc import Iterator
 
 from chatmaild.accounts.directoryrows import Node
-from chatmaild.admin.servers.doveconf import Block, Dovecot
+from chatmaild.admin.servers.doveconf import Dovecot
 from chatmaild.admin.servers.postconf import HOMES
-from chatmaild.admin.wiring import dovecot
+from chatmaild.admin.wiring import dovecot, listeners
 from chatmaild.admin.wiring.changes import Changes
 from chatmaild.admin.wiring.observation import HOSTS_FILE, NETWORK_UNITS, Host
-from chatmaild.admin.wiring.steps import Kind, Obstacle, Step
+from chatmaild.admin.wiring.steps import Kind, Obstacle, Step, same_settings
 from chatmaild.config.config import Config
 
 LMTP_PORT = "24"
@@ -85,13 +85,9 @@ def _table(host: Host, config: Config) -> Iterator[Step]:
     path = f"{host.postfix.directory}/{HOMES}"
     was = host.files.get(path)
     now = _HOMES.format(", ".join(config.mail_domains))
-    if was is None or _settings(was) != _settings(now):
+    if was is None or not same_settings(was, now):
         yield Step(Kind.FILE, path, "", was, now, "Postfix asks where an account lives",
                    ("directory-transport",))
-
-
-def _settings(text: str) -> list[str]:
-    return sorted(line for line in text.splitlines() if line and line[0] != "#")
 
 
 # ---- Dovecot ------------------------------------------------------------------------------------
@@ -163,14 +159,9 @@ def _listener(host: Host, own: Node) -> Iterator[str]:
 
 def listens(server: Dovecot, ip: str) -> bool:
     """Whether a listener of the host's own takes what comes to `ip` from other hosts."""
-    return any(_reaches(listener, ip)
+    return any({ip, "*", "::"} & set(listeners.addresses(server, listener))
                for listener in server.service("lmtp").all("inet_listener")
                if listener.get("port") == LMTP_PORT and listener.name != LISTENER)
-
-
-def _reaches(listener: Block, ip: str) -> bool:
-    words = (listener.get("address") or listener.get("listen")).replace(",", " ").split()
-    return not words or ip in words or "*" in words or "::" in words
 
 
 # ---- Postfix and systemd ------------------------------------------------------------------------
