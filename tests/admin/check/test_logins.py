@@ -1,7 +1,7 @@
 """What keeps chat users out before our passdb is asked."""
 
 import pytest
-from captured import RELEASES, bad, dovecot, postfix, with_option, with_parameters
+from captured import CONFIG, RELEASES, bad, dovecot, postfix, with_option, with_parameters
 
 from chatmaild.admin.check import logins
 from chatmaild.admin.servers import doveconf
@@ -60,7 +60,7 @@ def test_processes_that_may_ask_about_logins(release, limit, expected):
 def judge_postfix(host, mechanisms="plain"):
     host_dovecot = dovecot("trixie")
     host_dovecot.tree.values["auth_mechanisms"] = mechanisms
-    return bad(logins.of_postfix(host, host_dovecot))
+    return bad(logins.of_postfix(host, host_dovecot, CONFIG))
 
 
 FILTERED, HIDDEN = {"sasl-filter": "failure"}, {"ehlo-keywords": "failure"}

@@ -7,7 +7,7 @@ from captured import (
     CONFIG, DOMAIN, RELEASES, bad, dovecot, postfix, tables, with_option, with_parameters,
 )
 
-from chatmaild.admin.check import delivery, postfix as check_postfix
+from chatmaild.admin.check import delivery, logins, policyservers, postfix as check_postfix
 from chatmaild.admin.servers.doveconf import Block
 from chatmaild.admin.servers.postconf import PostfixError, Service, split
 
@@ -319,6 +319,13 @@ def test_a_service_that_takes_nothing_from_chat_users_need_not_ask_us(release):
                        "smtpd_data_restrictions", refuses)
     found = [f for f in check_postfix.check(host, CONFIG) if "submission/inet" in f.place]
     assert [f.code for f in found] == ["refuses-chat"]
+    for name, value in (("smtpd_sender_restrictions", "reject_sender_login_mismatch"),
+                        ("smtpd_tls_req_ccert", "yes"),
+                        ("smtpd_recipient_restrictions", "check_policy_service inet:127.0.0.1:9")):
+        host = with_option(host, "submission/inet", name, value)
+    found = [*delivery.check(host, dovecot(release), CONFIG),
+             *logins.of_postfix(host, None, CONFIG), *policyservers.check(host, CONFIG)]
+    assert not [f for f in found if "submission/inet" in f.place]
 
 
 def test_local_mail_where_our_filter_could_not_tell_who_it_is_from(release):

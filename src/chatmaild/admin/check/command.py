@@ -145,7 +145,7 @@ def _servers(
         yield from copies.check(postfix, config)
         yield from diversions.check(postfix, config)
         yield from policyservers.check(postfix, config)
-        yield from logins.of_postfix(postfix, dovecot)
+        yield from logins.of_postfix(postfix, dovecot, config)
         yield from passwords.of_postfix(postfix)
     if dovecot is not None:
         yield from check_dovecot.check(dovecot, config)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from chatmaild.admin.check.findings import Finding, failure, ok, warning
+from chatmaild.admin.check.postfix import chat_servers
 from chatmaild.admin.servers.doveconf import Dovecot
 from chatmaild.admin.servers.postconf import PROBE, Postfix, PostfixError
 from chatmaild.admin.wiring import listeners, rewriting, senders
@@ -18,7 +19,7 @@ def check(postfix: Postfix, dovecot: Dovecot | None, config: Config) -> Iterator
     """Yield findings about routing, tables and delimiters of the chat domains."""
     for domain in config.mail_domains:
         try:
-            yield from _domain(postfix, dovecot, domain)
+            yield from _domain(postfix, dovecot, domain, config)
         except PostfixError as error:
             yield failure("table", f"{postfix.directory}/main.cf", str(error),
                           "repair the table, or take it out of main.cf")
@@ -27,7 +28,8 @@ def check(postfix: Postfix, dovecot: Dovecot | None, config: Config) -> Iterator
         yield from _login_socket(postfix, dovecot)
 
 
-def _domain(postfix: Postfix, dovecot: Dovecot | None, domain: str) -> Iterator[Finding]:
+def _domain(postfix: Postfix, dovecot: Dovecot | None, domain: str,
+            config: Config) -> Iterator[Finding]:
     place = f"{postfix.directory}/main.cf"
     others = [name for name in ("mydestination", "virtual_alias_domains")
               if postfix.lists(name, domain)]
@@ -50,7 +52,7 @@ def _domain(postfix: Postfix, dovecot: Dovecot | None, domain: str) -> Iterator[
     yield from _transport(postfix, dovecot, domain, classes[0])
     yield from _recipients(postfix, domain, classes[0])
     yield from _aliases(postfix, domain)
-    yield from _senders(postfix, domain)
+    yield from _senders(postfix, domain, config)
 
 
 def _added(postfix: Postfix, name: str, word: str) -> str:
@@ -164,9 +166,9 @@ def _rewritten(name: str, place: str, key: str, domain: str, target: str) -> Fin
                    f"take {key} out of the table")
 
 
-def _senders(postfix: Postfix, domain: str) -> Iterator[Finding]:
+def _senders(postfix: Postfix, domain: str, config: Config) -> Iterator[Finding]:
     """May a chat user who has logged in send under their address?"""
-    for service in postfix.submission_servers():
+    for service in chat_servers(postfix, config):
         if used := senders.refused_by(postfix, service, domain):
             escaped = domain.replace(".", r"\.")
             yield failure(

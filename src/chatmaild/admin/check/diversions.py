@@ -8,6 +8,7 @@ import ipaddress
 from collections.abc import Iterator
 
 from chatmaild.admin.check.findings import Finding, failure, warning
+from chatmaild.admin.check.postfix import chat_servers
 from chatmaild.admin.servers.postconf import PROBE, Postfix, PostfixError, has_patterns
 from chatmaild.config.config import Config
 
@@ -24,7 +25,7 @@ _LOST = {
 
 def check(postfix: Postfix, config: Config) -> Iterator[Finding]:
     """Yield a finding for each table that does something to chat mail."""
-    submission = postfix.submission_servers()
+    submission = chat_servers(postfix, config)
     found: dict[str, Finding] = {}
     for service in postfix.servers():
         for _, word, table in postfix.restrictions(service, service in submission):

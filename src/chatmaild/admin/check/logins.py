@@ -5,8 +5,10 @@ from collections.abc import Iterable, Iterator
 from chatmaild.admin.check import exemptions
 from chatmaild.admin.check.dovecot import NAMES, is_ours
 from chatmaild.admin.check.findings import Finding, failure, warning
+from chatmaild.admin.check.postfix import chat_servers
 from chatmaild.admin.servers.doveconf import Block, Dovecot
 from chatmaild.admin.servers.postconf import Postfix, PostfixError, Service, split
+from chatmaild.config.config import Config
 
 PROTOCOLS = {"passdb": ("imap", "smtp"), "userdb": ("imap", "lmtp")}
 """For which of Dovecot's protocols we answer; Postfix checks logins as smtp."""
@@ -70,10 +72,10 @@ def _connections(dovecot: Dovecot) -> Iterator[Finding]:
                       f"service auth {{\n  client_limit = {wanted}\n}}")
 
 
-def of_postfix(postfix: Postfix, dovecot: Dovecot | None) -> Iterator[Finding]:
+def of_postfix(postfix: Postfix, dovecot: Dovecot | None, config: Config) -> Iterator[Finding]:
     """Yield findings about services that let clients log in, but not with a password, or not all.
     """
-    for service in postfix.submission_servers():
+    for service in chat_servers(postfix, config):
         place = f"{postfix.directory}/master.cf: {service.name}"
         options = postfix.words("smtpd_sasl_tls_security_options", service)
         if "noplaintext" in options:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from chatmaild.admin.check import diversions
 from chatmaild.admin.check.exemptions import ANYWHERE
 from chatmaild.admin.check.findings import Finding, failure, ok, unseen
+from chatmaild.admin.check.postfix import chat_servers
 from chatmaild.admin.servers.milters import milters
 from chatmaild.admin.servers.postconf import PROBE, Postfix, Restriction, Service
 from chatmaild.config.config import Config
@@ -41,7 +42,7 @@ def check(
 ) -> Iterator[Finding]:
     """Yield a finding for each server. `ask` returns the action or raises OSError."""
     asked: set[Question] = set()
-    for service in postfix.submission_servers():
+    for service in chat_servers(postfix, config):
         for restriction in postfix.restrictions(service):
             if restriction.word != "check_policy_service" or not restriction.argument:
                 continue

@@ -52,6 +52,12 @@ def takes_nothing(postfix: Postfix, config: Config, service: Service) -> bool:
         return False
 
 
+def chat_servers(postfix: Postfix, config: Config) -> list[Service]:
+    """Return the services where chat users log in and send."""
+    return [service for service in postfix.submission_servers()
+            if not takes_nothing(postfix, config, service)]
+
+
 def _place(postfix: Postfix, service: Service) -> str:
     return f"{postfix.directory}/master.cf: {service.name}"
 
