@@ -4,15 +4,19 @@ Faults are made in copies of the configuration that the servers run on, or in wh
 looks at, so that the host stays in order for the next test.
 """
 
+import contextlib
 import json
 import os
 import re
 import shutil
+import socketserver
+import threading
 from pathlib import Path
 
 import dnsservers
 import pytest
-from rig.files import replace
+from rig.files import kept, replace
+from rig.host import PASSWORD
 from rig.until import until
 
 EXPECTED_WARNINGS = {
@@ -137,6 +141,44 @@ def test_copies_of_one_persons_mail(host, postfix):
     assert check(host, "--postfix", copy) == {"copies": "warning"}
     assert f"copies of the mail of {person} go to archive@example.org" in host.chatmaild(
         "check", "--problems", "--postfix", copy).stdout
+
+
+@pytest.fixture
+def policies(host):
+    """A policy server that Postfix asks; what it says is the last of this list."""
+    said = ["DUNNO"]
+
+    class Session(socketserver.StreamRequestHandler):
+        def handle(self):
+            for line in self.rfile:
+                if line == b"\n":
+                    self.wfile.write(f"action={said[-1]}\n\n".encode())
+
+    with contextlib.ExitStack() as at_the_end:
+        server = at_the_end.enter_context(
+            socketserver.ThreadingTCPServer(("127.0.0.1", 0), Session))
+        server.block_on_close = False
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        at_the_end.callback(server.shutdown)
+        at_the_end.callback(host.reload_postfix)
+        at_the_end.enter_context(kept("/etc/postfix/main.cf"))
+        host.run("postconf", "-e", "smtpd_recipient_restrictions="
+                 f"check_policy_service inet:127.0.0.1:{server.server_address[1]}")
+        host.reload_postfix()
+        yield said
+
+
+@pytest.mark.parametrize("action, code, expected", [
+    ("DUNNO", 250, {}),
+    ("DEFER_IF_PERMIT Greylisted", 450, {"policy-server": "failure"}),
+])
+def test_what_a_policy_server_says_is_what_chat_users_meet(host, policies, action, code, expected):
+    policies.append(action)
+    person = host.new_person()
+    with host.smtp(person, PASSWORD) as smtp:
+        smtp.mail(person)
+        assert smtp.rcpt("alice@example.org")[0] == code
+    assert check(host) == expected
 
 
 def test_a_service_that_logs_whole_sessions(host, postfix):

@@ -408,6 +408,17 @@ def test_chat_gets_services_of_its_own_where_there_are_none():
     assert "/private/auth {" in found[f"/etc/dovecot/conf.d/{FIRST}"]
 
 
+def test_who_logs_in_at_chats_own_services_owns_the_address():
+    """What main.cf demands holds there too; what one ordinary service demands does not."""
+    strict = {"smtpd_sender_restrictions": "reject_sender_login_mismatch"}
+    nobody = with_parameters(postfix("trixie", "stock"), smtpd_sasl_auth_enable="no", **strict)
+    found = changes(host("trixie", postfix_host=nobody, main=strict), own_address="192.0.2.7")
+    assert found["smtpd_sender_login_maps"] == "$chat_login_maps"
+    ordinary = with_option(postfix("trixie", "ordinary"), "submission/inet", *strict.popitem())
+    found = changes(host("trixie", postfix_host=ordinary), own_address="192.0.2.7")
+    assert "smtpd_sender_login_maps" not in found
+
+
 @pytest.mark.parametrize("address", ["2001:db8::7", "[2001:db8::7]"])
 def test_services_of_its_own_at_an_ipv6_address_are_named_in_brackets(address):
     plan = planning.plan(host("trixie"), CONFIG, address)

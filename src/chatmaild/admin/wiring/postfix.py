@@ -39,8 +39,10 @@ def plan(host: Host, config: Config, own_address: str = "") -> Iterator[Step | O
     """
     changes = Changes(host)
     yield from reach.options(host)
-    submission = [s for s in host.postfix.submission_servers() if not is_own(host, s)]
-    has_own = bool(own_address) or _has_own_submission(host)
+    servers = host.postfix.submission_servers()
+    own = [service for service in servers if is_own(host, service)]
+    submission = [service for service in servers if service not in own]
+    has_own = bool(own_address or own)
     if not submission and not has_own:
         yield Obstacle(host.master_cf, "no service lets clients log in, so nobody can send",
                        NO_SUBMISSION)
@@ -65,6 +67,8 @@ def plan(host: Host, config: Config, own_address: str = "") -> Iterator[Step | O
         if service in submission:
             yield from cleanup.plan(changes, config, service)
     yield from _lists_of_milters(changes, config)
+    if has_own:     # what is yet to be made has what main.cf says
+        submission = own or [Service(own_address, "smtpd", False)]
     yield from routing.plan(changes, config, submission)
     yield from _size(changes, config)
     yield from _local_mail(changes, config)
@@ -80,10 +84,6 @@ def plan_other(host: Host, config: Config) -> Iterator[Step | Obstacle]:
 def is_own(host: Host, service: Service) -> bool:
     """Whether `--own-submission` made it."""
     return host.raw("syslog_name", service.name).startswith("postfix/chat-")
-
-
-def _has_own_submission(host: Host) -> bool:
-    return any(is_own(host, service) for service in host.postfix.servers())
 
 
 def _logins(host: Host, submission: list[Service]) -> Iterator[Obstacle]:
