@@ -135,3 +135,18 @@ def test_the_longest_line():
     line = b"L" + b"x" * (dictproto.MAX_LINE - 1)
     assert read(LineReader(), [line + b"\n"]) == [Lookup(line[1:])]
     assert read(LineReader(), [line + b"x\n"]) == [Malformed(NOT_FOUND)]
+
+
+@pytest.mark.parametrize("head, request_", [
+    (b"S1\tkey\t", Unsupported(b"1")),
+    (b"S" + b"1" * dictproto.MAX_ID + b"\tkey\t", Unsupported(b"1" * dictproto.MAX_ID)),
+    (b"B7\t", Unsupported(b"7")),
+    (b"S" + b"1" * (dictproto.MAX_ID + 1) + b"\tkey\t", Malformed(b"")),
+    (b"C1\t", Malformed(FAILURE)),
+    (b"X1\t", Malformed(b"")),
+])
+@pytest.mark.parametrize("cut", [1, 1000, 1 << 20])
+def test_of_a_line_too_long_the_transaction_is_known(head, request_, cut):
+    stream = head + b"x" * dictproto.MAX_LINE + b"\nLa\n"
+    chunks = [stream[n:n + cut] for n in range(0, len(stream), cut)]
+    assert read(LineReader(), chunks) == [request_, Lookup(b"a")]

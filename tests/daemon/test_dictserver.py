@@ -131,9 +131,11 @@ def test_transactions(server, client):
 @pytest.mark.parametrize("lines", [
     b"C1", b"B1\tme\nB1\tme\nC1", b"B1\tme\nR1\nC1", b"B1\tme\nA1\tn\t1\nC1",
     b"B1\tme\nS1\tno value\nC1", b"S1\ta\tb\nC1",
+    b"B1\tme\nS1\ta\t" + b"x" * dictproto.MAX_LINE + b"\nS1\ta\tb\nC1",
+    b"B1\t" + b"x" * dictproto.MAX_LINE + b"\nS1\ta\tb\nC1",
     b"B1\tme\n" + b"S1\ta\tb\n" * (dictserver.MAX_CHANGES + 1) + b"C1",
     b"".join(b"B%d\tme\n" % n for n in range(2, dictserver.MAX_TRANSACTIONS + 3)) + b"B1\tme\nC1",
-])
+], ids=lambda lines: str(len(lines)))
 def test_what_cannot_be_committed(server, client, lines):
     assert client.ask(lines) == b"Ftemporary failure\n"
     assert server.service.transactions == []

@@ -175,6 +175,7 @@ def test_a_token_may_be_set_on_the_server_too_and_be_long(host, gateway, address
 def test_what_cannot_be_stored_is_refused(host, gateway, address):
     with logged_in(host, address) as imap:
         for key, value in (("/private/devicetoken", '"' + "x" * 4097 + '"'),
+                           ("/private/devicetoken", '"' + "x" * 20_000 + '"'),
                            ("/private/devicetoken", '"two words"'),
                            ("/private/comment", '"mine"'), ("/shared/comment", '"ours"')):
             assert setmetadata(imap, "INBOX", key, value) == "NO", key

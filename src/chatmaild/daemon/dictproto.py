@@ -97,7 +97,10 @@ class Rollback:
 
 @dataclass(frozen=True, slots=True)
 class Unsupported:
-    """A line within transaction `id` that we cannot honour (``A``, ``P``): it must not commit."""
+    """A line of transaction `id` that we cannot honour (``A``, ``P``, or one that is too long).
+
+    The transaction must not commit: its client would believe that all is stored.
+    """
 
     id: bytes
 
@@ -157,6 +160,13 @@ def _transaction_line(command: bytes, fields: list[bytes]) -> Request:
     return Unsupported(number)
 
 
+def _too_long(head: bytes) -> Request:
+    command, number = head[:1], head[1:].partition(b"\t")[0]
+    if command in b"BSURAP" and _is_number(number):
+        return Unsupported(number)
+    return _malformed(command)
+
+
 def _malformed(command: bytes) -> Malformed:
     return Malformed(_ANSWERS.get(command, b""))
 
@@ -168,16 +178,17 @@ def _is_number(field: bytes) -> bool:
 class LineReader:
     """Cuts a stream into lines of at most `limit` octets; holds no more than that and one feed.
 
-    Of a longer line only the first octet is kept, so that it can be answered when it ends.
+    Of a longer line only the head is kept, so that it can be answered when it ends.
     """
 
-    __slots__ = ("_buffer", "_start", "_skipped", "_limit")
+    __slots__ = ("_buffer", "_start", "_skipped", "_limit", "_head")
 
     def __init__(self, limit: int = MAX_LINE):
         self._buffer = b""
         self._start = 0
         self._skipped: bytes | None = None
         self._limit = limit
+        self._head = min(limit, len(b"S\t") + MAX_ID)
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the stream, however they were cut."""
@@ -191,15 +202,15 @@ class LineReader:
         if end < 0:
             if self._skipped is not None or len(self._buffer) - start > self._limit:
                 if self._skipped is None:
-                    self._skipped = self._buffer[start:start + 1]
+                    self._skipped = self._buffer[start:start + self._head]
                 self._buffer = b""
                 self._start = 0
             return False, None
         self._start = end + 1
         if self._skipped is not None or end - start > self._limit:
-            command = self._skipped or self._buffer[start:start + 1]
+            head = self._skipped or self._buffer[start:start + self._head]
             self._skipped = None
-            return True, _malformed(command)
+            return True, _too_long(head)
         return True, parse(self._buffer[start:end])
 
 

@@ -76,6 +76,10 @@ class Service:
         """`dictproto.COMMITTED` or `dictproto.FAILURE`."""
         return dictproto.FAILURE
 
+    def refuse(self) -> Answer:
+        """The answer to a commit of what we did not take: a line too long, too many of them."""
+        return dictproto.FAILURE
+
     def metrics(self) -> Iterable[Metric]:
         """What the service counts; asked for in another thread."""
         return ()
@@ -217,8 +221,10 @@ class _Connection(asyncio.Protocol):
     def _commit(self, request: dictproto.Commit) -> Answer:
         user, changes = self._transactions.pop(request.id, (b"", None))
         if changes is None:
-            return dictproto.commit_answer(request, dictproto.FAILURE)
-        answer = self._service.commit(Committed(user, tuple(changes)))
+            log.warning("a dict transaction was refused: unknown, malformed or too long")
+            answer = self._service.refuse()
+        else:
+            answer = self._service.commit(Committed(user, tuple(changes)))
         if isinstance(answer, bytes):
             return dictproto.commit_answer(request, answer)
         return self._await_commit(request, answer)

@@ -193,6 +193,10 @@ class Metadata(dictserver.Service):
             return self._refused(BAD_TOKEN)
         return self.accounts.in_worker(self._write, mailbox, tokens)
 
+    def refuse(self) -> dictserver.Answer:
+        """A client sent more than we take."""
+        return self._refused(dictproto.FAILURE)
+
     async def _refused(self, answer: bytes) -> bytes:
         await asyncio.sleep(self._refusal_time)
         return answer
