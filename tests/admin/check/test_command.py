@@ -10,7 +10,7 @@ from captured import bad
 
 from chatmaild import cli
 from chatmaild.accounts.mailboxes import Mailboxes
-from chatmaild.admin.check import command as check, host as check_host, live
+from chatmaild.admin.check import command as check, host as check_host, live, visitor as visitors
 from chatmaild.admin.check.findings import failure, ok, unseen, warning
 from chatmaild.admin.check.hostfiles import Identity
 from chatmaild.admin.servers import doveconf, postconf
@@ -31,7 +31,8 @@ def host(public_path):
 
     def write(text=""):
         path.write_text(f"[chatmaild]\nmail_domains = chat.example.org\nmailboxes_dir = {root}\n"
-                        f"mail_user = {USER}\nmin_free_disk_space = 0\n{text}")
+                        f"mail_user = {USER}\nmax_load_1m = 9999\nmin_available_memory = 0\n"
+                        f"min_free_disk_space = 0\nmin_free_inodes = 0\n{text}")
         path.chmod(0o644)
         return inifile.load(path)
     runstate.save(write(), runstate.LastRun(NOW - 3600, NOW - 3600, 0, {}))
@@ -110,8 +111,21 @@ def test_signups_switched_off(host):
     config = host()
     (config.path.parent / "nocreate").touch()
     assert judge(config) == {"nocreate": "warning"}
-    (config.path.parent / "nocreate").unlink()
-    assert judge(replace(config, min_free_disk_space=1 << 60)) == {"disk": "warning"}
+
+
+@pytest.mark.parametrize("code, setting", [
+    ("load", {"max_load_1m": -1.0}), ("memory", {"min_available_memory": 1 << 60}),
+    ("disk", {"min_free_disk_space": 1 << 60}), ("inodes", {"min_free_inodes": 1 << 60})])
+def test_host_that_is_short_of_something_makes_no_account(host, code, setting):
+    config = replace(host(), **setting)
+    if code == "inodes" and not os.statvfs(config.mailboxes_dir).f_files:
+        pytest.skip("this file system does not count inodes")
+    assert judge(config) == {code: "warning"}
+    key, = setting
+    text, = [finding.text for finding in check_host.check(config, NOW) if finding.code == code]
+    assert key in text and text.endswith(": no new account is made")
+    visitor = visitors.invent(config, config.domains["chat.example.org"], "localhost", None)
+    assert not visitor.is_made_by_login
 
 
 def test_invite_mode_says_which_links_work(host):

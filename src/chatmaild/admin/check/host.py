@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from chatmaild.accounts import hoststate, signup
 from chatmaild.accounts.layout import PASSWORD
 from chatmaild.accounts.mailboxes import Mailboxes
 from chatmaild.admin.check import hostfiles
@@ -123,16 +124,32 @@ def _owner(path: str, missing: int) -> int:
 
 
 def _signup(config: Config) -> Iterator[Finding]:
-    switch = config.path.parent / "nocreate"
-    if switch.exists():
+    place = str(config.mailboxes_dir)
+    try:
+        state = hoststate.Host(config).look(0.0)
+    except StoreError as error:
+        yield unseen("mailboxes", place, f"cannot be looked at: {error}", "run as root")
+        return
+    denial = signup.judge_host(state, config)
+    if denial is signup.Denial.SWITCHED_OFF:
+        switch = config.path.parent / "nocreate"
         yield warning("nocreate", str(switch), "no new account is made while this file is there",
                       f"rm {switch}")
-    disk = os.statvfs(config.mailboxes_dir)
-    free = disk.f_bavail * disk.f_frsize
-    if free < config.min_free_disk_space:
-        yield warning("disk", str(config.mailboxes_dir),
-                      f"{octets(free)} free, less than min_free_disk_space "
-                      f"({octets(config.min_free_disk_space)}): no new account is made")
+    elif denial:
+        short = {
+            signup.Denial.LOAD: f"the load is {state.load or 0:.1f} for each processor, more than "
+                                f"max_load_1m ({config.max_load_1m:g})",
+            signup.Denial.MEMORY: f"{octets(state.available_memory or 0)} of memory available, "
+                                  "less than min_available_memory "
+                                  f"({octets(config.min_available_memory)})",
+            signup.Denial.DISK: f"{octets(state.free_disk)} free, less than min_free_disk_space "
+                                f"({octets(config.min_free_disk_space)})",
+            signup.Denial.INODES: f"{state.free_inodes or 0:,} inodes free, less than "
+                                  f"min_free_inodes ({config.min_free_inodes:,})",
+        }
+        seen_at = {signup.Denial.LOAD: "/proc/loadavg", signup.Denial.MEMORY: "/proc/meminfo"}
+        yield warning(denial.value, seen_at.get(denial, place),
+                      f"{short[denial]}: no new account is made")
     for domain in config.domains.values():
         if domain.signup != "open":
             yield ok("signup", f"{config.path}: signup",

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from chatmaild.accounts import madeup, passwordhash
+from chatmaild.accounts import hoststate, madeup, passwordhash, signup
 from chatmaild.accounts.entries import Entries
 from chatmaild.accounts.mailboxes import Mailbox, Mailboxes
 from chatmaild.admin.check.findings import Finding, failure, ok
@@ -75,9 +75,9 @@ def invent(config: Config, domain: DomainConfig, host: str, dovecot: Dovecot | N
         if not os.path.lexists(mailbox.home):
             break
     password = secrets.token_urlsafe(max(16, domain.password_min_length))
-    switched_off = (config.path.parent / "nocreate").exists()
+    denial = signup.judge_host(hoststate.Host(config).look(time.monotonic()), config)
     return Visitor(mailbox, password, host, *imap_at(host, dovecot),
-                   domain.signup == "open" and not switched_off)
+                   domain.signup == "open" and denial is None)
 
 
 def create(config: Config, visitor: Visitor) -> None:
