@@ -181,6 +181,52 @@ def test_what_a_policy_server_says_is_what_chat_users_meet(host, policies, actio
     assert check(host) == expected
 
 
+@pytest.fixture
+def restricted(host):
+    """A function that sets lists of Postfix's restrictions for as long as the test runs."""
+    with contextlib.ExitStack() as at_the_end:
+        at_the_end.callback(host.reload_postfix)
+        at_the_end.enter_context(kept("/etc/postfix/main.cf"))
+
+        def restrict(*lines):
+            host.run("postconf", "-e", *lines)
+            host.reload_postfix()
+        yield restrict
+
+
+@pytest.mark.parametrize("where, restrictions, code", [
+    ("recipient", "permit_mynetworks, permit_sasl_authenticated, "
+     "check_recipient_access inline:{ alice@example.org=OK }, reject", 554),
+    ("recipient", "permit_sasl_authenticated, check_recipient_access inline:{ example.org=DEFER }",
+     450),
+    ("sender", "permit_sasl_authenticated, check_recipient_access regexp:{ { /@chat/ 550 } }",
+     250),
+    ("client", "permit_sasl_authenticated, check_recipient_access "
+     "inline:{ chat.example.org=OK }, reject", 250),
+])
+def test_refusals_are_what_strangers_meet(host, restricted, where, restrictions, code):
+    restricted(f"smtpd_{where}_restrictions={restrictions}")
+    person = host.new_person()
+    with host.smtp(port=25, source=host.stranger) as smtp:
+        smtp.mail("somebody@example.com")
+        assert smtp.rcpt(person)[0] == code
+    assert check(host) == ({} if code == 250 else {"refused": "failure"})
+
+
+@pytest.mark.parametrize("restrictions, recipient, code", [
+    ("permit_sasl_authenticated, reject_unauth_destination", "alice@example.org", 250),
+    ("check_sender_access inline:{ chat.example.org=REJECT }", "alice@example.org", 554),
+    ("reject_unauth_destination", "someone@example.com", 554),
+])
+def test_refusals_are_what_chat_users_meet(host, restricted, restrictions, recipient, code):
+    restricted(f"smtpd_helo_restrictions={restrictions}")
+    person = host.new_person()
+    with host.smtp(person, PASSWORD) as smtp:
+        smtp.mail(person)
+        assert smtp.rcpt(recipient)[0] == code
+    assert check(host) == ({} if code == 250 else {"refused": "failure"})
+
+
 def test_a_service_that_logs_whole_sessions(host, postfix):
     copy, _ = postfix
     text = (copy / "master.cf").read_text()

@@ -73,7 +73,8 @@ def test_the_state_in_which_postfix_asks(name, state):
 @pytest.mark.parametrize("restriction, expected", [
     ("inet:127.0.0.1:9", REFUSED),
     ("{ inet:127.0.0.1:9, default_action=DUNNO }", {}),
-    ("{ inet:127.0.0.1:9, default_action=450 }", REFUSED),
+    ("{ inet:127.0.0.1:9, default_action=DEFER }", REFUSED),
+    ("{ inet:127.0.0.1:9, default_action=450 }", {}),       # digits alone are OK
 ])
 def test_a_server_that_is_down(restriction, expected):
     def say(_):

@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from chatmaild.admin.check import (
     copies, delivery, diversions, dns, dovecot as check_dovecot, headers, host, logins, mail, names,
-    others, packetfilter, passwords, policyservers, postfix as check_postfix, reach, sessions,
-    signing, sockets, trust, wiring,
+    others, packetfilter, passwords, policyservers, postfix as check_postfix, reach, refusals,
+    sessions, signing, sockets, trust, wiring,
 )
 from chatmaild.admin.check.findings import Finding, Level, failure, unseen
 from chatmaild.admin.dns import addresses, command as dns_command, observation as dns_observation
@@ -144,6 +144,7 @@ def _servers(
         yield from delivery.check(postfix, dovecot, config)
         yield from copies.check(postfix, config)
         yield from diversions.check(postfix, config)
+        yield from refusals.check(postfix, config)
         yield from policyservers.check(postfix, config)
         yield from logins.of_postfix(postfix, dovecot, config)
         yield from passwords.of_postfix(postfix)

@@ -5,7 +5,7 @@ where a stranger writes to one.
 """
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from chatmaild.admin.check.findings import Finding, failure, warning
 from chatmaild.admin.check.postfix import chat_servers
@@ -22,6 +22,9 @@ _LOST = {
     "REDIRECT": "goes to {} instead",
 }
 
+_STRANGER = ("check_recipient_access",)
+_LOGGED_IN = (*_STRANGER, "check_sender_access", "check_sasl_access")
+
 
 def check(postfix: Postfix, config: Config) -> Iterator[Finding]:
     """Yield a finding for each table that does something to chat mail."""
@@ -30,8 +33,9 @@ def check(postfix: Postfix, config: Config) -> Iterator[Finding]:
     for service in postfix.servers():
         for _, word, table in postfix.restrictions(service, service in submission):
             for domain in config.mail_domains:
-                keys = _keys(postfix, word, table, domain, service in submission)
-                if keys and (finding := _asked(
+                words = _LOGGED_IN if service in submission else _STRANGER
+                keys = asked(postfix, word, table, dict.fromkeys(words, f"{PROBE}@{domain}"))
+                if keys and (finding := _finding(
                         postfix, f"{postfix.directory}/master.cf: {service.name}: {word}", table,
                         keys, domain)):
                     found.setdefault(table, finding)
@@ -46,8 +50,8 @@ def effect(postfix: Postfix, answer: str) -> str:
     return {**_DELIVERED, **_LOST}.get(action.upper(), "").format(argument.strip())
 
 
-def _asked(postfix: Postfix, place: str, table: str, keys: list[str],
-           domain: str) -> Finding | None:
+def _finding(postfix: Postfix, place: str, table: str, keys: list[str],
+             domain: str) -> Finding | None:
     try:
         answers = postfix.ask_all(table, keys)
     except PostfixError as error:
@@ -63,15 +67,16 @@ def _asked(postfix: Postfix, place: str, table: str, keys: list[str],
         f"take {key} out of the table, or narrow what matches it")
 
 
-def _keys(postfix: Postfix, word: str, table: str, domain: str, logged_in: bool) -> list[str]:
-    """Return what the table after the restriction `word` is asked about, in order."""
-    address = f"{PROBE}@{domain}"
-    if word == "check_sasl_access" and logged_in:
-        return [address]
-    if word == "check_recipient_access" or word == "check_sender_access" and logged_in:
-        return [address, *([] if has_patterns(table) else
-                           postfix.domain_keys("smtpd_access_maps", domain))]
-    return []
+def asked(postfix: Postfix, word: str, table: str, addresses: Mapping[str, str]) -> list[str]:
+    """Return what the table after the restriction `word` is asked about, in order.
+
+    `addresses`: the one that each restriction is about.
+    """
+    address = addresses.get(word, "")
+    if not address or word == "check_sasl_access" or has_patterns(table):
+        return [address] if address else []
+    domain = address.partition("@")[2]
+    return [address, *postfix.domain_keys("smtpd_access_maps", domain)]
 
 
 def _is_here(postfix: Postfix, destination: str) -> bool:

@@ -5,12 +5,11 @@ refuses or delays chat mail is found, and a server that lets it pass is named wi
 """
 
 import os
-import re
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from chatmaild.admin.check import diversions
+from chatmaild.admin.check import diversions, refusals
 from chatmaild.admin.check.exemptions import ANYWHERE
 from chatmaild.admin.check.findings import Finding, failure, ok, unseen
 from chatmaild.admin.check.postfix import chat_servers
@@ -23,7 +22,6 @@ TIMEOUT = 5
 
 _MAX_ANSWER = 1024
 _STATES = {"smtpd_data_restrictions": "DATA", "smtpd_end_of_data_restrictions": "END-OF-MESSAGE"}
-_REFUSAL = re.compile(r"(?:[45][0-9]{2}|DEFER|DEFER_IF_PERMIT|REJECT)(?:\s|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,8 @@ def _question(postfix: Postfix, service: Service, restriction: Restriction,
     return Question(
         postfix.resolve(path, service) if kind == "unix" else server.endpoint,
         server.options.get("default_action",
-                           postfix.get("smtpd_policy_service_default_action", service) or "451"),
+                           postfix.get("smtpd_policy_service_default_action", service)
+                           or "451 4.3.5 Server configuration problem"),
         "".join(f"{name}={value}\n" for name, value in attributes.items()).encode() + b"\n")
 
 
@@ -85,7 +84,7 @@ def _judge(postfix: Postfix, place: str, question: Question,
     said = f"this policy server {why} {answer} to a message of a chat user who has logged in"
     cure = ("permit_sasl_authenticated before it, or a rule of its own for those who have logged "
             "in (sasl_username)")
-    if _REFUSAL.match(answer):
+    if refusals.REFUSAL.match(answer):
         return failure(code, place, f"{said}: it is refused, or put off", cure)
     if effect := diversions.effect(postfix, answer):
         return failure(code, place, f"{said}: it {effect}", cure)

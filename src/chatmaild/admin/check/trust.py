@@ -14,7 +14,7 @@ def check(postfix: Postfix, config: Config) -> Iterator[Finding]:
     if config.incoming_authenticity == "off":
         return
     place = f"{config.path}: trusted_networks"
-    theirs, has_tables = _networks(postfix.words("mynetworks"))
+    theirs, has_tables = networks(postfix.words("mynetworks"))
     untrusted = [network for network in theirs if not _within(network, config.trusted_networks)]
     unknown = [network for network in config.trusted_networks
                if network.version in postfix.ip_versions and not _within(network, theirs)]
@@ -31,7 +31,7 @@ def check(postfix: Postfix, config: Config) -> Iterator[Finding]:
         yield ok("trusted-networks", place, "agrees with Postfix's mynetworks")
 
 
-def _networks(words: Iterable[str]) -> tuple[list[Network], bool]:
+def networks(words: Iterable[str]) -> tuple[list[Network], bool]:
     """Return the networks that are written out, and whether there is anything else."""
     found, others = [], False
     for word in words:

@@ -13,7 +13,7 @@ PARAMETERS = (
     "queue_directory", "receive_override_options", "recipient_bcc_maps", "recipient_canonical_maps",
     "recipient_delimiter", "relay_domains", "relay_recipient_maps", "relay_transport", "relayhost",
     "sender_bcc_maps", "sender_canonical_maps", "smtp_generic_maps", "smtp_header_checks",
-    "smtpd_client_restrictions", "smtpd_data_restrictions",
+    "smtpd_client_restrictions", "smtpd_data_restrictions", "smtpd_delay_reject",
     "smtpd_discard_ehlo_keyword_address_maps", "smtpd_discard_ehlo_keywords",
     "smtpd_end_of_data_restrictions", "smtpd_helo_restrictions", "smtpd_milter_maps",
     "smtpd_milters", "smtpd_policy_service_default_action", "smtpd_proxy_filter",

@@ -17,9 +17,11 @@ accounts, so nobody asks it about a domain."""
 PROBE = "chatmaildcheckprobe"
 """Local part that tables are asked for; nobody has it."""
 
-_FEEDS_CLEANUP = ("smtpd", "pickup", "qmqpd")
-_RESTRICTIONS = tuple(f"smtpd_{kind}_restrictions" for kind in (
+RESTRICTIONS = tuple(f"smtpd_{kind}_restrictions" for kind in (
     "client", "helo", "sender", "relay", "recipient", "data", "end_of_data"))
+"""The lists by which smtpd(8) decides about a message, in their order."""
+
+_FEEDS_CLEANUP = ("smtpd", "pickup", "qmqpd")
 _NO_DELAY = re.compile("0*[smhdw]?")
 _VERBOSE = re.compile("-v+")
 
@@ -124,19 +126,20 @@ class Postfix:
         return next((service for service in self.services if service.name == name), None)
 
     def restrictions(self, service: Service, logged_in: bool = True) -> Iterator[Restriction]:
-        """Yield what a client meets there, in order; a restriction that only warns is left out.
+        """Yield what a client meets there, in order, up to what ends each list.
 
-        A class of restrictions may be reached by a table that nobody can search, so each counts as
-        used.
+        A restriction that only warns is left out. A class of restrictions may be reached by a
+        table that nobody can search, so each counts as used.
         """
         last = {"permit", "reject", "defer", *(["permit_sasl_authenticated"] if logged_in else [])}
-        for name in (*_RESTRICTIONS, *self.words("smtpd_restriction_classes", service)):
+        for name in (*RESTRICTIONS, *self.words("smtpd_restriction_classes", service)):
             words = self.words(name, service)
             for before, word, after in zip(["", *words], words, [*words[1:], ""]):
-                if word in last:
-                    break
-                if before != "warn_if_reject":
+                only_warns = before == "warn_if_reject"
+                if not only_warns:
                     yield Restriction(name, word, after)
+                if word in last and (not only_warns or word.startswith("permit")):
+                    break
 
     def servers(self) -> list[Service]:
         """Return the services that take mail by SMTP."""
