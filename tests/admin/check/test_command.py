@@ -60,6 +60,21 @@ def test_all_is_not_well_where_nothing_could_be_tried(host):
             for options in ([], ["--live"], ["--dns"])] == [0, 1, 1]
 
 
+@pytest.mark.parametrize("options, needed", [
+    (["--host", "mail.example.org"], "--host needs --live or --dns"),
+    (["--probe", "example.org"], "--probe needs --dns"),
+    (["--live", "--server", "192.0.2.53"], "--server needs --dns"),
+    (["--live", "--address", "192.0.2.1"], "--address needs --dns"),
+])
+def test_options_that_would_do_nothing(host, capsys, options, needed):
+    path = host().path
+    path.write_text("[chatmaild]\n")
+    assert cli.main(["-c", str(path), "check", *options]) == 2
+    assert needed in capsys.readouterr().err
+    assert cli.main(["-c", str(path), "check", "--live", "--dns", *options]) == 1
+    assert needed not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("mode", [0o600, 0o666])
 def test_mode_of_the_file(host, mode):
     config = host()

@@ -25,12 +25,18 @@ from chatmaild.config.config import Config
 from chatmaild.config.values import host_name
 from chatmaild.console import Console
 from chatmaild.dkim import resolver
-from chatmaild.errors import ChatmaildError, ConfigError
+from chatmaild.errors import ChatmaildError, ConfigError, UsageError
 
 Observed = TypeVar("Observed")
 
 MARKS = {Level.OK: "ok", Level.WARNING: "warning", Level.UNSEEN: "not seen",
          Level.FAILURE: "FAILURE"}
+
+LOCAL = "localhost"
+PROBE = "gmail.com"
+
+NEEDS = {"host": ("live", "dns"), "probe": ("dns",), "server": ("dns",), "address": ("dns",)}
+"""Options without a meaning unless one of others is given."""
 
 CURES = {
     "macro processing error":
@@ -49,11 +55,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dns", action="store_true",
                         help="also ask the DNS about the chat domains, look at the certificates "
                         "that clients see, and whether mail can leave")
-    parser.add_argument("--host", default="localhost", metavar="NAME", type=_host,
-                        help="where --live connects to (default: %(default)s)")
+    parser.add_argument("--host", metavar="NAME", type=_host,
+                        help="where --live connects to, and --dns where the host cannot reach its "
+                        "public address (default: localhost)")
     dns_command.configure_host(parser)
-    parser.add_argument("--probe", default="gmail.com", metavar="DOMAIN", type=_host,
-                        help="whose mail exchangers --dns tries to reach (default: %(default)s)")
+    parser.add_argument("--probe", metavar="DOMAIN", type=_host,
+                        help=f"whose mail exchangers --dns tries to reach (default: {PROBE})")
     parser.add_argument("--problems", action="store_true",
                         help="show only what is not in order")
     parser.add_argument("--postfix", metavar="DIRECTORY",
@@ -72,6 +79,9 @@ def _host(text: str) -> str:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Check this host. Returns 1 if anything failed or could not be looked at."""
+    for option, wanted in NEEDS.items():
+        if getattr(args, option) and not any(getattr(args, other) for other in wanted):
+            raise UsageError(f"--{option} needs {' or '.join(f'--{other}' for other in wanted)}")
     try:
         loaded = lastgood.load(args.config, args.last_good)
         config, problems = loaded.config, loaded.problems
@@ -115,22 +125,22 @@ def examine(config: Config, args: argparse.Namespace) -> Iterator[Finding]:
         yield from _dns(config, postfix, args)
     if args.live:
         from chatmaild.admin.check import live
-        yield from live.check(config, postfix, dovecot, args.host)
+        yield from live.check(config, postfix, dovecot, args.host or LOCAL)
 
 
 def _dns(config: Config, postfix: Postfix, args: argparse.Namespace) -> Iterator[Finding]:
     """Check the DNS of the chat domains, and the servers that it leads to."""
-    domains = config.mail_domains
+    domains, probe = config.mail_domains, args.probe or PROBE
     here = dns_observation.observe(postfix, domains, tuple(args.address))
 
     def ask(questions: Iterable[resolver.DnsQuestion]) -> dict[resolver.DnsQuestion, Told]:
         return dict(resolver.ask_all(questions, args.server))
     answers = gather(domains, here, ask)
     yield from names.check(domains, here, answers)
-    yield from reach.check(domains, answers, args.host)
+    yield from reach.check(domains, answers, args.host or LOCAL)
     if not here.relay:
-        answers = gather_mx(args.probe, ask)
-    yield reach.port_25(args.probe, answers, here.relay)
+        answers = gather_mx(probe, ask)
+    yield reach.port_25(probe, answers, here.relay)
 
 
 def _servers(
