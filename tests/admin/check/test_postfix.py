@@ -84,15 +84,17 @@ def test_logins_on_port_25(release):
     assert judge(host) == {"received": "failure", "milter-direction": "failure"}
 
 
-def test_way_back_from_a_content_filter(release):
-    back = Service("127.0.0.1:10025/inet", "smtpd", False, {"content_filter": "",
-                                                            "smtpd_milters": ""})
+@pytest.mark.parametrize("option", [
+    {"content_filter": ""}, {"smtpd_authorized_xforward_hosts": "127.0.0.0/8"}])
+def test_way_back_from_a_content_filter(release, option):
+    back = Service("127.0.0.1:10025/inet", "smtpd", False, {**option, "smtpd_milters": ""})
     host = with_parameters(postfix(release), smtpd_sasl_auth_enable="yes")
     host = with_option(host, "smtp/inet", "smtpd_sasl_auth_enable", "no")
     assert judge(dataclasses.replace(host, services=(*host.services, back))) == {}
-    clients = dataclasses.replace(back, options={})
-    assert judge(dataclasses.replace(host, services=(*host.services, clients)))[
-        "milter-missing"] == "failure"
+    for options in ({}, {**option, "smtpd_sasl_auth_enable": "yes"}):
+        clients = dataclasses.replace(back, options={"smtpd_milters": "", **options})
+        assert judge(dataclasses.replace(host, services=(*host.services, clients)))[
+            "milter-missing"] == "failure"
 
 
 def test_behind_postscreen(release):

@@ -73,9 +73,13 @@ class Service:
 
     @property
     def is_way_back(self) -> bool:
-        """Whether a content filter of the host returns mail here that was checked before."""
-        return (self.is_loopback and self.options.get("content_filter") == ""
-                and "smtpd_sasl_auth_enable" not in self.options)
+        """Whether a content filter of the host returns mail here that was checked before.
+
+        Only such filters tell whose mail it was by XFORWARD, see FILTER_README.
+        """
+        return (self.is_loopback and "smtpd_sasl_auth_enable" not in self.options
+                and (self.options.get("content_filter") == ""
+                     or bool(self.options.get("smtpd_authorized_xforward_hosts"))))
 
 
 class Restriction(NamedTuple):
