@@ -1,5 +1,6 @@
 """``chatmaild accounts``, as an admin calls it."""
 
+import errno
 import gzip
 import io
 import json
@@ -352,6 +353,21 @@ def test_export_to_a_full_disk(host, alice):
     with open("/dev/full", "wb") as full:
         done = export_to(full, host)
     assert done.returncode == 1 and b"No space left" in done.stderr
+
+
+@pytest.mark.parametrize("error, code", [
+    (OSError(errno.ENOSPC, "No space left on device"), 1), (KeyboardInterrupt(), 130)])
+def test_an_export_that_failed_can_be_tried_again(command, alice, tmp_path, monkeypatch, error,
+                                                  code):
+    target = tmp_path / "alice.tar"
+    with monkeypatch.context() as broken:
+        def export(home, address, out, *_):
+            out.write(b"x")
+            raise error
+        broken.setattr(contents, "export", export)
+        assert command("export", ALICE, str(target))[0] == code
+    assert not target.exists()
+    assert command("export", ALICE, str(target))[0] == 0 and target.stat().st_size
 
 
 def test_links_in_a_mailbox_are_not_followed(alice, tmp_path):

@@ -21,13 +21,14 @@ def write_file(
     """Put `content` at `path`, replacing what is there; durable when this returns.
 
     `mtime` as in `write_new_file`.
-    Raises OSError; then what was at `path` is still there and no other file is left behind.
+    Raises OSError; then, and on Ctrl-C, what was at `path` is still there and no other file is
+    left behind.
     """
     temporary = f"{path}.{os.getpid()}-{os.urandom(4).hex()}{_TEMPORARY}"
     try:
         write_new_file(temporary, content, mode, mtime)
         os.rename(temporary, path)
-    except OSError:
+    except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise

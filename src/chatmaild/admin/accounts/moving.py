@@ -6,12 +6,14 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import BinaryIO
 
 from chatmaild.accounts import contents, passwordhash, transfer
 from chatmaild.accounts.entries import Entries
 from chatmaild.accounts.mailboxes import Mailbox
 from chatmaild.accounts.transfer import Moved
+from chatmaild.admin.accounts import newfile
 from chatmaild.admin.accounts.changing import made_up_password, show_login
 from chatmaild.admin.accounts.finding import find, find_account
 from chatmaild.config.config import Config
@@ -45,21 +47,18 @@ def export(args: argparse.Namespace, config: Config, console: Console) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise StoreError(f"{args.file}: {error.strerror}; what was written so far is no complete "
-                         "archive") from None
+        left = "what was written so far is no complete archive" if args.file == "-" else "removed"
+        raise StoreError(f"{args.file}: {error.strerror}; {left}") from None
     if args.file != "-":
         console.line(f"{counted(count, 'message')} written to {args.file}")
         console.result({"address": mailbox.address, "messages": count, "file": args.file})
     return 1 if problems else 0
 
 
-def _output(file: str) -> BinaryIO:
+def _output(file: str) -> AbstractContextManager[BinaryIO]:
     if file == "-":
         return os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    try:
-        return os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
-    except OSError as error:
-        raise UsageError(f"{file}: {error.strerror}") from None
+    return newfile.created(file)
 
 
 def _tokens(mailbox: Mailbox, config: Config) -> dict[str, bytes]:

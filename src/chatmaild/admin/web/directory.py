@@ -90,7 +90,7 @@ def _staged(directory: Path, files: Mapping[str, bytes]) -> dict[str, str]:
             _make_parents(directory, path)
             made[path] = str(target.with_name(f".{target.name}.{os.getpid()}.tmp"))
             atomic.write_new_file(made[path], content, MODE)
-    except OSError:
+    except BaseException:
         for temporary in made.values():
             with contextlib.suppress(OSError):
                 os.unlink(temporary)

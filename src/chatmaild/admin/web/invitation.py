@@ -26,18 +26,20 @@ SECRET = 16
 def write(directory: Path, pages: Sequence[bytes], batch: str, until: str) -> list[str]:
     """Write each page of a batch, valid until that day (YYYY-MM-DD).
 
-    Returns the paths below `directory`. Raises `StoreError`.
+    Returns the paths below `directory`. Raises `StoreError`; then, and on Ctrl-C, none is left.
     """
     place = directory / PLACE
-    paths = []
+    paths: list[str] = []
     try:
         with contextlib.suppress(FileExistsError):
             place.mkdir()
             place.chmod(0o711)
-        for page in pages:
-            name = f"{until}-{batch}-{secrets.token_urlsafe(SECRET)}.html"
-            atomic.write_file(str(place / name), page, 0o644)
-            paths.append(f"{PLACE}/{name}")
+        with contextlib.ExitStack() as undo:
+            for page in pages:
+                paths.append(f"{PLACE}/{until}-{batch}-{secrets.token_urlsafe(SECRET)}.html")
+                undo.callback((directory / paths[-1]).unlink, missing_ok=True)
+                atomic.write_file(str(directory / paths[-1]), page, 0o644)
+            undo.pop_all()
     except OSError as error:
         raise StoreError(f"{error.filename or place}: {error.strerror}") from None
     return paths
