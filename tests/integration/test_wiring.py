@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from rig.files import kept, replace
+from rig.host import PASSWORD
+from rig.until import until
 
 from chatmaild.admin.wiring import record
 
@@ -169,3 +171,37 @@ def test_a_killed_run_is_put_back_by_the_next(unwired, command):
         assert "nothing to change" in unwired.chatmaild("wire").stdout
         unwired.chatmaild("unwire", "--apply")
     assert configuration() == before
+
+
+def test_what_waits_for_chat_users_is_put_on_hold(unwired):
+    """Without the wiring it would bounce. What waits for others is none of our business."""
+    def give(*recipients):
+        unwired.run("sendmail", "-f", "bob@example.org", *recipients, text="Subject: x\n\nwaits\n")
+
+    def queued(name):
+        return {tuple(sorted(each["address"] for each in message["recipients"]))
+                for message in map(json.loads, unwired.run("postqueue", "-j").stdout.splitlines())
+                if message["queue_name"] == name}
+
+    before = MAIN.read_text()
+    unwired.run("postconf", "-e", "defer_transports=local lmtp")
+    unwired.chatmaild("wire", "--apply")
+    unwired.settle()
+    person = unwired.new_person()
+    give(person)
+    give("alice@example.org")
+    give("alice@example.org", person)
+    until(lambda: len(queued("deferred")) == 3, "all to wait")
+    assert "would bounce it: 2 messages to chat users" in unwired.chatmaild("unwire").stdout
+    [said] = json.loads(unwired.chatmaild("unwire", "--apply", "--json").stdout)["waiting"]
+    assert queued("hold") == {(person,), ("alice@example.org", person)}
+    assert queued("deferred") == {("alice@example.org",)}
+    assert (said["messages"], said["with_others"]) == (2, 1)
+    replace(MAIN, before)
+    unwired.chatmaild("wire", "--apply")
+    unwired.run("sh", "-c", f"postsuper -H - <{said['list']}")
+    unwired.reload_postfix()
+    unwired.run("postqueue", "-f")
+    with unwired.imap(person, PASSWORD) as imap:
+        unwired.wait_for_mail(imap, 2)
+    until(lambda: "empty" in unwired.run("postqueue", "-p").stdout, "the queue to be empty")

@@ -196,15 +196,20 @@ def returning(record: Record) -> Return:
     return Return(now | {path: None for path in undone if path not in now}, undone, left)
 
 
-def give_back() -> list[str]:
+def give_back(ready: Callable[[], object]) -> list[str]:
     """Restore everything as it was before the first `apply`.
 
+    `ready` is called straight before the servers read the files.
     Returns one line for each thing that stays because somebody has changed it. Raises
     `ChatmaildError` if nothing was given back.
     """
     record = records.load()
     found = returning(record)
-    _change(record, found.now, found.undone, Record(), _check)
+
+    def verify() -> None:
+        _check()
+        ready()
+    _change(record, found.now, found.undone, Record(), verify)
     if record.inotify is not None and granted_inotify() is not None:
         with contextlib.suppress(OSError):
             Path(INOTIFY).write_text(str(record.inotify))

@@ -100,7 +100,7 @@ def around(postfix: Postfix, dovecot: Dovecot, known: Known = Known()) -> Host:
     """Complete a Postfix and a Dovecot that were observed to a host. Raises as `observe` does."""
     return dataclasses.replace(_instance(postfix, dovecot), known=known, others=tuple(
         _instance(postconf.observe(directory), dovecot)
-        for directory in _other_instances(postfix)))
+        for directory in other_instances(postfix.directory)))
 
 
 def _instance(postfix: Postfix, dovecot: Dovecot) -> Host:
@@ -184,8 +184,7 @@ def granted_inotify() -> int | None:
         return None
 
 
-def _other_instances(postfix: Postfix) -> list[str]:
-    """Return the directories of the other instances of postmulti(1)."""
+def other_instances(directory: str) -> list[str]:
+    """Return the directories of the other instances of postmulti(1), if this is one of them."""
     known = [line.split()[-1] for line in postconf.run(["postmulti", "-l"]).splitlines() if line]
-    return [path for path in known
-            if postfix.directory in known and path != postfix.directory]
+    return [path for path in known if directory in known and path != directory]

@@ -2,11 +2,14 @@
 
 import argparse
 import os
+from collections.abc import Sequence
 
-from chatmaild.admin.wiring import applying, record
+from chatmaild.admin.wiring import applying, record, waiting
 from chatmaild.admin.wiring.record import Record
+from chatmaild.admin.wiring.waiting import Waiting
+from chatmaild.config import lastgood
 from chatmaild.console import Console
-from chatmaild.errors import UsageError
+from chatmaild.errors import ChatmaildError, UsageError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -19,11 +22,20 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Show what would be given back, or give it back with ``--apply``."""
     if os.geteuid() != 0:
         raise UsageError("run as root")
+    domains = lastgood.load(args.config, args.last_good).config.mail_domains
     with record.alone():
         known = record.load()
-        left = _give_back(console) if args.apply else _show(known, console)
+        left: list[str] = []
+        queues: list[Waiting] = []
+        if args.apply and not known.is_empty:
+            left, queues = _give_back(domains, console)
+        elif not known.is_empty:
+            left, queues = _show(known, console), waiting.look(domains)
+    for queue in queues:
+        for line in queue.describe(args.apply):
+            console.line(line)
     console.result({"restored" if args.apply else "would_restore": sorted(
-        {**known.after, **known.aim}), "left": left})
+        {**known.after, **known.aim}), "left": left, "waiting": [q.as_dict() for q in queues]})
     _conclude(known, left, args.apply, console)
     return 1 if left else 0
 
@@ -37,13 +49,20 @@ def _show(known: Record, console: Console) -> list[str]:
     return found.left
 
 
-def _give_back(console: Console) -> list[str]:
-    left = applying.recover()
-    if not record.load().is_empty:
-        left += applying.give_back()
+def _give_back(domains: Sequence[str], console: Console) -> tuple[list[str], list[Waiting]]:
+    """Return what stays as it is, and what is on hold."""
+    waiting.hold(domains)
+    try:
+        left = applying.recover()
+        if not record.load().is_empty:
+            left += applying.give_back(lambda: waiting.hold(domains))
+    except (ChatmaildError, OSError):
+        if record.load().under_way is None:     # all is as it was, so what waits may go on
+            waiting.release(domains)
+        raise
     for line in left:
         console.line(line)
-    return left
+    return left, waiting.hold(domains)      # with what came meanwhile
 
 
 def _conclude(known: Record, left: list[str], applied: bool, console: Console) -> None:
