@@ -25,7 +25,7 @@ def keeps_domain(username_format: str, domain: str) -> bool | None:
         return True if domain and domain in username_format else None
     return bool(re.search(r"%[A-Z]*[ud](?![a-z])|%\{domain\}", username_format)) or any(
         filters <= _KEEPING
-        for filters in map(_filters, re.findall(r"%\{\s*user\b([^}]*)\}", username_format)))
+        for filters in map(_filters, re.findall(r"%\{\s*user\b([^%}]*)\}", username_format)))
 
 
 _KEEPING = frozenset(("domain", "lower", "upper"))
