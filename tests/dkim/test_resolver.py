@@ -155,6 +155,24 @@ def test_a_slow_server_is_asked_once_for_all_who_wait():
         assert server.asked == 1
 
 
+def test_the_thread_ends_when_nobody_waits_and_nobody_can_ask():
+    answer, before, results = Held(), set(threading.enumerate()), []
+    with Stranger(answer) as server:
+        found = at(server)
+        waiting = threading.Thread(target=lambda asked: results.append(look_up(asked)),
+                                   args=(found,))
+        waiting.start()
+        until(lambda: server.asked, "the question")
+        (thread,) = (thread for thread in set(threading.enumerate()) - before
+                     if thread.name == "dns")
+        del found
+        answer.release.set()
+        waiting.join(60)
+        assert results == [(b"key",)]
+        thread.join(60)
+        assert not thread.is_alive()
+
+
 def test_beyond_the_limits_nobody_waits_long_and_the_answer_is_not_lost():
     """The limit is none: with one, who comes first waits for the answer, as above."""
     answer = Held()

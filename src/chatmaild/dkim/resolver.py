@@ -8,6 +8,7 @@ everybody else's mail.
 import os
 import threading
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable
 from concurrent import futures
@@ -58,7 +59,10 @@ class ResolverLimits:
 
 
 class Resolver:
-    """A caching stub resolver for TXT records. Any thread may call it."""
+    """A caching stub resolver for TXT records. Any thread may call it.
+
+    Its thread ends when nobody refers to it any more: no caller, and no lookup under way.
+    """
 
     def __init__(self, servers: tuple[tuple[str, int], ...] = (),
                  limits: ResolverLimits = ResolverLimits(), resolv_conf: Path = RESOLV_CONF,
@@ -118,6 +122,8 @@ class Resolver:
             return self._running[name]
         if self._loop is None:
             self._loop = _started_loop()
+            end = weakref.finalize(self, self._loop.call_soon_threadsafe, self._loop.stop)
+            end.atexit = False      # the process ends with lookups under way
         while len(self._running) >= self._limits.lookups:
             # Cancel the oldest: it is the least likely to get an answer, and a dead zone must not
             # keep others from looking up the keys they need.
@@ -225,8 +231,13 @@ def _has_result(future: futures.Future[Records]) -> bool:
 def _started_loop() -> asyncio.AbstractEventLoop:
     """A loop in a thread of its own. Raises RuntimeError if the thread cannot be started."""
     loop = asyncio.new_event_loop()
+
+    def run() -> None:
+        loop.run_forever()
+        loop.close()
+
     try:
-        threading.Thread(target=loop.run_forever, name="dns", daemon=True).start()
+        threading.Thread(target=run, name="dns", daemon=True).start()
     except RuntimeError:
         loop.close()
         raise
