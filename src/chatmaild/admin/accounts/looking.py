@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import fnmatch
 import functools
 import os
 import re
@@ -125,8 +126,8 @@ def _matcher(text: str | None) -> Callable[[str], bool]:
     wanted = (text or "").lower()
     if not {"*", "?"} & set(wanted):
         return lambda address: wanted in address
-    pattern = re.compile(re.escape(wanted).replace(r"\*", ".*").replace(r"\?", "."))
-    return lambda address: pattern.fullmatch(address) is not None
+    pattern = re.compile(fnmatch.translate(wanted.replace("[", "[[]")))    # which never backtracks
+    return lambda address: pattern.match(address) is not None
 
 
 def _names(domains: Sequence[str], matches: Callable[[str], bool], config: Config,
