@@ -180,6 +180,14 @@ def test_output_that_cannot_be_written_is_said_in_one_line(ini, arguments):
         assert not [*ini.parent.rglob("1000000000.*")], "the work goes on"
 
 
+@pytest.mark.parametrize("arguments, code", [
+    ("accounts list", 0), ("accounts list b.example", 2), ("accounts list --unknown", 2),
+    ("accounts show somebody2@a.example", 1), ("expire --quiet", 0), ("quota-expire 1 x", 2)])
+def test_a_stderr_that_fails_changes_no_exit_code(ini, arguments, code):
+    for stderr in ("2>&1", "2>/dev/full"):
+        assert shell(f"chatmaild -c {ini} {arguments} {stderr}").returncode == code, stderr
+
+
 @pytest.mark.parametrize("arguments", ["accounts list", "expire --quiet", "report"])
 def test_without_standard_streams(ini, arguments):
     assert shell(f"chatmaild -c {ini} {arguments} <&- >&- 2>{ini}.err").returncode == 0

@@ -8,11 +8,14 @@ command that was named is imported, so that the short commands start fast.
 """
 
 import argparse
+import contextlib
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from chatmaild import __version__, slimimport
 from chatmaild.config import inifile, lastgood
@@ -137,11 +140,27 @@ def _detach(args: argparse.Namespace) -> None:
     process.daemonize(args.pidfile.absolute(), args.user, keep)
 
 
-def _open_what_is_closed() -> None:
-    """Give us a stdout: without one (``>&-``) the next file opened would become descriptor 1."""
+class _Lenient(io.FileIO):
+    """A file on a disk that may be full: what it does not take is lost."""
+
+    def write(self, data: Any) -> int:
+        with contextlib.suppress(OSError):
+            return super().write(data)
+        return len(data)
+
+
+def _prepare_streams() -> None:
+    """Give us a stdout: without one (``>&-``) the next file opened would become descriptor 1.
+
+    A stderr that fails changes nothing else: who would be told?
+    """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))
+    if sys.stderr is sys.__stderr__:
+        sys.stderr = io.TextIOWrapper(
+            io.BufferedWriter(_Lenient(sys.stderr.fileno(), "w", closefd=False)),
+            sys.stderr.encoding, sys.stderr.errors, line_buffering=True)
 
 
 def _parsed(argv: Sequence[str]) -> argparse.Namespace:
@@ -169,7 +188,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Errors of ours end in one line each on stderr; Ctrl-C in 130, as in a shell.
     """
-    _open_what_is_closed()
+    _prepare_streams()
     argv = sys.argv[1:] if argv is None else argv
     console = Console()
     try:
