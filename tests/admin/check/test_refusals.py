@@ -87,7 +87,9 @@ def test_one_of_two_services_is_enough(release):
     (f"permit_sasl_authenticated check_sender_access inline:{{ {DOMAIN}=REJECT }}", {}),
     ("check_sasl_access regexp:{ /@chat/ 554 5.7.1 no }", REFUSED),
     (f"check_recipient_access inline:{{ {DOMAIN}=REJECT }}", REFUSED),
-    ("check_recipient_access inline:{ example.com=REJECT }", REFUSED),
+    ("check_recipient_access regexp:{ /@(?!chat\\.)/ REJECT }", REFUSED),
+    ("check_recipient_access inline:{ example.com=REJECT }", {}),   # and it takes other mail
+    ("check_recipient_access regexp:{ /\\.(com|invalid)$/ REJECT }", {}),
     ("check_client_access static:OK, reject", {}),
     ("reject_unauth_destination", REFUSED),         # so they write to nobody else
     ("permit_sasl_authenticated, reject", {}),

@@ -33,6 +33,9 @@ _FILE = re.compile(r"(?:proxy:)?(?:hash|btree|lmdb|cdb|dbm|sdbm|texthash|inline|
                    r":")
 """Tables that an admin writes; a database may know accounts, but not the one that nobody has."""
 
+_FOREIGN = f"{PROBE}@{PROBE}.{PROBE}"
+"""Only what matches every domain matches this one; example.com stands in many a list."""
+
 
 @dataclass(frozen=True)
 class Mail:
@@ -70,7 +73,7 @@ def _from_users(domain: str) -> list[Mail]:
     return [Mail(f"what users of {domain} send each other",
                  {**sender, "check_recipient_access": user}, cure, logged_in=True),
             Mail(f"what users of {domain} send to others",
-                 {**sender, "check_recipient_access": "someone@example.com"}, cure,
+                 {**sender, "check_recipient_access": _FOREIGN}, cure,
                  logged_in=True, goes_out=True)]
 
 
