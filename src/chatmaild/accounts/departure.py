@@ -12,7 +12,7 @@ import socket
 from collections.abc import Iterator
 
 from chatmaild.accounts import lifecycle
-from chatmaild.accounts.layout import BLOCKED, PASSWORD, explain
+from chatmaild.accounts.layout import BLOCKED, PASSWORD, explain, is_present
 from chatmaild.accounts.lifecycle import Creation
 from chatmaild.disk import atomic, directories
 from chatmaild.disk.directories import is_there
@@ -41,10 +41,7 @@ def is_hidden(home: str) -> bool:
 
     Raises `StoreError` if the disk fails.
     """
-    try:
-        return is_there(path_of(home))
-    except OSError as error:
-        raise explain(path_of(home), error) from None
+    return is_present(path_of(home))
 
 
 def hidden_in(directory: str) -> list[str]:

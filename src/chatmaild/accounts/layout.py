@@ -40,7 +40,7 @@ def is_vacant(home: str) -> bool:
 
     Costs one system call; `has` tells whether the whole disk is missing. Raises `StoreError`.
     """
-    return not _is_there(home)
+    return not is_present(home)
 
 
 def assert_domain_directory(home: str) -> None:
@@ -81,10 +81,11 @@ def is_aside(home: str) -> bool:
     Raises `StoreError` if the disk fails: if the mailbox counted as absent then, somebody could
     make the account anew, and the mailbox aside would be lost.
     """
-    return _is_there(aside(home))
+    return is_present(aside(home))
 
 
-def _is_there(path: str) -> bool:
+def is_present(path: str) -> bool:
+    """Whether anything is at `path`. Raises `StoreError` if the disk fails."""
     try:
         return is_there(path)
     except OSError as error:
